@@ -1,0 +1,1 @@
+//! Serves the Helm charts of an OCI registry as a classic chart repository.

@@ -1,0 +1,1 @@
+//! The parts that stories are played with.
