@@ -1,0 +1,243 @@
+//! The index file of a classic chart repository (Helm's pkg/repo/v1/index.go), and how it's
+//! written: newest first, whitelisted fields only, the same bytes for the same content.
+
+use super::chart::ChartMetadata;
+use super::version::Version;
+use super::yaml;
+use serde::{Serialize, Serializer};
+use serde_json::ser::Formatter;
+use std::collections::BTreeMap;
+use std::io;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+
+/// One version of one chart, as the index lists it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChartVersion {
+    /// The chart's own words.
+    #[serde(flatten)]
+    pub metadata: ChartMetadata,
+    /// Where the archive is, relative to the index. Helm uses the first and ignores the rest.
+    pub urls: Vec<String>,
+    /// When the chart was made, if its manifest says so.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
+    pub created: Option<OffsetDateTime>,
+    /// Bare hex of the archive's sha256. Helm 4 uses it as the key of its content cache without
+    /// checking it, so it's left out rather than guessed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+impl ChartVersion {
+    /// The archive's file name, `NAME-VERSION.tgz`: what Helm saves it as and looks for in the
+    /// provenance file.
+    pub fn archive_name(metadata: &ChartMetadata) -> String {
+        format!("{}-{}.tgz", metadata.name, metadata.version)
+    }
+}
+
+/// Reads the annotation `org.opencontainers.image.created`. Helm refuses a whole index for one
+/// date that isn't RFC 3339, so what isn't is `None`; the rest is brought to UTC, in years that
+/// RFC 3339 can write.
+pub fn parse_created(annotation: &str) -> Option<OffsetDateTime> {
+    // RFC 3339 lets an application allow a blank for the `T`; Go doesn't.
+    if !matches!(annotation.as_bytes().get(10), Some(b'T' | b't')) {
+        return None;
+    }
+    let utc = OffsetDateTime::parse(annotation, &Rfc3339)
+        .ok()?
+        .checked_to_offset(UtcOffset::UTC)?;
+    (0..=9999).contains(&utc.year()).then_some(utc)
+}
+
+fn rfc3339<S: Serializer>(time: &Option<OffsetDateTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = time.and_then(|time| time.format(&Rfc3339).ok());
+    text.serialize(serializer)
+}
+
+/// A whole index.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexFile {
+    api_version: &'static str,
+    entries: BTreeMap<String, Vec<ChartVersion>>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
+    generated: Option<OffsetDateTime>,
+}
+
+impl IndexFile {
+    /// Sorts `charts` into an index. `generated` is the newest date among them: the newest change
+    /// of content, so that equal content gives equal bytes.
+    pub fn new(charts: impl IntoIterator<Item = ChartVersion>) -> IndexFile {
+        let mut entries: BTreeMap<String, Vec<ChartVersion>> = BTreeMap::new();
+        for chart in charts {
+            entries
+                .entry(chart.metadata.name.clone())
+                .or_default()
+                .push(chart);
+        }
+        for versions in entries.values_mut() {
+            versions.sort_by_cached_key(|chart| std::cmp::Reverse(Version::parse(&chart.metadata.version)));
+        }
+        let generated = entries.values().flatten().filter_map(|chart| chart.created).max();
+        IndexFile {
+            api_version: "v1",
+            entries,
+            generated,
+        }
+    }
+
+    /// How many charts and how many versions of them are listed.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.entries.len(), self.entries.values().map(Vec::len).sum())
+    }
+
+    /// The bytes of `/index.yaml`: YAML where every reader gets every string back, else JSON, which
+    /// every YAML reader reads too and which quotes each string. See [`yaml`] for why.
+    pub fn to_yaml(&self) -> Vec<u8> {
+        let yaml = self
+            .survives_yaml()
+            .then(|| serde_yaml::to_string(self).ok())
+            .flatten();
+        yaml.map_or_else(|| self.to_json(), String::into_bytes)
+    }
+
+    fn survives_yaml(&self) -> bool {
+        // Not the dates: who reads them as dates is right.
+        let entry_survives = |chart: &ChartVersion| {
+            serde_json::to_value(&chart.metadata).is_ok_and(|value| yaml::survives(&value))
+        };
+        let mut entries = self.entries.iter();
+        entries.all(|(name, versions)| yaml::string_survives(name) && versions.iter().all(entry_survives))
+    }
+
+    /// The index as one line of JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, YamlSafeJson);
+        self.serialize(&mut serializer)
+            .expect("strings and maps of strings into memory");
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+/// JSON that YAML 1.1 readers read as JSON readers do. Helm up to 3.13 reads JSON with a YAML
+/// parser, which refuses some characters raw (DEL, C1 controls, non-characters), folds others to a
+/// blank (NEL, LS, PS), and knows no surrogate pairs; so the former are escaped, and everything
+/// beyond the basic plane stays raw.
+struct YamlSafeJson;
+
+impl YamlSafeJson {
+    fn must_escape(c: char) -> bool {
+        matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fdd0}'..='\u{fdef}' | '\u{fffe}' | '\u{ffff}')
+    }
+}
+
+impl Formatter for YamlSafeJson {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| YamlSafeJson::must_escape(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            write!(writer, "\\u{:04x}", c as u32)?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// How many bytes `text` takes in our JSON, without its quotes. The worst case is six for one.
+pub(super) fn json_length(text: &str) -> usize {
+    let escaped = |c: char| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        c if c < ' ' || YamlSafeJson::must_escape(c) => 6,
+        c => c.len_utf8(),
+    };
+    text.chars().map(escaped).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(name: &str, version: &str, created: Option<&str>) -> ChartVersion {
+        let config = serde_json::json!({"apiVersion": "v2", "name": name, "version": version});
+        ChartVersion {
+            metadata: ChartMetadata::parse(config.to_string().as_bytes()).unwrap(),
+            urls: vec![format!("charts/{name}-{version}.tgz")],
+            created: created.map(|text| parse_created(text).unwrap()),
+            digest: None,
+        }
+    }
+
+    fn yaml_of(charts: Vec<ChartVersion>) -> String {
+        String::from_utf8(IndexFile::new(charts).to_yaml()).unwrap()
+    }
+
+    #[test]
+    fn an_index_is_sorted_newest_first_and_dated_by_its_newest_chart() {
+        let charts = vec![
+            chart("web", "1.9.0", Some("2024-01-02T03:04:05.5Z")),
+            chart("web", "1.10.0", Some("2024-01-02T05:04:05+02:00")),
+            chart("db", "0.1.0", None),
+        ];
+        assert_eq!(
+            yaml_of(charts),
+            "apiVersion: v1\nentries:\n  db:\n  - apiVersion: v2\n    name: db\n    version: 0.1.0\n    urls:\n    - charts/db-0.1.0.tgz\n  \
+             web:\n  - apiVersion: v2\n    name: web\n    version: 1.10.0\n    urls:\n    - charts/web-1.10.0.tgz\n    \
+             created: 2024-01-02T03:04:05Z\n  - apiVersion: v2\n    name: web\n    version: 1.9.0\n    urls:\n    \
+             - charts/web-1.9.0.tgz\n    created: 2024-01-02T03:04:05.5Z\ngenerated: 2024-01-02T03:04:05.5Z\n"
+        );
+    }
+
+    #[test]
+    fn an_empty_index_is_an_index() {
+        assert_eq!(yaml_of(vec![]), "apiVersion: v1\nentries: {}\n");
+    }
+
+    #[test]
+    fn an_index_with_a_string_that_yaml_would_misread_is_json() {
+        assert_eq!(
+            yaml_of(vec![chart("on", "1.0.0", None)]),
+            "{\"apiVersion\":\"v1\",\"entries\":{\"on\":[{\"apiVersion\":\"v2\",\"name\":\"on\",\"version\":\"1.0.0\",\"urls\":[\"charts/on-1.0.0.tgz\"]}]}}\n"
+        );
+    }
+
+    #[test]
+    fn json_escapes_what_yaml_readers_stumble_over() {
+        let mut odd = chart("on", "1.0.0", None);
+        odd.metadata.description = Some("a\u{7f}\u{85}\u{2028}\u{feff}\u{1f600}\u{1}\"".into());
+        let text = yaml_of(vec![odd]);
+        assert!(
+            text.contains("\"a\\u007f\\u0085\\u2028\\ufeff\u{1f600}\\u0001\\\"\""),
+            "{text}"
+        );
+        assert_eq!(json_length("a\u{7f}\u{1f600}\""), 1 + 6 + 4 + 2);
+    }
+
+    #[test]
+    fn only_rfc_3339_is_a_date() {
+        for good in [
+            "2024-01-02T03:04:05Z",
+            "2024-01-02t03:04:05.123456789+02:00",
+            "0000-01-01T00:00:00Z",
+        ] {
+            assert!(parse_created(good).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "2024-01-02",
+            "2024-01-02 03:04:05Z",
+            "2024-13-01T00:00:00Z",
+            "now",
+            "0000-01-01T00:00:00+23:00",
+            "2024-01-02T03:04:05",
+        ] {
+            assert!(parse_created(bad).is_none(), "{bad}");
+        }
+    }
+}

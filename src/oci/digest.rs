@@ -1,0 +1,262 @@
+//! Content addresses, and the reader that proves bytes against one. What has passed through
+//! [`Verifying`] to its end is exactly what the digest names; nothing here trusts a length or a
+//! hash that it hasn't counted itself.
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256, Sha512};
+use std::fmt;
+use std::io::{self, Read};
+use std::str::FromStr;
+
+/// A digest of a registered algorithm: `sha256:` and 64, or `sha512:` and 128 lower-case hex
+/// digits (image-spec v1.1.0, descriptor.md "Registered algorithms"). Others can't be verified
+/// here and so are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Digest(String);
+
+/// Length of a sha256 in hex digits.
+const SHA256_HEX: usize = 64;
+/// Length of a sha512 in hex digits.
+const SHA512_HEX: usize = 128;
+
+impl Digest {
+    /// The sha256 digest of `bytes`.
+    pub fn sha256(bytes: &[u8]) -> Digest {
+        Digest(format!("sha256:{}", hex(&Sha256::digest(bytes))))
+    }
+
+    /// `sha256:…`, as in a reference or a descriptor.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The algorithm and its hex digits, apart.
+    pub fn parts(&self) -> (&str, &str) {
+        self.0.split_once(':').expect("checked by from_str")
+    }
+
+    /// The bare hex of a sha256, which is what a Helm index calls `digest`; `None` for others.
+    pub fn sha256_hex(&self) -> Option<&str> {
+        self.0.strip_prefix("sha256:")
+    }
+
+    fn hasher(&self) -> Hasher {
+        match self.sha256_hex() {
+            Some(_) => Hasher::Sha256(Sha256::new()),
+            None => Hasher::Sha512(Sha512::new()),
+        }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that is no digest of a registered algorithm.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidDigest;
+
+impl fmt::Display for InvalidDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a sha256 or sha512 digest")
+    }
+}
+
+impl std::error::Error for InvalidDigest {}
+
+impl FromStr for Digest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Digest, InvalidDigest> {
+        let digits = match text.split_once(':') {
+            Some(("sha256", hex)) if hex.len() == SHA256_HEX => hex,
+            Some(("sha512", hex)) if hex.len() == SHA512_HEX => hex,
+            _ => return Err(InvalidDigest),
+        };
+        let lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if digits.bytes().all(lower_hex) {
+            Ok(Digest(text.to_owned()))
+        } else {
+            Err(InvalidDigest)
+        }
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = InvalidDigest;
+
+    fn try_from(text: String) -> Result<Digest, InvalidDigest> {
+        text.parse()
+    }
+}
+
+enum Hasher {
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl Hasher {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hasher::Sha256(hasher) => hasher.update(bytes),
+            Hasher::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    fn finish(&mut self) -> String {
+        match self {
+            Hasher::Sha256(hasher) => hex(&hasher.finalize_reset()),
+            Hasher::Sha512(hasher) => hex(&hasher.finalize_reset()),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Counts and hashes a blob as it passes. The read that would deliver the last bytes delivers them
+/// only once length and digest agree, so a consumer that copies what it reads never holds a
+/// complete blob that is wrong.
+///
+/// Errors: `UnexpectedEof` when the source ends early, `InvalidData` when the bytes aren't the
+/// digest's. Bytes beyond the expected length are never read.
+pub struct Verifying<R> {
+    source: R,
+    digest: Digest,
+    hasher: Hasher,
+    size: u64,
+    remaining: u64,
+    verified: bool,
+}
+
+impl<R: Read> Verifying<R> {
+    /// Expects exactly `size` bytes of `digest` from `source`.
+    pub fn new(source: R, digest: &Digest, size: u64) -> Verifying<R> {
+        Verifying {
+            source,
+            digest: digest.clone(),
+            hasher: digest.hasher(),
+            size,
+            remaining: size,
+            verified: false,
+        }
+    }
+
+    fn verify(&mut self) -> io::Result<()> {
+        let actual = self.hasher.finish();
+        if actual != self.digest.parts().1 {
+            let text = format!("{} turned out to hash to {actual}", self.digest);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        self.verified = true;
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Verifying<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.verified || (buffer.is_empty() && self.remaining > 0) {
+            return Ok(0);
+        }
+        let most = buffer
+            .len()
+            .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        let count = if most == 0 {
+            0
+        } else {
+            self.source.read(&mut buffer[..most])?
+        };
+        if count == 0 && self.remaining > 0 {
+            let got = self.size - self.remaining;
+            let text = format!("{} ended after {got} of {} bytes", self.digest, self.size);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        self.hasher.update(&buffer[..count]);
+        self.remaining -= count as u64;
+        if self.remaining == 0 {
+            self.verify()?;
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: &str = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+    fn read_all(source: &[u8], digest: &str, size: u64) -> (Vec<u8>, io::Result<()>) {
+        let mut reader = Verifying::new(source, &digest.parse().unwrap(), size);
+        let (mut got, mut buffer) = (Vec::new(), [0; 2]);
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return (got, Ok(())),
+                Ok(count) => got.extend_from_slice(&buffer[..count]),
+                Err(error) => return (got, Err(error)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_is_lower_case_hex_of_a_registered_algorithm() {
+        assert!(HELLO.parse::<Digest>().is_ok());
+        assert!(format!("sha512:{}", "0".repeat(128)).parse::<Digest>().is_ok());
+        for bad in [
+            "",
+            "sha256:",
+            &HELLO.to_uppercase(),
+            &HELLO[..70],
+            "sha256:../../../../../../../../../../../../../../../../../etc/passwd000",
+            &format!("sha512:{}", "0".repeat(64)),
+            &format!("blake3:{}", "0".repeat(64)),
+        ] {
+            assert_eq!(bad.parse::<Digest>(), Err(InvalidDigest), "{bad}");
+        }
+    }
+
+    #[test]
+    fn right_bytes_pass_whole() {
+        let (got, end) = read_all(b"hello", HELLO, 5);
+        assert!(end.is_ok());
+        assert_eq!(got, b"hello");
+    }
+
+    #[test]
+    fn bytes_after_the_promised_length_are_not_read() {
+        let (got, end) = read_all(b"hello, and more", HELLO, 5);
+        assert!(end.is_ok());
+        assert_eq!(got, b"hello");
+    }
+
+    #[test]
+    fn wrong_bytes_never_arrive_completely() {
+        let (got, end) = read_all(b"hellO", HELLO, 5);
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(got.len() < 5);
+    }
+
+    #[test]
+    fn a_short_blob_is_an_error() {
+        let (_, end) = read_all(b"hell", HELLO, 5);
+        let error = end.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(error.to_string(), format!("{HELLO} ended after 4 of 5 bytes"));
+    }
+
+    #[test]
+    fn an_empty_blob_is_verified_too() {
+        let empty = Digest::sha256(b"");
+        assert!(read_all(b"", empty.as_str(), 0).1.is_ok());
+        assert!(read_all(b"", HELLO, 0).1.is_err());
+    }
+}

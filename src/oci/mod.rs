@@ -1,0 +1,10 @@
+//! The OCI dictionary: names, digests and manifests as the distribution-spec and the image-spec
+//! (both v1.1.0) write them. Pure: no I/O beyond a `Read` handed in, no clock, no Helm.
+
+pub mod digest;
+pub mod manifest;
+pub mod reference;
+
+pub use digest::{Digest, Verifying};
+pub use manifest::{Descriptor, ImageManifest, Manifest, MediaType};
+pub use reference::{Reference, RepositoryName, Tag};

@@ -1,0 +1,176 @@
+//! Repository names, tags and references, after the grammars of distribution-spec v1.1.0,
+//! "Pulling manifests". A name that has passed here can stand in a URL path or below a directory
+//! as it is: it holds no `..`, no `%`, no control character, no leading or trailing slash.
+
+use super::digest::Digest;
+use std::fmt;
+use std::str::FromStr;
+
+/// Longest repository name that registries take, in bytes (distribution's `reference` package;
+/// the spec recommends to stay below 255 with the host name).
+const MAX_REPOSITORY_NAME: usize = 255;
+/// Longest tag, in bytes: the grammar's own bound.
+const MAX_TAG: usize = 128;
+
+/// A repository's name: lower-case path components joined by `/`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RepositoryName(String);
+
+impl RepositoryName {
+    /// The name as it stands in a URL path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is `prefix` itself or lies below it.
+    pub fn is_below(&self, prefix: &RepositoryName) -> bool {
+        match self.0.strip_prefix(&prefix.0) {
+            Some(rest) => rest.is_empty() || rest.starts_with('/'),
+            None => false,
+        }
+    }
+}
+
+impl fmt::Display for RepositoryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that breaks the grammar of a repository name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidName;
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a repository name (lower-case letters, digits and . _ - between slashes)")
+    }
+}
+
+impl std::error::Error for InvalidName {}
+
+impl FromStr for RepositoryName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<RepositoryName, InvalidName> {
+        let fits = text.len() <= MAX_REPOSITORY_NAME;
+        if fits && text.split('/').all(is_path_component) {
+            Ok(RepositoryName(text.to_owned()))
+        } else {
+            Err(InvalidName)
+        }
+    }
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+fn is_path_component(text: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !text.starts_with(alphanumeric) || !text.ends_with(alphanumeric) {
+        return false;
+    }
+    text.split(alphanumeric)
+        .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
+}
+
+/// A tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tag(String);
+
+impl Tag {
+    /// The tag as it stands in a URL path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Tag {
+    type Err = InvalidTag;
+
+    fn from_str(text: &str) -> Result<Tag, InvalidTag> {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let bytes = text.as_bytes();
+        let starts_well = bytes.first().is_some_and(|b| word(*b));
+        let goes_on_well = bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'));
+        if starts_well && goes_on_well && bytes.len() <= MAX_TAG {
+            Ok(Tag(text.to_owned()))
+        } else {
+            Err(InvalidTag)
+        }
+    }
+}
+
+/// A text that breaks the grammar of a tag.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidTag;
+
+impl fmt::Display for InvalidTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a tag")
+    }
+}
+
+impl std::error::Error for InvalidTag {}
+
+/// What a manifest is asked by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reference {
+    /// A name that may move.
+    Tag(Tag),
+    /// A content address.
+    Digest(Digest),
+}
+
+impl Reference {
+    /// The reference as it stands in a URL path.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Reference::Tag(tag) => tag.as_str(),
+            Reference::Digest(digest) => digest.as_str(),
+        }
+    }
+
+    /// What stands between a repository's name and this: `:` before a tag, `@` before a digest.
+    pub fn separator(&self) -> char {
+        match self {
+            Reference::Tag(_) => ':',
+            Reference::Digest(_) => '@',
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repository_names_follow_the_grammar() {
+        for good in ["a", "team/a/web", "a.b_c__d---e", "1_000", "0/1"] {
+            assert!(good.parse::<RepositoryName>().is_ok(), "{good}");
+        }
+        let long = "a".repeat(256);
+        for bad in [
+            "", "/", "a/", "/a", "a//b", "A", "a..b", "../a", "a/..", "a___b", "a%2fb", "a b", "-a", &long,
+        ] {
+            assert!(bad.parse::<RepositoryName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tags_follow_the_grammar() {
+        for good in ["1.0.0", "latest", "_x", "1.2.3_build.5", "v1"] {
+            assert!(good.parse::<Tag>().is_ok(), "{good}");
+        }
+        let long = "a".repeat(129);
+        for bad in ["", ".a", "-a", "a+b", "a/b", "a:b", "ä", &long] {
+            assert!(bad.parse::<Tag>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_slash() {
+        let name = |text: &str| text.parse::<RepositoryName>().unwrap();
+        assert!(name("team/a").is_below(&name("team")));
+        assert!(name("team").is_below(&name("team")));
+        assert!(!name("teams/a").is_below(&name("team")));
+    }
+}
