@@ -1,3 +1,119 @@
-//! Serves the Helm charts of an OCI registry as a classic chart repository.
+//! oci-chartrepo serves the Helm charts of an OCI registry as a classic chart repository.
+//!
+//! *One room dials out, one room listens, one room is bilingual, two rooms are dictionaries, and
+//! what readers see is immutable and swapped whole.*
+//!
+//! ```text
+//!  argv ─ args ─ config ──┐                                observe (log): on the bank, calls no one
+//!  dockerconfigjson ─ credentials
+//!                         ▼
+//!   upstream        ┌─ storage ──────────┐
+//!   OCI registry ──▶│ registry/ (dials)  │─ walk ─▶ snapshot ─ render ─▶ index bytes ─▶ server/ ──▶ helm
+//!                   └────────────────────┘   oci + helm dictionaries      │  GET /index.yaml (never dials)
+//!                              ▲                                          └─ GET /charts/N-V.tgz
+//!                              └──────────── blob(repository, digest) ───────┘
+//! ```
+//!
+//! Data flows one way. A refresh thread walks the storage and swaps in a new [`snapshot::Snapshot`];
+//! requests read the one in force. What a room may use is written down in `tests/tidy.rs`.
+
+#![warn(missing_docs)]
+
+pub mod args;
+pub mod config;
+pub mod credentials;
 pub mod helm;
+pub mod observe;
 pub mod oci;
+pub mod registry;
+pub mod representation;
+pub mod server;
+pub mod snapshot;
+pub mod storage;
+
+use config::Config;
+use registry::Registry;
+use server::Server;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use snapshot::{Current, Timing};
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use storage::Storage;
+
+/// A snapshot older than this is refreshed before an index is answered: what `helm push` and then
+/// `helm repo update` take between them.
+const MAX_STALE: Duration = Duration::from_secs(5);
+/// The longest that an index request waits for that: a slow registry must not make us slow.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// Serves until SIGTERM or SIGINT, then lets running downloads end.
+///
+/// Errors when the port can't be had, or the system gives no signals or threads at the start.
+pub fn run(config: Config) -> io::Result<()> {
+    observe::log::set_level(config.log_level);
+    // Before anything else runs: as PID 1 a signal without a handler is ignored.
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    warn_of(&config);
+    let current = Arc::new(Current::new(Timing {
+        max_stale: MAX_STALE,
+        max_wait: MAX_WAIT,
+    }));
+    let storage: Arc<dyn Storage> = Arc::new(Registry::new(config.registry));
+    let server = Server::bind(
+        config.listen_host.as_deref(),
+        config.port,
+        current.clone(),
+        storage.clone(),
+    )?;
+    let server = Arc::new(server);
+    info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));
+    info!("listening on http://{}", server.address());
+    spawn("refresh", {
+        let current = current.clone();
+        move || current.run(&*storage, config.concurrency)
+    })?;
+    spawn("accept", {
+        let server = server.clone();
+        move || server.run()
+    })?;
+
+    let signal = signals.forever().next().unwrap_or(SIGTERM);
+    info!(
+        "{} received: no new requests, running downloads have {:?}",
+        name(signal),
+        config.shutdown_grace
+    );
+    spawn("second signal", move || {
+        if signals.forever().next().is_some() {
+            std::process::exit(1)
+        }
+    })?;
+    current.stop();
+    if !server.drain(config.shutdown_grace) {
+        warn!("the grace is over, running downloads are cut off");
+    }
+    info!("stopped");
+    Ok(())
+}
+
+fn warn_of(config: &Config) {
+    if config.registry.tls.insecure {
+        warn!("certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)");
+    }
+    if config.registry.credentials.current().0.needs_helper {
+        warn!(
+            "--storage-registry-config names a credential helper, which can't be run here: only the credentials in the file are used"
+        );
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(work).map(drop)
+}
+
+fn name(signal: i32) -> &'static str {
+    if signal == SIGINT { "SIGINT" } else { "SIGTERM" }
+}

@@ -1,1 +1,34 @@
-fn main() {}
+//! argv → exit code: 0 after an orderly end, 1 when the world fails us, 2 for a mistake in the flags.
+//! The only place that prints a fatal error.
+
+use oci_chartrepo::args::{Args, HELP};
+use oci_chartrepo::config::Config;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match Args::parse(std::env::args_os().skip(1)) {
+        Ok(args) => args,
+        Err(mistake) => return fail(2, mistake),
+    };
+    if args.help {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    if args.version {
+        println!("oci-chartrepo {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let config = match Config::new(args) {
+        Ok(config) => config,
+        Err(mistake) => return fail(2, mistake),
+    };
+    match oci_chartrepo::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, error),
+    }
+}
+
+fn fail(code: u8, why: impl std::fmt::Display) -> ExitCode {
+    eprintln!("oci-chartrepo: {why}");
+    ExitCode::from(code)
+}

@@ -14,15 +14,6 @@ use std::fmt;
 pub struct MediaType(String);
 
 impl MediaType {
-    /// `application/vnd.oci.image.manifest.v1+json`
-    pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-    /// `application/vnd.oci.image.index.v1+json`
-    pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-    /// Docker's image manifest, schema 2.
-    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-    /// Docker's manifest list.
-    pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-
     /// The type as text, as it was sent.
     pub fn as_str(&self) -> &str {
         &self.0

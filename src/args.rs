@@ -1,0 +1,214 @@
+//! Flags exactly as typed: no I/O, no environment, no meaning. `--flag value` and `--flag=value`,
+//! and with one dash too, as Go programs take them and as the original did.
+
+use std::ffi::OsString;
+
+/// What was typed. `None` means: not given.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // the flags are described in HELP
+pub struct Args {
+    pub port: Option<String>,
+    pub listen_host: Option<String>,
+    pub storage: Option<String>,
+    pub registry_repo: Option<String>,
+    pub registry_scheme: Option<String>,
+    pub registry_config: Option<String>,
+    pub registry_ca_file: Option<String>,
+    pub registry_insecure: bool,
+    pub repositories: Vec<String>,
+    pub concurrency: Option<String>,
+    pub shutdown_grace: Option<String>,
+    pub log_level: Option<String>,
+    pub help: bool,
+    pub version: bool,
+}
+
+/// Every flag's name, for the nearest to a mistyped one.
+const FLAGS: [&str; 14] = [
+    "--port",
+    "--listen-host",
+    "--storage",
+    "--storage-registry-repo",
+    "--storage-registry-scheme",
+    "--storage-registry-config",
+    "--storage-registry-ca-file",
+    "--storage-registry-insecure-skip-tls-verify",
+    "--repository",
+    "--concurrency",
+    "--shutdown-grace",
+    "--log-level",
+    "--help",
+    "--version",
+];
+
+/// The text of `--help`.
+pub const HELP: &str = "\
+oci-chartrepo: serves the Helm charts of an OCI registry as a classic chart repository
+
+Usage: oci-chartrepo [flags]
+
+  --port PORT                        port to listen on [8080]
+  --listen-host HOST                 address to listen on [all, IPv4 and IPv6]
+  --storage KIND                     where the charts are: registry [registry]
+  --storage-registry-repo ADDRESS    the registry, host[:port][/prefix] or a URL; a prefix
+                                     narrows the walk to repositories below it [localhost:5000]
+  --storage-registry-scheme SCHEME   HTTP or HTTPS [from the URL, else found out]
+  --storage-registry-config FILE     credentials, a dockerconfigjson
+                                     [/etc/secret/dockerconfigjson, if it's there]
+  --storage-registry-ca-file FILE    certificates (PEM) to trust besides the bundled ones
+  --storage-registry-insecure-skip-tls-verify
+                                     accept any certificate
+  --repository NAME                  walk this repository instead of the catalog (repeatable)
+  --concurrency N                    requests to the registry at a time during a walk [8]
+  --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
+  --log-level LEVEL                  error, warn, info, debug or trace [info]
+  --help, --version
+";
+
+/// Why what was typed can't be read; names the flag.
+pub type Mistake = String;
+
+impl Args {
+    /// Reads the arguments behind the program's name.
+    pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Args, Mistake> {
+        let mut typed = pico_args::Arguments::from_vec(arguments.map(with_two_dashes).collect());
+        let args = Args {
+            help: typed.contains(["-h", "--help"]),
+            version: typed.contains(["-V", "--version"]),
+            port: value(&mut typed, "--port")?,
+            listen_host: value(&mut typed, "--listen-host")?,
+            storage: value(&mut typed, "--storage")?,
+            registry_repo: value(&mut typed, "--storage-registry-repo")?,
+            registry_scheme: value(&mut typed, "--storage-registry-scheme")?,
+            registry_config: value(&mut typed, "--storage-registry-config")?,
+            registry_ca_file: value(&mut typed, "--storage-registry-ca-file")?,
+            registry_insecure: typed.contains("--storage-registry-insecure-skip-tls-verify"),
+            repositories: typed
+                .values_from_str("--repository")
+                .map_err(|error| error.to_string())?,
+            concurrency: value(&mut typed, "--concurrency")?,
+            shutdown_grace: value(&mut typed, "--shutdown-grace")?,
+            log_level: value(&mut typed, "--log-level")?,
+        };
+        match typed.finish().first() {
+            None => Ok(args),
+            Some(rest) => Err(left_over(&rest.to_string_lossy())),
+        }
+    }
+}
+
+fn value(typed: &mut pico_args::Arguments, flag: &'static str) -> Result<Option<String>, Mistake> {
+    typed.opt_value_from_str(flag).map_err(|error| match error {
+        pico_args::Error::OptionWithoutAValue(_) => format!("{flag} needs a value"),
+        error => format!("{flag}: {error}"),
+    })
+}
+
+/// `-port` is `--port`; `-h` and `-V` are what they are.
+fn with_two_dashes(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
+            format!("-{text}").into()
+        }
+        _ => argument,
+    }
+}
+
+fn left_over(argument: &str) -> Mistake {
+    let (name, value) = argument
+        .split_once('=')
+        .map_or((argument, None), |(name, value)| (name, Some(value)));
+    if !name.starts_with('-') {
+        return format!("unexpected argument {argument:?}: everything is given by flags, see --help");
+    }
+    if !FLAGS.contains(&name) {
+        let nearest = FLAGS
+            .iter()
+            .min_by_key(|flag| distance(name, flag))
+            .unwrap_or(&"--help");
+        return format!("unknown flag {name}: did you mean {nearest}?");
+    }
+    match value {
+        Some(_) if name == "--help" || name == "--version" || name.ends_with("-verify") => {
+            format!("{name} takes no value")
+        }
+        _ => format!("{name} is given more than once"),
+    }
+}
+
+/// How many letters to insert, delete or replace to get from one to the other (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in to.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, Mistake> {
+        Args::parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_originals_spelling_works() {
+        let expected = Args {
+            port: Some("8080".into()),
+            storage: Some("registry".into()),
+            registry_repo: Some("reg:5000".into()),
+            registry_scheme: Some("HTTPS".into()),
+            ..Args::default()
+        };
+        for line in [
+            "--storage=registry --storage-registry-repo=reg:5000 --storage-registry-scheme=HTTPS --port=8080",
+            "--storage registry --storage-registry-repo reg:5000 --storage-registry-scheme HTTPS --port 8080",
+            "-storage=registry -storage-registry-repo reg:5000 -storage-registry-scheme=HTTPS -port=8080",
+        ] {
+            assert_eq!(parse(line).as_ref(), Ok(&expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_repository_may_be_named_often() {
+        assert_eq!(
+            parse("--repository a --repository=b/c").unwrap().repositories,
+            ["a", "b/c"]
+        );
+    }
+
+    #[test]
+    fn a_mistake_names_the_flag() {
+        for (line, text) in [
+            ("--prot 1", "unknown flag --prot: did you mean --port?"),
+            (
+                "--storage-registry-schema=HTTP",
+                "unknown flag --storage-registry-schema: did you mean --storage-registry-scheme?",
+            ),
+            ("-x", "unknown flag -x: did you mean --port?"),
+            ("--port", "--port needs a value"),
+            ("--port 1 --port 2", "--port is given more than once"),
+            ("--help=yes", "--help takes no value"),
+            (
+                "index",
+                "unexpected argument \"index\": everything is given by flags, see --help",
+            ),
+        ] {
+            assert_eq!(parse(line), Err(text.into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_knows_every_flag() {
+        for flag in FLAGS {
+            assert!(HELP.contains(flag), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! From what was typed to what is meant: where a user's mistake is found, and named by its flag.
+
+use crate::args::{Args, Mistake};
+use crate::credentials::Source;
+use crate::observe::log::Level;
+use crate::oci::RepositoryName;
+use crate::registry::{Scheme, Tls};
+use std::fmt::Display;
+use std::fs;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the original looked for credentials, and where deployments mount them.
+const DEFAULT_CONFIG: &str = "/etc/secret/dockerconfigjson";
+/// Most requests at a time: more would be an attack on the registry.
+const MAX_CONCURRENCY: usize = 64;
+/// Longest grace: past an hour, nobody is waiting for an orderly end any more.
+const MAX_GRACE: Duration = Duration::from_secs(3600);
+
+/// All settings, checked.
+pub struct Config {
+    /// Port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// Address to listen on; none means all.
+    pub listen_host: Option<String>,
+    /// The registry.
+    pub registry: crate::registry::Options,
+    /// Upstream requests at a time during a walk.
+    pub concurrency: usize,
+    /// How long a shutdown waits for running downloads.
+    pub shutdown_grace: Duration,
+    /// The least grave events that are logged.
+    pub log_level: Level,
+}
+
+impl Config {
+    /// Makes sense of `args`. Reads the files that they name.
+    pub fn new(args: Args) -> Result<Config, Mistake> {
+        one_of(
+            "--storage",
+            args.storage.as_deref().unwrap_or("registry"),
+            &["registry"],
+        )?;
+        let concurrency = parse_or("--concurrency", args.concurrency, 8)?;
+        if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
+            return Err(format!(
+                "--concurrency {concurrency}: not between 1 and {MAX_CONCURRENCY}"
+            ));
+        }
+        let address =
+            Address::parse(args.registry_repo.as_deref().unwrap_or("localhost:5000")).map_err(|why| {
+                mistake(
+                    "--storage-registry-repo",
+                    args.registry_repo.as_deref().unwrap_or_default(),
+                    why,
+                )
+            })?;
+        let scheme = match args.registry_scheme.as_deref().unwrap_or_default() {
+            "" => address.scheme,
+            text => Some(
+                text.parse()
+                    .map_err(|why| mistake("--storage-registry-scheme", text, why))?,
+            ),
+        };
+        let registry = crate::registry::Options {
+            scheme,
+            repositories: repositories(&args.repositories, address.prefix.as_ref())?,
+            authority: address.authority,
+            prefix: address.prefix,
+            tls: Tls {
+                authorities: authorities(args.registry_ca_file.as_deref())?,
+                insecure: args.registry_insecure,
+            },
+            credentials: Arc::new(credentials(args.registry_config)?),
+            connections: concurrency,
+        };
+        Ok(Config {
+            port: parse_or("--port", args.port, 8080)?,
+            listen_host: args.listen_host.filter(|host| !host.is_empty()),
+            registry,
+            concurrency,
+            shutdown_grace: match args.shutdown_grace {
+                None => Duration::from_secs(10),
+                Some(text) => duration(&text).map_err(|why| mistake("--shutdown-grace", &text, why))?,
+            },
+            log_level: parse_or("--log-level", args.log_level, Level::Info)?,
+        })
+    }
+}
+
+fn mistake(flag: &str, value: &str, why: impl Display) -> Mistake {
+    format!("{flag} {value:?}: {why}")
+}
+
+fn parse_or<T: FromStr<Err: Display>>(flag: &str, value: Option<String>, default: T) -> Result<T, Mistake> {
+    match value {
+        None => Ok(default),
+        Some(text) => text.parse().map_err(|why| mistake(flag, &text, why)),
+    }
+}
+
+fn one_of(flag: &str, value: &str, known: &[&str]) -> Result<(), Mistake> {
+    let found = known.contains(&value);
+    if found {
+        Ok(())
+    } else {
+        Err(mistake(flag, value, format!("not one of: {}", known.join(", "))))
+    }
+}
+
+/// `300ms`, `10s`, `5m`, `1h`: one number and one unit, as Go writes them.
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "not a duration such as 300ms, 10s or 5m")?;
+    let duration = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        "h" => Duration::from_secs(number.saturating_mul(3600)),
+        "" if number == 0 => Duration::ZERO,
+        _ => return Err("not a duration such as 300ms, 10s or 5m"),
+    };
+    if duration > MAX_GRACE {
+        Err("longer than 1h")
+    } else {
+        Ok(duration)
+    }
+}
+
+/// What `--storage-registry-repo` says.
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
+    scheme: Option<Scheme>,
+    authority: String,
+    prefix: Option<RepositoryName>,
+}
+
+impl Address {
+    fn parse(text: &str) -> Result<Address, String> {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (
+                Some(
+                    scheme
+                        .parse::<Scheme>()
+                        .map_err(|why| format!("scheme {scheme:?}: {why}"))?,
+                ),
+                rest,
+            ),
+            None => (None, text),
+        };
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if authority.contains('@') {
+            return Err("credentials don't belong here, but into --storage-registry-config".into());
+        }
+        let parsed: ureq::http::uri::Authority = authority.parse().map_err(|_| "not host[:port][/prefix]")?;
+        let rest = authority.strip_prefix(parsed.host());
+        let port = |text: &str| {
+            text.strip_prefix(':')
+                .is_some_and(|port| port.parse::<u16>().is_ok())
+        };
+        if parsed.host().is_empty() || !rest.is_some_and(|rest| rest.is_empty() || port(rest)) {
+            return Err("not host[:port][/prefix]".into());
+        }
+        let path = path.trim_matches('/');
+        let prefix = match path {
+            "" | "v2" => None,
+            path => Some(path.parse().map_err(|why| format!("prefix {path:?}: {why}"))?),
+        };
+        Ok(Address {
+            scheme,
+            authority: dialled(authority).to_owned(),
+            prefix,
+        })
+    }
+}
+
+/// Docker Hub's registry isn't at the name it goes by.
+fn dialled(authority: &str) -> &str {
+    match authority {
+        "docker.io" | "index.docker.io" => "registry-1.docker.io",
+        other => other,
+    }
+}
+
+fn repositories(names: &[String], prefix: Option<&RepositoryName>) -> Result<Vec<RepositoryName>, Mistake> {
+    let mut repositories = Vec::with_capacity(names.len());
+    for text in names {
+        let name: RepositoryName = text.parse().map_err(|why| mistake("--repository", text, why))?;
+        if let Some(prefix) = prefix.filter(|prefix| !name.is_below(prefix)) {
+            let why =
+                format!("not below the prefix {prefix} in --storage-registry-repo; give the whole name");
+            return Err(mistake("--repository", text, why));
+        }
+        repositories.push(name);
+    }
+    repositories.sort();
+    repositories.dedup();
+    Ok(repositories)
+}
+
+fn authorities(file: Option<&str>) -> Result<Vec<Vec<u8>>, Mistake> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let pem = fs::read(file).map_err(|error| mistake("--storage-registry-ca-file", file, error))?;
+    crate::registry::certificates(&pem).map_err(|why| mistake("--storage-registry-ca-file", file, why))
+}
+
+/// A file that was named must be there; at the default place it needn't.
+fn credentials(file: Option<String>) -> Result<Source, Mistake> {
+    let required = file.is_some();
+    let path = PathBuf::from(file.as_deref().unwrap_or(DEFAULT_CONFIG));
+    Source::open(path, required).map_err(|error| format!("--storage-registry-config: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> (Option<Scheme>, String, Option<String>) {
+        let Address {
+            scheme,
+            authority,
+            prefix,
+        } = Address::parse(text).unwrap();
+        (scheme, authority, prefix.map(|prefix| prefix.to_string()))
+    }
+
+    #[test]
+    fn an_address_is_a_host_or_a_url_with_or_without_a_prefix() {
+        let own = |text: &str| text.to_owned();
+        assert_eq!(address("localhost:5000"), (None, own("localhost:5000"), None));
+        assert_eq!(
+            address("https://reg.example/"),
+            (Some(Scheme::Https), own("reg.example"), None)
+        );
+        assert_eq!(
+            address("HTTP://reg/team/a/"),
+            (Some(Scheme::Http), own("reg"), Some(own("team/a")))
+        );
+        assert_eq!(address("[::1]:5000/v2/"), (None, own("[::1]:5000"), None));
+        assert_eq!(
+            address("docker.io/bitnami"),
+            (None, own("registry-1.docker.io"), Some(own("bitnami")))
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_says_why() {
+        for (text, why) in [
+            ("", "not host[:port][/prefix]"),
+            ("a b", "not host[:port][/prefix]"),
+            ("host:99999", "not host[:port][/prefix]"),
+            ("ftp://host", "scheme \"ftp\": not HTTP or HTTPS"),
+            (
+                "u:p@host",
+                "credentials don't belong here, but into --storage-registry-config",
+            ),
+            (
+                "host/Team",
+                "prefix \"Team\": not a repository name (lower-case letters, digits and . _ - between slashes)",
+            ),
+        ] {
+            assert_eq!(Address::parse(text), Err(why.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for bad in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5s",
+            "1d",
+            "2h",
+            "99999999999999999999h",
+            "9999999999999999h",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_names_its_flag() {
+        let error = |args: Args| Config::new(args).err().unwrap();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            error(Args {
+                storage: text("minio"),
+                ..Args::default()
+            }),
+            "--storage \"minio\": not one of: registry"
+        );
+        assert_eq!(
+            error(Args {
+                concurrency: text("0"),
+                ..Args::default()
+            }),
+            "--concurrency 0: not between 1 and 64"
+        );
+        assert!(
+            error(Args {
+                port: text("http"),
+                ..Args::default()
+            })
+            .starts_with("--port \"http\": ")
+        );
+        let outside = Args {
+            registry_repo: text("h/team"),
+            repositories: vec!["web".into()],
+            ..Args::default()
+        };
+        assert!(error(outside).starts_with("--repository \"web\": not below the prefix team"));
+    }
+}

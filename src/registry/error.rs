@@ -1,0 +1,143 @@
+//! How a failed upstream call is told: `GET https://reg.example/v2/team/web/tags/list: 401
+//! UNAUTHORIZED: authentication required`. A query string is never shown, because pre-signed URLs
+//! carry secrets there; a certificate error says what to do.
+
+use crate::storage::{Error, ErrorKind};
+use serde::Deserialize;
+use std::io;
+
+/// Most of an error's text that is shown, in characters: a line of a log, not a page of HTML.
+const MAX_DETAIL: usize = 200;
+
+/// An answer with a status that isn't success. `body` may hold the spec's error list
+/// (distribution-spec v1.1.0, "Error Codes").
+pub(super) fn status(what: &str, status: u16, body: &[u8]) -> Error {
+    let kind = match status {
+        404 => ErrorKind::NotFound,
+        408 | 429 | 500.. => ErrorKind::Unavailable,
+        400.. => ErrorKind::Refused,
+        _ => ErrorKind::Invalid,
+    };
+    let detail = match first_listed(body) {
+        Some(detail) => format!(" {detail}"),
+        None => String::new(),
+    };
+    Error::new(kind, format!("{what}: {status}{detail}"))
+}
+
+/// An answer that breaks the protocol.
+pub(super) fn protocol(what: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{what}: {why}"))
+}
+
+/// A refusal that is ours.
+pub(super) fn refused(what: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Refused, format!("{what}: {why}"))
+}
+
+/// A call that got no answer.
+pub(super) fn transport(what: &str, error: ureq::Error) -> Error {
+    let (kind, why) = match &error {
+        ureq::Error::Timeout(phase) => (ErrorKind::TimedOut, format!("no answer in time ({phase})")),
+        _ if is_certificate_error(&error) => (ErrorKind::Refused, format!("{error}; {CERTIFICATE_ADVICE}")),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Protocol(_) => {
+            (ErrorKind::Invalid, error.to_string())
+        }
+        ureq::Error::LargeResponseHeader(..) => (ErrorKind::Invalid, error.to_string()),
+        _ => (ErrorKind::Unavailable, error.to_string()),
+    };
+    Error::new(kind, format!("{what}: {why}")).with_source(error)
+}
+
+/// A body that failed while it was read.
+pub(super) fn body(what: &str, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::TimedOut => ErrorKind::TimedOut,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("{what}: the answer broke off: {error}")).with_source(error)
+}
+
+const CERTIFICATE_ADVICE: &str = "trust its authority with --storage-registry-ca-file, or skip the check with \
+     --storage-registry-insecure-skip-tls-verify";
+
+/// Whether the peer speaks TLS, but with a certificate that we don't trust.
+pub(super) fn is_certificate_error(error: &ureq::Error) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Whether the peer answered our TLS greeting with something that isn't TLS.
+pub(super) fn is_not_tls(error: &ureq::Error) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_)))
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    errors: Vec<One>,
+}
+
+#[derive(Deserialize)]
+struct One {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+fn first_listed(body: &[u8]) -> Option<String> {
+    let first = serde_json::from_slice::<Listed>(body)
+        .ok()?
+        .errors
+        .into_iter()
+        .next()?;
+    let text = format!("{}: {}", first.code, first.message);
+    Some(text.trim_matches([':', ' ']).chars().take(MAX_DETAIL).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_told_with_the_specs_code() {
+        let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":[]}]}"#;
+        let error = status("GET https://reg.example/v2/team/web/tags/list", 401, body);
+        assert_eq!(
+            error.to_string(),
+            "GET https://reg.example/v2/team/web/tags/list: 401 UNAUTHORIZED: authentication required"
+        );
+        assert_eq!(error.kind(), ErrorKind::Refused);
+    }
+
+    #[test]
+    fn other_bodies_are_not_quoted() {
+        for body in ["<html>", "", r#"{"errors":[]}"#, r#"{"errors":"x"}"#] {
+            assert_eq!(
+                status("GET x", 503, body.as_bytes()).to_string(),
+                "GET x: 503",
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_404_is_definite_and_what_may_pass_is_unavailable() {
+        let kind = |code| status("GET x", code, b"").kind();
+        assert_eq!(kind(404), ErrorKind::NotFound);
+        for code in [408, 429, 500, 502, 503] {
+            assert_eq!(kind(code), ErrorKind::Unavailable, "{code}");
+        }
+        for code in [400, 401, 403, 412] {
+            assert_eq!(kind(code), ErrorKind::Refused, "{code}");
+        }
+        assert_eq!(kind(204), ErrorKind::Invalid);
+    }
+}

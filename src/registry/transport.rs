@@ -1,0 +1,286 @@
+//! One HTTP exchange with a registry or its token server: bounded, on kept-alive connections, with
+//! a deadline for each phase. Follows redirects itself, because credentials must not: they are
+//! dropped on the way to another origin, and link-local addresses aren't visited at all.
+
+use super::{error, url};
+use crate::storage::Error;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::http::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use ureq::http::{Response, Uri};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, Body};
+
+/// Longest wait for a name and for a connection: a distant registry takes a tenth of this.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Longest wait for the head of an answer: distribution 2.7 on S3 takes more than a minute to list
+/// a catalog (distribution#3678).
+const ANSWER: Duration = Duration::from_secs(90);
+/// Longest wait for the next bytes of a body, and to hand over a request.
+const STALL: Duration = Duration::from_secs(30);
+/// Longest time to read a manifest, config or listing whole.
+const WHOLE_BODY: Duration = Duration::from_secs(120);
+/// Most redirects followed for one call: a load balancer, a storage, and some to spare.
+const MAX_REDIRECTS: usize = 5;
+/// Most of an error's body that is read, in bytes: enough for the spec's list of errors.
+const MAX_ERROR_BODY: u64 = 8 * 1024;
+
+/// Which certificates are trusted.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Trusted besides the bundled roots, in DER.
+    pub authorities: Vec<Vec<u8>>,
+    /// Accept any certificate.
+    pub insecure: bool,
+}
+
+/// The certificates in a PEM file, in DER.
+///
+/// Errors when there's none, or one can't be read: a file of rubbish would otherwise only show in
+/// handshakes that fail.
+pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let mut found = Vec::new();
+    for item in ureq::tls::parse_pem(pem) {
+        match item.map_err(|error| error.to_string())? {
+            PemItem::Certificate(certificate) => found.push(certificate.der().to_vec()),
+            _ => return Err("holds more than certificates".into()),
+        }
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    for der in &found {
+        roots.add(der.clone().into()).map_err(|error| error.to_string())?;
+    }
+    if found.is_empty() {
+        Err("holds no certificate".into())
+    } else {
+        Ok(found)
+    }
+}
+
+/// The one client that dials.
+pub(super) struct Transport {
+    agent: Agent,
+}
+
+/// What a call asks for.
+#[derive(Clone, Copy)]
+pub(super) enum Ask<'a> {
+    /// `GET`, accepting these types.
+    Get { accept: &'a str },
+    /// `POST` of a form, already encoded.
+    Post { form: &'a str },
+}
+
+impl Ask<'_> {
+    /// A form holds a secret, which goes to the host it's meant for or nowhere.
+    fn may_be_redirected(&self) -> bool {
+        matches!(self, Ask::Get { .. })
+    }
+}
+
+impl Transport {
+    /// A client that keeps up to `connections` alive.
+    pub(super) fn new(tls: &Tls, connections: usize) -> Transport {
+        let config = Agent::config_builder()
+            .user_agent(concat!("oci-chartrepo/", env!("CARGO_PKG_VERSION")))
+            // What we verify by digest must arrive as it is stored.
+            .accept_encoding("identity")
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .max_idle_connections(connections)
+            .max_idle_connections_per_host(connections)
+            .timeout_resolve(Some(CONNECT))
+            .timeout_connect(Some(CONNECT))
+            .timeout_send_request(Some(STALL))
+            .timeout_send_body(Some(STALL))
+            .timeout_recv_response(Some(ANSWER))
+            .timeout_per_read(Some(STALL))
+            .tls_config(tls_config(tls))
+            .build();
+        Transport { agent: config.into() }
+    }
+
+    /// Sends one request and follows where it leads. `authorization` goes to `target`'s origin and
+    /// nowhere else. Any final status is `Ok`.
+    pub(super) fn call(&self, target: &Uri, ask: Ask, authorization: Option<&str>) -> Result<Answer, Error> {
+        let mut here = target.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let bound = authorization.filter(|_| url::origin(&here) == url::origin(target));
+            let answer = self.exchange(&here, ask, bound)?;
+            let Some(location) = answer.redirect().filter(|_| ask.may_be_redirected()) else {
+                return Ok(answer);
+            };
+            here = check_redirect(&here, &location)?;
+        }
+        Err(error::protocol(
+            &what(ask, target),
+            format!("over {MAX_REDIRECTS} redirects"),
+        ))
+    }
+
+    /// Whether anything answers to `GET url`, without credentials and without following.
+    pub(super) fn touch(&self, target: &Uri) -> Result<(), ureq::Error> {
+        self.agent.get(target).call().map(drop)
+    }
+
+    fn exchange(&self, here: &Uri, ask: Ask, authorization: Option<&str>) -> Result<Answer, Error> {
+        let what = what(ask, here);
+        let result = match ask {
+            Ask::Get { accept } => {
+                let request = self.agent.get(here).header("Accept", accept);
+                match authorization {
+                    Some(value) => request.header(AUTHORIZATION, value).call(),
+                    None => request.call(),
+                }
+            }
+            Ask::Post { form } => self
+                .agent
+                .post(here)
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .send(form),
+        };
+        match result {
+            Ok(response) => {
+                crate::debug!("{what}: {}", response.status().as_u16());
+                Ok(Answer {
+                    what,
+                    url: here.clone(),
+                    response,
+                })
+            }
+            Err(cause) => {
+                let error = error::transport(&what, cause);
+                crate::debug!("{error}");
+                Err(error)
+            }
+        }
+    }
+}
+
+fn what(ask: Ask, target: &Uri) -> String {
+    let method = match ask {
+        Ask::Get { .. } => "GET",
+        Ask::Post { .. } => "POST",
+    };
+    format!("{method} {}", url::display(target))
+}
+
+fn check_redirect(from: &Uri, location: &str) -> Result<Uri, Error> {
+    let what = format!("GET {}", url::display(from));
+    let Some(target) = url::resolve(from, location) else {
+        return Err(error::protocol(&what, "redirected to what is no URL"));
+    };
+    if url::is_link_local(&target) {
+        return Err(error::refused(
+            &what,
+            format!("redirected to the link-local address {}", url::display(&target)),
+        ));
+    }
+    Ok(target)
+}
+
+fn tls_config(tls: &Tls) -> TlsConfig {
+    let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .map(|der| Certificate::from_der(der));
+    let own = tls
+        .authorities
+        .iter()
+        .map(|der| Certificate::from_der(der).to_owned());
+    let roots: Vec<Certificate<'static>> = bundled.chain(own).collect();
+    TlsConfig::builder()
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .disable_verification(tls.insecure)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build()
+}
+
+/// The head of an answer, its body still to be read.
+pub(super) struct Answer {
+    what: String,
+    url: Uri,
+    response: Response<Body>,
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// Where the answer came from, after redirects.
+    pub(super) fn url(&self) -> &Uri {
+        &self.url
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// A header's values that are text.
+    pub(super) fn texts(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.headers()
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+    }
+
+    /// `Location`, when the status asks to go there.
+    fn redirect(&self) -> Option<String> {
+        let moved = matches!(self.status(), 301 | 302 | 303 | 307 | 308);
+        let location = self.headers().get(LOCATION).filter(|_| moved)?;
+        location.to_str().ok().map(str::to_owned)
+    }
+
+    /// The error that this answer is.
+    pub(super) fn into_error(self) -> Error {
+        let status = self.status();
+        let mut body = Vec::new();
+        let _ = self
+            .response
+            .into_body()
+            .into_with_config()
+            .limit(MAX_ERROR_BODY)
+            .reader()
+            .read_to_end(&mut body);
+        error::status(&self.what, status, &body)
+    }
+
+    /// The whole body, of at most `limit` bytes.
+    pub(super) fn read(self, limit: u64) -> Result<Vec<u8>, Error> {
+        let what = self.what.clone();
+        let mut bytes = Vec::new();
+        let deadline = std::time::Instant::now() + WHOLE_BODY;
+        let mut reader = self.into_reader().take(limit + 1);
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            let count = reader
+                .read(&mut chunk)
+                .map_err(|cause| error::body(&what, cause))?;
+            bytes.extend_from_slice(&chunk[..count]);
+            if bytes.len() as u64 > limit {
+                return Err(error::protocol(
+                    &what,
+                    format!("the answer is over {limit} bytes"),
+                ));
+            }
+            if count == 0 {
+                return Ok(bytes);
+            }
+            if std::time::Instant::now() > deadline {
+                let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long");
+                return Err(error::body(&what, late));
+            }
+        }
+    }
+
+    /// The body as it arrives.
+    pub(super) fn into_reader(self) -> impl Read + Send + use<> {
+        self.response
+            .into_body()
+            .into_with_config()
+            .limit(u64::MAX)
+            .reader()
+    }
+}

@@ -1,0 +1,151 @@
+//! The little of URLs that a registry client needs: where an origin ends, what a `Location` or a
+//! realm means, and which addresses nobody may steer us to.
+
+use std::net::IpAddr;
+use ureq::http::Uri;
+
+/// Scheme, host and port: what credentials are bound to (RFC 6454).
+pub(super) fn origin(url: &Uri) -> Option<(String, String, u16)> {
+    let scheme = url.scheme_str()?.to_ascii_lowercase();
+    let port = match (url.port_u16(), scheme.as_str()) {
+        (Some(port), _) => port,
+        (None, "https") => 443,
+        (None, _) => 80,
+    };
+    Some((scheme, url.host()?.to_ascii_lowercase(), port))
+}
+
+/// What `reference` means in an answer from `base` (RFC 3986 §5.2): absolute, without a scheme, with
+/// an absolute path, with a query alone, or relative.
+pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
+    let reference = reference.trim();
+    let scheme = base.scheme_str()?;
+    let authority = base.authority()?;
+    let text = if reference.starts_with("http://") || reference.starts_with("https://") {
+        reference.to_owned()
+    } else if reference.starts_with("//") {
+        format!("{scheme}:{reference}")
+    } else if reference.starts_with('/') {
+        format!("{scheme}://{authority}{reference}")
+    } else if reference.starts_with('?') {
+        format!("{scheme}://{authority}{}{reference}", base.path())
+    } else {
+        let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{scheme}://{authority}{folder}/{reference}")
+    };
+    text.parse().ok()
+}
+
+/// The URL without its query, which may hold what nobody should read.
+pub(super) fn display(url: &Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or_default();
+    let authority = url
+        .authority()
+        .map(|authority| authority.as_str())
+        .unwrap_or_default();
+    // A user name before the host would be a secret's place too.
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{}", url.path())
+}
+
+/// Whether the host is a link-local address: there live the metadata services of clouds, which hand
+/// out credentials to whoever asks from this machine.
+pub(super) fn is_link_local(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(v4)) => v4.is_link_local(),
+        Ok(IpAddr::V6(v6)) => {
+            let mapped = v6.to_ipv4_mapped().is_some_and(|v4| v4.is_link_local());
+            mapped || v6.is_unicast_link_local() || v6.segments()[..2] == [0xfd00, 0x0ec2]
+        }
+        Err(_) => false,
+    }
+}
+
+/// Percent-encodes `text` as a value in a query (RFC 3986 §3.4), leaving readable what may stay.
+pub(super) fn encode_query(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'/'
+            | b':'
+            | b'*'
+            | b',' => {
+                encoded.push(byte as char);
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn references_are_resolved() {
+        let base = uri("https://reg.example:5000/v2/a/blobs/x?y=1");
+        for (reference, expected) in [
+            ("http://other/z?s=1", "http://other/z?s=1"),
+            ("//other/z", "https://other/z"),
+            ("/z?s=1", "https://reg.example:5000/z?s=1"),
+            ("z", "https://reg.example:5000/v2/a/blobs/z"),
+            ("?s=1", "https://reg.example:5000/v2/a/blobs/x?s=1"),
+        ] {
+            assert_eq!(resolve(&base, reference).unwrap().to_string(), expected);
+        }
+        assert!(resolve(&base, "http://\u{7f}").is_none());
+    }
+
+    #[test]
+    fn an_origin_knows_the_default_ports() {
+        assert_eq!(origin(&uri("https://A/x")), origin(&uri("https://a:443/y")));
+        assert_ne!(origin(&uri("https://a/")), origin(&uri("http://a/")));
+        assert_ne!(origin(&uri("https://a/")), origin(&uri("https://a:444/")));
+    }
+
+    #[test]
+    fn a_query_and_a_user_are_not_shown() {
+        assert_eq!(display(&uri("https://u:p@a:1/b?X-Signature=s")), "https://a:1/b");
+    }
+
+    #[test]
+    fn metadata_services_are_known_by_their_address() {
+        for bad in [
+            "http://169.254.169.254/",
+            "http://[fe80::1]/",
+            "http://[fd00:ec2::254]/",
+            "http://[::ffff:169.254.169.254]/",
+        ] {
+            assert!(is_link_local(&uri(bad)), "{bad}");
+        }
+        for good in [
+            "http://10.0.0.1/",
+            "http://127.0.0.1/",
+            "http://[::1]/",
+            "http://reg.example/",
+        ] {
+            assert!(!is_link_local(&uri(good)), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_scope_stays_readable_in_a_query() {
+        assert_eq!(
+            encode_query("repository:a/b:pull,push x&y"),
+            "repository:a/b:pull,push%20x%26y"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! One connection from its first byte to its last: heads in, answers out, one after the other.
+
+use super::connections::{Phase, Place};
+use super::head::{Head, Inbox, NoHead};
+use super::respond::{Answer, Body, Responder};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+use tiny_http::{HTTPVersion, Header, Response, StatusCode};
+
+/// How long a client may take none of what is sent to it.
+const SEND_STALL: Duration = Duration::from_secs(10);
+/// How much of a stream is in our hands at a time, in bytes: few system calls, little memory.
+const CHUNK: usize = 64 * 1024;
+/// How much of a body goes out in one write with its head, in bytes: small answers are one packet.
+const WITH_HEAD: usize = 16 * 1024;
+/// How long, and how much, a refused client is listened to, so that our answer isn't overtaken by a
+/// reset (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 * 1024;
+
+/// Serves one connection until either side has had enough.
+pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(SEND_STALL))?;
+    let mut inbox = Inbox::default();
+    loop {
+        let head = match inbox.next(stream) {
+            Ok(head) => head,
+            Err(NoHead::Gone) => return Ok(()),
+            Err(NoHead::Refuse(status, why)) => {
+                send(stream, Answer::text(status, why), false)?;
+                return linger(stream);
+            }
+        };
+        if !place.set(Phase::Answering) {
+            return Ok(());
+        }
+        let answer = answer(responder, &head);
+        // From 400 on, the client and we may disagree on where its next request begins.
+        let keep = head.keep_alive && answer.status != 400;
+        send(stream, answer, keep)?;
+        if !keep {
+            return linger(stream);
+        }
+        if !place.set(Phase::Waiting) {
+            return Ok(());
+        }
+    }
+}
+
+/// A panic is a defect of ours and costs its own request, nobody else's.
+fn answer(responder: &Responder, head: &Head) -> Answer {
+    let attempt = catch_unwind(AssertUnwindSafe(|| responder.answer(head)));
+    attempt.unwrap_or_else(|_| {
+        crate::error!("a request has met a defect of this program; please report the panic above");
+        Answer::text(500, "a defect of this program")
+    })
+}
+
+/// Writes an answer. An error means that the connection is of no more use.
+fn send(mut stream: &TcpStream, answer: Answer, keep: bool) -> io::Result<()> {
+    match answer.body {
+        Body::Withheld { length } => stream.write_all(&head(answer.status, &answer.headers, length, keep)),
+        Body::Bytes(bytes) => {
+            let mut first = head(answer.status, &answer.headers, bytes.len() as u64, keep);
+            let (start, rest) = bytes.split_at(bytes.len().min(WITH_HEAD));
+            first.extend_from_slice(start);
+            stream.write_all(&first)?;
+            stream.write_all(rest)
+        }
+        Body::Stream { source, length, name } => {
+            let first = head(answer.status, &answer.headers, length, keep);
+            stream_body(stream, first, source, &name)
+        }
+    }
+}
+
+/// Passes a body on as it arrives. When the source fails, what is still missing stays missing: the
+/// caller hangs up, and the client sees fewer bytes than it was promised.
+fn stream_body(
+    mut stream: &TcpStream,
+    mut first: Vec<u8>,
+    mut source: Box<dyn Read + Send>,
+    name: &str,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let count = match source.read(&mut chunk) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                crate::warn!("{name} was cut off: {error}");
+                return Err(error);
+            }
+        };
+        if first.is_empty() {
+            stream.write_all(&chunk[..count])?;
+        } else {
+            first.extend_from_slice(&chunk[..count]);
+            stream.write_all(&std::mem::take(&mut first))?;
+        }
+        if count == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// The head of an answer, written by `tiny_http`. Its threshold keeps it from chunking what has a
+/// length; `Connection` it won't let us set.
+fn head(status: u16, headers: &[(&str, String)], length: u64, keep: bool) -> Vec<u8> {
+    let fields = headers
+        .iter()
+        .filter_map(|(name, value)| Header::from_bytes(*name, value.as_bytes()).ok());
+    let mut fields: Vec<Header> = fields.collect();
+    fields.extend(Header::from_bytes("Server", "oci-chartrepo"));
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let response = Response::new(StatusCode(status), fields, io::empty(), Some(length), None);
+    let mut bytes = Vec::with_capacity(512 + WITH_HEAD);
+    let printed =
+        response
+            .with_chunked_threshold(usize::MAX)
+            .raw_print(&mut bytes, HTTPVersion(1, 1), &[], true, None);
+    if printed.is_ok() && !keep {
+        bytes.truncate(bytes.len() - b"\r\n".len());
+        bytes.extend_from_slice(b"Connection: close\r\n\r\n");
+    }
+    bytes
+}
+
+/// Says that we're done and hears the client out for a moment.
+fn linger(stream: &TcpStream) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)?;
+    let deadline = Instant::now() + LINGER;
+    let mut rest = stream.take(LINGER_BYTES);
+    let mut chunk = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        stream.set_read_timeout(Some(left))?;
+        if rest.read(&mut chunk)? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_has_a_length_whatever_the_size_and_says_when_it_closes() {
+        let text = |keep| String::from_utf8(head(200, &[("ETag", "\"x\"".into())], 5_000_000, keep)).unwrap();
+        let kept = text(true);
+        assert!(kept.starts_with("HTTP/1.1 200 OK\r\n"), "{kept}");
+        assert!(
+            kept.contains("\r\nContent-Length: 5000000\r\n") && !kept.contains("Transfer-Encoding"),
+            "{kept}"
+        );
+        assert!(
+            kept.contains("\r\nServer: oci-chartrepo\r\n") && !kept.contains("Connection"),
+            "{kept}"
+        );
+        assert!(text(false).ends_with("\r\nConnection: close\r\n\r\n"));
+    }
+}

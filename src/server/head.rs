@@ -1,0 +1,255 @@
+//! Reading one request head (RFC 9112 §2–3), bounded in bytes, fields and time. Only GET and HEAD
+//! are served, so a request with a body is refused without reading it, which leaves no way to
+//! smuggle a second request inside.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+use tiny_http::Method;
+
+/// Longest head, in bytes: what nginx and Apache take for a line of it.
+const MAX_HEAD: usize = 8 * 1024;
+/// Most header fields: Go's client with a proxy or two in front sends twenty.
+const MAX_FIELDS: usize = 64;
+/// How long a connection may wait between requests: browsers and ingresses reuse sooner.
+const IDLE: Duration = Duration::from_secs(15);
+/// How long a head may take from its first byte on: it fits into a few packets.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// What is looked at of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) host: Option<String>,
+    pub(super) if_none_match: Option<String>,
+    /// Whether the client wants to go on with this connection.
+    pub(super) keep_alive: bool,
+}
+
+/// Why there's no head.
+#[derive(Debug)]
+pub(super) enum NoHead {
+    /// The client is gone, or silent: nothing to answer.
+    Gone,
+    /// To be answered with this status and sentence, and hung up on.
+    Refuse(u16, &'static str),
+}
+
+impl From<io::Error> for NoHead {
+    fn from(_: io::Error) -> NoHead {
+        NoHead::Gone
+    }
+}
+
+/// The bytes of one connection that have arrived and aren't used yet.
+#[derive(Default)]
+pub(super) struct Inbox(Vec<u8>);
+
+impl Inbox {
+    /// The next head. A slow one isn't given more time for each byte, but one deadline for all.
+    pub(super) fn next(&mut self, mut stream: &TcpStream) -> Result<Head, NoHead> {
+        let mut deadline = None;
+        let mut chunk = [0; MAX_HEAD];
+        loop {
+            if let Some(head) = self.take()? {
+                return Ok(head);
+            }
+            let started = !self.0.is_empty();
+            let left = match (started, deadline) {
+                (false, _) => IDLE,
+                (true, None) => *deadline.insert(Instant::now() + HEAD) - Instant::now(),
+                (true, Some(end)) => end.saturating_duration_since(Instant::now()),
+            };
+            if left.is_zero() {
+                return Err(NoHead::Refuse(408, "the request head took too long"));
+            }
+            stream.set_read_timeout(Some(left))?;
+            match stream.read(&mut chunk[..MAX_HEAD - self.0.len()]) {
+                Ok(0) => return Err(NoHead::Gone),
+                Ok(count) => self.0.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) && started => {
+                    return Err(NoHead::Refuse(408, "the request head took too long"));
+                }
+                Err(_) => return Err(NoHead::Gone),
+            }
+        }
+    }
+
+    /// A head that has arrived whole.
+    fn take(&mut self) -> Result<Option<Head>, NoHead> {
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut request = httparse::Request::new(&mut fields);
+        let (length, head) = match request.parse(&self.0) {
+            Ok(httparse::Status::Complete(length)) => (length, read(&request)?),
+            Ok(httparse::Status::Partial) if self.0.len() < MAX_HEAD => return Ok(None),
+            Ok(httparse::Status::Partial) if !self.0.contains(&b'\n') => {
+                return Err(NoHead::Refuse(414, "the request line is over 8 KiB"));
+            }
+            Ok(httparse::Status::Partial) => {
+                return Err(NoHead::Refuse(431, "the request head is over 8 KiB"));
+            }
+            Err(httparse::Error::TooManyHeaders) => {
+                return Err(NoHead::Refuse(431, "more than 64 header fields"));
+            }
+            Err(httparse::Error::Version) => {
+                return Err(NoHead::Refuse(505, "HTTP/1.1 and HTTP/1.0 are spoken here"));
+            }
+            Err(_) => return Err(NoHead::Refuse(400, "not an HTTP request")),
+        };
+        self.0.drain(..length);
+        Ok(Some(head))
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn read(request: &httparse::Request) -> Result<Head, NoHead> {
+    let refuse = |status, why| Err(NoHead::Refuse(status, why));
+    let mut fields = Fields::default();
+    for field in request.headers.iter() {
+        let Ok(value) = std::str::from_utf8(field.value) else {
+            continue;
+        };
+        fields.note(field.name, value.trim());
+    }
+    if fields.twice {
+        return refuse(400, "Host or Content-Length is given twice");
+    }
+    if fields.encoded {
+        return refuse(411, "a request with a body is not taken");
+    }
+    match fields.length.as_deref() {
+        None | Some("0") => {}
+        Some(length) if length.bytes().all(|b| b.is_ascii_digit()) && !length.is_empty() => {
+            return refuse(413, "a request with a body is not taken");
+        }
+        Some(_) => return refuse(400, "Content-Length is not a number"),
+    }
+    let modern = request.version == Some(1);
+    if modern && fields.host.is_none() {
+        return refuse(400, "HTTP/1.1 needs a Host");
+    }
+    let (Some(method), Some(target)) = (request.method, request.path) else {
+        return refuse(400, "not an HTTP request");
+    };
+    let Ok(method) = method.parse::<Method>() else {
+        return refuse(501, "the method is unknown here");
+    };
+    let says = |word| {
+        fields
+            .connection
+            .iter()
+            .any(|option| option.eq_ignore_ascii_case(word))
+    };
+    Ok(Head {
+        method,
+        target: target.to_owned(),
+        keep_alive: !says("close") && (modern || says("keep-alive")),
+        host: fields.host,
+        if_none_match: fields.if_none_match,
+    })
+}
+
+#[derive(Default)]
+struct Fields {
+    host: Option<String>,
+    length: Option<String>,
+    connection: Vec<String>,
+    if_none_match: Option<String>,
+    encoded: bool,
+    twice: bool,
+}
+
+impl Fields {
+    fn note(&mut self, name: &str, value: &str) {
+        match name.to_ascii_lowercase().as_str() {
+            "host" => self.twice |= self.host.replace(value.to_owned()).is_some(),
+            "content-length" => self.twice |= self.length.replace(value.to_owned()).is_some(),
+            "transfer-encoding" => self.encoded = true,
+            "connection" => self
+                .connection
+                .extend(value.split(',').map(|option| option.trim().to_owned())),
+            "if-none-match" => self.if_none_match = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Option<Head>, (u16, &'static str)> {
+        Inbox(text.into()).take().map_err(|error| match error {
+            NoHead::Refuse(status, why) => (status, why),
+            NoHead::Gone => panic!("gone"),
+        })
+    }
+
+    fn status(text: &str) -> u16 {
+        parse(text).unwrap_err().0
+    }
+
+    #[test]
+    fn a_head_is_read_and_the_next_one_left() {
+        let two = "GET /a HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"x\"\r\n\r\nHEAD /b HTTP/1.0\r\n\r\n";
+        let mut inbox = Inbox(two.into());
+        let first = inbox.take().unwrap().unwrap();
+        assert_eq!(
+            (first.method, first.target.as_str(), first.keep_alive),
+            (Method::Get, "/a", true)
+        );
+        assert_eq!(
+            (first.host.as_deref(), first.if_none_match.as_deref()),
+            (Some("h"), Some("\"x\""))
+        );
+        let second = inbox.take().unwrap().unwrap();
+        assert_eq!(
+            (second.method, second.target.as_str(), second.keep_alive),
+            (Method::Head, "/b", false)
+        );
+        assert_eq!(inbox.take().unwrap(), None);
+    }
+
+    #[test]
+    fn connections_are_kept_as_the_client_wishes() {
+        let keep = |text| parse(text).unwrap().unwrap().keep_alive;
+        assert!(!keep(
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: TE, Close\r\n\r\n"
+        ));
+        assert!(keep("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn bodies_are_refused_without_being_read() {
+        let with = |field: &str| status(&format!("GET / HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n"));
+        assert_eq!(with("Content-Length: 18446744073709551616"), 413);
+        assert_eq!(with("Content-Length: 5"), 413);
+        assert_eq!(with("Content-Length: -1"), 400);
+        assert_eq!(with("Content-Length: 0\r\nContent-Length: 5"), 400);
+        assert_eq!(with("Transfer-Encoding: chunked"), 411);
+        assert_eq!(with("Content-Length: 5\r\nTransfer-Encoding: chunked"), 411);
+        assert!(parse("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").is_ok());
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400);
+        assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400);
+        assert_eq!(status("\u{16}\u{3}\u{1}\u{2}\r\n\r\n"), 400);
+        assert_eq!(status("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
+        assert_eq!(status(&format!("GET /{}", "a".repeat(MAX_HEAD))), 414);
+        assert_eq!(
+            status(&format!("GET / HTTP/1.1\r\na: {}", "a".repeat(MAX_HEAD))),
+            431
+        );
+        assert_eq!(
+            status(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65))),
+            431
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! From a request and the snapshot to an answer. An answer to a person is a sentence; a header
+//! never holds bytes of the client's.
+
+use super::head::Head;
+use super::route::{BadTarget, Route, route};
+use crate::oci::{Descriptor, Verifying};
+use crate::representation;
+use crate::snapshot::{Archive, Current, Snapshot};
+use crate::storage::{Error, ErrorKind, Storage};
+use std::io::Read;
+use std::sync::Arc;
+use tiny_http::Method;
+
+/// When to ask again while there's no index yet, in seconds: a first walk takes this order of time.
+const RETRY_AFTER: &str = "2";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What is sent back.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Body,
+}
+
+/// The bytes behind a head. Their length is always known beforehand.
+pub(super) enum Body {
+    /// In memory.
+    Bytes(Arc<[u8]>),
+    /// As they arrive; a read that fails means that the connection must be cut.
+    Stream {
+        source: Box<dyn Read + Send>,
+        length: u64,
+        name: String,
+    },
+    /// Announced, but not sent: for `HEAD` and 304.
+    Withheld { length: u64 },
+}
+
+impl Answer {
+    /// A sentence for a person.
+    pub(super) fn text(status: u16, text: impl AsRef<str>) -> Answer {
+        let line = format!("{}\n", text.as_ref());
+        Answer {
+            status,
+            headers: vec![("Content-Type", TEXT.to_owned())],
+            body: Body::Bytes(line.into_bytes().into()),
+        }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The head alone (RFC 9110 §9.3.2).
+    fn withhold(mut self) -> Answer {
+        let length = match &self.body {
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::Stream { length, .. } | Body::Withheld { length } => *length,
+        };
+        self.body = Body::Withheld { length };
+        self
+    }
+}
+
+/// Answers requests from what is there.
+pub(super) struct Responder {
+    pub(super) current: Arc<Current>,
+    pub(super) storage: Arc<dyn Storage>,
+}
+
+impl Responder {
+    /// The answer to one request.
+    pub(super) fn answer(&self, head: &Head) -> Answer {
+        let route = match route(&head.target) {
+            Ok(route) => route,
+            Err(BadTarget(why)) => return Answer::text(400, why),
+        };
+        match (&head.method, route) {
+            (_, Route::Unknown) => Answer::text(
+                404,
+                "not found: there are /index.yaml and /charts/NAME-VERSION.tgz",
+            ),
+            (Method::Get, route) => self.get(head, route),
+            // Asks for no blob: what the head of an archive says is in the snapshot.
+            (Method::Head, route) => self.get(head, route).withhold(),
+            (Method::NonStandard(_), _) => Answer::text(501, "the method is unknown here"),
+            _ => Answer::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD"),
+        }
+    }
+
+    fn get(&self, head: &Head, route: Route) -> Answer {
+        match route {
+            Route::Home => self.home(head),
+            Route::Live => Answer::text(200, "alive"),
+            Route::Ready => match self.current.get() {
+                Ok(snapshot) => Answer::text(200, format!("ready: {}", snapshot.counts)),
+                Err(why) => not_ready(&why),
+            },
+            Route::Index => match self.current.fresh() {
+                Ok(snapshot) => index(&snapshot, head),
+                Err(why) => not_ready(&why),
+            },
+            Route::Archive(name) => self.file(head, &name, |archive| {
+                Some((&archive.archive, "application/x-tar", ""))
+            }),
+            Route::Provenance(name) => self.file(head, &name, |archive| {
+                archive
+                    .provenance
+                    .as_ref()
+                    .map(|blob| (blob, "application/pgp-signature", ".prov"))
+            }),
+            Route::Unknown => Answer::text(404, "not found"),
+        }
+    }
+
+    /// What this is, and how to use it. The address is the one the person came by, if it's plain.
+    fn home(&self, head: &Head) -> Answer {
+        let plain = |host: &&str| {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b))
+        };
+        let host = head.host.as_deref().filter(plain).unwrap_or("THIS-ADDRESS");
+        let state = match self.current.get() {
+            Ok(snapshot) => snapshot.counts.to_string(),
+            Err(why) => why,
+        };
+        Answer::text(
+            200,
+            format!(
+                "oci-chartrepo {}: the Helm charts of an OCI registry, as a classic chart repository.\n\n  \
+                 helm repo add charts http://{host}\n  helm search repo charts\n\n{state}\nindex: /index.yaml",
+                env!("CARGO_PKG_VERSION")
+            ),
+        )
+    }
+
+    /// An archive or its provenance file, by digest, verified as it passes.
+    fn file(
+        &self,
+        head: &Head,
+        name: &str,
+        choose: impl Fn(&Archive) -> Option<(&Descriptor, &'static str, &'static str)>,
+    ) -> Answer {
+        let snapshot = match self.current.get() {
+            Ok(snapshot) => snapshot,
+            Err(why) => return not_ready(&why),
+        };
+        let Some(archive) = snapshot.archives.get(name) else {
+            return Answer::text(404, "no such chart version here");
+        };
+        let Some((blob, content_type, suffix)) = choose(archive) else {
+            return Answer::text(404, "this chart version is not signed");
+        };
+        let etag = representation::etag(&blob.digest);
+        let length = blob.size;
+        let body = if head.method == Method::Head || is_known(head, &etag) {
+            Body::Withheld { length }
+        } else {
+            match self.storage.blob(&archive.repository, blob) {
+                Ok(source) => {
+                    let source = Box::new(Verifying::new(source, &blob.digest, length));
+                    Body::Stream {
+                        source,
+                        length,
+                        name: format!("{name}{suffix}"),
+                    }
+                }
+                Err(error) => return upstream_trouble(name, &error),
+            }
+        };
+        let status = if is_known(head, &etag) { 304 } else { 200 };
+        Answer {
+            status,
+            headers: vec![("Content-Type", content_type.to_owned()), ("ETag", etag)],
+            body,
+        }
+    }
+}
+
+fn index(snapshot: &Snapshot, head: &Head) -> Answer {
+    let representation::Representation { identity, etag } = &snapshot.index;
+    let answer = Answer {
+        status: 200,
+        headers: vec![("Content-Type", "application/x-yaml".to_owned())],
+        body: Body::Bytes(identity.clone()),
+    };
+    let answer = answer
+        .with("ETag", etag.to_string())
+        .with("Cache-Control", "no-cache");
+    if is_known(head, etag) {
+        Answer {
+            status: 304,
+            ..answer
+        }
+        .withhold()
+    } else {
+        answer
+    }
+}
+
+fn is_known(head: &Head, etag: &str) -> bool {
+    head.if_none_match
+        .as_deref()
+        .is_some_and(|tags| representation::matches(tags, etag))
+}
+
+fn not_ready(why: &str) -> Answer {
+    Answer::text(503, format!("not ready: {why}")).with("Retry-After", RETRY_AFTER)
+}
+
+/// The registry's failure in our words; its own text goes to the log, not to a client who may not
+/// be meant to know where the charts come from.
+fn upstream_trouble(name: &str, error: &Error) -> Answer {
+    crate::warn!("{name} can't be served: {error}");
+    match error.kind() {
+        ErrorKind::NotFound => Answer::text(
+            404,
+            "this chart version is listed, but gone from where it was stored",
+        ),
+        ErrorKind::TimedOut => Answer::text(
+            504,
+            "the registry behind this chart repository did not answer in time",
+        ),
+        ErrorKind::Refused => Answer::text(
+            502,
+            "the registry behind this chart repository refused to hand it out",
+        ),
+        ErrorKind::Unavailable => Answer::text(
+            502,
+            "the registry behind this chart repository can't be reached or fails",
+        ),
+        ErrorKind::Invalid => Answer::text(
+            502,
+            "the registry behind this chart repository gave an answer that makes no sense",
+        ),
+    }
+}

@@ -1,0 +1,60 @@
+//! What readers see: an immutable [`Snapshot`], swapped whole. The only room that speaks both
+//! dictionaries: [`walk`] reads OCI words and finds Helm's, [`assemble`] makes an index of what was
+//! found, [`refresh`] says when.
+
+pub mod assemble;
+pub mod refresh;
+pub mod walk;
+
+pub use refresh::{Current, Timing};
+
+use crate::oci::{Descriptor, RepositoryName};
+use crate::representation::Representation;
+use std::collections::HashMap;
+use std::fmt;
+use walk::{Found, Skipped};
+
+/// All that is served, as of one walk.
+pub struct Snapshot {
+    /// `/index.yaml`.
+    pub index: Representation,
+    /// `NAME-VERSION.tgz` → where it is.
+    pub archives: HashMap<String, Archive>,
+    /// What was found where: what a later walk falls back to for what it can't reach.
+    pub found: Vec<Found>,
+    /// What isn't listed, and why; sorted.
+    pub skipped: Vec<Skipped>,
+    /// What is counted in it.
+    pub counts: Counts,
+}
+
+/// How much a snapshot holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Counts {
+    pub charts: usize,
+    pub versions: usize,
+    pub skipped: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts {
+            charts,
+            versions,
+            skipped,
+        } = self;
+        write!(f, "{charts} charts, {versions} versions, {skipped} skipped")
+    }
+}
+
+/// Where a chart's bytes are.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    /// The repository to ask.
+    pub repository: RepositoryName,
+    /// The `.tgz`.
+    pub archive: Descriptor,
+    /// The `.tgz.prov`, for a signed chart.
+    pub provenance: Option<Descriptor>,
+}

@@ -1,0 +1,120 @@
+//! The calls that a walk and a download need of whatever holds the charts. The words are the
+//! distribution-spec's: repositories, tags, manifest, blob.
+
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+use std::error::Error as StdError;
+use std::fmt;
+use std::io::Read;
+
+/// Where charts are read from: an OCI registry, or an OCI image layout.
+pub trait Storage: Send + Sync {
+    /// The repositories to walk, each once, in any order.
+    fn repositories(&self) -> Result<Vec<RepositoryName>, Error>;
+
+    /// What a repository holds: its tags as they are listed, in any order; not yet checked against
+    /// the grammar of a tag.
+    fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error>;
+
+    /// A manifest of at most [`MAX_MANIFEST`] bytes.
+    fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>, Error>;
+
+    /// A blob's bytes as they arrive. They are *not* verified: wrap them in
+    /// [`Verifying`](crate::oci::Verifying).
+    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error>;
+}
+
+/// Largest manifest that is read: 4 MiB, the size that distribution-spec v1.1.0 ("Pushing
+/// Manifests") asks registries to take at least.
+pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
+
+/// What a failure means to whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// It's definitely not there (404).
+    NotFound,
+    /// It may be there, but we're refused: credentials, rights, a policy (other 4xx).
+    Refused,
+    /// No answer in time.
+    TimedOut,
+    /// No connection, or a server that fails or throttles: later it may work.
+    Unavailable,
+    /// An answer that breaks the protocol, its own length or its own digest.
+    Invalid,
+}
+
+/// Why a call failed: what was tried, on what, and what came of it.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    text: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// `text` says what was tried, on what, and why it failed.
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Error {
+        Error {
+            kind,
+            text: text.into(),
+            source: None,
+        }
+    }
+
+    /// The same, with the cause for `source()`; `text` already tells it.
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The same, and what can be done about it.
+    pub fn advise(mut self, advice: &str) -> Error {
+        self.text = format!("{}; {advice}", self.text);
+        self
+    }
+
+    /// What it means to the caller.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static))
+    }
+}
+
+/// Reads a small blob whole, verified.
+///
+/// Errors as [`Storage::blob`] does, and `Invalid` when the bytes aren't the digest's. The caller
+/// bounds `blob.size`.
+pub fn read_blob(
+    storage: &dyn Storage,
+    repository: &RepositoryName,
+    blob: &Descriptor,
+) -> Result<Vec<u8>, Error> {
+    let source = storage.blob(repository, blob)?;
+    let mut bytes = Vec::new();
+    match crate::oci::Verifying::new(source, &blob.digest, blob.size).read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(read_failed(repository, &blob.digest, error)),
+    }
+}
+
+/// The error for bytes that failed on their way.
+fn read_failed(repository: &RepositoryName, digest: &Digest, error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::InvalidData => ErrorKind::Invalid,
+        std::io::ErrorKind::TimedOut => ErrorKind::TimedOut,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("blob {repository}@{digest}: {error}")).with_source(error)
+}
