@@ -1,6 +1,10 @@
 //! From a dockerconfigjson to the credential for one registry. All the forms that kubectl, docker,
-//! podman and helm write are read; the file is read again when it changes, because secrets rotate.
-//! Nothing here ever shows a secret: errors name a position, `Debug` says only which kind it is.
+//! podman and helm write are read. Nothing here ever shows a secret: errors name a position, `Debug`
+//! says only which kind it is.
+
+mod source;
+
+pub use source::{Error, Source};
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
@@ -9,14 +13,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::time::SystemTime;
-
-/// Largest secret that is read: 1 MiB, Kubernetes' own bound for one.
-const MAX_FILE: u64 = 1024 * 1024;
 
 /// How to prove who we are.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,33 +37,6 @@ impl fmt::Debug for Credential {
             Credential::IdentityToken(_) => "IdentityToken(redacted)",
             Credential::RegistryToken(_) => "RegistryToken(redacted)",
         })
-    }
-}
-
-/// Why a dockerconfigjson can't be used.
-#[derive(Debug)]
-pub enum Error {
-    /// It can't be read.
-    Io(PathBuf, io::Error),
-    /// It's read, but is no dockerconfigjson.
-    Invalid(PathBuf, String),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Io(path, error) => write!(f, "{}: {error}", path.display()),
-            Error::Invalid(path, reason) => write!(f, "{}: not a dockerconfigjson: {reason}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Io(_, error) => Some(error),
-            Error::Invalid(..) => None,
-        }
     }
 }
 
@@ -231,82 +200,6 @@ fn position(error: serde_json::Error) -> String {
         error.line(),
         error.column()
     )
-}
-
-/// A dockerconfigjson on disk, which may change, come and go while we run.
-#[derive(Debug)]
-pub struct Source {
-    path: PathBuf,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    stamp: Option<Stamp>,
-    auths: Auths,
-    generation: u64,
-}
-
-/// What tells one state of a file from the next. Kubernetes swaps a directory, so that the path
-/// leads to another file.
-type Stamp = (SystemTime, u64, u64);
-
-impl Source {
-    /// Reads the file for the first time. One that isn't there holds no credentials, unless it's
-    /// `required`.
-    pub fn open(path: PathBuf, required: bool) -> Result<Source, Error> {
-        let stamp = stamp(&path);
-        let auths = match (&stamp, required) {
-            (None, false) => Auths::default(),
-            _ => read(&path)?,
-        };
-        let state = Mutex::new(State {
-            stamp,
-            auths,
-            generation: 0,
-        });
-        Ok(Source { path, state })
-    }
-
-    /// The credentials as the file has them now, and a number that changes whenever they do. A
-    /// file that has become unreadable leaves the last good ones in force; the reason is returned
-    /// once.
-    pub fn current(&self) -> (Auths, u64, Option<Error>) {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let now = stamp(&self.path);
-        let mut problem = None;
-        if now.is_some() && now != state.stamp {
-            match read(&self.path) {
-                Ok(auths) => {
-                    state.auths = auths;
-                    state.generation += 1;
-                }
-                Err(error) => problem = Some(error),
-            }
-            state.stamp = now;
-        }
-        (state.auths.clone(), state.generation, problem)
-    }
-}
-
-fn stamp(path: &PathBuf) -> Option<Stamp> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
-}
-
-fn read(path: &PathBuf) -> Result<Auths, Error> {
-    use io::Read;
-    let io_error = |error| Error::Io(path.clone(), error);
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(io_error)?;
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io_error)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Error::Invalid(path.clone(), format!("over {MAX_FILE} bytes")));
-    }
-    Auths::parse(&bytes).map_err(|reason| Error::Invalid(path.clone(), reason))
 }
 
 #[cfg(test)]
