@@ -71,7 +71,7 @@ pub type Mistake = String;
 impl Args {
     /// Reads the arguments behind the program's name.
     pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Args, Mistake> {
-        let mut typed = pico_args::Arguments::from_vec(arguments.map(with_two_dashes).collect());
+        let mut typed = pico_args::Arguments::from_vec(arguments.flat_map(canonical).collect());
         let args = Args {
             help: typed.contains(["-h", "--help"]),
             version: typed.contains(["-V", "--version"]),
@@ -83,9 +83,7 @@ impl Args {
             registry_config: value(&mut typed, "--storage-registry-config")?,
             registry_ca_file: value(&mut typed, "--storage-registry-ca-file")?,
             registry_insecure: typed.contains("--storage-registry-insecure-skip-tls-verify"),
-            repositories: typed
-                .values_from_str("--repository")
-                .map_err(|error| error.to_string())?,
+            repositories: typed.values_from_str("--repository").map_err(|error| error.to_string())?,
             concurrency: value(&mut typed, "--concurrency")?,
             shutdown_grace: value(&mut typed, "--shutdown-grace")?,
             log_level: value(&mut typed, "--log-level")?,
@@ -104,28 +102,27 @@ fn value(typed: &mut pico_args::Arguments, flag: &'static str) -> Result<Option<
     })
 }
 
-/// `-port` is `--port`; `-h` and `-V` are what they are.
-fn with_two_dashes(argument: OsString) -> OsString {
-    match argument.to_str() {
-        Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
-            format!("-{text}").into()
-        }
-        _ => argument,
+/// `-port` is `--port`, but `-h` and `-V` are what they are; and `--flag=` has a value, the empty
+/// one, as a template with a blank to fill writes it.
+fn canonical(argument: OsString) -> Vec<OsString> {
+    let Some(text) = argument.to_str().filter(|text| text.starts_with('-')) else {
+        return vec![argument];
+    };
+    let dash = if text.starts_with("--") || text.len() == 2 { "" } else { "-" };
+    match text.strip_suffix('=') {
+        Some(flag) => vec![format!("{dash}{flag}").into(), OsString::new()],
+        None => vec![format!("{dash}{text}").into()],
     }
 }
 
 fn left_over(argument: &str) -> Mistake {
-    let (name, value) = argument
-        .split_once('=')
-        .map_or((argument, None), |(name, value)| (name, Some(value)));
+    let (name, value) =
+        argument.split_once('=').map_or((argument, None), |(name, value)| (name, Some(value)));
     if !name.starts_with('-') {
         return format!("unexpected argument {argument:?}: everything is given by flags, see --help");
     }
     if !FLAGS.contains(&name) {
-        let nearest = FLAGS
-            .iter()
-            .min_by_key(|flag| distance(name, flag))
-            .unwrap_or(&"--help");
+        let nearest = FLAGS.iter().min_by_key(|flag| distance(name, flag)).unwrap_or(&"--help");
         return format!("unknown flag {name}: did you mean {nearest}?");
     }
     match value {
@@ -177,11 +174,13 @@ mod tests {
     }
 
     #[test]
+    fn a_value_may_be_empty() {
+        assert_eq!(parse("--storage-registry-scheme= --port=").unwrap().registry_scheme, Some(String::new()));
+    }
+
+    #[test]
     fn a_repository_may_be_named_often() {
-        assert_eq!(
-            parse("--repository a --repository=b/c").unwrap().repositories,
-            ["a", "b/c"]
-        );
+        assert_eq!(parse("--repository a --repository=b/c").unwrap().repositories, ["a", "b/c"]);
     }
 
     #[test]
@@ -196,10 +195,7 @@ mod tests {
             ("--port", "--port needs a value"),
             ("--port 1 --port 2", "--port is given more than once"),
             ("--help=yes", "--help takes no value"),
-            (
-                "index",
-                "unexpected argument \"index\": everything is given by flags, see --help",
-            ),
+            ("index", "unexpected argument \"index\": everything is given by flags, see --help"),
         ] {
             assert_eq!(parse(line), Err(text.into()), "{line}");
         }

@@ -38,31 +38,18 @@ pub struct Config {
 impl Config {
     /// Makes sense of `args`. Reads the files that they name.
     pub fn new(args: Args) -> Result<Config, Mistake> {
-        one_of(
-            "--storage",
-            args.storage.as_deref().unwrap_or("registry"),
-            &["registry"],
-        )?;
+        one_of("--storage", args.storage.as_deref().unwrap_or("registry"), &["registry"])?;
         let concurrency = parse_or("--concurrency", args.concurrency, 8)?;
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
-            return Err(format!(
-                "--concurrency {concurrency}: not between 1 and {MAX_CONCURRENCY}"
-            ));
+            return Err(format!("--concurrency {concurrency}: not between 1 and {MAX_CONCURRENCY}"));
         }
         let address =
             Address::parse(args.registry_repo.as_deref().unwrap_or("localhost:5000")).map_err(|why| {
-                mistake(
-                    "--storage-registry-repo",
-                    args.registry_repo.as_deref().unwrap_or_default(),
-                    why,
-                )
+                mistake("--storage-registry-repo", args.registry_repo.as_deref().unwrap_or_default(), why)
             })?;
         let scheme = match args.registry_scheme.as_deref().unwrap_or_default() {
             "" => address.scheme,
-            text => Some(
-                text.parse()
-                    .map_err(|why| mistake("--storage-registry-scheme", text, why))?,
-            ),
+            text => Some(text.parse().map_err(|why| mistake("--storage-registry-scheme", text, why))?),
         };
         let registry = crate::registry::Options {
             scheme,
@@ -103,20 +90,14 @@ fn parse_or<T: FromStr<Err: Display>>(flag: &str, value: Option<String>, default
 
 fn one_of(flag: &str, value: &str, known: &[&str]) -> Result<(), Mistake> {
     let found = known.contains(&value);
-    if found {
-        Ok(())
-    } else {
-        Err(mistake(flag, value, format!("not one of: {}", known.join(", "))))
-    }
+    if found { Ok(()) } else { Err(mistake(flag, value, format!("not one of: {}", known.join(", ")))) }
 }
 
 /// `300ms`, `10s`, `5m`, `1h`: one number and one unit, as Go writes them.
 fn duration(text: &str) -> Result<Duration, &'static str> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "not a duration such as 300ms, 10s or 5m")?;
+    let number: u64 = number.parse().map_err(|_| "not a duration such as 300ms, 10s or 5m")?;
     let duration = match unit {
         "ms" => Duration::from_millis(number),
         "s" => Duration::from_secs(number),
@@ -125,11 +106,7 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
         "" if number == 0 => Duration::ZERO,
         _ => return Err("not a duration such as 300ms, 10s or 5m"),
     };
-    if duration > MAX_GRACE {
-        Err("longer than 1h")
-    } else {
-        Ok(duration)
-    }
+    if duration > MAX_GRACE { Err("longer than 1h") } else { Ok(duration) }
 }
 
 /// What `--storage-registry-repo` says.
@@ -143,14 +120,9 @@ struct Address {
 impl Address {
     fn parse(text: &str) -> Result<Address, String> {
         let (scheme, rest) = match text.split_once("://") {
-            Some((scheme, rest)) => (
-                Some(
-                    scheme
-                        .parse::<Scheme>()
-                        .map_err(|why| format!("scheme {scheme:?}: {why}"))?,
-                ),
-                rest,
-            ),
+            Some((scheme, rest)) => {
+                (Some(scheme.parse::<Scheme>().map_err(|why| format!("scheme {scheme:?}: {why}"))?), rest)
+            }
             None => (None, text),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -159,10 +131,7 @@ impl Address {
         }
         let parsed: ureq::http::uri::Authority = authority.parse().map_err(|_| "not host[:port][/prefix]")?;
         let rest = authority.strip_prefix(parsed.host());
-        let port = |text: &str| {
-            text.strip_prefix(':')
-                .is_some_and(|port| port.parse::<u16>().is_ok())
-        };
+        let port = |text: &str| text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
         if parsed.host().is_empty() || !rest.is_some_and(|rest| rest.is_empty() || port(rest)) {
             return Err("not host[:port][/prefix]".into());
         }
@@ -171,11 +140,7 @@ impl Address {
             "" | "v2" => None,
             path => Some(path.parse().map_err(|why| format!("prefix {path:?}: {why}"))?),
         };
-        Ok(Address {
-            scheme,
-            authority: dialled(authority).to_owned(),
-            prefix,
-        })
+        Ok(Address { scheme, authority: dialled(authority).to_owned(), prefix })
     }
 }
 
@@ -221,11 +186,7 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> (Option<Scheme>, String, Option<String>) {
-        let Address {
-            scheme,
-            authority,
-            prefix,
-        } = Address::parse(text).unwrap();
+        let Address { scheme, authority, prefix } = Address::parse(text).unwrap();
         (scheme, authority, prefix.map(|prefix| prefix.to_string()))
     }
 
@@ -233,19 +194,10 @@ mod tests {
     fn an_address_is_a_host_or_a_url_with_or_without_a_prefix() {
         let own = |text: &str| text.to_owned();
         assert_eq!(address("localhost:5000"), (None, own("localhost:5000"), None));
-        assert_eq!(
-            address("https://reg.example/"),
-            (Some(Scheme::Https), own("reg.example"), None)
-        );
-        assert_eq!(
-            address("HTTP://reg/team/a/"),
-            (Some(Scheme::Http), own("reg"), Some(own("team/a")))
-        );
+        assert_eq!(address("https://reg.example/"), (Some(Scheme::Https), own("reg.example"), None));
+        assert_eq!(address("HTTP://reg/team/a/"), (Some(Scheme::Http), own("reg"), Some(own("team/a"))));
         assert_eq!(address("[::1]:5000/v2/"), (None, own("[::1]:5000"), None));
-        assert_eq!(
-            address("docker.io/bitnami"),
-            (None, own("registry-1.docker.io"), Some(own("bitnami")))
-        );
+        assert_eq!(address("docker.io/bitnami"), (None, own("registry-1.docker.io"), Some(own("bitnami"))));
     }
 
     #[test]
@@ -255,10 +207,7 @@ mod tests {
             ("a b", "not host[:port][/prefix]"),
             ("host:99999", "not host[:port][/prefix]"),
             ("ftp://host", "scheme \"ftp\": not HTTP or HTTPS"),
-            (
-                "u:p@host",
-                "credentials don't belong here, but into --storage-registry-config",
-            ),
+            ("u:p@host", "credentials don't belong here, but into --storage-registry-config"),
             (
                 "host/Team",
                 "prefix \"Team\": not a repository name (lower-case letters, digits and . _ - between slashes)",
@@ -273,17 +222,7 @@ mod tests {
         assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
-        for bad in [
-            "",
-            "10",
-            "s",
-            "-1s",
-            "1.5s",
-            "1d",
-            "2h",
-            "99999999999999999999h",
-            "9999999999999999h",
-        ] {
+        for bad in ["", "10", "s", "-1s", "1.5s", "1d", "2h", "99999999999999999999h", "9999999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }
@@ -293,31 +232,16 @@ mod tests {
         let error = |args: Args| Config::new(args).err().unwrap();
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(
-            error(Args {
-                storage: text("minio"),
-                ..Args::default()
-            }),
+            error(Args { storage: text("minio"), ..Args::default() }),
             "--storage \"minio\": not one of: registry"
         );
         assert_eq!(
-            error(Args {
-                concurrency: text("0"),
-                ..Args::default()
-            }),
+            error(Args { concurrency: text("0"), ..Args::default() }),
             "--concurrency 0: not between 1 and 64"
         );
-        assert!(
-            error(Args {
-                port: text("http"),
-                ..Args::default()
-            })
-            .starts_with("--port \"http\": ")
-        );
-        let outside = Args {
-            registry_repo: text("h/team"),
-            repositories: vec!["web".into()],
-            ..Args::default()
-        };
+        assert!(error(Args { port: text("http"), ..Args::default() }).starts_with("--port \"http\": "));
+        let outside =
+            Args { registry_repo: text("h/team"), repositories: vec!["web".into()], ..Args::default() };
         assert!(error(outside).starts_with("--repository \"web\": not below the prefix team"));
     }
 }

@@ -57,17 +57,9 @@ pub fn run(config: Config) -> io::Result<()> {
     // Before anything else runs: as PID 1 a signal without a handler is ignored.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     warn_of(&config);
-    let current = Arc::new(Current::new(Timing {
-        max_stale: MAX_STALE,
-        max_wait: MAX_WAIT,
-    }));
+    let current = Arc::new(Current::new(Timing { max_stale: MAX_STALE, max_wait: MAX_WAIT }));
     let storage: Arc<dyn Storage> = Arc::new(Registry::new(config.registry));
-    let server = Server::bind(
-        config.listen_host.as_deref(),
-        config.port,
-        current.clone(),
-        storage.clone(),
-    )?;
+    let server = Server::bind(config.listen_host.as_deref(), config.port, current.clone(), storage.clone())?;
     let server = Arc::new(server);
     info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));
     info!("listening on http://{}", server.address());
@@ -81,11 +73,7 @@ pub fn run(config: Config) -> io::Result<()> {
     })?;
 
     let signal = signals.forever().next().unwrap_or(SIGTERM);
-    info!(
-        "{} received: no new requests, running downloads have {:?}",
-        name(signal),
-        config.shutdown_grace
-    );
+    info!("{} received: no new requests, running downloads have {:?}", name(signal), config.shutdown_grace);
     spawn("second signal", move || {
         if signals.forever().next().is_some() {
             std::process::exit(1)

@@ -16,10 +16,7 @@ impl Representation {
     /// Names `bytes` by their sha256.
     pub fn new(bytes: Vec<u8>) -> Representation {
         let etag = etag(&Digest::sha256(&bytes));
-        Representation {
-            identity: bytes.into(),
-            etag: etag.into(),
-        }
+        Representation { identity: bytes.into(), etag: etag.into() }
     }
 }
 

@@ -53,11 +53,7 @@ pub struct Error {
 impl Error {
     /// `text` says what was tried, on what, and why it failed.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Error {
-        Error {
-            kind,
-            text: text.into(),
-            source: None,
-        }
+        Error { kind, text: text.into(), source: None }
     }
 
     /// The same, with the cause for `source()`; `text` already tells it.
@@ -86,9 +82,7 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source
-            .as_ref()
-            .map(|source| &**source as &(dyn StdError + 'static))
+        self.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
     }
 }
 

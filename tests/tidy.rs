@@ -15,19 +15,10 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("oci", &[]),
     ("registry", &["credentials", "observe", "oci", "storage"]),
     ("representation", &["oci"]),
-    (
-        "server",
-        &["observe", "oci", "representation", "snapshot", "storage"],
-    ),
-    (
-        "snapshot",
-        &["helm", "observe", "oci", "representation", "storage"],
-    ),
+    ("server", &["observe", "oci", "representation", "snapshot", "storage"]),
+    ("snapshot", &["helm", "observe", "oci", "representation", "storage"]),
     ("storage", &["oci"]),
-    (
-        "lib",
-        &["config", "observe", "registry", "server", "snapshot", "storage"],
-    ),
+    ("lib", &["config", "observe", "registry", "server", "snapshot", "storage"]),
 ];
 
 /// The logging macros stand at the crate's root, but belong to `observe`.
@@ -48,14 +39,7 @@ const KEPT_TO: [(&str, &[&str]); 9] = [
 
 /// Rooms without I/O and without a clock.
 const PURE: [&str; 4] = ["args", "helm", "oci", "representation"];
-const IMPURE: [&str; 6] = [
-    "std::fs",
-    "std::net",
-    "std::time",
-    "std::thread",
-    "std::env",
-    "now_utc",
-];
+const IMPURE: [&str; 6] = ["std::fs", "std::net", "std::time", "std::thread", "std::env", "now_utc"];
 
 /// Most lines of a file before its tests: what fits into one head.
 const LONGEST: usize = 300;
@@ -82,26 +66,16 @@ fn sources() -> Vec<Source> {
             let first = inner.iter().next().expect("a name").to_str().expect("UTF-8");
             let text = fs::read_to_string(&path).expect("source can be read");
             let room = first.trim_end_matches(".rs").to_owned();
-            found.push(Source {
-                room,
-                path: inner,
-                code: code_of(&text),
-            });
+            found.push(Source { room, path: inner, code: code_of(&text) });
         }
     }
-    assert!(
-        found.len() > 20,
-        "src has moved: only {} files found",
-        found.len()
-    );
+    assert!(found.len() > 20, "src has moved: only {} files found", found.len());
     found
 }
 
 fn code_of(text: &str) -> String {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let lines = code
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default());
+    let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -111,20 +85,9 @@ fn rooms_used(source: &Source) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     for (at, _) in source.code.match_indices("crate::") {
         let rest = &source.code[at + "crate::".len()..];
-        let name: String = rest
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect();
-        let name = if LOG_MACROS.contains(&name.as_str()) {
-            "observe".to_owned()
-        } else {
-            name
-        };
-        assert!(
-            names.contains(name.as_str()),
-            "{}: crate::{name} is no room",
-            source.path.display()
-        );
+        let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let name = if LOG_MACROS.contains(&name.as_str()) { "observe".to_owned() } else { name };
+        assert!(names.contains(name.as_str()), "{}: crate::{name} is no room", source.path.display());
         used.insert(name);
     }
     if source.room == "lib" {
@@ -141,11 +104,7 @@ fn every_room_uses_only_what_the_map_allows() {
         let allowed = ROOMS.iter().find(|(room, _)| *room == source.room);
         let (_, allowed) = allowed.unwrap_or_else(|| panic!("{}: not on the map", source.path.display()));
         for used in rooms_used(source) {
-            assert!(
-                allowed.contains(&used.as_str()),
-                "{}: may not use {used}",
-                source.path.display()
-            );
+            assert!(allowed.contains(&used.as_str()), "{}: may not use {used}", source.path.display());
         }
     }
 }
@@ -166,16 +125,9 @@ fn crates_are_kept_to_their_rooms() {
 
 #[test]
 fn the_dictionaries_are_pure() {
-    for source in sources()
-        .iter()
-        .filter(|source| PURE.contains(&source.room.as_str()))
-    {
+    for source in sources().iter().filter(|source| PURE.contains(&source.room.as_str())) {
         for name in IMPURE {
-            assert!(
-                !source.code.contains(name),
-                "{}: {name} in a pure room",
-                source.path.display()
-            );
+            assert!(!source.code.contains(name), "{}: {name} in a pure room", source.path.display());
         }
     }
 }
@@ -183,13 +135,7 @@ fn the_dictionaries_are_pure() {
 #[test]
 fn there_is_no_unsafe_code_and_no_unfinished_one() {
     for source in sources() {
-        for word in [
-            "unsafe ",
-            "todo!",
-            "unimplemented!",
-            "dbg!",
-            "#[allow(dead_code)]",
-        ] {
+        for word in ["unsafe ", "todo!", "unimplemented!", "dbg!", "#[allow(dead_code)]"] {
             assert!(!source.code.contains(word), "{}: {word}", source.path.display());
         }
     }
@@ -200,11 +146,7 @@ fn every_file_says_what_it_is_for_and_fits_into_one_head() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for source in sources() {
         let text = fs::read_to_string(root.join(&source.path)).expect("source can be read");
-        assert!(
-            text.starts_with("//! "),
-            "{}: opens without a paragraph",
-            source.path.display()
-        );
+        assert!(text.starts_with("//! "), "{}: opens without a paragraph", source.path.display());
         let lines = source.code.lines().count();
         assert!(lines <= LONGEST, "{}: {lines} lines", source.path.display());
     }
@@ -218,14 +160,7 @@ fn every_dependency_says_what_it_is_for() {
     let dependencies = dependencies.split("\n[").next().unwrap_or_default();
     let lines: Vec<&str> = dependencies.lines().filter(|line| !line.is_empty()).collect();
     for pair in lines.windows(2).filter(|pair| !pair[1].starts_with('#')) {
-        assert!(
-            pair[0].starts_with('#'),
-            "no line says what this is for: {}",
-            pair[1]
-        );
+        assert!(pair[0].starts_with('#'), "no line says what this is for: {}", pair[1]);
     }
-    assert!(
-        lines.len() > 20 && lines[0].starts_with('#'),
-        "Cargo.toml has changed its shape"
-    );
+    assert!(lines.len() > 20 && lines[0].starts_with('#'), "Cargo.toml has changed its shape");
 }

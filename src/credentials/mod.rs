@@ -76,15 +76,9 @@ impl Auths {
             Some(_) => return Err("\"auths\" is not an object".into()),
             None => file.into_iter().filter(|(_, value)| value.is_object()).collect(),
         };
-        let mut entries: Vec<Entry> = map
-            .iter()
-            .filter_map(|(key, value)| Entry::read(key, value))
-            .collect();
+        let mut entries: Vec<Entry> = map.iter().filter_map(|(key, value)| Entry::read(key, value)).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.path.len()));
-        Ok(Auths {
-            entries,
-            needs_helper,
-        })
+        Ok(Auths { entries, needs_helper })
     }
 
     /// The credential for a repository of the registry `host[:port]`, the most specific entry
@@ -103,14 +97,8 @@ impl Entry {
     /// `None` for an entry that holds no credential, as docker leaves behind for its helpers.
     fn read(key: &str, value: &Value) -> Option<Entry> {
         let (host, path) = split_key(key);
-        let credential = serde_json::from_value::<AuthEntry>(value.clone())
-            .ok()?
-            .credential()?;
-        Some(Entry {
-            host: canonical_host(host),
-            path: path.to_owned(),
-            credential,
-        })
+        let credential = serde_json::from_value::<AuthEntry>(value.clone()).ok()?.credential()?;
+        Some(Entry { host: canonical_host(host), path: path.to_owned(), credential })
     }
 }
 
@@ -137,10 +125,7 @@ impl AuthEntry {
             return Some(Credential::Password { username, password });
         }
         let username = given(self.username)?;
-        Some(Credential::Password {
-            username,
-            password: self.password.unwrap_or_default(),
-        })
+        Some(Credential::Password { username, password: self.password.unwrap_or_default() })
     }
 }
 
@@ -157,9 +142,7 @@ fn decode_auth(auth: &str) -> Option<(String, String)> {
             c => c,
         })
         .collect();
-    let bytes = GeneralPurpose::new(&base64::alphabet::STANDARD, config)
-        .decode(standard)
-        .ok()?;
+    let bytes = GeneralPurpose::new(&base64::alphabet::STANDARD, config).decode(standard).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let (username, password) = text.split_once(':')?;
     let username = username.trim_matches('\0');
@@ -168,10 +151,7 @@ fn decode_auth(auth: &str) -> Option<(String, String)> {
 
 /// A key's host and path: `https://host:5000/v1/` names the host alone, `host/team` a part of it.
 fn split_key(key: &str) -> (&str, &str) {
-    let bare = key
-        .strip_prefix("https://")
-        .or_else(|| key.strip_prefix("http://"))
-        .unwrap_or(key);
+    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
     match path.trim_matches('/') {
         "v1" | "v2" => (host, ""),
@@ -189,17 +169,12 @@ fn canonical_host(host: &str) -> String {
 }
 
 fn is_below(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// serde_json's messages quote what they stumble over; a position doesn't.
 fn position(error: serde_json::Error) -> String {
-    format!(
-        "not a JSON object (line {}, column {})",
-        error.line(),
-        error.column()
-    )
+    format!("not a JSON object (line {}, column {})", error.line(), error.column())
 }
 
 #[cfg(test)]
@@ -207,17 +182,11 @@ mod tests {
     use super::*;
 
     fn password(name: &str, secret: &str) -> Credential {
-        Credential::Password {
-            username: name.into(),
-            password: secret.into(),
-        }
+        Credential::Password { username: name.into(), password: secret.into() }
     }
 
     fn lookup(text: &str, host: &str, repository: Option<&str>) -> Option<Credential> {
-        Auths::parse(text.as_bytes())
-            .unwrap()
-            .credential(host, repository)
-            .cloned()
+        Auths::parse(text.as_bytes()).unwrap().credential(host, repository).cloned()
     }
 
     #[test]
@@ -227,15 +196,9 @@ mod tests {
             (r#"{"auth":"dTpwOnE="}"#, password("u", "p:q")),
             (r#"{"auth":"dTpwOnE"}"#, password("u", "p:q")),
             (r#"{"auth":"dTo_Pz8"}"#, password("u", "???")),
-            (
-                r#"{"auth":"dTpwOnE=","username":"x","password":"y"}"#,
-                password("u", "p:q"),
-            ),
+            (r#"{"auth":"dTpwOnE=","username":"x","password":"y"}"#, password("u", "p:q")),
             (r#"{"auth":"","username":"x","password":"y"}"#, password("x", "y")),
-            (
-                r#"{"username":"<token>","identitytoken":"t"}"#,
-                Credential::IdentityToken("t".into()),
-            ),
+            (r#"{"username":"<token>","identitytoken":"t"}"#, Credential::IdentityToken("t".into())),
             (r#"{"registrytoken":"t"}"#, Credential::RegistryToken("t".into())),
         ] {
             let text = format!(r#"{{"auths":{{"reg.example":{entry}}}}}"#);
@@ -264,12 +227,9 @@ mod tests {
     fn the_most_specific_path_wins() {
         let text = r#"{"auths":{"reg.example":{"username":"all"},"reg.example/team":{"username":"team"},
             "reg.example/team/a":{"username":"a"}}}"#;
-        for (repository, name) in [
-            (None, "all"),
-            (Some("teams"), "all"),
-            (Some("team/b"), "team"),
-            (Some("team/a/web"), "a"),
-        ] {
+        for (repository, name) in
+            [(None, "all"), (Some("teams"), "all"), (Some("team/b"), "team"), (Some("team/a/web"), "a")]
+        {
             assert_eq!(lookup(text, "reg.example", repository), Some(password(name, "")));
         }
     }
@@ -299,27 +259,17 @@ mod tests {
 
     #[test]
     fn helpers_are_noticed() {
-        for text in [
-            r#"{"credsStore":"osxkeychain"}"#,
-            r#"{"auths":{},"credHelpers":{"a":"ecr-login"}}"#,
-        ] {
+        for text in [r#"{"credsStore":"osxkeychain"}"#, r#"{"auths":{},"credHelpers":{"a":"ecr-login"}}"#] {
             assert!(Auths::parse(text.as_bytes()).unwrap().needs_helper, "{text}");
         }
-        assert!(
-            !Auths::parse(br#"{"credsStore":"","credHelpers":{}}"#)
-                .unwrap()
-                .needs_helper
-        );
+        assert!(!Auths::parse(br#"{"credsStore":"","credHelpers":{}}"#).unwrap().needs_helper);
     }
 
     #[test]
     fn an_error_quotes_nothing() {
-        for text in [
-            "hunter2",
-            r#"["hunter2"]"#,
-            r#"{"auths":"hunter2"}"#,
-            r#"{"auths":{"a":{"password":"hunter2"}"#,
-        ] {
+        for text in
+            ["hunter2", r#"["hunter2"]"#, r#"{"auths":"hunter2"}"#, r#"{"auths":{"a":{"password":"hunter2"}"#]
+        {
             let reason = Auths::parse(text.as_bytes()).unwrap_err();
             assert!(!reason.contains("hunter2"), "{reason}");
         }

@@ -66,11 +66,7 @@ impl Source {
             (None, false) => Auths::default(),
             _ => read(&path)?,
         };
-        let state = Mutex::new(State {
-            stamp,
-            auths,
-            generation: 0,
-        });
+        let state = Mutex::new(State { stamp, auths, generation: 0 });
         Ok(Source { path, state })
     }
 
@@ -105,9 +101,7 @@ fn read(path: &Path) -> Result<Auths, Error> {
     let io_error = |error| Error::Io(path.to_owned(), error);
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(io_error)?;
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io_error)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(io_error)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(Error::Invalid(path.to_owned(), format!("over {MAX_FILE} bytes")));
     }

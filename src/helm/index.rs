@@ -1,7 +1,7 @@
 //! The index file of a classic chart repository (Helm's pkg/repo/v1/index.go), and how it's
 //! written: newest first, whitelisted fields only, the same bytes for the same content.
 
-use super::chart::ChartMetadata;
+use super::metadata::ChartMetadata;
 use super::version::Version;
 use super::yaml;
 use serde::{Serialize, Serializer};
@@ -44,9 +44,7 @@ pub fn parse_created(annotation: &str) -> Option<OffsetDateTime> {
     if !matches!(annotation.as_bytes().get(10), Some(b'T' | b't')) {
         return None;
     }
-    let utc = OffsetDateTime::parse(annotation, &Rfc3339)
-        .ok()?
-        .checked_to_offset(UtcOffset::UTC)?;
+    let utc = OffsetDateTime::parse(annotation, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
     (0..=9999).contains(&utc.year()).then_some(utc)
 }
 
@@ -71,20 +69,13 @@ impl IndexFile {
     pub fn new(charts: impl IntoIterator<Item = ChartVersion>) -> IndexFile {
         let mut entries: BTreeMap<String, Vec<ChartVersion>> = BTreeMap::new();
         for chart in charts {
-            entries
-                .entry(chart.metadata.name.clone())
-                .or_default()
-                .push(chart);
+            entries.entry(chart.metadata.name.clone()).or_default().push(chart);
         }
         for versions in entries.values_mut() {
             versions.sort_by_cached_key(|chart| std::cmp::Reverse(Version::parse(&chart.metadata.version)));
         }
         let generated = entries.values().flatten().filter_map(|chart| chart.created).max();
-        IndexFile {
-            api_version: "v1",
-            entries,
-            generated,
-        }
+        IndexFile { api_version: "v1", entries, generated }
     }
 
     /// How many charts and how many versions of them are listed.
@@ -95,10 +86,7 @@ impl IndexFile {
     /// The bytes of `/index.yaml`: YAML where every reader gets every string back, else JSON, which
     /// every YAML reader reads too and which quotes each string. See [`yaml`] for why.
     pub fn to_yaml(&self) -> Vec<u8> {
-        let yaml = self
-            .survives_yaml()
-            .then(|| serde_yaml::to_string(self).ok())
-            .flatten();
+        let yaml = self.survives_yaml().then(|| serde_yaml::to_string(self).ok()).flatten();
         yaml.map_or_else(|| self.to_json(), String::into_bytes)
     }
 
@@ -115,8 +103,7 @@ impl IndexFile {
     pub fn to_json(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, YamlSafeJson);
-        self.serialize(&mut serializer)
-            .expect("strings and maps of strings into memory");
+        self.serialize(&mut serializer).expect("strings and maps of strings into memory");
         bytes.push(b'\n');
         bytes
     }
@@ -212,20 +199,13 @@ mod tests {
         let mut odd = chart("on", "1.0.0", None);
         odd.metadata.description = Some("a\u{7f}\u{85}\u{2028}\u{feff}\u{1f600}\u{1}\"".into());
         let text = yaml_of(vec![odd]);
-        assert!(
-            text.contains("\"a\\u007f\\u0085\\u2028\\ufeff\u{1f600}\\u0001\\\"\""),
-            "{text}"
-        );
+        assert!(text.contains("\"a\\u007f\\u0085\\u2028\\ufeff\u{1f600}\\u0001\\\"\""), "{text}");
         assert_eq!(json_length("a\u{7f}\u{1f600}\""), 1 + 6 + 4 + 2);
     }
 
     #[test]
     fn only_rfc_3339_is_a_date() {
-        for good in [
-            "2024-01-02T03:04:05Z",
-            "2024-01-02t03:04:05.123456789+02:00",
-            "0000-01-01T00:00:00Z",
-        ] {
+        for good in ["2024-01-02T03:04:05Z", "2024-01-02t03:04:05.123456789+02:00", "0000-01-01T00:00:00Z"] {
             assert!(parse_created(good).is_some(), "{good}");
         }
         for bad in [

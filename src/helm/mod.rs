@@ -3,9 +3,11 @@
 
 pub mod chart;
 pub mod index;
+pub mod metadata;
 pub mod version;
 pub mod yaml;
 
-pub use chart::{ChartLayers, ChartMetadata, NotAChart};
+pub use chart::{ChartLayers, NotAChart};
 pub use index::{ChartVersion, IndexFile};
+pub use metadata::ChartMetadata;
 pub use version::Version;

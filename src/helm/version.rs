@@ -30,10 +30,7 @@ impl Version {
         }
         numbers.resize(3, 0);
         let strict = format!("{}.{}.{}{rest}", numbers[0], numbers[1], numbers[2]);
-        Some(Version {
-            order: semver::Version::parse(&strict).ok()?,
-            text: text.to_owned(),
-        })
+        Some(Version { order: semver::Version::parse(&strict).ok()?, text: text.to_owned() })
     }
 
     /// The version as its author wrote it.
@@ -54,9 +51,7 @@ fn number_of(digits: &str) -> Option<u64> {
 
 impl Ord for Version {
     fn cmp(&self, other: &Version) -> Ordering {
-        self.order
-            .cmp_precedence(&other.order)
-            .then_with(|| self.text.cmp(&other.text))
+        self.order.cmp_precedence(&other.order).then_with(|| self.text.cmp(&other.text))
     }
 }
 
@@ -72,17 +67,9 @@ mod tests {
 
     #[test]
     fn helm_takes_more_than_semver_does() {
-        for good in [
-            "1.2.3",
-            "v1.2.3",
-            "1.2",
-            "1",
-            "01.0.0",
-            "20210101",
-            "1.2.3-rc.1+build.5",
-            "1.2-alpha",
-            "0.0.0",
-        ] {
+        for good in
+            ["1.2.3", "v1.2.3", "1.2", "1", "01.0.0", "20210101", "1.2.3-rc.1+build.5", "1.2-alpha", "0.0.0"]
+        {
             assert!(Version::parse(good).is_some(), "{good}");
         }
         for bad in [
@@ -124,11 +111,7 @@ mod tests {
             "1.10.0",
             "20210101",
         ];
-        let mut shuffled: Vec<_> = sorted
-            .iter()
-            .rev()
-            .map(|text| Version::parse(text).unwrap())
-            .collect();
+        let mut shuffled: Vec<_> = sorted.iter().rev().map(|text| Version::parse(text).unwrap()).collect();
         shuffled.sort();
         assert_eq!(shuffled.iter().map(Version::as_str).collect::<Vec<_>>(), sorted);
     }

@@ -15,9 +15,7 @@ pub fn survives(value: &Value) -> bool {
     match value {
         Value::String(text) => string_survives(text),
         Value::Array(list) => list.iter().all(survives),
-        Value::Object(map) => map
-            .iter()
-            .all(|(key, value)| string_survives(key) && survives(value)),
+        Value::Object(map) => map.iter().all(|(key, value)| string_survives(key) && survives(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }
@@ -34,9 +32,7 @@ fn is_quoted(text: &str) -> bool {
 /// The union of what Go's yaml.v2 and v3 (resolve.go) and PyYAML (resolver.py) resolve to
 /// something other than a string, taken generously: a wrong suspicion costs one question.
 fn is_suspect(text: &str) -> bool {
-    const WORDS: [&str; 12] = [
-        "", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "=",
-    ];
+    const WORDS: [&str; 12] = ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "="];
     if text == "<<" || WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)) {
         return true;
     }
@@ -64,40 +60,28 @@ fn is_decimal(text: &str) -> bool {
 
 /// `0x1F`, `0o17`, `0b1`.
 fn is_other_base(text: &str) -> bool {
-    let digits = text
-        .strip_prefix('0')
-        .and_then(|rest| rest.strip_prefix(['x', 'X', 'o', 'O', 'b', 'B']));
+    let digits = text.strip_prefix('0').and_then(|rest| rest.strip_prefix(['x', 'X', 'o', 'O', 'b', 'B']));
     digits.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// `12:30`, `1:02:03.5`: minutes and seconds to YAML 1.1.
 fn is_base_60(text: &str) -> bool {
-    text.contains(':')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'))
+    text.contains(':') && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'))
 }
 
 /// `.inf`, `.NaN` and their like, the sign already gone.
 fn is_special_float(text: &str) -> bool {
-    [".inf", ".nan"]
-        .iter()
-        .any(|word| text.eq_ignore_ascii_case(word))
+    [".inf", ".nan"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// `2021-01-01`, alone or with a time behind it.
 fn is_date(text: &str) -> bool {
     let part = |b: u8| {
         b.is_ascii_digit()
-            || matches!(
-                b,
-                b'-' | b':' | b'.' | b'+' | b'T' | b't' | b'Z' | b'z' | b' ' | b'\t'
-            )
+            || matches!(b, b'-' | b':' | b'.' | b'+' | b'T' | b't' | b'Z' | b'z' | b' ' | b'\t')
     };
     let mut parts = text.splitn(3, '-');
-    let year = parts
-        .next()
-        .is_some_and(|year| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()));
+    let year = parts.next().is_some_and(|year| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()));
     year && parts.count() == 2 && text.bytes().all(part)
 }
 
@@ -143,11 +127,7 @@ mod tests {
             "064_",
             "2001-1-1",
         ] {
-            assert!(
-                !string_survives(trap),
-                "{trap}: {}",
-                serde_yaml::to_string(trap).unwrap()
-            );
+            assert!(!string_survives(trap), "{trap}: {}", serde_yaml::to_string(trap).unwrap());
         }
     }
 
@@ -179,11 +159,7 @@ mod tests {
             "yes, please",
             "NaN",
         ] {
-            assert!(
-                string_survives(text),
-                "{text}: {}",
-                serde_yaml::to_string(text).unwrap()
-            );
+            assert!(string_survives(text), "{text}: {}", serde_yaml::to_string(text).unwrap());
         }
     }
 

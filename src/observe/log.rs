@@ -38,12 +38,8 @@ impl FromStr for Level {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Level, &'static str> {
-        let named = Level::ALL
-            .iter()
-            .find(|(_, name)| text.eq_ignore_ascii_case(name));
-        named
-            .map(|(level, _)| *level)
-            .ok_or("not one of error, warn, info, debug, trace")
+        let named = Level::ALL.iter().find(|(_, name)| text.eq_ignore_ascii_case(name));
+        named.map(|(level, _)| *level).ok_or("not one of error, warn, info, debug, trace")
     }
 }
 
@@ -68,11 +64,7 @@ pub fn enabled(level: Level) -> bool {
 /// Writes one event. Prefer the macros, which don't format what isn't written.
 pub fn write(level: Level, text: fmt::Arguments<'_>) {
     let now = OffsetDateTime::now_utc();
-    let now = now
-        .replace_nanosecond(0)
-        .unwrap_or(now)
-        .format(&Rfc3339)
-        .unwrap_or_default();
+    let now = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
     let line = format!("{now} {level} {}\n", one_line(&text.to_string()));
     // Nobody is left to tell when stderr is gone.
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
@@ -130,10 +122,7 @@ mod tests {
 
     #[test]
     fn a_line_stays_one_line() {
-        assert_eq!(
-            one_line("a\nERROR forged\u{1b}[31m é"),
-            "a\\nERROR forged\\u{1b}[31m é"
-        );
+        assert_eq!(one_line("a\nERROR forged\u{1b}[31m é"), "a\\nERROR forged\\u{1b}[31m é");
     }
 
     #[test]

@@ -77,11 +77,7 @@ impl FromStr for Digest {
             _ => return Err(InvalidDigest),
         };
         let lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        if digits.bytes().all(lower_hex) {
-            Ok(Digest(text.to_owned()))
-        } else {
-            Err(InvalidDigest)
-        }
+        if digits.bytes().all(lower_hex) { Ok(Digest(text.to_owned())) } else { Err(InvalidDigest) }
     }
 }
 
@@ -167,14 +163,8 @@ impl<R: Read> Read for Verifying<R> {
         if self.verified || (buffer.is_empty() && self.remaining > 0) {
             return Ok(0);
         }
-        let most = buffer
-            .len()
-            .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
-        let count = if most == 0 {
-            0
-        } else {
-            self.source.read(&mut buffer[..most])?
-        };
+        let most = buffer.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        let count = if most == 0 { 0 } else { self.source.read(&mut buffer[..most])? };
         if count == 0 && self.remaining > 0 {
             let got = self.size - self.remaining;
             let text = format!("{} ended after {got} of {} bytes", self.digest, self.size);

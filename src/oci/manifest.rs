@@ -74,9 +74,7 @@ impl Manifest {
     pub fn parse(bytes: &[u8]) -> Result<Manifest, InvalidManifest> {
         let body: Body = serde_json::from_slice(bytes).map_err(InvalidManifest::json)?;
         if body.manifests.is_some() && (body.config.is_some() || body.layers.is_some()) {
-            return Err(InvalidManifest(
-                "manifest is both an image index and an image manifest".into(),
-            ));
+            return Err(InvalidManifest("manifest is both an image index and an image manifest".into()));
         }
         if body.manifests.is_some() {
             return Ok(Manifest::Index);
@@ -155,31 +153,19 @@ mod tests {
 
     #[test]
     fn other_kinds_are_told_apart_by_their_body() {
-        assert!(matches!(
-            Manifest::parse(br#"{"schemaVersion":2,"manifests":[]}"#),
-            Ok(Manifest::Index)
-        ));
-        assert!(matches!(
-            Manifest::parse(br#"{"schemaVersion":1,"fsLayers":[]}"#),
-            Ok(Manifest::Schema1)
-        ));
+        assert!(matches!(Manifest::parse(br#"{"schemaVersion":2,"manifests":[]}"#), Ok(Manifest::Index)));
+        assert!(matches!(Manifest::parse(br#"{"schemaVersion":1,"fsLayers":[]}"#), Ok(Manifest::Schema1)));
     }
 
     #[test]
     fn an_ambiguous_or_broken_manifest_says_why() {
         let both = format!(r#"{{"config":{CONFIG},"manifests":[]}}"#);
         for (text, reason) in [
-            (
-                both.as_str(),
-                "manifest is both an image index and an image manifest",
-            ),
+            (both.as_str(), "manifest is both an image index and an image manifest"),
             ("{}", "manifest has no config"),
             ("[]", "manifest can't be read"),
             ("<html>", "manifest can't be read"),
-            (
-                r#"{"config":{"digest":"sha256:..","size":1}}"#,
-                "not a sha256 or sha512 digest",
-            ),
+            (r#"{"config":{"digest":"sha256:..","size":1}}"#, "not a sha256 or sha512 digest"),
             (r#"{"config":{"digest":"x","size":-1}}"#, "manifest can't be read"),
         ] {
             let error = Manifest::parse(text.as_bytes()).unwrap_err().to_string();

@@ -148,9 +148,9 @@ mod tests {
             assert!(good.parse::<RepositoryName>().is_ok(), "{good}");
         }
         let long = "a".repeat(256);
-        for bad in [
-            "", "/", "a/", "/a", "a//b", "A", "a..b", "../a", "a/..", "a___b", "a%2fb", "a b", "-a", &long,
-        ] {
+        for bad in
+            ["", "/", "a/", "/a", "a//b", "A", "a..b", "../a", "a/..", "a___b", "a%2fb", "a b", "-a", &long]
+        {
             assert!(bad.parse::<RepositoryName>().is_err(), "{bad}");
         }
     }

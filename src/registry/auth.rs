@@ -2,35 +2,26 @@
 //! that its challenge names (distribution's token specification,
 //! <https://distribution.github.io/distribution/spec/auth/token/>).
 //!
-//! A challenge is per path, not per host (Harbor wants Basic for its catalog and Bearer for
+//! Here it's decided what to send; [`token`](super::token) fetches tokens. A challenge is per path, not per host (Harbor wants Basic for its catalog and Bearer for
 //! repositories), and a token is good for one scope. So challenges are remembered per kind of
 //! scope, tokens per scope.
 
 use super::challenge::{self, Challenge};
-use super::transport::{Answer, Ask, Transport};
-use super::{error, url};
+use super::token::{TokenRequest, basic};
+use super::transport::{Answer, Transport};
 use crate::credentials::{Auths, Credential, Source};
 use crate::oci::RepositoryName;
 use crate::storage::Error;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use ureq::http::Uri;
 
-/// How long a token lives when its server doesn't say (token specification, "expires_in").
-const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 /// A token is renewed this long before its end, or in the last quarter of a shorter life: for the
 /// request that is under way, and for clocks that drift.
 const MARGIN: Duration = Duration::from_secs(10);
 /// Most tokens kept: one for each repository of a large registry. Beyond it all are dropped, and
 /// asked for again as they are needed.
 const MAX_TOKENS: usize = 10_000;
-/// Largest answer of a token server, in bytes: a JWT for one scope is a hundredth of it.
-const MAX_TOKEN_ANSWER: u64 = 128 * 1024;
-
 /// What a request wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope<'a> {
@@ -96,12 +87,7 @@ impl Demand<'_> {
 impl Authenticator {
     /// For the registry `host[:port]`, with the credentials that `source` holds for it.
     pub(super) fn new(host: String, source: Arc<Source>) -> Authenticator {
-        Authenticator {
-            host,
-            source,
-            challenges: Mutex::default(),
-            tokens: Mutex::default(),
-        }
+        Authenticator { host, source, challenges: Mutex::default(), tokens: Mutex::default() }
     }
 
     /// The `Authorization` to send at once, from what earlier challenges have taught us.
@@ -138,12 +124,7 @@ impl Authenticator {
             crate::warn!("credentials stay as they were: {problem}");
         }
         let words = asked.map_or_else(|| scope.text(), str::to_owned);
-        Demand {
-            scope,
-            words,
-            auths,
-            generation,
-        }
+        Demand { scope, words, auths, generation }
     }
 
     fn answer(
@@ -160,12 +141,8 @@ impl Authenticator {
             (Challenge::Basic, _) => Ok(None),
             (Challenge::Bearer { .. }, Some(Credential::RegistryToken(token))) => Ok(Some(bearer(token))),
             (Challenge::Bearer { realm, service, .. }, credential) => {
-                let request = TokenRequest {
-                    realm,
-                    service: service.as_deref(),
-                    scope: &demand.words,
-                    credential,
-                };
+                let request =
+                    TokenRequest { realm, service: service.as_deref(), scope: &demand.words, credential };
                 self.token(transport, request, demand, refused).map(Some)
             }
         }
@@ -192,11 +169,7 @@ impl Authenticator {
         }
         let (value, life) = request.send(transport)?;
         let renew_at = Instant::now() + life - MARGIN.min(life / 4);
-        *token = Some(Token {
-            value: value.clone(),
-            renew_at,
-            generation: demand.generation,
-        });
+        *token = Some(Token { value: value.clone(), renew_at, generation: demand.generation });
         Ok(bearer(&value))
     }
 
@@ -221,99 +194,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn basic(username: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
-}
-
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
-}
-
-/// One request to a token server.
-struct TokenRequest<'a> {
-    realm: &'a Uri,
-    service: Option<&'a str>,
-    scope: &'a str,
-    credential: Option<&'a Credential>,
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
-}
-
-impl TokenRequest<'_> {
-    fn send(&self, transport: &Transport) -> Result<(String, Duration), Error> {
-        let answer = match self.credential {
-            Some(Credential::IdentityToken(token)) => self.exchange_identity(transport, token)?,
-            Some(Credential::Password { username, password }) => {
-                self.get(transport, Some(basic(username, password)))?
-            }
-            _ => self.get(transport, None)?,
-        };
-        if answer.status() != 200 {
-            return Err(answer.into_error());
-        }
-        let what = format!("token from {}", url::display(self.realm));
-        let body = answer.read(MAX_TOKEN_ANSWER)?;
-        // The parser's message could quote the token.
-        let answer: TokenAnswer =
-            serde_json::from_slice(&body).map_err(|_| error::protocol(&what, "not a token answer"))?;
-        let given = |text: Option<String>| {
-            text.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))
-        };
-        let Some(token) = given(answer.access_token).or(given(answer.token)) else {
-            return Err(error::protocol(&what, "the answer holds no token"));
-        };
-        let life = answer
-            .expires_in
-            .filter(|seconds| *seconds > 0)
-            .map_or(DEFAULT_LIFE, Duration::from_secs);
-        Ok((token, life.min(Duration::from_secs(24 * 3600))))
-    }
-
-    /// `GET realm?service=…&scope=…`, anonymously if there's nobody to be.
-    fn get(&self, transport: &Transport, authorization: Option<String>) -> Result<Answer, Error> {
-        let mut query = self
-            .realm
-            .query()
-            .map_or(String::new(), |query| format!("{query}&"));
-        if let Some(service) = self.service {
-            query.push_str(&format!("service={}&", url::encode_query(service)));
-        }
-        for scope in self.scope.split(' ').filter(|scope| !scope.is_empty()) {
-            query.push_str(&format!("scope={}&", url::encode_query(scope)));
-        }
-        let text = self.realm.to_string();
-        let bare = text.split('?').next().unwrap_or_default();
-        let target = format!("{bare}?{}", query.trim_end_matches('&'));
-        let target = target
-            .parse::<Uri>()
-            .map_err(|cause| error::protocol("token realm", cause))?;
-        transport.call(
-            &target,
-            Ask::Get {
-                accept: "application/json",
-            },
-            authorization.as_deref(),
-        )
-    }
-
-    /// OAuth2's `refresh_token` grant, for identity tokens only: GHCR, GitLab and Portus have no
-    /// such door. One that answers 404 or 405 is asked the other way.
-    fn exchange_identity(&self, transport: &Transport, identity: &str) -> Result<Answer, Error> {
-        let form = format!(
-            "grant_type=refresh_token&client_id=oci-chartrepo&service={}&scope={}&refresh_token={}",
-            url::encode_query(self.service.unwrap_or_default()),
-            url::encode_query(self.scope),
-            url::encode_query(identity),
-        );
-        let answer = transport.call(self.realm, Ask::Post { form: &form }, None)?;
-        match answer.status() {
-            404 | 405 => self.get(transport, Some(basic("<token>", identity))),
-            _ => Ok(answer),
-        }
-    }
 }

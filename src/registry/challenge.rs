@@ -31,11 +31,7 @@ impl Challenge {
             }
             let realm =
                 url::resolve(from, &offer.take("realm")?).filter(|realm| is_safe_realm(realm, from))?;
-            Some(Challenge::Bearer {
-                realm,
-                service: offer.take("service"),
-                scope: offer.take("scope"),
-            })
+            Some(Challenge::Bearer { realm, service: offer.take("service"), scope: offer.take("scope") })
         })
     }
 
@@ -72,10 +68,7 @@ pub(super) struct Offer {
 
 impl Offer {
     fn take(&mut self, name: &str) -> Option<String> {
-        let at = self
-            .parameters
-            .iter()
-            .position(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        let at = self.parameters.iter().position(|(key, _)| key.eq_ignore_ascii_case(name))?;
         Some(self.parameters.swap_remove(at).1)
     }
 }
@@ -114,11 +107,7 @@ fn split_list(header: &str) -> Vec<&str> {
         quoted ^= c == '"' && !was_escaped;
         c == ',' && !quoted
     };
-    header
-        .split(outside)
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .collect()
+    header.split(outside).map(str::trim).filter(|part| !part.is_empty()).collect()
 }
 
 /// `name=value` or `name="value"`, where the name is one word.
@@ -167,11 +156,7 @@ mod tests {
             choose(&[
                 r#"Bearer realm="https://auth.example/token",service="reg",scope="repository:a:pull,push""#
             ]),
-            bearer_of(
-                "https://auth.example/token",
-                Some("reg"),
-                Some("repository:a:pull,push")
-            )
+            bearer_of("https://auth.example/token", Some("reg"), Some("repository:a:pull,push"))
         );
     }
 
@@ -186,10 +171,7 @@ mod tests {
     #[test]
     fn the_first_known_of_several_is_taken() {
         assert_eq!(choose(&["Negotiate, Basic realm=\"x\""]), Some(Challenge::Basic));
-        assert_eq!(
-            choose(&["Negotiate", "Digest nonce=\"a\", realm=b", "basic"]),
-            Some(Challenge::Basic)
-        );
+        assert_eq!(choose(&["Negotiate", "Digest nonce=\"a\", realm=b", "basic"]), Some(Challenge::Basic));
         assert_eq!(
             choose(&[r#"Bearer realm="https://a/t", Basic realm="x""#]),
             bearer_of("https://a/t", None, None)
@@ -208,11 +190,8 @@ mod tests {
 
     #[test]
     fn a_realm_that_would_expose_a_password_is_not_used() {
-        for realm in [
-            "http://auth.example/token",
-            "https://169.254.169.254/token",
-            "http://[fe80::1]/token",
-        ] {
+        for realm in ["http://auth.example/token", "https://169.254.169.254/token", "http://[fe80::1]/token"]
+        {
             assert_eq!(choose(&[&format!(r#"Bearer realm="{realm}""#)]), None, "{realm}");
         }
         assert_eq!(choose(&["Bearer"]), None);

@@ -93,11 +93,7 @@ struct One {
 }
 
 fn first_listed(body: &[u8]) -> Option<String> {
-    let first = serde_json::from_slice::<Listed>(body)
-        .ok()?
-        .errors
-        .into_iter()
-        .next()?;
+    let first = serde_json::from_slice::<Listed>(body).ok()?.errors.into_iter().next()?;
     let text = format!("{}: {}", first.code, first.message);
     Some(text.trim_matches([':', ' ']).chars().take(MAX_DETAIL).collect())
 }
@@ -120,11 +116,7 @@ mod tests {
     #[test]
     fn other_bodies_are_not_quoted() {
         for body in ["<html>", "", r#"{"errors":[]}"#, r#"{"errors":"x"}"#] {
-            assert_eq!(
-                status("GET x", 503, body.as_bytes()).to_string(),
-                "GET x: 503",
-                "{body}"
-            );
+            assert_eq!(status("GET x", 503, body.as_bytes()).to_string(), "GET x: 503", "{body}");
         }
     }
 

@@ -7,6 +7,7 @@ mod challenge;
 mod error;
 mod page;
 mod probe;
+mod token;
 mod transport;
 mod url;
 
@@ -109,9 +110,7 @@ impl Registry {
     /// status that won't pass by itself is `Ok`.
     fn fetch(&self, path: &str, accept: &str, scope: Scope) -> Result<Answer, Error> {
         let text = format!("{}://{}{path}", self.scheme()?, self.options.authority);
-        let target: Uri = text
-            .parse()
-            .map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
+        let target: Uri = text.parse().map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
@@ -141,10 +140,7 @@ impl Registry {
         if answer.status() != 401 {
             return Ok(answer);
         }
-        match self
-            .authenticator
-            .respond(&self.transport, scope, &answer, known.as_deref())?
-        {
+        match self.authenticator.respond(&self.transport, scope, &answer, known.as_deref())? {
             Some(authorization) => self.transport.call(target, ask, Some(&authorization)),
             None => Ok(answer),
         }
@@ -169,11 +165,9 @@ impl Registry {
             let next = match (next, last) {
                 (Some(query), _) => query,
                 // Trow pages by `last`, but links to nothing.
-                (None, Some(last)) if full => format!(
-                    "n={}&last={}",
-                    length.unwrap_or_default(),
-                    url::encode_query(&last)
-                ),
+                (None, Some(last)) if full => {
+                    format!("n={}&last={}", length.unwrap_or_default(), url::encode_query(&last))
+                }
                 _ => return Ok(names),
             };
             if names.len() == known {
@@ -181,10 +175,7 @@ impl Registry {
             }
             answer = self.get(&format!("{path}?{next}"), "application/json", scope)?;
         }
-        Err(error::protocol(
-            &format!("GET {path}"),
-            format!("over {} pages", page::MAX_PAGES),
-        ))
+        Err(error::protocol(&format!("GET {path}"), format!("over {} pages", page::MAX_PAGES)))
     }
 
     /// The first page, with the longest page length that the registry takes.
@@ -205,10 +196,7 @@ impl Registry {
     }
 
     fn is_wanted(&self, name: &RepositoryName) -> bool {
-        self.options
-            .prefix
-            .as_ref()
-            .is_none_or(|prefix| name.is_below(prefix))
+        self.options.prefix.as_ref().is_none_or(|prefix| name.is_below(prefix))
     }
 }
 
@@ -218,9 +206,8 @@ impl Storage for Registry {
         if !self.options.repositories.is_empty() {
             return Ok(self.options.repositories.clone());
         }
-        let names = self
-            .list::<Catalog>("/v2/_catalog", Scope::Catalog)
-            .map_err(|error| match error.kind() {
+        let names =
+            self.list::<Catalog>("/v2/_catalog", Scope::Catalog).map_err(|error| match error.kind() {
                 ErrorKind::NotFound | ErrorKind::Refused => error.advise(CATALOG_ADVICE),
                 _ => error,
             })?;
@@ -289,9 +276,6 @@ fn retry_after(answer: &Answer) -> Option<Duration> {
     let text = answer.texts("retry-after").next()?;
     match text.trim().parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(std::time::SystemTime::now())
-            .ok(),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(std::time::SystemTime::now()).ok(),
     }
 }

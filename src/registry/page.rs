@@ -11,15 +11,12 @@ pub(super) const MAX_PAGE: u64 = 16 * 1024 * 1024;
 
 /// The query of the next page, if one of the `Link` headers (RFC 8288) names one.
 pub(super) fn next_query<'a>(headers: impl Iterator<Item = &'a str>) -> Option<String> {
-    headers
-        .flat_map(links)
-        .find(|(_, parameters)| is_next(parameters))
-        .and_then(|(target, _)| {
-            let query = target.split_once('?')?.1;
-            let query = query.split('#').next()?.trim_end_matches('&');
-            let plain = query.bytes().all(|b| b.is_ascii_graphic());
-            (plain && !query.is_empty()).then(|| query.to_owned())
-        })
+    headers.flat_map(links).find(|(_, parameters)| is_next(parameters)).and_then(|(target, _)| {
+        let query = target.split_once('?')?.1;
+        let query = query.split('#').next()?.trim_end_matches('&');
+        let plain = query.bytes().all(|b| b.is_ascii_graphic());
+        (plain && !query.is_empty()).then(|| query.to_owned())
+    })
 }
 
 /// The links of one header as (target, parameters). A target ends at its `>`, so commas in it are
@@ -44,9 +41,7 @@ fn is_next(parameters: &str) -> bool {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let relations = value.trim().trim_matches('"').split_ascii_whitespace();
         name.trim().eq_ignore_ascii_case("rel")
-            && relations
-                .into_iter()
-                .any(|relation| relation.eq_ignore_ascii_case("next"))
+            && relations.into_iter().any(|relation| relation.eq_ignore_ascii_case("next"))
     })
 }
 

@@ -51,11 +51,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     for der in &found {
         roots.add(der.clone().into()).map_err(|error| error.to_string())?;
     }
-    if found.is_empty() {
-        Err("holds no certificate".into())
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err("holds no certificate".into()) } else { Ok(found) }
 }
 
 /// The one client that dials.
@@ -114,10 +110,7 @@ impl Transport {
             };
             here = check_redirect(&here, &location)?;
         }
-        Err(error::protocol(
-            &what(ask, target),
-            format!("over {MAX_REDIRECTS} redirects"),
-        ))
+        Err(error::protocol(&what(ask, target), format!("over {MAX_REDIRECTS} redirects")))
     }
 
     /// Whether anything answers to `GET url`, without credentials and without following.
@@ -135,20 +128,14 @@ impl Transport {
                     None => request.call(),
                 }
             }
-            Ask::Post { form } => self
-                .agent
-                .post(here)
-                .header("Content-Type", "application/x-www-form-urlencoded")
-                .send(form),
+            Ask::Post { form } => {
+                self.agent.post(here).header("Content-Type", "application/x-www-form-urlencoded").send(form)
+            }
         };
         match result {
             Ok(response) => {
                 crate::debug!("{what}: {}", response.status().as_u16());
-                Ok(Answer {
-                    what,
-                    url: here.clone(),
-                    response,
-                })
+                Ok(Answer { what, url: here.clone(), response })
             }
             Err(cause) => {
                 let error = error::transport(&what, cause);
@@ -182,13 +169,8 @@ fn check_redirect(from: &Uri, location: &str) -> Result<Uri, Error> {
 }
 
 fn tls_config(tls: &Tls) -> TlsConfig {
-    let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|der| Certificate::from_der(der));
-    let own = tls
-        .authorities
-        .iter()
-        .map(|der| Certificate::from_der(der).to_owned());
+    let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|der| Certificate::from_der(der));
+    let own = tls.authorities.iter().map(|der| Certificate::from_der(der).to_owned());
     let roots: Vec<Certificate<'static>> = bundled.chain(own).collect();
     TlsConfig::builder()
         .root_certs(RootCerts::Specific(Arc::new(roots)))
@@ -220,10 +202,7 @@ impl Answer {
 
     /// A header's values that are text.
     pub(super) fn texts(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.headers()
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
+        self.headers().get_all(name).iter().filter_map(|value| value.to_str().ok())
     }
 
     /// `Location`, when the status asks to go there.
@@ -255,15 +234,10 @@ impl Answer {
         let mut reader = self.into_reader().take(limit + 1);
         let mut chunk = [0; 16 * 1024];
         loop {
-            let count = reader
-                .read(&mut chunk)
-                .map_err(|cause| error::body(&what, cause))?;
+            let count = reader.read(&mut chunk).map_err(|cause| error::body(&what, cause))?;
             bytes.extend_from_slice(&chunk[..count]);
             if bytes.len() as u64 > limit {
-                return Err(error::protocol(
-                    &what,
-                    format!("the answer is over {limit} bytes"),
-                ));
+                return Err(error::protocol(&what, format!("the answer is over {limit} bytes")));
             }
             if count == 0 {
                 return Ok(bytes);
@@ -277,10 +251,6 @@ impl Answer {
 
     /// The body as it arrives.
     pub(super) fn into_reader(self) -> impl Read + Send + use<> {
-        self.response
-            .into_body()
-            .into_with_config()
-            .limit(u64::MAX)
-            .reader()
+        self.response.into_body().into_with_config().limit(u64::MAX).reader()
     }
 }

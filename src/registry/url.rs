@@ -39,10 +39,7 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
 /// The URL without its query, which may hold what nobody should read.
 pub(super) fn display(url: &Uri) -> String {
     let scheme = url.scheme_str().unwrap_or_default();
-    let authority = url
-        .authority()
-        .map(|authority| authority.as_str())
-        .unwrap_or_default();
+    let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
     // A user name before the host would be a secret's place too.
     let host = authority.rsplit('@').next().unwrap_or_default();
     format!("{scheme}://{host}{}", url.path())
@@ -131,21 +128,13 @@ mod tests {
         ] {
             assert!(is_link_local(&uri(bad)), "{bad}");
         }
-        for good in [
-            "http://10.0.0.1/",
-            "http://127.0.0.1/",
-            "http://[::1]/",
-            "http://reg.example/",
-        ] {
+        for good in ["http://10.0.0.1/", "http://127.0.0.1/", "http://[::1]/", "http://reg.example/"] {
             assert!(!is_link_local(&uri(good)), "{good}");
         }
     }
 
     #[test]
     fn a_scope_stays_readable_in_a_query() {
-        assert_eq!(
-            encode_query("repository:a/b:pull,push x&y"),
-            "repository:a/b:pull,push%20x%26y"
-        );
+        assert_eq!(encode_query("repository:a/b:pull,push x&y"), "repository:a/b:pull,push%20x%26y");
     }
 }

@@ -45,18 +45,8 @@ impl Connections {
         }
         let id = open.next;
         open.next += 1;
-        open.connections.insert(
-            id,
-            Connection {
-                stream,
-                phase: Phase::Waiting,
-                since: Instant::now(),
-            },
-        );
-        Some(Place {
-            connections: self.clone(),
-            id,
-        })
+        open.connections.insert(id, Connection { stream, phase: Phase::Waiting, since: Instant::now() });
+        Some(Place { connections: self.clone(), id })
     }
 
     /// Shows the longest idle one to the door; whether there was one.
@@ -81,11 +71,7 @@ impl Connections {
             if left.is_zero() {
                 return false;
             }
-            open = self
-                .changed
-                .wait_timeout(open, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            open = self.changed.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -97,14 +83,8 @@ impl Connections {
 
 impl Open {
     fn evict(&mut self) -> bool {
-        let waiting = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.phase == Phase::Waiting);
-        let Some(id) = waiting
-            .min_by_key(|(_, connection)| connection.since)
-            .map(|(id, _)| *id)
-        else {
+        let waiting = self.connections.iter().filter(|(_, connection)| connection.phase == Phase::Waiting);
+        let Some(id) = waiting.min_by_key(|(_, connection)| connection.since).map(|(id, _)| *id) else {
             return false;
         };
         // Its thread notices and leaves; the entry goes now, so that nobody waits for that.

@@ -110,18 +110,14 @@ fn stream_body(
 /// The head of an answer, written by `tiny_http`. Its threshold keeps it from chunking what has a
 /// length; `Connection` it won't let us set.
 fn head(status: u16, headers: &[(&str, String)], length: u64, keep: bool) -> Vec<u8> {
-    let fields = headers
-        .iter()
-        .filter_map(|(name, value)| Header::from_bytes(*name, value.as_bytes()).ok());
+    let fields = headers.iter().filter_map(|(name, value)| Header::from_bytes(*name, value.as_bytes()).ok());
     let mut fields: Vec<Header> = fields.collect();
     fields.extend(Header::from_bytes("Server", "oci-chartrepo"));
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let response = Response::new(StatusCode(status), fields, io::empty(), Some(length), None);
     let mut bytes = Vec::with_capacity(512 + WITH_HEAD);
     let printed =
-        response
-            .with_chunked_threshold(usize::MAX)
-            .raw_print(&mut bytes, HTTPVersion(1, 1), &[], true, None);
+        response.with_chunked_threshold(usize::MAX).raw_print(&mut bytes, HTTPVersion(1, 1), &[], true, None);
     if printed.is_ok() && !keep {
         bytes.truncate(bytes.len() - b"\r\n".len());
         bytes.extend_from_slice(b"Connection: close\r\n\r\n");
@@ -160,10 +156,7 @@ mod tests {
             kept.contains("\r\nContent-Length: 5000000\r\n") && !kept.contains("Transfer-Encoding"),
             "{kept}"
         );
-        assert!(
-            kept.contains("\r\nServer: oci-chartrepo\r\n") && !kept.contains("Connection"),
-            "{kept}"
-        );
+        assert!(kept.contains("\r\nServer: oci-chartrepo\r\n") && !kept.contains("Connection"), "{kept}");
         assert!(text(false).ends_with("\r\nConnection: close\r\n\r\n"));
     }
 }

@@ -139,12 +139,7 @@ fn read(request: &httparse::Request) -> Result<Head, NoHead> {
     let Ok(method) = method.parse::<Method>() else {
         return refuse(501, "the method is unknown here");
     };
-    let says = |word| {
-        fields
-            .connection
-            .iter()
-            .any(|option| option.eq_ignore_ascii_case(word))
-    };
+    let says = |word| fields.connection.iter().any(|option| option.eq_ignore_ascii_case(word));
     Ok(Head {
         method,
         target: target.to_owned(),
@@ -170,9 +165,7 @@ impl Fields {
             "host" => self.twice |= self.host.replace(value.to_owned()).is_some(),
             "content-length" => self.twice |= self.length.replace(value.to_owned()).is_some(),
             "transfer-encoding" => self.encoded = true,
-            "connection" => self
-                .connection
-                .extend(value.split(',').map(|option| option.trim().to_owned())),
+            "connection" => self.connection.extend(value.split(',').map(|option| option.trim().to_owned())),
             "if-none-match" => self.if_none_match = Some(value.to_owned()),
             _ => {}
         }
@@ -199,28 +192,17 @@ mod tests {
         let two = "GET /a HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"x\"\r\n\r\nHEAD /b HTTP/1.0\r\n\r\n";
         let mut inbox = Inbox(two.into());
         let first = inbox.take().unwrap().unwrap();
-        assert_eq!(
-            (first.method, first.target.as_str(), first.keep_alive),
-            (Method::Get, "/a", true)
-        );
-        assert_eq!(
-            (first.host.as_deref(), first.if_none_match.as_deref()),
-            (Some("h"), Some("\"x\""))
-        );
+        assert_eq!((first.method, first.target.as_str(), first.keep_alive), (Method::Get, "/a", true));
+        assert_eq!((first.host.as_deref(), first.if_none_match.as_deref()), (Some("h"), Some("\"x\"")));
         let second = inbox.take().unwrap().unwrap();
-        assert_eq!(
-            (second.method, second.target.as_str(), second.keep_alive),
-            (Method::Head, "/b", false)
-        );
+        assert_eq!((second.method, second.target.as_str(), second.keep_alive), (Method::Head, "/b", false));
         assert_eq!(inbox.take().unwrap(), None);
     }
 
     #[test]
     fn connections_are_kept_as_the_client_wishes() {
         let keep = |text| parse(text).unwrap().unwrap().keep_alive;
-        assert!(!keep(
-            "GET / HTTP/1.1\r\nHost: h\r\nConnection: TE, Close\r\n\r\n"
-        ));
+        assert!(!keep("GET / HTTP/1.1\r\nHost: h\r\nConnection: TE, Close\r\n\r\n"));
         assert!(keep("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
     }
 
@@ -243,13 +225,7 @@ mod tests {
         assert_eq!(status("\u{16}\u{3}\u{1}\u{2}\r\n\r\n"), 400);
         assert_eq!(status("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
         assert_eq!(status(&format!("GET /{}", "a".repeat(MAX_HEAD))), 414);
-        assert_eq!(
-            status(&format!("GET / HTTP/1.1\r\na: {}", "a".repeat(MAX_HEAD))),
-            431
-        );
-        assert_eq!(
-            status(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65))),
-            431
-        );
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\na: {}", "a".repeat(MAX_HEAD))), 431);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65))), 431);
     }
 }

@@ -61,12 +61,7 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         let responder = Arc::new(Responder { current, storage });
-        Ok(Server {
-            listener,
-            address,
-            connections: Arc::default(),
-            responder,
-        })
+        Ok(Server { listener, address, connections: Arc::default(), responder })
     }
 
     /// Where it listens.
@@ -111,11 +106,7 @@ impl Server {
         let serve = move || {
             let _ = door::serve(&stream, &place, &responder);
         };
-        if let Err(error) = thread::Builder::new()
-            .name("connection".into())
-            .stack_size(STACK)
-            .spawn(serve)
-        {
+        if let Err(error) = thread::Builder::new().name("connection".into()).stack_size(STACK).spawn(serve) {
             crate::warn!("no thread for a connection: {error}");
             self.connections.evict();
         }
@@ -132,9 +123,6 @@ fn listen(host: Option<&str>, port: u16) -> io::Result<TcpListener> {
 
 /// The addresses that `host` stands for; an IPv6 address may stand in brackets.
 fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host);
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     (bare, port).to_socket_addrs().map(Iterator::collect)
 }

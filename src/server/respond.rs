@@ -27,11 +27,7 @@ pub(super) enum Body {
     /// In memory.
     Bytes(Arc<[u8]>),
     /// As they arrive; a read that fails means that the connection must be cut.
-    Stream {
-        source: Box<dyn Read + Send>,
-        length: u64,
-        name: String,
-    },
+    Stream { source: Box<dyn Read + Send>, length: u64, name: String },
     /// Announced, but not sent: for `HEAD` and 304.
     Withheld { length: u64 },
 }
@@ -77,10 +73,9 @@ impl Responder {
             Err(BadTarget(why)) => return Answer::text(400, why),
         };
         match (&head.method, route) {
-            (_, Route::Unknown) => Answer::text(
-                404,
-                "not found: there are /index.yaml and /charts/NAME-VERSION.tgz",
-            ),
+            (_, Route::Unknown) => {
+                Answer::text(404, "not found: there are /index.yaml and /charts/NAME-VERSION.tgz")
+            }
             (Method::Get, route) => self.get(head, route),
             // Asks for no blob: what the head of an archive says is in the snapshot.
             (Method::Head, route) => self.get(head, route).withhold(),
@@ -101,14 +96,11 @@ impl Responder {
                 Ok(snapshot) => index(&snapshot, head),
                 Err(why) => not_ready(&why),
             },
-            Route::Archive(name) => self.file(head, &name, |archive| {
-                Some((&archive.archive, "application/x-tar", ""))
-            }),
+            Route::Archive(name) => {
+                self.file(head, &name, |archive| Some((&archive.archive, "application/x-tar", "")))
+            }
             Route::Provenance(name) => self.file(head, &name, |archive| {
-                archive
-                    .provenance
-                    .as_ref()
-                    .map(|blob| (blob, "application/pgp-signature", ".prov"))
+                archive.provenance.as_ref().map(|blob| (blob, "application/pgp-signature", ".prov"))
             }),
             Route::Unknown => Answer::text(404, "not found"),
         }
@@ -117,10 +109,7 @@ impl Responder {
     /// What this is, and how to use it. The address is the one the person came by, if it's plain.
     fn home(&self, head: &Head) -> Answer {
         let plain = |host: &&str| {
-            !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b))
+            !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b))
         };
         let host = head.host.as_deref().filter(plain).unwrap_or("THIS-ADDRESS");
         let state = match self.current.get() {
@@ -162,21 +151,13 @@ impl Responder {
             match self.storage.blob(&archive.repository, blob) {
                 Ok(source) => {
                     let source = Box::new(Verifying::new(source, &blob.digest, length));
-                    Body::Stream {
-                        source,
-                        length,
-                        name: format!("{name}{suffix}"),
-                    }
+                    Body::Stream { source, length, name: format!("{name}{suffix}") }
                 }
                 Err(error) => return upstream_trouble(name, &error),
             }
         };
         let status = if is_known(head, &etag) { 304 } else { 200 };
-        Answer {
-            status,
-            headers: vec![("Content-Type", content_type.to_owned()), ("ETag", etag)],
-            body,
-        }
+        Answer { status, headers: vec![("Content-Type", content_type.to_owned()), ("ETag", etag)], body }
     }
 }
 
@@ -187,24 +168,12 @@ fn index(snapshot: &Snapshot, head: &Head) -> Answer {
         headers: vec![("Content-Type", "application/x-yaml".to_owned())],
         body: Body::Bytes(identity.clone()),
     };
-    let answer = answer
-        .with("ETag", etag.to_string())
-        .with("Cache-Control", "no-cache");
-    if is_known(head, etag) {
-        Answer {
-            status: 304,
-            ..answer
-        }
-        .withhold()
-    } else {
-        answer
-    }
+    let answer = answer.with("ETag", etag.to_string()).with("Cache-Control", "no-cache");
+    if is_known(head, etag) { Answer { status: 304, ..answer }.withhold() } else { answer }
 }
 
 fn is_known(head: &Head, etag: &str) -> bool {
-    head.if_none_match
-        .as_deref()
-        .is_some_and(|tags| representation::matches(tags, etag))
+    head.if_none_match.as_deref().is_some_and(|tags| representation::matches(tags, etag))
 }
 
 fn not_ready(why: &str) -> Answer {
@@ -216,25 +185,20 @@ fn not_ready(why: &str) -> Answer {
 fn upstream_trouble(name: &str, error: &Error) -> Answer {
     crate::warn!("{name} can't be served: {error}");
     match error.kind() {
-        ErrorKind::NotFound => Answer::text(
-            404,
-            "this chart version is listed, but gone from where it was stored",
-        ),
-        ErrorKind::TimedOut => Answer::text(
-            504,
-            "the registry behind this chart repository did not answer in time",
-        ),
-        ErrorKind::Refused => Answer::text(
-            502,
-            "the registry behind this chart repository refused to hand it out",
-        ),
-        ErrorKind::Unavailable => Answer::text(
-            502,
-            "the registry behind this chart repository can't be reached or fails",
-        ),
-        ErrorKind::Invalid => Answer::text(
-            502,
-            "the registry behind this chart repository gave an answer that makes no sense",
-        ),
+        ErrorKind::NotFound => {
+            Answer::text(404, "this chart version is listed, but gone from where it was stored")
+        }
+        ErrorKind::TimedOut => {
+            Answer::text(504, "the registry behind this chart repository did not answer in time")
+        }
+        ErrorKind::Refused => {
+            Answer::text(502, "the registry behind this chart repository refused to hand it out")
+        }
+        ErrorKind::Unavailable => {
+            Answer::text(502, "the registry behind this chart repository can't be reached or fails")
+        }
+        ErrorKind::Invalid => {
+            Answer::text(502, "the registry behind this chart repository gave an answer that makes no sense")
+        }
     }
 }

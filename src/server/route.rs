@@ -52,9 +52,7 @@ fn file(name: &str) -> Route {
 fn path_of(target: &str) -> &str {
     let absolute = ["http://", "https://"].iter().find_map(|scheme| {
         let start = target.get(..scheme.len())?;
-        start
-            .eq_ignore_ascii_case(scheme)
-            .then(|| &target[scheme.len()..])
+        start.eq_ignore_ascii_case(scheme).then(|| &target[scheme.len()..])
     });
     let origin = match absolute {
         Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
@@ -105,10 +103,7 @@ mod tests {
             ("/charts/a-1.0.0+b.tgz", archive("a-1.0.0+b.tgz")),
             ("/charts/a-1.0.0%2Bb.tgz?x", archive("a-1.0.0+b.tgz")),
             ("/charts/my%20chart-1%2525.tgz", archive("my chart-1%25.tgz")),
-            (
-                "/charts/a-1.0.0.tgz.prov",
-                Route::Provenance("a-1.0.0.tgz".into()),
-            ),
+            ("/charts/a-1.0.0.tgz.prov", Route::Provenance("a-1.0.0.tgz".into())),
         ] {
             assert_eq!(route(target), Ok(expected), "{target}");
         }

@@ -11,11 +11,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 /// Makes a snapshot of a walk's findings.
 pub fn assemble(harvest: Harvest) -> Snapshot {
-    let Harvest {
-        mut found,
-        mut skipped,
-        ..
-    } = harvest;
+    let Harvest { mut found, mut skipped, .. } = harvest;
     found.sort_by_cached_key(precedence);
     let mut archives: HashMap<String, Archive> = HashMap::new();
     let mut places: HashMap<String, String> = HashMap::new();
@@ -39,18 +35,8 @@ pub fn assemble(harvest: Harvest) -> Snapshot {
     skipped.sort();
     let index = IndexFile::new(listed);
     let (charts, versions) = index.counts();
-    let counts = Counts {
-        charts,
-        versions,
-        skipped: skipped.len(),
-    };
-    Snapshot {
-        index: Representation::new(index.to_yaml()),
-        archives,
-        found,
-        skipped,
-        counts,
-    }
+    let counts = Counts { charts, versions, skipped: skipped.len() };
+    Snapshot { index: Representation::new(index.to_yaml()), archives, found, skipped, counts }
 }
 
 /// Who goes first where two want one name: the shortest, then the first repository; in it the tag
@@ -58,12 +44,7 @@ pub fn assemble(harvest: Harvest) -> Snapshot {
 fn precedence(chart: &Found) -> (usize, String, Reverse<bool>, String) {
     let own_tag = Version::parse(&chart.metadata.version).is_some_and(|version| version.tag() == chart.tag);
     let repository = chart.repository.as_str();
-    (
-        repository.len(),
-        repository.to_owned(),
-        Reverse(own_tag),
-        chart.tag.clone(),
-    )
+    (repository.len(), repository.to_owned(), Reverse(own_tag), chart.tag.clone())
 }
 
 fn place(chart: &Found) -> String {
@@ -104,7 +85,7 @@ fn encode_path(segment: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::helm::chart::{ChartLayers, ChartMetadata};
+    use crate::helm::{ChartLayers, ChartMetadata};
     use crate::oci::{Descriptor, Digest, MediaType};
 
     fn found(repository: &str, tag: &str, name: &str, version: &str, archive: &str) -> Found {
@@ -119,33 +100,19 @@ mod tests {
             tag: tag.to_owned(),
             metadata: ChartMetadata::parse(config.as_bytes()).unwrap(),
             created: None,
-            layers: ChartLayers {
-                config: blob(&config),
-                archive: blob(archive),
-                provenance: None,
-            },
+            layers: ChartLayers { config: blob(&config), archive: blob(archive), provenance: None },
         }
     }
 
     fn snapshot(found: Vec<Found>) -> Snapshot {
-        assemble(Harvest {
-            found,
-            ..Harvest::default()
-        })
+        assemble(Harvest { found, ..Harvest::default() })
     }
 
     #[test]
     fn several_tags_of_one_archive_are_one_entry() {
         let tags = ["1", "1.0.0_b", "latest"].map(|tag| found("web", tag, "web", "1.0.0+b", "bytes"));
         let snapshot = snapshot(tags.to_vec());
-        assert_eq!(
-            snapshot.counts,
-            Counts {
-                charts: 1,
-                versions: 1,
-                skipped: 0
-            }
-        );
+        assert_eq!(snapshot.counts, Counts { charts: 1, versions: 1, skipped: 0 });
     }
 
     #[test]
@@ -154,10 +121,7 @@ mod tests {
             found("web", "0-latest", "web", "1.0.0", "old"),
             found("web", "1.0.0", "web", "1.0.0", "new"),
         ]);
-        assert_eq!(
-            snapshot.archives["web-1.0.0.tgz"].archive.digest,
-            Digest::sha256(b"new")
-        );
+        assert_eq!(snapshot.archives["web-1.0.0.tgz"].archive.digest, Digest::sha256(b"new"));
         assert_eq!(
             snapshot.skipped[0].to_string(),
             "skipped web:0-latest: web-1.0.0.tgz is shadowed by web:1.0.0"
@@ -179,14 +143,7 @@ mod tests {
         assert_eq!(one.index.identity, other.index.identity);
         assert_eq!(one.skipped, other.skipped);
         assert_eq!(one.archives["web-1.tgz"].repository.as_str(), "team/a");
-        assert_eq!(
-            one.counts,
-            Counts {
-                charts: 1,
-                versions: 1,
-                skipped: 2
-            }
-        );
+        assert_eq!(one.counts, Counts { charts: 1, versions: 1, skipped: 2 });
     }
 
     #[test]
@@ -195,14 +152,7 @@ mod tests {
             found("amb", "1", "amb", "1.0.0-x-1.0.0", "a"),
             found("amb-1.0.0-x", "1", "amb-1.0.0-x", "1.0.0", "b"),
         ]);
-        assert_eq!(
-            snapshot.counts,
-            Counts {
-                charts: 1,
-                versions: 1,
-                skipped: 1
-            }
-        );
+        assert_eq!(snapshot.counts, Counts { charts: 1, versions: 1, skipped: 1 });
     }
 
     #[test]

@@ -39,11 +39,7 @@ pub struct Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts {
-            charts,
-            versions,
-            skipped,
-        } = self;
+        let Counts { charts, versions, skipped } = self;
         write!(f, "{charts} charts, {versions} versions, {skipped} skipped")
     }
 }

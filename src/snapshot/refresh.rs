@@ -50,15 +50,8 @@ struct State {
 impl Current {
     /// Nothing yet; the first walk is wanted at once.
     pub fn new(timing: Timing) -> Current {
-        let state = State {
-            wanted: true,
-            ..State::default()
-        };
-        Current {
-            timing,
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        }
+        let state = State { wanted: true, ..State::default() };
+        Current { timing, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// The snapshot in force, however old, or why there is none.
@@ -75,9 +68,7 @@ impl Current {
     pub fn fresh(&self) -> Result<Arc<Snapshot>, String> {
         let deadline = Instant::now() + self.timing.max_wait;
         let mut state = self.lock();
-        let stale = state
-            .as_of
-            .is_some_and(|as_of| as_of.elapsed() > self.timing.max_stale);
+        let stale = state.as_of.is_some_and(|as_of| as_of.elapsed() > self.timing.max_stale);
         let due = state.not_before.is_none_or(|time| time <= Instant::now());
         if stale && due && !state.stopped {
             state.wanted = true;
@@ -131,9 +122,9 @@ impl Current {
             if state.stopped {
                 return false;
             }
-            let pause = state.not_before.map_or(Duration::ZERO, |time| {
-                time.saturating_duration_since(Instant::now())
-            });
+            let pause = state
+                .not_before
+                .map_or(Duration::ZERO, |time| time.saturating_duration_since(Instant::now()));
             state = match (state.wanted, pause.is_zero()) {
                 (true, true) => return true,
                 (true, false) => self.wait(state, pause),
@@ -168,10 +159,7 @@ impl Current {
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>, longest: Duration) -> MutexGuard<'a, State> {
-        self.changed
-            .wait_timeout(state, longest)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+        self.changed.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -194,11 +182,7 @@ fn report(snapshot: &Snapshot, last: Option<&Snapshot>, began: Instant) {
     let changed =
         last.is_none_or(|last| last.index.etag != snapshot.index.etag || last.counts != snapshot.counts);
     if changed {
-        crate::info!(
-            "snapshot: {} (walked in {:.1} s)",
-            snapshot.counts,
-            began.elapsed().as_secs_f32()
-        );
+        crate::info!("snapshot: {} (walked in {:.1} s)", snapshot.counts, began.elapsed().as_secs_f32());
     }
 }
 

@@ -4,8 +4,8 @@
 //! repositories at all ends the walk.
 
 use super::Snapshot;
-use crate::helm::chart::{ChartLayers, ChartMetadata};
 use crate::helm::index::parse_created;
+use crate::helm::{ChartLayers, ChartMetadata};
 use crate::oci::{ImageManifest, Manifest, Reference, RepositoryName, Tag};
 use crate::storage::{Error, ErrorKind, Storage, read_blob};
 use std::collections::HashMap;
@@ -69,10 +69,7 @@ pub fn walk(storage: &dyn Storage, concurrency: usize, last: Option<&Snapshot>) 
     repositories.sort();
     let known = Known::of(last);
     let listings = in_parallel(&repositories, concurrency, |repository| storage.tags(repository));
-    let mut harvest = Harvest {
-        empty: repositories.is_empty(),
-        ..Harvest::default()
-    };
+    let mut harvest = Harvest { empty: repositories.is_empty(), ..Harvest::default() };
     let mut artifacts = Vec::new();
     for (repository, listing) in repositories.iter().zip(listings) {
         match listing {
@@ -84,17 +81,13 @@ pub fn walk(storage: &dyn Storage, concurrency: usize, last: Option<&Snapshot>) 
             Err(error) => harvest.missed(repository.to_string(), known.repository(repository), error),
         }
     }
-    let verdicts = in_parallel(&artifacts, concurrency, |(repository, tag)| {
-        inspect(storage, repository, tag)
-    });
+    let verdicts =
+        in_parallel(&artifacts, concurrency, |(repository, tag)| inspect(storage, repository, tag));
     for ((repository, tag), verdict) in artifacts.iter().zip(verdicts) {
         let reference = || format!("{repository}:{tag}");
         match verdict {
             Ok(Verdict::Chart(found)) => harvest.found.push(*found),
-            Ok(Verdict::NoChart(reason)) => harvest.skipped.push(Skipped {
-                reference: reference(),
-                reason,
-            }),
+            Ok(Verdict::NoChart(reason)) => harvest.skipped.push(Skipped { reference: reference(), reason }),
             Err(error) => harvest.missed(reference(), known.artifact(repository, tag), error),
         }
     }
@@ -113,10 +106,7 @@ impl Harvest {
             crate::warn!("{reference} stays as it was: {error}");
             self.kept += 1;
         } else {
-            self.skipped.push(Skipped {
-                reference,
-                reason: error.to_string(),
-            });
+            self.skipped.push(Skipped { reference, reason: error.to_string() });
         }
     }
 }
@@ -192,19 +182,14 @@ fn inspect(storage: &dyn Storage, repository: &RepositoryName, tag: &str) -> Res
 }
 
 fn created(manifest: &ImageManifest) -> Option<OffsetDateTime> {
-    manifest
-        .annotations
-        .get(CREATED)
-        .and_then(|text| parse_created(text))
+    manifest.annotations.get(CREATED).and_then(|text| parse_created(text))
 }
 
 /// Tags that by convention belong to another artifact: cosign's `sha256-….sig`, `.att` and `.sbom`,
 /// the referrers tag schema (distribution-spec v1.1.0), and Artifact Hub's metadata. They outnumber
 /// charts where everything is signed, and aren't worth a request each.
 fn is_companion(tag: &str) -> bool {
-    let of_digest = ["sha256-", "sha512-"]
-        .iter()
-        .find_map(|algorithm| tag.strip_prefix(algorithm));
+    let of_digest = ["sha256-", "sha512-"].iter().find_map(|algorithm| tag.strip_prefix(algorithm));
     let hex = of_digest.map_or("", |rest| rest.split('.').next().unwrap_or_default());
     tag == "artifacthub.io" || (hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
@@ -223,20 +208,11 @@ fn in_parallel<T: Sync, R: Send>(all: &[T], concurrency: usize, work: impl Fn(&T
     let mut results: Vec<(usize, R)> = thread::scope(|scope| {
         let helpers = concurrency.min(all.len()).saturating_sub(1);
         // A thread that can't be started leaves its share to the others.
-        let spawn = |_| {
-            thread::Builder::new()
-                .name("walk".into())
-                .spawn_scoped(scope, worker)
-                .ok()
-        };
+        let spawn = |_| thread::Builder::new().name("walk".into()).spawn_scoped(scope, worker).ok();
         let handles: Vec<_> = (0..helpers).filter_map(spawn).collect();
         let mut results = worker();
         for handle in handles {
-            results.extend(
-                handle
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            );
+            results.extend(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
         results
     });
@@ -268,10 +244,7 @@ mod tests {
     fn results_come_in_the_order_of_the_work() {
         let all: Vec<usize> = (0..100).collect();
         for concurrency in [1, 8, 1000] {
-            assert_eq!(
-                in_parallel(&all, concurrency, |n| n * 2),
-                (0..200).step_by(2).collect::<Vec<_>>()
-            );
+            assert_eq!(in_parallel(&all, concurrency, |n| n * 2), (0..200).step_by(2).collect::<Vec<_>>());
         }
         assert!(in_parallel(&[] as &[usize], 8, |n| *n).is_empty());
     }

@@ -1,0 +1,101 @@
+//! One request to a token server: `GET`, or OAuth2's `POST` for identity tokens (distribution's
+//! token specification, <https://distribution.github.io/distribution/spec/auth/>). Errors never
+//! quote what was sent or answered.
+
+use super::transport::{Answer, Ask, Transport};
+use super::{error, url};
+use crate::credentials::Credential;
+use crate::storage::Error;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use std::time::Duration;
+use ureq::http::Uri;
+
+/// How long a token lives when its server doesn't say (token specification, "expires_in").
+const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+/// Longest life that is believed.
+const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Largest answer of a token server, in bytes: a JWT for one scope is a hundredth of it.
+const MAX_TOKEN_ANSWER: u64 = 128 * 1024;
+
+/// One request to a token server.
+pub(super) struct TokenRequest<'a> {
+    pub(super) realm: &'a Uri,
+    pub(super) service: Option<&'a str>,
+    pub(super) scope: &'a str,
+    pub(super) credential: Option<&'a Credential>,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+impl TokenRequest<'_> {
+    /// Fetches a token; how long it lives comes with it.
+    pub(super) fn send(&self, transport: &Transport) -> Result<(String, Duration), Error> {
+        let answer = match self.credential {
+            Some(Credential::IdentityToken(token)) => self.exchange_identity(transport, token)?,
+            Some(Credential::Password { username, password }) => {
+                self.get(transport, Some(basic(username, password)))?
+            }
+            _ => self.get(transport, None)?,
+        };
+        if answer.status() != 200 {
+            return Err(answer.into_error());
+        }
+        let what = format!("token from {}", url::display(self.realm));
+        let body = answer.read(MAX_TOKEN_ANSWER)?;
+        // The parser's message could quote the token.
+        let answer: TokenAnswer =
+            serde_json::from_slice(&body).map_err(|_| error::protocol(&what, "not a token answer"))?;
+        let given = |text: Option<String>| {
+            text.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))
+        };
+        let Some(token) = given(answer.access_token).or(given(answer.token)) else {
+            return Err(error::protocol(&what, "the answer holds no token"));
+        };
+        let life = answer.expires_in.filter(|seconds| *seconds > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
+        Ok((token, life.min(MAX_LIFE)))
+    }
+
+    /// `GET realm?service=…&scope=…`, anonymously if there's nobody to be.
+    fn get(&self, transport: &Transport, authorization: Option<String>) -> Result<Answer, Error> {
+        let mut query = self.realm.query().map_or(String::new(), |query| format!("{query}&"));
+        if let Some(service) = self.service {
+            query.push_str(&format!("service={}&", url::encode_query(service)));
+        }
+        for scope in self.scope.split(' ').filter(|scope| !scope.is_empty()) {
+            query.push_str(&format!("scope={}&", url::encode_query(scope)));
+        }
+        let text = self.realm.to_string();
+        let bare = text.split('?').next().unwrap_or_default();
+        let target = format!("{bare}?{}", query.trim_end_matches('&'));
+        let target = target.parse::<Uri>().map_err(|cause| error::protocol("token realm", cause))?;
+        transport.call(&target, Ask::Get { accept: "application/json" }, authorization.as_deref())
+    }
+
+    /// OAuth2's `refresh_token` grant, for identity tokens only: GHCR, GitLab and Portus have no
+    /// such door. One that answers 404 or 405 is asked the other way.
+    fn exchange_identity(&self, transport: &Transport, identity: &str) -> Result<Answer, Error> {
+        let form = format!(
+            "grant_type=refresh_token&client_id=oci-chartrepo&service={}&scope={}&refresh_token={}",
+            url::encode_query(self.service.unwrap_or_default()),
+            url::encode_query(self.scope),
+            url::encode_query(identity),
+        );
+        let answer = transport.call(self.realm, Ask::Post { form: &form }, None)?;
+        match answer.status() {
+            404 | 405 => self.get(transport, Some(basic("<token>", identity))),
+            _ => Ok(answer),
+        }
+    }
+}
+
+/// `Authorization` for a name and a password (RFC 7617).
+pub(super) fn basic(username: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+}
