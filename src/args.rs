@@ -15,6 +15,7 @@ pub struct Args {
     pub registry_config: Option<String>,
     pub registry_ca_file: Option<String>,
     pub registry_insecure: bool,
+    pub layout_dir: Option<String>,
     pub repositories: Vec<String>,
     pub concurrency: Option<String>,
     pub shutdown_grace: Option<String>,
@@ -24,7 +25,7 @@ pub struct Args {
 }
 
 /// Every flag's name, for the nearest to a mistyped one.
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 15] = [
     "--port",
     "--listen-host",
     "--storage",
@@ -33,6 +34,7 @@ const FLAGS: [&str; 14] = [
     "--storage-registry-config",
     "--storage-registry-ca-file",
     "--storage-registry-insecure-skip-tls-verify",
+    "--storage-layout-dir",
     "--repository",
     "--concurrency",
     "--shutdown-grace",
@@ -49,7 +51,7 @@ Usage: oci-chartrepo [flags]
 
   --port PORT                        port to listen on [8080]
   --listen-host HOST                 address to listen on [all, IPv4 and IPv6]
-  --storage KIND                     where the charts are: registry [registry]
+  --storage KIND                     where the charts are: registry or layout [registry]
   --storage-registry-repo ADDRESS    the registry, host[:port][/prefix] or a URL; a prefix
                                      narrows the walk to repositories below it [localhost:5000]
   --storage-registry-scheme SCHEME   HTTP or HTTPS [from the URL, else found out]
@@ -58,6 +60,8 @@ Usage: oci-chartrepo [flags]
   --storage-registry-ca-file FILE    certificates (PEM) to trust besides the bundled ones
   --storage-registry-insecure-skip-tls-verify
                                      accept any certificate
+  --storage-layout-dir DIR           with --storage=layout: an OCI image layout, or a folder
+                                     that holds some
   --repository NAME                  walk this repository instead of the catalog (repeatable)
   --concurrency N                    requests to the registry at a time during a walk [8]
   --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
@@ -83,6 +87,7 @@ impl Args {
             registry_config: value(&mut typed, "--storage-registry-config")?,
             registry_ca_file: value(&mut typed, "--storage-registry-ca-file")?,
             registry_insecure: typed.contains("--storage-registry-insecure-skip-tls-verify"),
+            layout_dir: value(&mut typed, "--storage-layout-dir")?,
             repositories: typed.values_from_str("--repository").map_err(|error| error.to_string())?,
             concurrency: value(&mut typed, "--concurrency")?,
             shutdown_grace: value(&mut typed, "--shutdown-grace")?,

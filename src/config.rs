@@ -19,14 +19,22 @@ const MAX_CONCURRENCY: usize = 64;
 /// Longest grace: past an hour, nobody is waiting for an orderly end any more.
 const MAX_GRACE: Duration = Duration::from_secs(3600);
 
+/// Where the charts are.
+pub enum StorageChoice {
+    /// In a registry.
+    Registry(crate::registry::Options),
+    /// In this directory.
+    Layout(PathBuf),
+}
+
 /// All settings, checked.
 pub struct Config {
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
     /// Address to listen on; none means all.
     pub listen_host: Option<String>,
-    /// The registry.
-    pub registry: crate::registry::Options,
+    /// Where the charts are.
+    pub storage: StorageChoice,
     /// Upstream requests at a time during a walk.
     pub concurrency: usize,
     /// How long a shutdown waits for running downloads.
@@ -38,41 +46,25 @@ pub struct Config {
 impl Config {
     /// Makes sense of `args`. Reads the files that they name.
     pub fn new(args: Args) -> Result<Config, Mistake> {
-        one_of("--storage", args.storage.as_deref().unwrap_or("registry"), &["registry"])?;
-        let concurrency = parse_or("--concurrency", args.concurrency, 8)?;
+        let concurrency = parse_or("--concurrency", args.concurrency.as_deref(), 8)?;
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
             return Err(format!("--concurrency {concurrency}: not between 1 and {MAX_CONCURRENCY}"));
         }
-        let address =
-            Address::parse(args.registry_repo.as_deref().unwrap_or("localhost:5000")).map_err(|why| {
-                mistake("--storage-registry-repo", args.registry_repo.as_deref().unwrap_or_default(), why)
-            })?;
-        let scheme = match args.registry_scheme.as_deref().unwrap_or_default() {
-            "" => address.scheme,
-            text => Some(text.parse().map_err(|why| mistake("--storage-registry-scheme", text, why))?),
-        };
-        let registry = crate::registry::Options {
-            scheme,
-            repositories: repositories(&args.repositories, address.prefix.as_ref())?,
-            authority: address.authority,
-            prefix: address.prefix,
-            tls: Tls {
-                authorities: authorities(args.registry_ca_file.as_deref())?,
-                insecure: args.registry_insecure,
-            },
-            credentials: Arc::new(credentials(args.registry_config)?),
-            connections: concurrency,
+        let storage = match args.storage.as_deref().unwrap_or("registry") {
+            "registry" => StorageChoice::Registry(registry(&args, concurrency)?),
+            "layout" => StorageChoice::Layout(layout(&args)?),
+            other => return Err(mistake("--storage", other, "not one of: registry, layout")),
         };
         Ok(Config {
-            port: parse_or("--port", args.port, 8080)?,
+            port: parse_or("--port", args.port.as_deref(), 8080)?,
             listen_host: args.listen_host.filter(|host| !host.is_empty()),
-            registry,
+            storage,
             concurrency,
             shutdown_grace: match args.shutdown_grace {
                 None => Duration::from_secs(10),
                 Some(text) => duration(&text).map_err(|why| mistake("--shutdown-grace", &text, why))?,
             },
-            log_level: parse_or("--log-level", args.log_level, Level::Info)?,
+            log_level: parse_or("--log-level", args.log_level.as_deref(), Level::Info)?,
         })
     }
 }
@@ -81,16 +73,11 @@ fn mistake(flag: &str, value: &str, why: impl Display) -> Mistake {
     format!("{flag} {value:?}: {why}")
 }
 
-fn parse_or<T: FromStr<Err: Display>>(flag: &str, value: Option<String>, default: T) -> Result<T, Mistake> {
+fn parse_or<T: FromStr<Err: Display>>(flag: &str, value: Option<&str>, default: T) -> Result<T, Mistake> {
     match value {
         None => Ok(default),
-        Some(text) => text.parse().map_err(|why| mistake(flag, &text, why)),
+        Some(text) => text.parse().map_err(|why| mistake(flag, text, why)),
     }
-}
-
-fn one_of(flag: &str, value: &str, known: &[&str]) -> Result<(), Mistake> {
-    let found = known.contains(&value);
-    if found { Ok(()) } else { Err(mistake(flag, value, format!("not one of: {}", known.join(", ")))) }
 }
 
 /// `300ms`, `10s`, `5m`, `1h`: one number and one unit, as Go writes them.
@@ -107,6 +94,55 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
         _ => return Err("not a duration such as 300ms, 10s or 5m"),
     };
     if duration > MAX_GRACE { Err("longer than 1h") } else { Ok(duration) }
+}
+
+fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options, Mistake> {
+    if args.layout_dir.is_some() {
+        return Err("--storage-layout-dir goes with --storage=layout".into());
+    }
+    let repo = args.registry_repo.as_deref().unwrap_or("localhost:5000");
+    if repo.contains('@') {
+        // Not quoted: what stands before the @ is a secret.
+        return Err("--storage-registry-repo: credentials belong into --storage-registry-config".into());
+    }
+    let address = Address::parse(repo).map_err(|why| mistake("--storage-registry-repo", repo, why))?;
+    let scheme = match args.registry_scheme.as_deref().unwrap_or_default() {
+        "" => address.scheme,
+        text => Some(text.parse().map_err(|why| mistake("--storage-registry-scheme", text, why))?),
+    };
+    Ok(crate::registry::Options {
+        scheme,
+        repositories: repositories(&args.repositories, address.prefix.as_ref())?,
+        authority: address.authority,
+        prefix: address.prefix,
+        tls: Tls {
+            authorities: authorities(args.registry_ca_file.as_deref())?,
+            insecure: args.registry_insecure,
+        },
+        credentials: Arc::new(credentials(args.registry_config.as_deref())?),
+        connections,
+    })
+}
+
+fn layout(args: &Args) -> Result<PathBuf, Mistake> {
+    let of_registry = [
+        ("--storage-registry-repo", args.registry_repo.is_some()),
+        ("--storage-registry-scheme", args.registry_scheme.is_some()),
+        ("--storage-registry-config", args.registry_config.is_some()),
+        ("--storage-registry-ca-file", args.registry_ca_file.is_some()),
+        ("--storage-registry-insecure-skip-tls-verify", args.registry_insecure),
+        ("--repository", !args.repositories.is_empty()),
+    ];
+    if let Some((flag, _)) = of_registry.iter().find(|(_, given)| *given) {
+        return Err(format!("{flag} goes with --storage=registry"));
+    }
+    let Some(directory) = args.layout_dir.as_deref() else {
+        return Err("--storage=layout needs --storage-layout-dir".into());
+    };
+    match fs::read_dir(directory) {
+        Ok(_) => Ok(directory.into()),
+        Err(error) => Err(mistake("--storage-layout-dir", directory, error)),
+    }
 }
 
 /// What `--storage-registry-repo` says.
@@ -126,9 +162,6 @@ impl Address {
             None => (None, text),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if authority.contains('@') {
-            return Err("credentials don't belong here, but into --storage-registry-config".into());
-        }
         let parsed: ureq::http::uri::Authority = authority.parse().map_err(|_| "not host[:port][/prefix]")?;
         let rest = authority.strip_prefix(parsed.host());
         let port = |text: &str| text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
@@ -175,9 +208,9 @@ fn authorities(file: Option<&str>) -> Result<Vec<Vec<u8>>, Mistake> {
 }
 
 /// A file that was named must be there; at the default place it needn't.
-fn credentials(file: Option<String>) -> Result<Source, Mistake> {
+fn credentials(file: Option<&str>) -> Result<Source, Mistake> {
     let required = file.is_some();
-    let path = PathBuf::from(file.as_deref().unwrap_or(DEFAULT_CONFIG));
+    let path = PathBuf::from(file.unwrap_or(DEFAULT_CONFIG));
     Source::open(path, required).map_err(|error| format!("--storage-registry-config: {error}"))
 }
 
@@ -207,7 +240,6 @@ mod tests {
             ("a b", "not host[:port][/prefix]"),
             ("host:99999", "not host[:port][/prefix]"),
             ("ftp://host", "scheme \"ftp\": not HTTP or HTTPS"),
-            ("u:p@host", "credentials don't belong here, but into --storage-registry-config"),
             (
                 "host/Team",
                 "prefix \"Team\": not a repository name (lower-case letters, digits and . _ - between slashes)",
@@ -233,12 +265,14 @@ mod tests {
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(
             error(Args { storage: text("minio"), ..Args::default() }),
-            "--storage \"minio\": not one of: registry"
+            "--storage \"minio\": not one of: registry, layout"
         );
         assert_eq!(
             error(Args { concurrency: text("0"), ..Args::default() }),
             "--concurrency 0: not between 1 and 64"
         );
+        let secret = error(Args { registry_repo: text("http://u:hunter2@host"), ..Args::default() });
+        assert!(secret.starts_with("--storage-registry-repo") && !secret.contains("hunter2"), "{secret}");
         assert!(error(Args { port: text("http"), ..Args::default() }).starts_with("--port \"http\": "));
         let outside =
             Args { registry_repo: text("h/team"), repositories: vec!["web".into()], ..Args::default() };

@@ -9,6 +9,7 @@
 //!                         ▼
 //!   upstream        ┌─ storage ──────────┐
 //!   OCI registry ──▶│ registry/ (dials)  │─ walk ─▶ snapshot ─ render ─▶ index bytes ─▶ server/ ──▶ helm
+//!   OCI layout   ──▶│ layout/   (reads)  │
 //!                   └────────────────────┘   oci + helm dictionaries      │  GET /index.yaml (never dials)
 //!                              ▲                                          └─ GET /charts/N-V.tgz
 //!                              └──────────── blob(repository, digest) ───────┘
@@ -23,6 +24,7 @@ pub mod args;
 pub mod config;
 pub mod credentials;
 pub mod helm;
+pub mod layout;
 pub mod observe;
 pub mod oci;
 pub mod registry;
@@ -31,7 +33,8 @@ pub mod server;
 pub mod snapshot;
 pub mod storage;
 
-use config::Config;
+use config::{Config, StorageChoice};
+use layout::Layout;
 use registry::Registry;
 use server::Server;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -56,9 +59,12 @@ pub fn run(config: Config) -> io::Result<()> {
     observe::log::set_level(config.log_level);
     // Before anything else runs: as PID 1 a signal without a handler is ignored.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    warn_of(&config);
-    let current = Arc::new(Current::new(Timing { max_stale: MAX_STALE, max_wait: MAX_WAIT }));
-    let storage: Arc<dyn Storage> = Arc::new(Registry::new(config.registry));
+    // A directory is asked for changes at each request: that costs next to nothing.
+    let (storage, max_stale): (Arc<dyn Storage>, _) = match config.storage {
+        StorageChoice::Registry(options) => (Arc::new(registry(options)), MAX_STALE),
+        StorageChoice::Layout(directory) => (Arc::new(Layout::new(directory)), Duration::ZERO),
+    };
+    let current = Arc::new(Current::new(Timing { max_stale, max_wait: MAX_WAIT }));
     let server = Server::bind(config.listen_host.as_deref(), config.port, current.clone(), storage.clone())?;
     let server = Arc::new(server);
     info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));
@@ -87,15 +93,17 @@ pub fn run(config: Config) -> io::Result<()> {
     Ok(())
 }
 
-fn warn_of(config: &Config) {
-    if config.registry.tls.insecure {
+fn registry(options: registry::Options) -> Registry {
+    if options.tls.insecure {
         warn!("certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)");
     }
-    if config.registry.credentials.current().0.needs_helper {
+    if options.credentials.current().0.needs_helper {
         warn!(
-            "--storage-registry-config names a credential helper, which can't be run here: only the credentials in the file are used"
+            "--storage-registry-config leaves credentials to a helper program, which can't be run here: \
+             only those in the file itself are used"
         );
     }
+    Registry::new(options)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {

@@ -11,8 +11,8 @@ pub trait Storage: Send + Sync {
     /// The repositories to walk, each once, in any order.
     fn repositories(&self) -> Result<Vec<RepositoryName>, Error>;
 
-    /// What a repository holds: its tags as they are listed, in any order; not yet checked against
-    /// the grammar of a tag.
+    /// What a repository holds: its tags as they are listed, in any order, not yet checked against
+    /// the grammar of a tag. A manifest without a tag is listed by its digest.
     fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error>;
 
     /// A manifest of at most [`MAX_MANIFEST`] bytes.
@@ -21,7 +21,24 @@ pub trait Storage: Send + Sync {
     /// A blob's bytes as they arrive. They are *not* verified: wrap them in
     /// [`Verifying`](crate::oci::Verifying).
     fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error>;
+
+    /// Whether a blob is there to be handed out, as far as that is cheap to know. A registry takes
+    /// no manifest before its blobs (distribution-spec v1.1.0, "Pushing Manifests"), so it isn't
+    /// asked.
+    fn check(&self, _: &RepositoryName, _: &Descriptor) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Which state the storage is in, if that can be told without looking at everything: while it
+    /// stays the same, a walk would find what the last one found.
+    fn revision(&self) -> Option<Revision> {
+        None
+    }
 }
+
+/// One state of a storage; only good for telling it from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revision(pub u64);
 
 /// Largest manifest that is read: 4 MiB, the size that distribution-spec v1.1.0 ("Pushing
 /// Manifests") asks registries to take at least.

@@ -124,7 +124,7 @@ fn hex(bytes: &[u8]) -> String {
 /// complete blob that is wrong.
 ///
 /// Errors: `UnexpectedEof` when the source ends early, `InvalidData` when the bytes aren't the
-/// digest's. Bytes beyond the expected length are never read.
+/// digest's. What comes beyond the expected length is never delivered.
 pub struct Verifying<R> {
     source: R,
     digest: Digest,
@@ -160,7 +160,13 @@ impl<R: Read> Verifying<R> {
 
 impl<R: Read> Read for Verifying<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.verified || (buffer.is_empty() && self.remaining > 0) {
+        if self.verified {
+            // An HTTP body is told that it's over only by being read to its end, and only then is
+            // its connection used again.
+            let _ = self.source.read(&mut [0]);
+            return Ok(0);
+        }
+        if buffer.is_empty() && self.remaining > 0 {
             return Ok(0);
         }
         let most = buffer.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
@@ -222,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_after_the_promised_length_are_not_read() {
+    fn bytes_after_the_promised_length_are_not_delivered() {
         let (got, end) = read_all(b"hello, and more", HELLO, 5);
         assert!(end.is_ok());
         assert_eq!(got, b"hello");

@@ -7,4 +7,4 @@ pub mod reference;
 
 pub use digest::{Digest, Verifying};
 pub use manifest::{Descriptor, ImageManifest, Manifest, MediaType};
-pub use reference::{Reference, RepositoryName, Tag};
+pub use reference::{Reference, RepositoryName, Tag, qualified};

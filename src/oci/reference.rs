@@ -120,6 +120,18 @@ pub enum Reference {
     Digest(Digest),
 }
 
+impl FromStr for Reference {
+    type Err = InvalidTag;
+
+    /// A digest, or else a tag; a tag holds no colon.
+    fn from_str(text: &str) -> Result<Reference, InvalidTag> {
+        match text.parse() {
+            Ok(digest) => Ok(Reference::Digest(digest)),
+            Err(_) => text.parse().map(Reference::Tag),
+        }
+    }
+}
+
 impl Reference {
     /// The reference as it stands in a URL path.
     pub fn as_str(&self) -> &str {
@@ -128,14 +140,12 @@ impl Reference {
             Reference::Digest(digest) => digest.as_str(),
         }
     }
+}
 
-    /// What stands between a repository's name and this: `:` before a tag, `@` before a digest.
-    pub fn separator(&self) -> char {
-        match self {
-            Reference::Tag(_) => ':',
-            Reference::Digest(_) => '@',
-        }
-    }
+/// A reference with its repository: `repository:tag`, or `repository@digest`.
+pub fn qualified(repository: &RepositoryName, reference: &str) -> String {
+    let separator = if reference.contains(':') { '@' } else { ':' };
+    format!("{repository}{separator}{reference}")
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ fn send(mut stream: &TcpStream, answer: Answer, keep: bool) -> io::Result<()> {
 }
 
 /// Passes a body on as it arrives. When the source fails, what is still missing stays missing: the
-/// caller hangs up, and the client sees fewer bytes than it was promised.
+/// caller hangs up, and the client sees fewer bytes than it was promised. As long as nothing has
+/// been sent, it gets a sentence instead.
 fn stream_body(
     mut stream: &TcpStream,
     mut first: Vec<u8>,
@@ -91,7 +92,11 @@ fn stream_body(
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                crate::warn!("{name} was cut off: {error}");
+                crate::warn!("{name} can't be served whole: {error}");
+                if !first.is_empty() {
+                    let sentence = "the registry behind this chart repository handed out a broken file";
+                    send(stream, Answer::text(502, sentence), false)?;
+                }
                 return Err(error);
             }
         };

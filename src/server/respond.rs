@@ -68,17 +68,19 @@ pub(super) struct Responder {
 impl Responder {
     /// The answer to one request.
     pub(super) fn answer(&self, head: &Head) -> Answer {
-        let route = match route(&head.target) {
-            Ok(route) => route,
-            Err(BadTarget(why)) => return Answer::text(400, why),
+        let answer = match route(&head.target) {
+            Ok(route) => self.at(head, route),
+            Err(BadTarget(why)) => Answer::text(400, why),
         };
+        if head.method == Method::Head { answer.withhold() } else { answer }
+    }
+
+    fn at(&self, head: &Head, route: Route) -> Answer {
         match (&head.method, route) {
             (_, Route::Unknown) => {
                 Answer::text(404, "not found: there are /index.yaml and /charts/NAME-VERSION.tgz")
             }
-            (Method::Get, route) => self.get(head, route),
-            // Asks for no blob: what the head of an archive says is in the snapshot.
-            (Method::Head, route) => self.get(head, route).withhold(),
+            (Method::Get | Method::Head, route) => self.get(head, route),
             (Method::NonStandard(_), _) => Answer::text(501, "the method is unknown here"),
             _ => Answer::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD"),
         }
@@ -145,6 +147,7 @@ impl Responder {
         };
         let etag = representation::etag(&blob.digest);
         let length = blob.size;
+        // What the head of an archive says is in the snapshot: HEAD asks for no blob.
         let body = if head.method == Method::Head || is_known(head, &etag) {
             Body::Withheld { length }
         } else {

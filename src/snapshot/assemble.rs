@@ -5,6 +5,7 @@
 use super::walk::{Found, Harvest, Skipped};
 use super::{Archive, Counts, Snapshot};
 use crate::helm::{ChartVersion, IndexFile, Version};
+use crate::oci::{Reference, qualified};
 use crate::representation::Representation;
 use std::cmp::Reverse;
 use std::collections::{HashMap, hash_map::Entry};
@@ -40,15 +41,16 @@ pub fn assemble(harvest: Harvest) -> Snapshot {
 }
 
 /// Who goes first where two want one name: the shortest, then the first repository; in it the tag
-/// that is the version, then the first tag.
-fn precedence(chart: &Found) -> (usize, String, Reverse<bool>, String) {
-    let own_tag = Version::parse(&chart.metadata.version).is_some_and(|version| version.tag() == chart.tag);
+/// that is the version, then the first tag, then the first digest.
+fn precedence(chart: &Found) -> (usize, String, Reverse<bool>, Reference) {
+    let own_tag = Version::parse(&chart.metadata.version)
+        .is_some_and(|version| version.tag() == chart.reference.as_str());
     let repository = chart.repository.as_str();
-    (repository.len(), repository.to_owned(), Reverse(own_tag), chart.tag.clone())
+    (repository.len(), repository.to_owned(), Reverse(own_tag), chart.reference.clone())
 }
 
 fn place(chart: &Found) -> String {
-    format!("{}:{}", chart.repository, chart.tag)
+    qualified(&chart.repository, chart.reference.as_str())
 }
 
 fn archive(chart: &Found) -> Archive {
@@ -97,7 +99,7 @@ mod tests {
         };
         Found {
             repository: repository.parse().unwrap(),
-            tag: tag.to_owned(),
+            reference: tag.parse().unwrap(),
             metadata: ChartMetadata::parse(config.as_bytes()).unwrap(),
             created: None,
             layers: ChartLayers { config: blob(&config), archive: blob(archive), provenance: None },

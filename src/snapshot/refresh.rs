@@ -7,12 +7,15 @@
 
 use super::walk::{self, Harvest};
 use super::{Snapshot, assemble::assemble};
-use crate::storage::{Error, ErrorKind, Storage};
+use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// First pause after a walk that failed.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// A storage that hasn't changed is still walked again after this long if the last walk missed
+/// something: a blob that was being copied changes no listing when it's complete.
+const MISSED_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause after walks that failed: how late we may notice that a registry is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -90,16 +93,23 @@ impl Current {
     pub fn run(&self, storage: &dyn Storage, concurrency: usize) {
         let mut pause = FIRST_PAUSE;
         let mut was_empty = false;
+        let mut walked: Option<Walked> = None;
         while self.wait_until_wanted() {
             let began = Instant::now();
+            let revision = storage.revision();
+            if walked.as_ref().is_some_and(|walked| walked.still_holds(revision)) {
+                self.publish(None, began);
+                continue;
+            }
             let last = self.get().ok();
             let result = walk::walk(storage, concurrency, last.as_deref());
             match result.and_then(|harvest| confirm(harvest, last.as_deref(), &mut was_empty)) {
                 Ok(harvest) => {
                     pause = FIRST_PAUSE;
+                    walked = Some(Walked { revision, complete: harvest.missed == 0, at: Instant::now() });
                     let snapshot = assemble(harvest);
                     report(&snapshot, last.as_deref(), began);
-                    self.publish(snapshot, began);
+                    self.publish(Some(snapshot), began);
                 }
                 Err(error) => {
                     report_failure(&error, last.is_some(), pause);
@@ -133,9 +143,10 @@ impl Current {
         }
     }
 
-    fn publish(&self, snapshot: Snapshot, as_of: Instant) {
+    /// Puts a snapshot in force; without one, the last holds as of now.
+    fn publish(&self, snapshot: Option<Snapshot>, as_of: Instant) {
         let mut state = self.lock();
-        state.snapshot = Some(Arc::new(snapshot));
+        state.snapshot = snapshot.map(Arc::new).or(state.snapshot.take());
         state.as_of = Some(as_of);
         state.wanted = false;
         state.not_before = None;
@@ -160,6 +171,20 @@ impl Current {
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>, longest: Duration) -> MutexGuard<'a, State> {
         self.changed.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// The last walk that ended well.
+struct Walked {
+    revision: Option<Revision>,
+    complete: bool,
+    at: Instant,
+}
+
+impl Walked {
+    /// Whether a walk of a storage in the state `now` would find nothing else.
+    fn still_holds(&self, now: Option<Revision>) -> bool {
+        now.is_some() && self.revision == now && (self.complete || self.at.elapsed() < MISSED_PAUSE)
     }
 }
 

@@ -6,7 +6,7 @@
 use super::Snapshot;
 use crate::helm::index::parse_created;
 use crate::helm::{ChartLayers, ChartMetadata};
-use crate::oci::{ImageManifest, Manifest, Reference, RepositoryName, Tag};
+use crate::oci::{ImageManifest, Manifest, Reference, RepositoryName, qualified};
 use crate::storage::{Error, ErrorKind, Storage, read_blob};
 use std::collections::HashMap;
 use std::fmt;
@@ -23,7 +23,7 @@ pub struct Found {
     /// Where it was found.
     pub repository: RepositoryName,
     /// Under which name.
-    pub tag: String,
+    pub reference: Reference,
     /// The config blob's words.
     pub metadata: ChartMetadata,
     /// The manifest's word on its date.
@@ -54,8 +54,8 @@ pub struct Harvest {
     pub found: Vec<Found>,
     /// Everything else.
     pub skipped: Vec<Skipped>,
-    /// How many repositories and tags were kept as they were, because they couldn't be asked.
-    pub kept: usize,
+    /// How many repositories and tags couldn't be asked: a further walk may find more.
+    pub missed: usize,
     /// Whether the storage lists no repository at all.
     pub empty: bool,
 }
@@ -63,7 +63,7 @@ pub struct Harvest {
 /// Walks the whole storage with `concurrency` requests at a time. `last` is what the walk before
 /// has found.
 ///
-/// Errors when the repositories can't be listed; whatever else fails is `kept` or `skipped`.
+/// Errors when the repositories can't be listed; whatever else fails is counted as `missed`, and kept or skipped.
 pub fn walk(storage: &dyn Storage, concurrency: usize, last: Option<&Snapshot>) -> Result<Harvest, Error> {
     let mut repositories = storage.repositories()?;
     repositories.sort();
@@ -84,7 +84,7 @@ pub fn walk(storage: &dyn Storage, concurrency: usize, last: Option<&Snapshot>) 
     let verdicts =
         in_parallel(&artifacts, concurrency, |(repository, tag)| inspect(storage, repository, tag));
     for ((repository, tag), verdict) in artifacts.iter().zip(verdicts) {
-        let reference = || format!("{repository}:{tag}");
+        let reference = || qualified(repository, tag);
         match verdict {
             Ok(Verdict::Chart(found)) => harvest.found.push(*found),
             Ok(Verdict::NoChart(reason)) => harvest.skipped.push(Skipped { reference: reference(), reason }),
@@ -98,13 +98,13 @@ impl Harvest {
     /// Notes a repository or tag that couldn't be asked: what was known of it stays, unless it's
     /// definitely gone.
     fn missed<'a>(&mut self, reference: String, known: impl Iterator<Item = &'a Found>, error: Error) {
+        self.missed += 1;
         let before = self.found.len();
         if error.kind() != ErrorKind::NotFound {
             self.found.extend(known.cloned());
         }
         if self.found.len() > before {
             crate::warn!("{reference} stays as it was: {error}");
-            self.kept += 1;
         } else {
             self.skipped.push(Skipped { reference, reason: error.to_string() });
         }
@@ -128,7 +128,7 @@ impl<'a> Known<'a> {
     }
 
     fn artifact(&self, name: &RepositoryName, tag: &str) -> impl Iterator<Item = &'a Found> {
-        self.repository(name).filter(move |found| found.tag == tag)
+        self.repository(name).filter(move |found| found.reference.as_str() == tag)
     }
 }
 
@@ -146,11 +146,11 @@ impl Verdict {
 
 /// Looks at one tag. An `Err` says nothing about the artifact: it couldn't be asked.
 fn inspect(storage: &dyn Storage, repository: &RepositoryName, tag: &str) -> Result<Verdict, Error> {
-    let reference = match tag.parse::<Tag>() {
+    let reference = match tag.parse::<Reference>() {
         Ok(_) if is_companion(tag) => {
             return Verdict::no_chart("the tag names a signature, attestation or other companion");
         }
-        Ok(tag) => Reference::Tag(tag),
+        Ok(reference) => reference,
         Err(error) => return Verdict::no_chart(error),
     };
     let bytes = storage.manifest(repository, &reference)?;
@@ -164,15 +164,14 @@ fn inspect(storage: &dyn Storage, repository: &RepositoryName, tag: &str) -> Res
         Ok(layers) => layers,
         Err(reason) => return Verdict::no_chart(reason),
     };
-    let config = match read_blob(storage, repository, &layers.config) {
-        Ok(config) => config,
-        Err(error) if error.kind() == ErrorKind::Invalid => return Verdict::no_chart(error),
-        Err(error) => return Err(error),
-    };
+    let config = read_blob(storage, repository, &layers.config)?;
+    for blob in layers.provenance.iter().chain([&layers.archive]) {
+        storage.check(repository, blob)?;
+    }
     match ChartMetadata::parse(&config) {
         Ok(metadata) => Ok(Verdict::Chart(Box::new(Found {
             repository: repository.clone(),
-            tag: tag.to_owned(),
+            reference,
             metadata,
             created: created(&manifest),
             layers,

@@ -1,0 +1,82 @@
+//! Reading files of one directory tree and of nothing else. Links are followed as long as they stay
+//! inside; what isn't a regular file of a sane size isn't opened.
+//!
+//! Whoever can write to the tree could swap a folder for a link between our look and our `open`.
+//! That gains nothing: what is handed out has to hash to the digest that was asked for.
+
+use crate::storage::{Error, ErrorKind};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A directory, looked up anew for each call, because it may be a link that is switched over.
+#[derive(Debug)]
+pub(super) struct Root(PathBuf);
+
+/// What tells one state of a file from the next: device, inode, size and both its times.
+pub(super) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+
+impl Root {
+    pub(super) fn new(path: PathBuf) -> Root {
+        Root(path)
+    }
+
+    /// Where `inner` really is, if that is inside.
+    pub(super) fn locate(&self, inner: &Path) -> Result<PathBuf, Error> {
+        let shown = self.0.join(inner);
+        let root = fs::canonicalize(&self.0).map_err(|cause| failed(&self.0, cause))?;
+        let place = fs::canonicalize(&shown).map_err(|cause| failed(&shown, cause))?;
+        if place.starts_with(&root) {
+            Ok(place)
+        } else {
+            Err(refused(&shown, "a link that leads out of the layout's directory"))
+        }
+    }
+
+    /// Opens a regular file of at most `limit` bytes.
+    pub(super) fn open(&self, inner: &Path, limit: u64) -> Result<(File, Metadata), Error> {
+        let shown = self.0.join(inner);
+        let place = self.locate(inner)?;
+        // Without NONBLOCK a FIFO without a writer would hold us for ever.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(place);
+        let file = file.map_err(|cause| failed(&shown, cause))?;
+        let metadata = file.metadata().map_err(|cause| failed(&shown, cause))?;
+        if !metadata.is_file() {
+            return Err(refused(&shown, "not a regular file"));
+        }
+        if metadata.len() > limit {
+            return Err(refused(&shown, &format!("{} bytes, over {limit}", metadata.len())));
+        }
+        Ok((file, metadata))
+    }
+
+    /// A file's whole content. One that grows while it's read is cut off at `limit`.
+    pub(super) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), Error> {
+        let (file, metadata) = self.open(inner, limit)?;
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes).map_err(|cause| failed(&self.0.join(inner), cause))?;
+        Ok((bytes, stamp(&metadata)))
+    }
+
+    /// The path for a person to read.
+    pub(super) fn show(&self, inner: &Path) -> String {
+        self.0.join(inner).display().to_string()
+    }
+}
+
+pub(super) fn stamp(metadata: &Metadata) -> Stamp {
+    let modified = (metadata.mtime(), metadata.mtime_nsec());
+    let changed = (metadata.ctime(), metadata.ctime_nsec());
+    (metadata.dev(), metadata.ino(), metadata.len(), modified, changed)
+}
+
+/// What isn't there may be on its way: someone is copying. So it's never a definite "gone".
+fn failed(path: &Path, cause: io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{}: {cause}", path.display())).with_source(cause)
+}
+
+pub(super) fn refused(path: &Path, why: &str) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{}: {why}", path.display()))
+}

@@ -1,0 +1,223 @@
+//! What an `index.json` lists (image-spec v1.1.0, image-layout.md): which manifest goes by which
+//! name. Pure.
+//!
+//! The name is the annotation `org.opencontainers.image.ref.name`, and tools disagree on what
+//! belongs there: skopeo and oras write a bare tag, Helm's cache and containerd a whole
+//! `host/repository:tag`.
+
+use crate::oci::{Digest, Reference, RepositoryName, Tag};
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashSet};
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Most manifests of one layout, nested ones included: what fills the largest `index.json` read.
+pub(super) const MAX_MANIFESTS: usize = 100_000;
+/// Deepest nesting of image indexes: tools make one level, hostile ones loops.
+pub(super) const MAX_DEPTH: usize = 4;
+
+/// Repository → tag or digest → manifest.
+pub(super) type Listing = BTreeMap<RepositoryName, BTreeMap<Reference, Digest>>;
+
+/// An `index.json`, or an image index below it.
+#[derive(Deserialize)]
+pub(super) struct Index {
+    manifests: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(default)]
+    media_type: String,
+    digest: Digest,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+impl Entry {
+    fn is_index(&self) -> bool {
+        self.media_type.contains("image.index") || self.media_type.contains("manifest.list")
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.annotations.as_ref()?.get(REF_NAME)?.as_str()
+    }
+}
+
+/// Puts together what an `index.json` and the image indexes below it list.
+pub(super) struct Lister<'a> {
+    /// The repository of what doesn't name its own, or of everything in a tree of layouts.
+    pub(super) home: &'a RepositoryName,
+    /// Whether names count only for their tags, because the repository is known by its place.
+    pub(super) fixed: bool,
+    listing: Listing,
+    seen: HashSet<Digest>,
+    count: usize,
+}
+
+impl<'a> Lister<'a> {
+    pub(super) fn new(home: &'a RepositoryName, fixed: bool) -> Lister<'a> {
+        Lister { home, fixed, listing: Listing::new(), seen: HashSet::new(), count: 0 }
+    }
+
+    /// Lists `index`, asking `open` for the image indexes in it. An index without a name only
+    /// groups what it holds; one with a name is an artifact itself, and of what it holds only that
+    /// counts which has a name of its own.
+    pub(super) fn list<E>(
+        &mut self,
+        index: Index,
+        open: &impl Fn(&Digest) -> Result<Index, E>,
+    ) -> Result<(), E> {
+        self.descend(index, open, true, 0)
+    }
+
+    fn descend<E>(
+        &mut self,
+        index: Index,
+        open: &impl Fn(&Digest) -> Result<Index, E>,
+        nameless: bool,
+        depth: usize,
+    ) -> Result<(), E> {
+        for entry in index.manifests {
+            self.count += 1;
+            if self.count > MAX_MANIFESTS {
+                crate::warn!("over {MAX_MANIFESTS} manifests in one layout: the rest is left out");
+                return Ok(());
+            }
+            let named = entry.name().is_some();
+            if named || (nameless && !entry.is_index()) {
+                self.add(&entry);
+            }
+            // Each index once: a loop has nothing new to say.
+            if entry.is_index() && depth < MAX_DEPTH && self.seen.insert(entry.digest.clone()) {
+                let inner = open(&entry.digest)?;
+                self.descend(inner, open, nameless && !named, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first to claim a tag has it; a second one is listed by its digest.
+    fn add(&mut self, entry: &Entry) {
+        let (repository, tag) = entry.name().map_or((None, None), parse_name);
+        let repository = repository.filter(|_| !self.fixed).unwrap_or_else(|| self.home.clone());
+        let held = self.listing.entry(repository).or_default();
+        let by_tag =
+            tag.map(Reference::Tag).filter(|tag| held.get(tag).is_none_or(|digest| *digest == entry.digest));
+        let reference = by_tag.unwrap_or_else(|| Reference::Digest(entry.digest.clone()));
+        held.insert(reference, entry.digest.clone());
+    }
+
+    pub(super) fn finish(self) -> Listing {
+        self.listing
+    }
+}
+
+/// `tag`, `repository:tag`, `host/repository:tag`, each perhaps with `@digest` behind it.
+fn parse_name(name: &str) -> (Option<RepositoryName>, Option<Tag>) {
+    let name = name.split('@').next().unwrap_or_default();
+    let tag_at = name.rfind(':').filter(|at| !name[*at..].contains('/'));
+    let (path, tag) = match tag_at {
+        Some(at) => (&name[..at], &name[at + 1..]),
+        None if name.contains('/') => (name, ""),
+        None => ("", name),
+    };
+    // A host has a dot or a port, or is localhost; no path component is any of these and first.
+    let repository = match path.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => rest,
+        _ => path,
+    };
+    (repository.parse().ok(), tag.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(n: usize) -> Digest {
+        format!("sha256:{n:064}").parse().unwrap()
+    }
+
+    fn entry(n: usize, name: Option<&str>, index: bool) -> String {
+        let kind = if index { "index" } else { "manifest" };
+        let name = name.map_or(String::new(), |name| format!(r#","annotations":{{"{REF_NAME}":"{name}"}}"#));
+        format!(
+            r#"{{"mediaType":"application/vnd.oci.image.{kind}.v1+json","digest":"{}","size":1{name}}}"#,
+            digest(n)
+        )
+    }
+
+    fn index(entries: &[String]) -> Index {
+        serde_json::from_str(&format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(",")))
+            .unwrap()
+    }
+
+    fn listed(root: Index, fixed: bool, inner: impl Fn(&Digest) -> Index) -> Vec<String> {
+        let home = "home".parse().unwrap();
+        let mut lister = Lister::new(&home, fixed);
+        let open = |digest: &Digest| Ok::<_, ()>(inner(digest));
+        lister.list(root, &open).unwrap();
+        let show = |(repository, held): (RepositoryName, BTreeMap<Reference, Digest>)| {
+            let line = move |(reference, digest): (Reference, Digest)| {
+                let number: usize = digest.parts().1.parse().unwrap();
+                match reference {
+                    Reference::Tag(tag) => format!("{repository}:{}={number}", tag.as_str()),
+                    Reference::Digest(_) => format!("{repository}@{number}"),
+                }
+            };
+            held.into_iter().map(line).collect::<Vec<_>>()
+        };
+        lister.finish().into_iter().flat_map(show).collect()
+    }
+
+    fn no_index(_: &Digest) -> Index {
+        index(&[])
+    }
+
+    #[test]
+    fn a_name_is_a_tag_a_reference_or_absent() {
+        let names = [
+            Some("1.0.0"),
+            Some("team/web:1.0.0"),
+            Some("reg:5000/team/db:2_a"),
+            Some("localhost/x:1"),
+            None,
+            Some("a b"),
+        ];
+        let entries: Vec<_> = names.iter().enumerate().map(|(n, name)| entry(n, *name, false)).collect();
+        let expected = ["home:1.0.0=0", "home@4", "home@5", "team/db:2_a=2", "team/web:1.0.0=1", "x:1=3"];
+        assert_eq!(listed(index(&entries), false, no_index), expected);
+    }
+
+    #[test]
+    fn in_a_tree_the_place_names_the_repository() {
+        let entries = [entry(1, Some("1.0.0"), false), entry(2, Some("elsewhere/web:2.0.0"), false)];
+        assert_eq!(listed(index(&entries), true, no_index), ["home:1.0.0=1", "home:2.0.0=2"]);
+    }
+
+    #[test]
+    fn a_second_manifest_of_one_tag_is_listed_by_digest() {
+        let entries = [entry(1, Some("1"), false), entry(2, Some("1"), false), entry(1, Some("1"), false)];
+        assert_eq!(listed(index(&entries), false, no_index), ["home:1=1", "home@2"]);
+    }
+
+    #[test]
+    fn an_index_without_a_name_groups_and_one_with_a_name_is_an_artifact() {
+        let root = index(&[entry(10, None, true), entry(20, Some("multi"), true)]);
+        let inner = |digest: &Digest| match digest.parts().1.ends_with("10") {
+            true => index(&[entry(1, None, false), entry(2, Some("2"), false)]),
+            false => index(&[entry(3, None, false), entry(4, Some("4"), false)]),
+        };
+        assert_eq!(listed(root, false, inner), ["home:2=2", "home:4=4", "home:multi=20", "home@1"]);
+    }
+
+    #[test]
+    fn loops_and_deep_nests_end() {
+        let itself = |_: &Digest| index(&[entry(1, None, true), entry(2, None, false)]);
+        assert_eq!(listed(index(&[entry(1, None, true)]), false, itself), ["home@2"]);
+        let deeper =
+            |digest: &Digest| index(&[entry(digest.parts().1.parse::<usize>().unwrap() + 1, None, true)]);
+        assert!(listed(index(&[entry(1, None, true)]), false, deeper).is_empty());
+    }
+}

@@ -1,0 +1,226 @@
+//! [`Storage`] by reading OCI image layouts (image-spec v1.1.0, image-layout.md): one, or a tree of
+//! them as olareg and zot keep it. Read-only, never outside its directory; the only reader of a
+//! blob directory.
+//!
+//! Someone may be copying into the directory while we read it. So nothing missing is a definite
+//! "gone", and only what verifies is believed.
+
+mod files;
+mod listing;
+
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, qualified};
+use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Revision, Storage};
+use files::{Root, Stamp, refused, stamp};
+use listing::{Index, Lister, Listing};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Largest `index.json`, in bytes: some 100,000 manifests.
+const MAX_INDEX: u64 = 32 * 1024 * 1024;
+/// Deepest folder of a tree that is looked into: more than any repository name has components.
+const MAX_FOLDER_DEPTH: usize = 16;
+/// Most folders of a tree that are looked into.
+const MAX_FOLDERS: usize = 100_000;
+/// The repository of charts in a single layout that don't name their own. It's never shown but in
+/// the log, and the same everywhere, so that replicas agree.
+const NAMELESS: &str = "layout";
+
+/// A directory that is an image layout, or holds some.
+pub struct Layout {
+    root: Root,
+    nameless: RepositoryName,
+    /// What each folder's `index.json` listed, as of its stamp.
+    listings: Mutex<HashMap<PathBuf, (Stamp, Arc<Listing>)>>,
+    /// Where each repository was found by the last [`Storage::repositories`].
+    folders: Mutex<BTreeMap<RepositoryName, PathBuf>>,
+}
+
+impl Layout {
+    /// Reads nothing yet.
+    pub fn new(directory: PathBuf) -> Layout {
+        Layout {
+            root: Root::new(directory),
+            nameless: NAMELESS.parse().expect("a plain word is a repository name"),
+            listings: Mutex::default(),
+            folders: Mutex::default(),
+        }
+    }
+
+    /// The folders that are layouts, relative to the root: the root alone if it is one.
+    fn layouts(&self) -> Result<Vec<PathBuf>, Error> {
+        let top = PathBuf::new();
+        self.root.locate(&top)?;
+        if self.is_layout(&top) {
+            return Ok(vec![top]);
+        }
+        let mut scan = Scan { layout: self, seen: HashSet::new(), found: Vec::new() };
+        scan.visit(&top, 0)?;
+        scan.found.sort();
+        Ok(scan.found)
+    }
+
+    fn is_layout(&self, folder: &Path) -> bool {
+        let holds = |name| self.root.locate(&folder.join(name)).is_ok();
+        holds("index.json") && (holds("oci-layout") || holds("blobs"))
+    }
+
+    /// What a folder lists, read again only when its `index.json` has changed.
+    fn listing(&self, folder: &Path, home: &RepositoryName) -> Result<Arc<Listing>, Error> {
+        let path = folder.join("index.json");
+        let (_, metadata) = self.root.open(&path, MAX_INDEX)?;
+        let known = lock(&self.listings).get(folder).cloned();
+        if let Some((_, listing)) = known.filter(|(seen, _)| *seen == stamp(&metadata)) {
+            return Ok(listing);
+        }
+        let (bytes, stamp) = self.root.read(&path, MAX_INDEX)?;
+        let mut lister = Lister::new(home, !folder.as_os_str().is_empty());
+        let open =
+            |digest: &Digest| self.parse_index(&self.verified(folder, digest)?, &digest_path(folder, digest));
+        lister.list(self.parse_index(&bytes, &path)?, &open)?;
+        let listing = Arc::new(lister.finish());
+        lock(&self.listings).insert(folder.to_owned(), (stamp, listing.clone()));
+        Ok(listing)
+    }
+
+    fn parse_index(&self, bytes: &[u8], path: &Path) -> Result<Index, Error> {
+        let shown = || self.root.show(path);
+        serde_json::from_slice(bytes).map_err(|cause| {
+            Error::new(ErrorKind::Invalid, format!("{}: not an image index: {cause}", shown()))
+        })
+    }
+
+    /// A manifest's bytes, proven by its digest.
+    fn verified(&self, folder: &Path, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let path = digest_path(folder, digest);
+        let (file, metadata) = self.root.open(&path, MAX_MANIFEST)?;
+        let mut bytes = Vec::new();
+        Verifying::new(file, digest, metadata.len()).read_to_end(&mut bytes).map_err(|cause| {
+            Error::new(ErrorKind::Invalid, format!("{}: {cause}", self.root.show(&path))).with_source(cause)
+        })?;
+        Ok(bytes)
+    }
+
+    /// Where a repository is: in a tree its own folder, in a single layout the root.
+    fn folder(&self, repository: &RepositoryName) -> PathBuf {
+        lock(&self.folders).get(repository).cloned().unwrap_or_default()
+    }
+
+    /// What the repository's folder lists, now.
+    fn current(&self, repository: &RepositoryName) -> Result<Arc<Listing>, Error> {
+        let folder = self.folder(repository);
+        let single = folder.as_os_str().is_empty();
+        self.listing(&folder, if single { &self.nameless } else { repository })
+    }
+}
+
+impl Storage for Layout {
+    fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
+        let layouts = self.layouts()?;
+        lock(&self.listings).retain(|folder, _| layouts.contains(folder));
+        let mut folders = BTreeMap::new();
+        for folder in layouts {
+            if folder.as_os_str().is_empty() {
+                let listing = self.listing(&folder, &self.nameless)?;
+                folders.extend(listing.keys().map(|name| (name.clone(), PathBuf::new())));
+                continue;
+            }
+            match folder.to_str().unwrap_or_default().parse::<RepositoryName>() {
+                Ok(name) => drop(folders.insert(name, folder)),
+                Err(error) => crate::warn!("{} is left out: its path is {error}", self.root.show(&folder)),
+            }
+        }
+        *lock(&self.folders) = folders.clone();
+        Ok(folders.into_keys().collect())
+    }
+
+    fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error> {
+        let listing = self.current(repository)?;
+        let held = listing.get(repository).into_iter().flatten();
+        Ok(held.map(|(reference, _)| reference.as_str().to_owned()).collect())
+    }
+
+    fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>, Error> {
+        let listing = self.current(repository)?;
+        let digest = listing.get(repository).and_then(|held| held.get(reference)).ok_or_else(|| {
+            let name = qualified(repository, reference.as_str());
+            Error::new(ErrorKind::NotFound, format!("{name}: not listed any more"))
+        })?;
+        self.verified(&self.folder(repository), digest)
+    }
+
+    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
+        let path = digest_path(&self.folder(repository), &blob.digest);
+        let (file, metadata) = self.root.open(&path, u64::MAX)?;
+        if metadata.len() != blob.size {
+            let why = format!("{} bytes instead of {}", metadata.len(), blob.size);
+            return Err(refused(Path::new(&self.root.show(&path)), &why));
+        }
+        Ok(Box::new(file))
+    }
+
+    fn check(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<(), Error> {
+        self.blob(repository, blob).map(drop)
+    }
+
+    /// Changes whenever an `index.json` comes, goes, or is written or replaced.
+    fn revision(&self) -> Option<Revision> {
+        let mut hasher = DefaultHasher::new();
+        for folder in self.layouts().ok()? {
+            let (_, metadata) = self.root.open(&folder.join("index.json"), u64::MAX).ok()?;
+            (folder, stamp(&metadata)).hash(&mut hasher);
+        }
+        Some(Revision(hasher.finish()))
+    }
+}
+
+/// Looks for layouts in a tree of folders.
+struct Scan<'a> {
+    layout: &'a Layout,
+    /// By device and inode, so that links in circles end.
+    seen: HashSet<(u64, u64)>,
+    found: Vec<PathBuf>,
+}
+
+impl Scan<'_> {
+    fn visit(&mut self, folder: &Path, depth: usize) -> Result<(), Error> {
+        let root = &self.layout.root;
+        let place = root.locate(folder)?;
+        let failed = |cause: std::io::Error| {
+            Error::new(ErrorKind::Unavailable, format!("{}: {cause}", root.show(folder))).with_source(cause)
+        };
+        let metadata = fs::metadata(&place).map_err(failed)?;
+        if self.seen.len() >= MAX_FOLDERS || !self.seen.insert((metadata.dev(), metadata.ino())) {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&place).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let inner = folder.join(&name);
+            // Links are looked through, as long as they stay inside.
+            let is_folder = root.locate(&inner).is_ok_and(|place| place.is_dir());
+            let passed_over = name == "blobs" || name.as_encoded_bytes().starts_with(b".");
+            if !is_folder || passed_over || depth >= MAX_FOLDER_DEPTH {
+                continue;
+            }
+            if self.layout.is_layout(&inner) {
+                self.found.push(inner.clone());
+            }
+            self.visit(&inner, depth + 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// `blobs/<algorithm>/<hex>`; a digest's grammar leaves no way out of there.
+fn digest_path(folder: &Path, digest: &Digest) -> PathBuf {
+    let (algorithm, hex) = digest.parts();
+    folder.join("blobs").join(algorithm).join(hex)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
