@@ -1,6 +1,6 @@
 //! Every promise of the README, told as a story to the real binary: one module a promise.
 //!
 //! `support/` holds the parts the stories are played with: the daemon, our scriptable fake
-//! registry, Debian's docker-registry and real helm binaries (fetched by `make test`).
+//! registry, Debian's docker-registry and real helm binaries (fetched by `make tools`).
 
 mod support;

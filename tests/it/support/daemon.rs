@@ -1,0 +1,163 @@
+//! The daemon under test: the real binary as a child on a free port, with its log collected.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::http::{self, Answer};
+use super::process::{Log, wait_until};
+
+/// From exec to the listening line: a loaded machine, not a slow daemon, is what this allows for.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+const LOG_DEADLINE: Duration = Duration::from_secs(30);
+const EXIT_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What a test wants unless it says otherwise.
+const DEFAULTS: [&str; 3] = ["--port=0", "--listen-host=127.0.0.1", "--log-level=debug"];
+
+pub struct Daemon {
+    child: Child,
+    port: u16,
+    log: Log,
+}
+
+impl Daemon {
+    /// The daemon with these flags, once it listens.
+    pub fn start(arguments: &[&str]) -> Daemon {
+        Daemon::start_as(Command::new(env!("CARGO_BIN_EXE_oci-chartrepo")), arguments)
+    }
+
+    /// The same, by another command: another binary, or one that runs it somewhere else.
+    pub fn start_as(mut command: Command, arguments: &[&str]) -> Daemon {
+        let defaults = DEFAULTS.into_iter().filter(|default| {
+            let (flag, _) = default.split_once('=').expect("a flag and its value");
+            !arguments
+                .iter()
+                .any(|argument| argument.split('=').next() == Some(flag))
+        });
+        let mut child = command
+            .args(defaults)
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let log = Log::collect(child.stderr.take().expect("stderr is piped"));
+        let mut daemon = Daemon {
+            child,
+            port: 0,
+            log,
+        };
+        daemon.port = daemon.listening_port(arguments);
+        daemon
+    }
+
+    /// Started and walked: `/readyz` answers 200.
+    pub fn start_ready(arguments: &[&str]) -> Daemon {
+        let daemon = Daemon::start(arguments);
+        daemon.wait_ready();
+        daemon
+    }
+
+    pub fn wait_ready(&self) {
+        let lacking = || format!("/readyz answers 200; the log:\n{}", self.log());
+        let ready = || (self.get("/readyz").status == 200).then_some(());
+        wait_until(READY_DEADLINE, lacking, ready);
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A whole answer to `GET path`, the path as given on the wire.
+    pub fn get(&self, path: &str) -> Answer {
+        self.whole("GET", path)
+    }
+
+    pub fn head(&self, path: &str) -> Answer {
+        self.whole("HEAD", path)
+    }
+
+    /// Whatever came, be it cut: see [`Answer::complete`].
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        http::request(self.port, method, path, headers)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}; the log:\n{}", self.log()))
+    }
+
+    /// All of stderr so far.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// The first line of the log, past or to come, that holds `needle`.
+    pub fn wait_for_log(&self, needle: &str) -> String {
+        let line = self.log.wait_for(needle, LOG_DEADLINE);
+        line.unwrap_or_else(|| panic!("no line with {needle:?} in the log:\n{}", self.log()))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends `TERM`, `INT`, … to the daemon.
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// The exit code, or none if a signal ended it.
+    pub fn wait_exit(&mut self) -> Option<i32> {
+        let log = self.log.clone();
+        let lacking = || format!("the daemon ends; the log:\n{}", log.text());
+        let ended = || self.child.try_wait().expect("wait for the daemon");
+        wait_until(EXIT_DEADLINE, lacking, ended).code()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_none()
+    }
+
+    fn whole(&self, method: &str, path: &str) -> Answer {
+        let answer = self.request(method, path, &[]);
+        assert!(
+            answer.complete,
+            "{method} {path} was cut; the log:\n{}",
+            self.log()
+        );
+        answer
+    }
+
+    fn listening_port(&self, arguments: &[&str]) -> u16 {
+        let line = self
+            .log
+            .wait_for("INFO listening on http://", START_DEADLINE);
+        let line = line.unwrap_or_else(|| {
+            panic!(
+                "no listening line with {arguments:?}; the log:\n{}",
+                self.log()
+            );
+        });
+        let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
+        port.unwrap_or_else(|| panic!("no port in {line:?}"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// By the shell's own `kill`, for a bare machine has no other.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -{name} {pid}")])
+        .status();
+    assert!(sent.expect("run sh").success(), "kill -{name} {pid}");
+}
