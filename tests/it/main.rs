@@ -4,3 +4,5 @@
 //! registry, Debian's docker-registry and real helm binaries (fetched by `make tools`).
 
 mod support;
+
+mod gold;

@@ -38,14 +38,28 @@ pub fn request(
     path: &str,
     headers: &[(&str, &str)],
 ) -> io::Result<Answer> {
+    send(port, method, path, headers, &[])
+}
+
+/// The same with a body.
+pub fn send(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
+    if !body.is_empty() {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
     head.push_str("Connection: close\r\n\r\n");
-    stream.write_all(head.as_bytes())?;
+    stream.write_all(&[head.as_bytes(), body].concat())?;
     let (bytes, cut) = read_to_end(stream)?;
     parse(&bytes, cut, method == "HEAD")
 }

@@ -1,7 +1,12 @@
 //! The parts that stories are played with: the daemon under test, real helms, a real registry,
 //! and the charts. Nothing here asserts a promise; that is what the modules beside it are for.
 
+pub mod certificates;
 pub mod daemon;
+pub mod docker_registry;
+pub mod helm;
 pub mod http;
+pub mod keyring;
 pub mod process;
 pub mod tools;
+pub mod zoo;

@@ -140,12 +140,17 @@ impl Log {
 
     /// The first line that holds `needle`; none if the child ends or `limit` passes before.
     pub fn wait_for(&self, needle: &str, limit: Duration) -> Option<String> {
+        self.wait_for_any(&[needle], limit)
+    }
+
+    /// The first line that holds one of these.
+    pub fn wait_for_any(&self, needles: &[&str], limit: Duration) -> Option<String> {
         let missing =
-            |written: &mut Written| !written.ended && line_with(written, needle).is_none();
+            |written: &mut Written| !written.ended && line_with(written, needles).is_none();
         let (written, changed) = &*self.0;
         let guard = written.lock().unwrap();
         let (guard, _) = changed.wait_timeout_while(guard, limit, missing).unwrap();
-        line_with(&guard, needle)
+        line_with(&guard, needles)
     }
 
     fn change(&self, how: impl FnOnce(&mut Written)) {
@@ -155,10 +160,8 @@ impl Log {
 }
 
 /// Only whole lines count: half a line may lack the part the caller reads next.
-fn line_with(written: &Written, needle: &str) -> Option<String> {
+fn line_with(written: &Written, needles: &[&str]) -> Option<String> {
     let whole = &written.text[..written.text.rfind('\n').map_or(0, |end| end + 1)];
-    whole
-        .lines()
-        .find(|line| line.contains(needle))
-        .map(str::to_owned)
+    let wanted = |line: &&str| needles.iter().any(|needle| line.contains(needle));
+    whole.lines().find(wanted).map(str::to_owned)
 }

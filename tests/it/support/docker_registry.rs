@@ -1,0 +1,181 @@
+//! Debian's docker-registry as a child on a free port, with its own storage directory: plain,
+//! with htpasswd, or behind TLS. It ends with the test process whatever happens, for the zoo's
+//! registry lives in a static, and statics are never dropped.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::certificates::Certificates;
+use super::http;
+use super::process::{Log, Scratch, machine_path, wait_until};
+use super::tools::tool;
+
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// The one user of a registry with htpasswd, and the line of the file that lets them in
+/// (bcrypt, the only hash this registry takes).
+pub const USER: &str = "chart-reader";
+pub const PASSWORD: &str = "chart:secret";
+const HTPASSWD: &str =
+    "chart-reader:$2b$05$abcdefghijklmnopqrstuuopc/ognz/tFTk4j2SReUUwB5v14fdHm\n";
+
+/// Ends the registry when the pipe to this process closes, be it by a crash of ours.
+const MINDER: &str = r#""$@" & registry=$!; read -r _; kill -KILL $registry; wait $registry"#;
+
+#[derive(Default)]
+pub struct Options<'a> {
+    pub htpasswd: bool,
+    pub tls: Option<&'a Certificates>,
+    /// Storage that outlives this registry, or was filled by another.
+    pub storage: Option<&'a Path>,
+    /// 0 is any free one.
+    pub port: u16,
+}
+
+pub struct DockerRegistry {
+    minder: Option<Child>,
+    port: u16,
+    log: Log,
+    scratch: Scratch,
+}
+
+impl DockerRegistry {
+    pub fn plain() -> DockerRegistry {
+        DockerRegistry::start(Options::default())
+    }
+
+    /// Tries again while somebody's passing connection holds the wanted port.
+    pub fn start(options: Options) -> DockerRegistry {
+        let scratch = Scratch::new("docker-registry");
+        let file = configuration(&scratch, &options);
+        let lacking = || format!("docker-registry starts on port {}", options.port);
+        let (minder, port, log) = wait_until(START_DEADLINE, lacking, || attempt(&file));
+        DockerRegistry {
+            minder: Some(minder),
+            port,
+            log,
+            scratch,
+        }
+    }
+
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A directory that lives as long as the registry.
+    pub fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Gone when this returns: its port refuses connections.
+    pub fn stop(&mut self) {
+        if let Some(mut minder) = self.minder.take() {
+            drop(minder.stdin.take());
+            let _ = minder.wait();
+        }
+    }
+
+    /// The manifest under a tag, as it was pushed.
+    pub fn manifest(&self, repository: &str, tag: &str) -> serde_json::Value {
+        serde_json::from_slice(&self.manifest_bytes(repository, tag)).expect("a manifest is JSON")
+    }
+
+    /// Gives what `tag` names another tag.
+    pub fn alias(&self, repository: &str, tag: &str, other: &str) {
+        let bytes = self.manifest_bytes(repository, tag);
+        let path = format!("/v2/{repository}/manifests/{other}");
+        let kind = [("Content-Type", IMAGE_MANIFEST)];
+        let answer = http::send(self.port, "PUT", &path, &kind, &bytes).expect("an answer");
+        assert_eq!(answer.status, 201, "PUT {path}: {}", answer.body_text());
+    }
+
+    pub fn blob(&self, repository: &str, digest: &str) -> Vec<u8> {
+        self.get(&format!("/v2/{repository}/blobs/{digest}"), &[])
+    }
+
+    fn manifest_bytes(&self, repository: &str, tag: &str) -> Vec<u8> {
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        self.get(&path, &[("Accept", IMAGE_MANIFEST)])
+    }
+
+    fn get(&self, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+        let answer = http::request(self.port, "GET", path, headers).expect("the registry answers");
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.body_text());
+        assert!(answer.complete, "GET {path} was cut");
+        answer.body
+    }
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Writes the configuration file; JSON, which is YAML.
+fn configuration(scratch: &Scratch, options: &Options) -> PathBuf {
+    let own = scratch.join("storage");
+    let storage = options.storage.unwrap_or(&own);
+    let mut settings = serde_json::json!({
+        "version": 0.1,
+        "log": {"accesslog": {"disabled": true}},
+        "storage": {"filesystem": {"rootdirectory": storage}, "delete": {"enabled": true}},
+        "http": {"addr": format!("127.0.0.1:{}", options.port), "secret": "shared by no one"},
+    });
+    if options.htpasswd {
+        let path = scratch.file("htpasswd", HTPASSWD);
+        settings["auth"] = serde_json::json!({"htpasswd": {"realm": "charts", "path": path}});
+    }
+    if let Some(tls) = options.tls {
+        let (certificate, key) = (tls.certificate(), tls.key());
+        settings["http"]["tls"] = serde_json::json!({"certificate": certificate, "key": key});
+    }
+    scratch.file("config.yml", settings.to_string())
+}
+
+/// One start; none if the registry ended before it listened, which a taken port makes it do.
+fn attempt(configuration: &Path) -> Option<(Child, u16, Log)> {
+    let mut minder = Command::new("sh")
+        .args(["-c", MINDER, "minder"])
+        .arg(tool("docker-registry"))
+        .args([Path::new("serve"), configuration])
+        .env_clear()
+        .env("PATH", machine_path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start sh");
+    let log = Log::collect(minder.stderr.take().expect("stderr is piped"));
+    let listening = "msg=\"listening on 127.0.0.1:";
+    // The minder keeps stderr open, so a registry that ended is told by what it said last.
+    let line = log.wait_for_any(&[listening, "address already in use"], START_DEADLINE);
+    let line = line.unwrap_or_else(|| panic!("docker-registry is silent:\n{}", log.text()));
+    match line.split_once(listening) {
+        Some((_, rest)) => {
+            let digits = rest.split(|next: char| !next.is_ascii_digit()).next();
+            let port = digits.and_then(|digits| digits.parse().ok());
+            Some((
+                minder,
+                port.unwrap_or_else(|| panic!("no port in {line}")),
+                log,
+            ))
+        }
+        None => {
+            drop(minder.stdin.take());
+            let _ = minder.wait();
+            None
+        }
+    }
+}
