@@ -23,14 +23,7 @@ impl Certificates {
             "ec_paramgen_curve:prime256v1",
             "-nodes",
         ];
-        let authority = [
-            "req",
-            "-x509",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=charts test authority",
-        ];
+        let authority = ["req", "-x509", "-days", "2", "-subj", "/CN=charts test authority"];
         openssl(&[&authority[..], &new_key, &["-keyout", &ca_key, "-out", &ca]].concat());
         let server = ["req", "-subj", "/CN=charts test registry"];
         openssl(&[&server[..], &new_key, &["-keyout", &key, "-out", &request]].concat());

@@ -45,11 +45,7 @@ impl Daemon {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let log = Log::collect(child.stderr.take().expect("stderr is piped"));
-        let mut daemon = Daemon {
-            child,
-            port: 0,
-            log,
-        };
+        let mut daemon = Daemon { child, port: 0, log };
         daemon.port = daemon.listening_port(arguments);
         daemon
     }
@@ -97,8 +93,12 @@ impl Daemon {
 
     /// The first line of the log, past or to come, that holds `needle`.
     pub fn wait_for_log(&self, needle: &str) -> String {
-        let line = self.log.wait_for(needle, LOG_DEADLINE);
-        line.unwrap_or_else(|| panic!("no line with {needle:?} in the log:\n{}", self.log()))
+        self.wait_for_line(&[needle], |_| true)
+    }
+
+    /// The first line an operator sees (no debug line) that holds all of these.
+    pub fn wait_for_complaint(&self, words: &[&str]) -> String {
+        self.wait_for_line(words, |line| line.contains(" ERROR ") || line.contains(" WARN "))
     }
 
     pub fn pid(&self) -> u32 {
@@ -122,6 +122,12 @@ impl Daemon {
         self.child.try_wait().expect("wait").is_none()
     }
 
+    fn wait_for_line(&self, words: &[&str], wanted: impl Fn(&str) -> bool) -> String {
+        let told = |line: &str| words.iter().all(|word| line.contains(word)) && wanted(line);
+        let line = self.log.wait_for(LOG_DEADLINE, told);
+        line.unwrap_or_else(|| panic!("no line with {words:?} in the log:\n{}", self.log()))
+    }
+
     fn whole(&self, method: &str, path: &str) -> Answer {
         let answer = self.request(method, path, &[]);
         assert!(
@@ -135,12 +141,9 @@ impl Daemon {
     fn listening_port(&self, arguments: &[&str]) -> u16 {
         let line = self
             .log
-            .wait_for("INFO listening on http://", START_DEADLINE);
+            .wait_for(START_DEADLINE, |line| line.contains("INFO listening on http://"));
         let line = line.unwrap_or_else(|| {
-            panic!(
-                "no listening line with {arguments:?}; the log:\n{}",
-                self.log()
-            );
+            panic!("no listening line with {arguments:?}; the log:\n{}", self.log());
         });
         let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
         port.unwrap_or_else(|| panic!("no port in {line:?}"))

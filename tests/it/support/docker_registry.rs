@@ -11,6 +11,7 @@ use super::http;
 use super::process::{Log, Scratch, machine_path, wait_until};
 use super::tools::tool;
 
+const STORAGE: &str = "storage";
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
 const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -19,18 +20,27 @@ const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// (bcrypt, the only hash this registry takes).
 pub const USER: &str = "chart-reader";
 pub const PASSWORD: &str = "chart:secret";
-const HTPASSWD: &str =
-    "chart-reader:$2b$05$abcdefghijklmnopqrstuuopc/ognz/tFTk4j2SReUUwB5v14fdHm\n";
+const HTPASSWD: &str = "chart-reader:$2b$05$abcdefghijklmnopqrstuuopc/ognz/tFTk4j2SReUUwB5v14fdHm\n";
 
-/// Ends the registry when the pipe to this process closes, be it by a crash of ours.
-const MINDER: &str = r#""$@" & registry=$!; read -r _; kill -KILL $registry; wait $registry"#;
+/// Ends the registry and removes its directory when the pipe to this process closes, be it by a
+/// crash of ours.
+const MINDER: &str = r#"
+    directory=$1; shift
+    "$@" & registry=$!
+    read -r _
+    kill -KILL $registry; wait $registry
+    rm -rf "$directory"
+"#;
+
+/// What it logs before the port it was given.
+const LISTENING: &str = "msg=\"listening on 127.0.0.1:";
 
 #[derive(Default)]
 pub struct Options<'a> {
     pub htpasswd: bool,
     pub tls: Option<&'a Certificates>,
     /// Storage that outlives this registry, or was filled by another.
-    pub storage: Option<&'a Path>,
+    pub storage: Option<PathBuf>,
     /// 0 is any free one.
     pub port: u16,
 }
@@ -49,16 +59,8 @@ impl DockerRegistry {
 
     /// Tries again while somebody's passing connection holds the wanted port.
     pub fn start(options: Options) -> DockerRegistry {
-        let scratch = Scratch::new("docker-registry");
-        let file = configuration(&scratch, &options);
         let lacking = || format!("docker-registry starts on port {}", options.port);
-        let (minder, port, log) = wait_until(START_DEADLINE, lacking, || attempt(&file));
-        DockerRegistry {
-            minder: Some(minder),
-            port,
-            log,
-            scratch,
-        }
+        wait_until(START_DEADLINE, lacking, || attempt(&options))
     }
 
     pub fn host(&self) -> String {
@@ -69,7 +71,12 @@ impl DockerRegistry {
         self.port
     }
 
-    /// A directory that lives as long as the registry.
+    /// Where it keeps what was pushed, unless [`Options::storage`] said otherwise.
+    pub fn storage(&self) -> PathBuf {
+        self.scratch.join(STORAGE)
+    }
+
+    /// A directory that goes when the registry is stopped or the test process ends.
     pub fn directory(&self) -> &Path {
         self.scratch.path()
     }
@@ -125,8 +132,8 @@ impl Drop for DockerRegistry {
 
 /// Writes the configuration file; JSON, which is YAML.
 fn configuration(scratch: &Scratch, options: &Options) -> PathBuf {
-    let own = scratch.join("storage");
-    let storage = options.storage.unwrap_or(&own);
+    let own = scratch.join(STORAGE);
+    let storage = options.storage.as_ref().unwrap_or(&own);
     let mut settings = serde_json::json!({
         "version": 0.1,
         "log": {"accesslog": {"disabled": true}},
@@ -145,11 +152,17 @@ fn configuration(scratch: &Scratch, options: &Options) -> PathBuf {
 }
 
 /// One start; none if the registry ended before it listened, which a taken port makes it do.
-fn attempt(configuration: &Path) -> Option<(Child, u16, Log)> {
+fn attempt(options: &Options) -> Option<DockerRegistry> {
+    let scratch = Scratch::new("docker-registry");
+    let configuration = configuration(&scratch, options);
     let mut minder = Command::new("sh")
         .args(["-c", MINDER, "minder"])
-        .arg(tool("docker-registry"))
-        .args([Path::new("serve"), configuration])
+        .args([
+            scratch.path(),
+            &tool("docker-registry"),
+            Path::new("serve"),
+            &configuration,
+        ])
         .env_clear()
         .env("PATH", machine_path())
         .stdin(Stdio::piped())
@@ -158,24 +171,19 @@ fn attempt(configuration: &Path) -> Option<(Child, u16, Log)> {
         .spawn()
         .expect("start sh");
     let log = Log::collect(minder.stderr.take().expect("stderr is piped"));
-    let listening = "msg=\"listening on 127.0.0.1:";
+    let mut registry = DockerRegistry {
+        minder: Some(minder),
+        port: 0,
+        log,
+        scratch,
+    };
     // The minder keeps stderr open, so a registry that ended is told by what it said last.
-    let line = log.wait_for_any(&[listening, "address already in use"], START_DEADLINE);
-    let line = line.unwrap_or_else(|| panic!("docker-registry is silent:\n{}", log.text()));
-    match line.split_once(listening) {
-        Some((_, rest)) => {
-            let digits = rest.split(|next: char| !next.is_ascii_digit()).next();
-            let port = digits.and_then(|digits| digits.parse().ok());
-            Some((
-                minder,
-                port.unwrap_or_else(|| panic!("no port in {line}")),
-                log,
-            ))
-        }
-        None => {
-            drop(minder.stdin.take());
-            let _ = minder.wait();
-            None
-        }
-    }
+    let told = |line: &str| line.contains(LISTENING) || line.contains("address already in use");
+    let line = registry.log.wait_for(START_DEADLINE, told);
+    let line = line.unwrap_or_else(|| panic!("docker-registry is silent:\n{}", registry.log()));
+    let (_, rest) = line.split_once(LISTENING)?;
+    let digits = rest.split(|next: char| !next.is_ascii_digit()).next();
+    let port = digits.and_then(|digits| digits.parse().ok());
+    registry.port = port.unwrap_or_else(|| panic!("no port in {line}"));
+    Some(registry)
 }

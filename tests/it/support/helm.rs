@@ -34,13 +34,7 @@ impl Helm {
     /// Runs to a failure and answers what helm said.
     pub fn fails(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
-        let passed = || {
-            format!(
-                "helm {} {arguments:?} passed:\n{}",
-                self.version,
-                said(&output)
-            )
-        };
+        let passed = || format!("helm {} {arguments:?} passed:\n{}", self.version, said(&output));
         assert!(!output.status.success(), "{}", passed());
         said(&output)
     }

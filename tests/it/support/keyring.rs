@@ -3,38 +3,30 @@
 use std::path::{Path, PathBuf};
 
 use super::helm::argument;
-use super::process::{Scratch, run, run_ok};
+use super::process::run_ok;
 
-pub struct Keyring(Scratch);
+pub struct Keyring(PathBuf);
 
 impl Keyring {
-    /// A key of that name, without a passphrase.
-    pub fn new(name: &str) -> Keyring {
-        let scratch = Scratch::new("gpg");
-        let user = format!("{name} <{name}@charts.test>");
-        let gpg = |what: &[&str]| {
-            let home = argument(scratch.path());
-            let always = ["--homedir", home, "--batch", "--quiet", "--passphrase", ""];
-            run_ok(
-                Path::new("gpg"),
-                &[&always[..], &["--pinentry-mode", "loopback"], what].concat(),
-                &[],
-            )
-        };
+    /// A key of that name, without a passphrase, kept in that directory.
+    pub fn new(directory: PathBuf, name: &str) -> Keyring {
+        let keyring = Keyring(directory);
+        let home = argument(&keyring.0);
         // gpg wants its home to be nobody else's business.
-        run_ok(Path::new("chmod"), &["700", argument(scratch.path())], &[]);
+        run_ok(Path::new("mkdir"), &["-m", "700", home], &[]);
+        let always = ["--homedir", home, "--batch", "--quiet", "--passphrase", ""];
+        let gpg = |what: &[&str]| {
+            let arguments = [&always, &["--pinentry-mode", "loopback"][..], what].concat();
+            run_ok(Path::new("gpg"), &arguments, &[])
+        };
+        let user = format!("{name} <{name}@charts.test>");
         gpg(&["--quick-generate-key", &user, "rsa2048", "sign", "never"]);
-        gpg(&[
-            "--output",
-            argument(&scratch.join("public.gpg")),
-            "--export",
-        ]);
-        gpg(&[
-            "--output",
-            argument(&scratch.join("secret.gpg")),
-            "--export-secret-keys",
-        ]);
-        Keyring(scratch)
+        gpg(&["--output", argument(&keyring.public()), "--export"]);
+        gpg(&["--output", argument(&keyring.secret()), "--export-secret-keys"]);
+        // gpg leaves an agent behind, which would outlive the directory.
+        let end_agent = ["--homedir", home, "--kill", "gpg-agent"];
+        run_ok(Path::new("gpgconf"), &end_agent, &[]);
+        keyring
     }
 
     pub fn public(&self) -> PathBuf {
@@ -43,13 +35,5 @@ impl Keyring {
 
     pub fn secret(&self) -> PathBuf {
         self.0.join("secret.gpg")
-    }
-}
-
-impl Drop for Keyring {
-    /// gpg leaves an agent behind, which holds the directory.
-    fn drop(&mut self) {
-        let home = ["--homedir", argument(self.0.path()), "--kill", "gpg-agent"];
-        run(Path::new("gpgconf"), &home, &[]);
     }
 }

@@ -8,5 +8,8 @@ pub mod helm;
 pub mod http;
 pub mod keyring;
 pub mod process;
+pub mod readers;
+pub mod shop;
 pub mod tools;
+pub mod wiretap;
 pub mod zoo;

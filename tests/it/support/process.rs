@@ -138,19 +138,14 @@ impl Log {
         self.0.0.lock().unwrap().text.clone()
     }
 
-    /// The first line that holds `needle`; none if the child ends or `limit` passes before.
-    pub fn wait_for(&self, needle: &str, limit: Duration) -> Option<String> {
-        self.wait_for_any(&[needle], limit)
-    }
-
-    /// The first line that holds one of these.
-    pub fn wait_for_any(&self, needles: &[&str], limit: Duration) -> Option<String> {
-        let missing =
-            |written: &mut Written| !written.ended && line_with(written, needles).is_none();
+    /// The first line, past or to come, that is `wanted`; none if the child ends or `limit`
+    /// passes before.
+    pub fn wait_for(&self, limit: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let missing = |written: &mut Written| !written.ended && first_line(written, &wanted).is_none();
         let (written, changed) = &*self.0;
         let guard = written.lock().unwrap();
         let (guard, _) = changed.wait_timeout_while(guard, limit, missing).unwrap();
-        line_with(&guard, needles)
+        first_line(&guard, &wanted)
     }
 
     fn change(&self, how: impl FnOnce(&mut Written)) {
@@ -160,8 +155,7 @@ impl Log {
 }
 
 /// Only whole lines count: half a line may lack the part the caller reads next.
-fn line_with(written: &Written, needles: &[&str]) -> Option<String> {
+fn first_line(written: &Written, wanted: impl Fn(&str) -> bool) -> Option<String> {
     let whole = &written.text[..written.text.rfind('\n').map_or(0, |end| end + 1)];
-    let wanted = |line: &&str| needles.iter().any(|needle| line.contains(needle));
-    whole.lines().find(wanted).map(str::to_owned)
+    whole.lines().find(|line| wanted(line)).map(str::to_owned)
 }

@@ -18,8 +18,8 @@ const SIGNER: &str = "zookeeper";
 
 pub fn zoo() -> Zoo {
     let registry = DockerRegistry::plain();
-    let keyring = Keyring::new(SIGNER);
-    // Within the registry's directory, which goes when the test process goes.
+    // All within the registry's directory, for that one goes when the test process goes.
+    let keyring = Keyring::new(registry.directory().join("gpg"), SIGNER);
     let part = |prefix, specimens| {
         let archives = registry.directory().join(prefix);
         Part {
@@ -141,10 +141,7 @@ impl<'a> Builder<'a> {
         helm.run(&["chart", "push", &target]);
         let manifest = self.registry.manifest(&repository, &specimen.tag);
         let layer = &manifest["layers"][0];
-        assert_eq!(
-            layer["mediaType"], "application/tar+gzip",
-            "the legacy layer"
-        );
+        assert_eq!(layer["mediaType"], "application/tar+gzip", "the legacy layer");
         let digest = layer["digest"].as_str().expect("a digest");
         let archive = self.part.archives.join(specimen.archive_name());
         std::fs::write(archive, self.registry.blob(&repository, digest)).expect("write");
@@ -174,8 +171,5 @@ impl<'a> Builder<'a> {
 }
 
 fn next<T>(queue: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
-    queue
-        .lock()
-        .expect("no pusher panicked holding the queue")
-        .next()
+    queue.lock().expect("no pusher panicked holding the queue").next()
 }

@@ -26,10 +26,7 @@ fn fields() -> Vec<Specimen> {
     let one = |name: &str, fields| chart(name, "1.0.0", fields);
     vec![
         one("bare", json!({})),
-        one(
-            "described",
-            json!({"description": "A chart with a description"}),
-        ),
+        one("described", json!({"description": "A chart with a description"})),
         one("housed", json!({"home": "https://charts.test/housed"})).by("3.9.4"),
         one(
             "sourced",
@@ -130,8 +127,8 @@ fn texts() -> Vec<Specimen> {
     ]);
     // Number-like, boolean-like and null-like words that serde_yaml knows it must quote.
     let quoted = json!([
-        "1e3", "0x10", "1.10", ".5", "null", "Null", "~", "true", "False", "1.0", "123", "-7",
-        "+1", "0o7", "0b1", ".nan", ".inf", "-.inf", "1.", "0", "00.5", "1E-5",
+        "1e3", "0x10", "1.10", ".5", "null", "Null", "~", "true", "False", "1.0", "123", "-7", "+1", "0o7",
+        "0b1", ".nan", ".inf", "-.inf", "1.", "0", "00.5", "1E-5",
     ]);
     let changes = "- kind: added\n  description: \"new: things\"\n- kind: fixed\n";
     vec![
@@ -141,12 +138,7 @@ fn texts() -> Vec<Specimen> {
             "1.0.0",
             json!({"keywords": quoted, "appVersion": "1.10"}),
         ),
-        chart(
-            "wide",
-            "1.0.0",
-            json!({"description": "long words ".repeat(400)}),
-        )
-        .by("3.17.3"),
+        chart("wide", "1.0.0", json!({"description": "long words ".repeat(400)})).by("3.17.3"),
         chart(
             "worldly",
             "1.0.0",
@@ -260,22 +252,13 @@ fn places() -> Vec<Specimen> {
             .by("3.9.4"),
         // One chart, two repositories, different versions: one list.
         chart("shared", "1.0.0", json!({})).below("team/a"),
-        chart("shared", "2.0.0", json!({}))
-            .below("team/b")
-            .by("3.17.3"),
+        chart("shared", "2.0.0", json!({})).below("team/b").by("3.17.3"),
         chart("separated", "1.0.0", json!({})).below("a__b/c-d.e"),
         chart("dotted.name", "1.0.0", json!({})),
         chart("dashed--name", "1.0.0", json!({})),
         chart("scored_name", "1.0.0", json!({})),
         // One manifest under four tags: one entry.
         chart("aliased", "1.0.0", json!({})).aliased(&["1", "1.0", "latest"]),
-        chart(
-            "dating",
-            "1.0.0",
-            json!({"annotations": {
-                "org.opencontainers.image.created": "2020-02-03T04:05:06.789+02:00",
-            }}),
-        ),
         chart(
             "undated",
             "1.0.0",
@@ -289,9 +272,7 @@ fn places() -> Vec<Specimen> {
 fn signed() -> Vec<Specimen> {
     vec![
         chart("sealed", "1.0.0", json!({"description": "Signed"})).signed(),
-        chart("sealed", "1.1.0+build.1", json!({}))
-            .signed()
-            .by("3.17.3"),
+        chart("sealed", "1.1.0+build.1", json!({})).signed().by("3.17.3"),
         chart("sealed-early", "1.0.0", json!({}))
             .signed()
             .by("3.9.4")

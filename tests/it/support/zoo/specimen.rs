@@ -139,11 +139,7 @@ impl Specimen {
     fn dependency_names(&self) -> Vec<&str> {
         let required = self.requirements.as_ref().map(|file| &file["dependencies"]);
         let lists = [Some(&self.chart["dependencies"]), required];
-        let all = lists
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_array)
-            .flatten();
+        let all = lists.into_iter().flatten().filter_map(Value::as_array).flatten();
         all.map(|one| one["name"].as_str().expect("a dependency's name"))
             .collect()
     }

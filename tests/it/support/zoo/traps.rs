@@ -85,12 +85,16 @@ fn collections() -> Vec<Specimen> {
     // helm's own YAML writer leaves the merge key plain, so that its own reader fails.
     let keys = WORDS.iter().filter(|word| **word != "<<");
     let keys: Map<_, _> = keys.map(|word| ((*word).to_owned(), json!("x"))).collect();
+    let dated = json!({"annotations": {
+        "org.opencontainers.image.created": "2020-02-03T04:05:06.789+02:00",
+    }});
     let ordinary = json!({"annotations": {"a": "x", "b": "y"}});
     vec![
         chart("listed-words", "1.0.0", json!({"keywords": WORDS})),
         chart("annotated-words", "1.0.0", json!({"annotations": values})),
         chart("key-words", "1.0.0", json!({"annotations": keys})),
         chart("key-merge", "1.0.0", json!({"annotations": {"<<": "x"}})).tarred(),
+        chart("dated-by-hand", "1.0.0", dated),
         chart("no-words", "1.0.0", ordinary),
     ]
 }
