@@ -5,6 +5,7 @@
 
 mod support;
 
+mod binary;
 mod clients;
 mod gold;
 mod registries;
