@@ -28,12 +28,7 @@ type Entries = BTreeMap<(String, String), Value>;
 fn the_zoo_is_large_enough() {
     let charts = [&zoo().plain, &zoo().traps].map(|part| {
         let names: BTreeSet<_> = part.specimens.iter().map(Specimen::name).collect();
-        assert_eq!(
-            gold(part).len(),
-            part.specimens.len(),
-            "helm indexes all of {}",
-            part.prefix
-        );
+        assert_eq!(gold(part).len(), part.specimens.len(), "helm indexes all of {}", part.prefix);
         names.len()
     });
     assert!(charts.iter().sum::<usize>() >= 60, "{charts:?} charts");
@@ -42,22 +37,14 @@ fn the_zoo_is_large_enough() {
 #[test]
 fn a_yaml_index_says_what_helm_says_of_the_same_archives() {
     let index = index(&zoo().plain);
-    assert_ne!(
-        index.first(),
-        Some(&b'{'),
-        "strings that YAML can write safely come as YAML"
-    );
+    assert_ne!(index.first(), Some(&b'{'), "strings that YAML can write safely come as YAML");
     same_for_every_reader(&zoo().plain, &index);
 }
 
 #[test]
 fn an_index_with_traps_comes_as_json_and_says_what_helm_says_of_the_same_archives() {
     let index = index(&zoo().traps);
-    assert_eq!(
-        index.first(),
-        Some(&b'{'),
-        "strings that YAML would misread come as JSON"
-    );
+    assert_eq!(index.first(), Some(&b'{'), "strings that YAML would misread come as JSON");
     same_for_every_reader(&zoo().traps, &index);
 }
 
@@ -75,11 +62,7 @@ fn versions_are_listed_as_helm_sorts_them_newest_first() {
         let ours = by_pyyaml(&index(part));
         let gold = index_of(&Helm::new(NEWEST_HELM), &part.archives);
         for (name, versions) in object(&ours["entries"]) {
-            assert_eq!(
-                order(versions),
-                order(&gold["entries"][name]),
-                "the order of {name}"
-            );
+            assert_eq!(order(versions), order(&gold["entries"][name]), "the order of {name}");
         }
     }
     let ours = by_pyyaml(&index(&zoo().plain));
@@ -137,19 +120,13 @@ fn assert_same(reader: &str, gold: &Entries, ours: &Entries, may_lack: &[&str]) 
     }
     let invented = ours.keys().filter(|key| !gold.contains_key(*key));
     differences.extend(invented.map(|key| format!("{key:?} is invented")));
-    assert!(
-        differences.is_empty(),
-        "as {reader} reads it:\n{}",
-        differences.join("\n")
-    );
+    assert!(differences.is_empty(), "as {reader} reads it:\n{}", differences.join("\n"));
 }
 
 fn differing_fields(key: &(String, String), expected: &Value, ours: &Value) -> Vec<String> {
     let both = object(expected).keys().chain(object(ours).keys());
     let fields: BTreeSet<_> = both.collect();
-    let differing = fields
-        .into_iter()
-        .filter(|field| expected.get(field) != ours.get(field));
+    let differing = fields.into_iter().filter(|field| expected.get(field) != ours.get(field));
     let told = |field: &String| {
         let (helms, ours) = (expected.get(field), ours.get(field));
         format!("{key:?} {field}: helm has {helms:?}, we have {ours:?}")
@@ -169,10 +146,7 @@ fn entries(index: &Value, without: &[&str]) -> Entries {
     for entry in all {
         let mut rest = object(entry).clone();
         rest.retain(|field, _| !without.contains(&field.as_str()));
-        let key = (
-            string(&entry["name"]).to_owned(),
-            string(&entry["version"]).to_owned(),
-        );
+        let key = (string(&entry["name"]).to_owned(), string(&entry["version"]).to_owned());
         let twice = entries.insert(key.clone(), Value::Object(rest));
         assert!(twice.is_none(), "{key:?} is listed twice");
     }

@@ -31,9 +31,7 @@ impl Daemon {
     pub fn start_as(mut command: Command, arguments: &[&str]) -> Daemon {
         let defaults = DEFAULTS.into_iter().filter(|default| {
             let (flag, _) = default.split_once('=').expect("a flag and its value");
-            !arguments
-                .iter()
-                .any(|argument| argument.split('=').next() == Some(flag))
+            !arguments.iter().any(|argument| argument.split('=').next() == Some(flag))
         });
         let mut child = command
             .args(defaults)
@@ -130,18 +128,12 @@ impl Daemon {
 
     fn whole(&self, method: &str, path: &str) -> Answer {
         let answer = self.request(method, path, &[]);
-        assert!(
-            answer.complete,
-            "{method} {path} was cut; the log:\n{}",
-            self.log()
-        );
+        assert!(answer.complete, "{method} {path} was cut; the log:\n{}", self.log());
         answer
     }
 
     fn listening_port(&self, arguments: &[&str]) -> u16 {
-        let line = self
-            .log
-            .wait_for(START_DEADLINE, |line| line.contains("INFO listening on http://"));
+        let line = self.log.wait_for(START_DEADLINE, |line| line.contains("INFO listening on http://"));
         let line = line.unwrap_or_else(|| {
             panic!("no listening line with {arguments:?}; the log:\n{}", self.log());
         });
@@ -159,8 +151,6 @@ impl Drop for Daemon {
 
 /// By the shell's own `kill`, for a bare machine has no other.
 pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("sh")
-        .args(["-c", &format!("kill -{name} {pid}")])
-        .status();
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
     assert!(sent.expect("run sh").success(), "kill -{name} {pid}");
 }

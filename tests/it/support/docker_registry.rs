@@ -23,11 +23,14 @@ pub const PASSWORD: &str = "chart:secret";
 const HTPASSWD: &str = "chart-reader:$2b$05$abcdefghijklmnopqrstuuopc/ognz/tFTk4j2SReUUwB5v14fdHm\n";
 
 /// Ends the registry and removes its directory when the pipe to this process closes, be it by a
-/// crash of ours.
+/// crash of ours. Then nobody reads its stderr either, and to tell that the registry was killed
+/// would end it. An interrupt from the keyboard reaches it too, and must not.
 const MINDER: &str = r#"
+    trap '' INT HUP TERM
     directory=$1; shift
     "$@" & registry=$!
     read -r _
+    exec 2>/dev/null
     kill -KILL $registry; wait $registry
     rm -rf "$directory"
 "#;
@@ -157,12 +160,7 @@ fn attempt(options: &Options) -> Option<DockerRegistry> {
     let configuration = configuration(&scratch, options);
     let mut minder = Command::new("sh")
         .args(["-c", MINDER, "minder"])
-        .args([
-            scratch.path(),
-            &tool("docker-registry"),
-            Path::new("serve"),
-            &configuration,
-        ])
+        .args([scratch.path(), &tool("docker-registry"), Path::new("serve"), &configuration])
         .env_clear()
         .env("PATH", machine_path())
         .stdin(Stdio::piped())
@@ -171,12 +169,7 @@ fn attempt(options: &Options) -> Option<DockerRegistry> {
         .spawn()
         .expect("start sh");
     let log = Log::collect(minder.stderr.take().expect("stderr is piped"));
-    let mut registry = DockerRegistry {
-        minder: Some(minder),
-        port: 0,
-        log,
-        scratch,
-    };
+    let mut registry = DockerRegistry { minder: Some(minder), port: 0, log, scratch };
     // The minder keeps stderr open, so a registry that ended is told by what it said last.
     let told = |line: &str| line.contains(LISTENING) || line.contains("address already in use");
     let line = registry.log.wait_for(START_DEADLINE, told);

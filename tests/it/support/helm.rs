@@ -13,10 +13,7 @@ pub struct Helm {
 
 impl Helm {
     pub fn new(version: &'static str) -> Helm {
-        Helm {
-            version,
-            home: Scratch::new("helm"),
-        }
+        Helm { version, home: Scratch::new("helm") }
     }
 
     pub fn version(&self) -> &'static str {

@@ -86,10 +86,7 @@ fn parse(bytes: &[u8], cut: bool, bodyless: bool) -> io::Result<Answer> {
     if bodyless {
         return Ok(answer);
     }
-    if answer
-        .header("transfer-encoding")
-        .is_some_and(|coding| coding == "chunked")
-    {
+    if answer.header("transfer-encoding").is_some_and(|coding| coding == "chunked") {
         let (body, whole) = dechunk(&answer.body);
         answer.complete = whole;
         answer.body = body;
