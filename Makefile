@@ -1,0 +1,43 @@
+# What a person or CI types. `make` alone lists it.
+
+CARGO ?= cargo
+PORT ?= 8080
+IMAGE ?= oci-chart-registry
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/oci-chartrepo
+# The first container engine that answers; `docker` may be there without its daemon.
+ENGINE ?= $(shell for engine in docker podman buildah; do \
+	$$engine info >/dev/null 2>&1 && echo $$engine && break; done)
+
+.PHONY: help build run test lint tools image image-test clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Only the last crate is told to link statically: a flag for all crates would also reach the
+# procedural macros, which can't be static, unless --target were given.
+build: ## build the static release binary
+	$(CARGO) rustc --release --locked --bin oci-chartrepo -- -C target-feature=+crt-static
+	@echo "$(BINARY): $$(wc -c <$(BINARY)) bytes"
+
+run: build ## serve sample charts from a real registry on http://localhost:8080 (PORT=8080)
+	PORT=$(PORT) deploy/demo/run $(BINARY)
+
+test: tools build ## run every test, against real registries and helms
+	$(CARGO) test --locked
+
+lint: ## check the formatting, and that clippy has nothing to say
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+tools: ## fetch the helms and the registry that the tests use into target/tools
+	tests/tools/fetch
+
+image: ## build the container image (ENGINE=docker, podman or buildah; IMAGE=oci-chart-registry)
+	@test -n "$(ENGINE)" || { echo "make image: neither docker, podman nor buildah answers" >&2; exit 1; }
+	$(ENGINE) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
+
+clean: ## remove all that was built or fetched
+	$(CARGO) clean
+	rm -rf target
