@@ -38,6 +38,9 @@ image: ## build the container image (ENGINE=docker, podman or buildah; IMAGE=oci
 	@test -n "$(ENGINE)" || { echo "make image: neither docker, podman nor buildah answers" >&2; exit 1; }
 	$(ENGINE) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
+image-test: image ## build the image and run it under the Deployment's restrictions (docker or podman)
+	deploy/image-test $(ENGINE) $(IMAGE)
+
 clean: ## remove all that was built or fetched
 	$(CARGO) clean
 	rm -rf target
