@@ -21,6 +21,13 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.trim();
     let scheme = base.scheme_str()?;
     let authority = base.authority()?;
+    let other_scheme = reference.split_once("://").is_some_and(|(scheme, _)| {
+        !matches!(scheme, "http" | "https")
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    });
+    if other_scheme && !reference.starts_with("//") {
+        return None;
+    }
     let text = if reference.starts_with("http://") || reference.starts_with("https://") {
         reference.to_owned()
     } else if reference.starts_with("//") {
@@ -103,7 +110,9 @@ mod tests {
         ] {
             assert_eq!(resolve(&base, reference).unwrap().to_string(), expected);
         }
-        assert!(resolve(&base, "http://\u{7f}").is_none());
+        for bad in ["http://\u{7f}", "ftp://other/z", "file:///etc/passwd", "HTTPX://a"] {
+            assert!(resolve(&base, bad).is_none(), "{bad}");
+        }
     }
 
     #[test]
