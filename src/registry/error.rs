@@ -14,7 +14,7 @@ const MAX_DETAIL: usize = 200;
 pub(super) fn status(what: &str, status: u16, body: &[u8]) -> Error {
     let kind = match status {
         404 => ErrorKind::NotFound,
-        408 | 429 | 500.. => ErrorKind::Unavailable,
+        _ if may_pass(status) => ErrorKind::Unavailable,
         400.. => ErrorKind::Refused,
         _ => ErrorKind::Invalid,
     };
@@ -23,6 +23,12 @@ pub(super) fn status(what: &str, status: u16, body: &[u8]) -> Error {
         None => String::new(),
     };
     Error::new(kind, format!("{what}: {status}{detail}"))
+}
+
+/// Whether a status may be another one when asked again (distribution-spec v1.1.0, "Error Codes";
+/// RFC 9110 §15). 501 is for good.
+pub(super) fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502..)
 }
 
 /// An answer that breaks the protocol.
@@ -127,7 +133,7 @@ mod tests {
         for code in [408, 429, 500, 502, 503] {
             assert_eq!(kind(code), ErrorKind::Unavailable, "{code}");
         }
-        for code in [400, 401, 403, 412] {
+        for code in [400, 401, 403, 412, 501] {
             assert_eq!(kind(code), ErrorKind::Refused, "{code}");
         }
         assert_eq!(kind(204), ErrorKind::Invalid);

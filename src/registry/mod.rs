@@ -97,8 +97,8 @@ impl Registry {
     }
 
     /// `GET path`; only a 200 is `Ok`.
-    fn get(&self, path: &str, accept: &str, scope: Scope) -> Result<Answer, Error> {
-        let answer = self.fetch(path, accept, scope)?;
+    fn get(&self, path: &str, ask: Ask, scope: Scope) -> Result<Answer, Error> {
+        let answer = self.fetch(path, ask, scope)?;
         match answer.status() {
             200 => Ok(answer),
             401 | 403 => Err(answer.into_error().advise(CREDENTIALS_ADVICE)),
@@ -108,14 +108,14 @@ impl Registry {
 
     /// `GET path`, with credentials as they're asked for, made again while that may help. Any
     /// status that won't pass by itself is `Ok`.
-    fn fetch(&self, path: &str, accept: &str, scope: Scope) -> Result<Answer, Error> {
+    fn fetch(&self, path: &str, ask: Ask, scope: Scope) -> Result<Answer, Error> {
         let text = format!("{}://{}{path}", self.scheme()?, self.options.authority);
         let target: Uri = text.parse().map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
-            let (error, asked) = match self.fetch_once(&target, accept, scope) {
-                Ok(answer) if matches!(answer.status(), 408 | 429 | 500..) => {
+            let (error, asked) = match self.fetch_once(&target, ask, scope) {
+                Ok(answer) if error::may_pass(answer.status()) => {
                     let asked = retry_after(&answer);
                     (answer.into_error(), asked.unwrap_or_default())
                 }
@@ -133,8 +133,7 @@ impl Registry {
     }
 
     /// One request, and a second one if the first is answered by a challenge we can meet.
-    fn fetch_once(&self, target: &Uri, accept: &str, scope: Scope) -> Result<Answer, Error> {
-        let ask = Ask::Get { accept };
+    fn fetch_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<Answer, Error> {
         let known = self.authenticator.known(&self.transport, scope)?;
         let answer = self.transport.call(target, ask, known.as_deref())?;
         if answer.status() != 401 {
@@ -150,10 +149,11 @@ impl Registry {
     /// circles.
     fn list<P: Page>(&self, path: &str, scope: Scope) -> Result<BTreeSet<String>, Error> {
         let mut names = BTreeSet::new();
+        let mut length_of_all = 0;
         let (mut answer, length) = self.first_page(path, scope)?;
         for _ in 0..page::MAX_PAGES {
             let next = page::next_query(answer.texts("link"));
-            let what = format!("GET {path}");
+            let what = answer.what().to_owned();
             let body = answer.read(page::MAX_PAGE)?;
             let page: P = serde_json::from_slice(&body)
                 .map_err(|cause| error::protocol(&what, format!("not a listing: {cause}")))?;
@@ -161,7 +161,14 @@ impl Registry {
             let full = length.is_some_and(|length| page.len() >= length as usize);
             let last = page.last().cloned();
             let known = names.len();
+            length_of_all += page.iter().map(String::len).sum::<usize>();
             names.extend(page);
+            if length_of_all > page::MAX_LISTING {
+                return Err(error::protocol(
+                    &what,
+                    format!("the listing is over {} bytes", page::MAX_LISTING),
+                ));
+            }
             let next = match (next, last) {
                 (Some(query), _) => query,
                 // Trow pages by `last`, but links to nothing.
@@ -173,7 +180,7 @@ impl Registry {
             if names.len() == known {
                 return Ok(names);
             }
-            answer = self.get(&format!("{path}?{next}"), "application/json", scope)?;
+            answer = self.get(&format!("{path}?{next}"), Ask::List, scope)?;
         }
         Err(error::protocol(&format!("GET {path}"), format!("over {} pages", page::MAX_PAGES)))
     }
@@ -184,7 +191,7 @@ impl Registry {
         loop {
             let length = lengths.next();
             let query = length.map_or(String::new(), |length| format!("?n={length}"));
-            let answer = self.fetch(&format!("{path}{query}"), "application/json", scope)?;
+            let answer = self.fetch(&format!("{path}{query}"), Ask::List, scope)?;
             match answer.status() {
                 200 => return Ok((answer, length)),
                 // PAGINATION_NUMBER_INVALID (distribution), UNSUPPORTED (ECR): too long a page.
@@ -208,7 +215,7 @@ impl Storage for Registry {
         }
         let names =
             self.list::<Catalog>("/v2/_catalog", Scope::Catalog).map_err(|error| match error.kind() {
-                ErrorKind::NotFound | ErrorKind::Refused => error.advise(CATALOG_ADVICE),
+                ErrorKind::NotFound | ErrorKind::Refused | ErrorKind::Invalid => error.advise(CATALOG_ADVICE),
                 _ => error,
             })?;
         let mut repositories = Vec::with_capacity(names.len());
@@ -232,14 +239,14 @@ impl Storage for Registry {
     /// `GET /v2/<name>/manifests/<reference>` (end-3).
     fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>, Error> {
         let path = format!("/v2/{repository}/manifests/{}", reference.as_str());
-        let answer = self.get(&path, ACCEPT_MANIFEST, Scope::Repository(repository))?;
+        let answer = self.get(&path, Ask::Get { accept: ACCEPT_MANIFEST }, Scope::Repository(repository))?;
         answer.read(MAX_MANIFEST)
     }
 
     /// `GET /v2/<name>/blobs/<digest>` (end-2).
     fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
         let path = format!("/v2/{repository}/blobs/{}", blob.digest);
-        let answer = self.get(&path, "*/*", Scope::Repository(repository))?;
+        let answer = self.get(&path, Ask::Get { accept: "*/*" }, Scope::Repository(repository))?;
         Ok(Box::new(answer.into_reader()))
     }
 }

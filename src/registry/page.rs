@@ -8,6 +8,8 @@
 pub(super) const MAX_PAGES: usize = 5_000;
 /// Largest page, in bytes: some registries list 10,000s of tags in one.
 pub(super) const MAX_PAGE: u64 = 16 * 1024 * 1024;
+/// Longest listing, in bytes of all its names: a million of them.
+pub(super) const MAX_LISTING: usize = 64 * 1024 * 1024;
 
 /// The query of the next page, if one of the `Link` headers (RFC 8288) names one.
 pub(super) fn next_query<'a>(headers: impl Iterator<Item = &'a str>) -> Option<String> {

@@ -4,25 +4,34 @@
 
 use super::{error, url};
 use crate::storage::Error;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-/// Longest wait for a name and for a connection: a distant registry takes a tenth of this.
+/// Longest wait for a connection: a distant registry takes a tenth of this. A name's look-up has
+/// the resolver's own deadlines (resolv.conf: 5 s, twice, for each server); ureq would keep ours by
+/// starting a thread for each, and panics where the system has none to give.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest wait for the head of an answer: distribution 2.7 on S3 takes more than a minute to list
-/// a catalog (distribution#3678).
-const ANSWER: Duration = Duration::from_secs(90);
+/// Longest wait for the head of an answer.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The same for a listing: distribution 2.7 on S3 takes more than a minute to list a catalog
+/// (distribution#3678).
+const LISTING: Duration = Duration::from_secs(120);
 /// Longest wait for the next bytes of a body, and to hand over a request.
 const STALL: Duration = Duration::from_secs(30);
 /// Longest time to read a manifest, config or listing whole.
 const WHOLE_BODY: Duration = Duration::from_secs(120);
 /// Most redirects followed for one call: a load balancer, a storage, and some to spare.
 const MAX_REDIRECTS: usize = 5;
+/// Least pace of a blob that is passed on, in bytes per second, after [`STALL`]: what drips more
+/// slowly only holds a connection on either side.
+const PACE: u64 = 1024;
+/// Buffers of a connection, in bytes. ureq's own are four times as large, and downloads are many.
+const BUFFER: usize = 32 * 1024;
 /// Most of an error's body that is read, in bytes: enough for the spec's list of errors.
 const MAX_ERROR_BODY: u64 = 8 * 1024;
 
@@ -64,6 +73,8 @@ pub(super) struct Transport {
 pub(super) enum Ask<'a> {
     /// `GET`, accepting these types.
     Get { accept: &'a str },
+    /// `GET` of a page of a listing, which may take its time.
+    List,
     /// `POST` of a form, already encoded.
     Post { form: &'a str },
 }
@@ -71,7 +82,7 @@ pub(super) enum Ask<'a> {
 impl Ask<'_> {
     /// A form holds a secret, which goes to the host it's meant for or nowhere.
     fn may_be_redirected(&self) -> bool {
-        matches!(self, Ask::Get { .. })
+        !matches!(self, Ask::Post { .. })
     }
 }
 
@@ -87,12 +98,13 @@ impl Transport {
             .max_redirects_will_error(false)
             .max_idle_connections(connections)
             .max_idle_connections_per_host(connections)
-            .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
             .timeout_send_request(Some(STALL))
             .timeout_send_body(Some(STALL))
             .timeout_recv_response(Some(ANSWER))
             .timeout_per_read(Some(STALL))
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER / 2)
             .tls_config(tls_config(tls))
             .build();
         Transport { agent: config.into() }
@@ -120,14 +132,16 @@ impl Transport {
 
     fn exchange(&self, here: &Uri, ask: Ask, authorization: Option<&str>) -> Result<Answer, Error> {
         let what = what(ask, here);
-        let result = match ask {
-            Ask::Get { accept } => {
-                let request = self.agent.get(here).header("Accept", accept);
-                match authorization {
-                    Some(value) => request.header(AUTHORIZATION, value).call(),
-                    None => request.call(),
-                }
+        let get = |accept, longest| {
+            let mut request = self.agent.get(here).header("Accept", accept);
+            if let Some(value) = authorization {
+                request = request.header(AUTHORIZATION, value);
             }
+            request.config().timeout_recv_response(Some(longest)).build().call()
+        };
+        let result = match ask {
+            Ask::Get { accept } => get(accept, ANSWER),
+            Ask::List => get("application/json", LISTING),
             Ask::Post { form } => {
                 self.agent.post(here).header("Content-Type", "application/x-www-form-urlencoded").send(form)
             }
@@ -148,7 +162,7 @@ impl Transport {
 
 fn what(ask: Ask, target: &Uri) -> String {
     let method = match ask {
-        Ask::Get { .. } => "GET",
+        Ask::Get { .. } | Ask::List => "GET",
         Ask::Post { .. } => "POST",
     };
     format!("{method} {}", url::display(target))
@@ -191,6 +205,11 @@ impl Answer {
         self.response.status().as_u16()
     }
 
+    /// Method and URL, for a message.
+    pub(super) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// Where the answer came from, after redirects.
     pub(super) fn url(&self) -> &Uri {
         &self.url
@@ -230,7 +249,7 @@ impl Answer {
     pub(super) fn read(self, limit: u64) -> Result<Vec<u8>, Error> {
         let what = self.what.clone();
         let mut bytes = Vec::new();
-        let deadline = std::time::Instant::now() + WHOLE_BODY;
+        let deadline = Instant::now() + WHOLE_BODY;
         let mut reader = self.into_reader().take(limit + 1);
         let mut chunk = [0; 16 * 1024];
         loop {
@@ -242,15 +261,36 @@ impl Answer {
             if count == 0 {
                 return Ok(bytes);
             }
-            if std::time::Instant::now() > deadline {
-                let late = std::io::Error::new(std::io::ErrorKind::TimedOut, "it took too long");
+            if Instant::now() > deadline {
+                let late = io::Error::new(io::ErrorKind::TimedOut, "it took too long");
                 return Err(error::body(&what, late));
             }
         }
     }
 
-    /// The body as it arrives.
+    /// The body as it arrives, if it arrives at a reasonable pace.
     pub(super) fn into_reader(self) -> impl Read + Send + use<> {
-        self.response.into_body().into_with_config().limit(u64::MAX).reader()
+        let source = self.response.into_body().into_with_config().limit(u64::MAX).reader();
+        Paced { source, waited: Duration::ZERO, count: 0 }
+    }
+}
+
+/// A body that is given up when it drips. Only time spent on it counts, not the reader's own.
+struct Paced<R> {
+    source: R,
+    waited: Duration,
+    count: u64,
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let asked = Instant::now();
+        let count = self.source.read(buffer)?;
+        self.waited += asked.elapsed();
+        self.count += count as u64;
+        if self.waited > STALL && count > 0 && self.count / self.waited.as_secs().max(1) < PACE {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the registry sends too slowly"));
+        }
+        Ok(count)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::connections::{Phase, Place};
 use super::head::{Head, Inbox, NoHead};
+use super::outlet::{Outlet, STALL};
 use super::respond::{Answer, Body, Responder};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,10 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
-/// How long a client may take none of what is sent to it.
-const SEND_STALL: Duration = Duration::from_secs(10);
 /// How much of a stream is in our hands at a time, in bytes: few system calls, little memory.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 32 * 1024;
 /// How much of a body goes out in one write with its head, in bytes: small answers are one packet.
 const WITH_HEAD: usize = 16 * 1024;
 /// How long, and how much, a refused client is listened to, so that our answer isn't overtaken by a
@@ -22,31 +21,26 @@ const LINGER_BYTES: u64 = 64 * 1024;
 
 /// Serves one connection until either side has had enough.
 pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(SEND_STALL))?;
+    stream.set_write_timeout(Some(STALL))?;
     let mut inbox = Inbox::default();
     loop {
         let head = match inbox.next(stream) {
             Ok(head) => head,
             Err(NoHead::Gone) => return Ok(()),
             Err(NoHead::Refuse(status, why)) => {
-                send(stream, Answer::text(status, why), false)?;
+                send(&mut Outlet::new(stream, place), Answer::text(status, why), false)?;
                 return linger(stream);
             }
         };
-        if !place.set(Phase::Answering) {
-            return Ok(());
-        }
+        place.set(Phase::Finding)?;
         let answer = answer(responder, &head);
-        // From 400 on, the client and we may disagree on where its next request begins.
-        let keep = head.keep_alive && answer.status != 400;
-        send(stream, answer, keep)?;
+        // After a 400, the client and we may disagree on where its next request begins.
+        let keep = head.keep_alive && answer.status != 400 && place.may_stay();
+        send(&mut Outlet::new(stream, place), answer, keep)?;
         if !keep {
             return linger(stream);
         }
-        if !place.set(Phase::Waiting) {
-            return Ok(());
-        }
+        place.set(Phase::Waiting)?;
     }
 }
 
@@ -60,32 +54,37 @@ fn answer(responder: &Responder, head: &Head) -> Answer {
 }
 
 /// Writes an answer. An error means that the connection is of no more use.
-fn send(mut stream: &TcpStream, answer: Answer, keep: bool) -> io::Result<()> {
+fn send(outlet: &mut Outlet, answer: Answer, keep: bool) -> io::Result<()> {
     match answer.body {
-        Body::Withheld { length } => stream.write_all(&head(answer.status, &answer.headers, length, keep)),
+        Body::Withheld { length } => outlet.send(&head(answer.status, &answer.headers, length, keep)),
         Body::Bytes(bytes) => {
             let mut first = head(answer.status, &answer.headers, bytes.len() as u64, keep);
             let (start, rest) = bytes.split_at(bytes.len().min(WITH_HEAD));
             first.extend_from_slice(start);
-            stream.write_all(&first)?;
-            stream.write_all(rest)
+            outlet.send(&first)?;
+            outlet.send(rest)
         }
-        Body::Stream { source, length, name } => {
+        Body::Stream { source, length, name, slot } => {
             let first = head(answer.status, &answer.headers, length, keep);
-            stream_body(stream, first, source, &name)
+            let sent = stream_body(outlet, first, source, &name);
+            drop(slot);
+            sent
         }
     }
+}
+
+/// Writes a small answer to a client that there's no thread for, if it takes it at once.
+pub(super) fn send_at_once(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
+    let Body::Bytes(bytes) = &answer.body else { return Ok(()) };
+    let mut all = head(answer.status, &answer.headers, bytes.len() as u64, false);
+    all.extend_from_slice(bytes);
+    stream.write_all(&all)
 }
 
 /// Passes a body on as it arrives. When the source fails, what is still missing stays missing: the
 /// caller hangs up, and the client sees fewer bytes than it was promised. As long as nothing has
 /// been sent, it gets a sentence instead.
-fn stream_body(
-    mut stream: &TcpStream,
-    mut first: Vec<u8>,
-    mut source: Box<dyn Read + Send>,
-    name: &str,
-) -> io::Result<()> {
+fn stream_body(outlet: &mut Outlet, mut first: Vec<u8>, mut source: impl Read, name: &str) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = match source.read(&mut chunk) {
@@ -93,18 +92,18 @@ fn stream_body(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
                 crate::warn!("{name} can't be served whole: {error}");
-                if !first.is_empty() {
+                if outlet.is_untouched() {
                     let sentence = "the registry behind this chart repository handed out a broken file";
-                    send(stream, Answer::text(502, sentence), false)?;
+                    send(outlet, Answer::text(502, sentence), false)?;
                 }
                 return Err(error);
             }
         };
         if first.is_empty() {
-            stream.write_all(&chunk[..count])?;
+            outlet.send(&chunk[..count])?;
         } else {
             first.extend_from_slice(&chunk[..count]);
-            stream.write_all(&std::mem::take(&mut first))?;
+            outlet.send(&std::mem::take(&mut first))?;
         }
         if count == 0 {
             return Ok(());

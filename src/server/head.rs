@@ -212,6 +212,7 @@ mod tests {
         assert_eq!(with("Content-Length: 18446744073709551616"), 413);
         assert_eq!(with("Content-Length: 5"), 413);
         assert_eq!(with("Content-Length: -1"), 400);
+        assert_eq!(with("Content-Length: 5\u{e4}"), 400);
         assert_eq!(with("Content-Length: 0\r\nContent-Length: 5"), 400);
         assert_eq!(with("Transfer-Encoding: chunked"), 411);
         assert_eq!(with("Content-Length: 5\r\nTransfer-Encoding: chunked"), 411);

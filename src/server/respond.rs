@@ -3,6 +3,7 @@
 
 use super::head::Head;
 use super::route::{BadTarget, Route, route};
+use super::slots::{Slot, Slots};
 use crate::oci::{Descriptor, Verifying};
 use crate::representation;
 use crate::snapshot::{Archive, Current, Snapshot};
@@ -27,7 +28,7 @@ pub(super) enum Body {
     /// In memory.
     Bytes(Arc<[u8]>),
     /// As they arrive; a read that fails means that the connection must be cut.
-    Stream { source: Box<dyn Read + Send>, length: u64, name: String },
+    Stream { source: Box<dyn Read + Send>, length: u64, name: String, slot: Slot },
     /// Announced, but not sent: for `HEAD` and 304.
     Withheld { length: u64 },
 }
@@ -48,6 +49,11 @@ impl Answer {
         self
     }
 
+    /// With the advice to come again.
+    pub(super) fn retry(self) -> Answer {
+        self.with("Retry-After", RETRY_AFTER)
+    }
+
     /// The head alone (RFC 9110 §9.3.2).
     fn withhold(mut self) -> Answer {
         let length = match &self.body {
@@ -63,6 +69,7 @@ impl Answer {
 pub(super) struct Responder {
     pub(super) current: Arc<Current>,
     pub(super) storage: Arc<dyn Storage>,
+    pub(super) downloads: Arc<Slots>,
 }
 
 impl Responder {
@@ -151,10 +158,13 @@ impl Responder {
         let body = if head.method == Method::Head || is_known(head, &etag) {
             Body::Withheld { length }
         } else {
+            let Some(slot) = self.downloads.take() else {
+                return Answer::text(503, "too many downloads at once").retry();
+            };
             match self.storage.blob(&archive.repository, blob) {
                 Ok(source) => {
                     let source = Box::new(Verifying::new(source, &blob.digest, length));
-                    Body::Stream { source, length, name: format!("{name}{suffix}") }
+                    Body::Stream { source, length, name: format!("{name}{suffix}"), slot }
                 }
                 Err(error) => return upstream_trouble(name, &error),
             }
@@ -180,7 +190,7 @@ fn is_known(head: &Head, etag: &str) -> bool {
 }
 
 fn not_ready(why: &str) -> Answer {
-    Answer::text(503, format!("not ready: {why}")).with("Retry-After", RETRY_AFTER)
+    Answer::text(503, format!("not ready: {why}")).retry()
 }
 
 /// The registry's failure in our words; its own text goes to the log, not to a client who may not

@@ -8,6 +8,7 @@
 use super::walk::{self, Harvest};
 use super::{Snapshot, assemble::assemble};
 use crate::storage::{Error, ErrorKind, Revision, Storage};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ struct State {
     as_of: Option<Instant>,
     /// How many walks have ended, well or not.
     walks: u64,
+    /// When the walk under way began.
+    walking_since: Option<Instant>,
     wanted: bool,
     not_before: Option<Instant>,
     /// Why there's no snapshot yet.
@@ -69,13 +72,14 @@ impl Current {
     /// The snapshot for an index: refreshed first if it's stale, but never waited for longer than
     /// allowed. After a failed walk the last good one is given at once until the next is due.
     pub fn fresh(&self) -> Result<Arc<Snapshot>, String> {
-        let deadline = Instant::now() + self.timing.max_wait;
         let mut state = self.lock();
         let stale = state.as_of.is_some_and(|as_of| as_of.elapsed() > self.timing.max_stale);
         let due = state.not_before.is_none_or(|time| time <= Instant::now());
         if stale && due && !state.stopped {
             state.wanted = true;
             self.changed.notify_all();
+            // A walk that is slow keeps the first to ask for it waiting, not everyone after.
+            let deadline = state.walking_since.unwrap_or_else(Instant::now) + self.timing.max_wait;
             let walks = state.walks;
             while state.walks == walks && !state.stopped {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -102,8 +106,10 @@ impl Current {
                 continue;
             }
             let last = self.get().ok();
-            let result = walk::walk(storage, concurrency, last.as_deref());
-            match result.and_then(|harvest| confirm(harvest, last.as_deref(), &mut was_empty)) {
+            self.lock().walking_since = Some(began);
+            match walk_guarded(storage, concurrency, last.as_deref())
+                .and_then(|harvest| confirm(harvest, last.as_deref(), &mut was_empty))
+            {
                 Ok(harvest) => {
                     pause = FIRST_PAUSE;
                     walked = Some(Walked { revision, complete: harvest.missed == 0, at: Instant::now() });
@@ -152,6 +158,7 @@ impl Current {
         state.not_before = None;
         state.problem = None;
         state.walks += 1;
+        state.walking_since = None;
         self.changed.notify_all();
     }
 
@@ -162,6 +169,7 @@ impl Current {
         state.not_before = Some(Instant::now() + pause);
         state.problem = Some(error.to_string());
         state.walks += 1;
+        state.walking_since = None;
         self.changed.notify_all();
     }
 
@@ -172,6 +180,19 @@ impl Current {
     fn wait<'a>(&self, state: MutexGuard<'a, State>, longest: Duration) -> MutexGuard<'a, State> {
         self.changed.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
     }
+}
+
+/// A walk; a panic in it is a defect of ours, and costs this walk only.
+fn walk_guarded(
+    storage: &dyn Storage,
+    concurrency: usize,
+    last: Option<&Snapshot>,
+) -> Result<Harvest, Error> {
+    let attempt = catch_unwind(AssertUnwindSafe(|| walk::walk(storage, concurrency, last)));
+    attempt.unwrap_or_else(|_| {
+        let text = "the walk has met a defect of this program; please report the panic above";
+        Err(Error::new(ErrorKind::Unavailable, text))
+    })
 }
 
 /// The last walk that ended well.

@@ -10,12 +10,18 @@ use crate::oci::{ImageManifest, Manifest, Reference, RepositoryName, qualified};
 use crate::storage::{Error, ErrorKind, Storage, read_blob};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use time::OffsetDateTime;
 
 /// The annotation that says when a chart was made (image-spec v1.1.0, annotations.md).
 const CREATED: &str = "org.opencontainers.image.created";
+
+/// Most artifacts of one walk: twenty times the largest registry that we aim at.
+const MAX_ARTIFACTS: usize = 1_000_000;
+/// Most bytes of config blobs that are kept of one walk: a hundred thousand charts' worth. Configs
+/// may be a megabyte each, and all of them stand in the index.
+const MAX_METADATA: u64 = 256 * 1024 * 1024;
 
 /// A chart version, and the tag it was found under.
 #[derive(Clone, Debug)]
@@ -76,13 +82,19 @@ pub fn walk(storage: &dyn Storage, concurrency: usize, last: Option<&Snapshot>) 
             Ok(mut tags) => {
                 tags.sort();
                 tags.dedup();
-                artifacts.extend(tags.into_iter().map(|tag| (repository, tag)));
+                let room = MAX_ARTIFACTS - artifacts.len();
+                if tags.len() > room {
+                    crate::warn!("over {MAX_ARTIFACTS} tags in all: some of {repository} are left out");
+                }
+                artifacts.extend(tags.into_iter().take(room).map(|tag| (repository, tag)));
             }
             Err(error) => harvest.missed(repository.to_string(), known.repository(repository), error),
         }
     }
-    let verdicts =
-        in_parallel(&artifacts, concurrency, |(repository, tag)| inspect(storage, repository, tag));
+    let metadata = AtomicU64::new(0);
+    let verdicts = in_parallel(&artifacts, concurrency, |(repository, tag)| {
+        inspect(storage, repository, tag, &metadata)
+    });
     for ((repository, tag), verdict) in artifacts.iter().zip(verdicts) {
         let reference = || qualified(repository, tag);
         match verdict {
@@ -145,7 +157,13 @@ impl Verdict {
 }
 
 /// Looks at one tag. An `Err` says nothing about the artifact: it couldn't be asked.
-fn inspect(storage: &dyn Storage, repository: &RepositoryName, tag: &str) -> Result<Verdict, Error> {
+/// `metadata` counts what all config blobs come to.
+fn inspect(
+    storage: &dyn Storage,
+    repository: &RepositoryName,
+    tag: &str,
+    metadata: &AtomicU64,
+) -> Result<Verdict, Error> {
     let reference = match tag.parse::<Reference>() {
         Ok(_) if is_companion(tag) => {
             return Verdict::no_chart("the tag names a signature, attestation or other companion");
@@ -164,6 +182,9 @@ fn inspect(storage: &dyn Storage, repository: &RepositoryName, tag: &str) -> Res
         Ok(layers) => layers,
         Err(reason) => return Verdict::no_chart(reason),
     };
+    if metadata.fetch_add(layers.config.size, Ordering::Relaxed) > MAX_METADATA {
+        return Verdict::no_chart(format!("all charts together have over {MAX_METADATA} bytes of metadata"));
+    }
     let config = read_blob(storage, repository, &layers.config)?;
     for blob in layers.provenance.iter().chain([&layers.archive]) {
         storage.check(repository, blob)?;
