@@ -7,5 +7,6 @@ mod support;
 
 mod binary;
 mod clients;
+mod fake_registry_is_honest;
 mod gold;
 mod registries;

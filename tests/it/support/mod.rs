@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod daemon;
 pub mod docker_registry;
+pub mod fake_registry;
 pub mod helm;
 pub mod http;
 pub mod keyring;

@@ -1,0 +1,113 @@
+//! Who may read: Basic users, and holders of the token server's tokens.
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::honest::{Route, detailed};
+use super::reply::Reply;
+use super::request::Request;
+use super::tokens::TokenServer;
+
+#[derive(Clone, Copy, Default, PartialEq)]
+pub enum Guard {
+    #[default]
+    Open,
+    Basic,
+    Bearer,
+}
+
+#[derive(Default)]
+pub(super) struct Access {
+    pub catalog: Guard,
+    ping: Guard,
+    repositories: Guard,
+    exceptions: HashMap<String, Guard>,
+    users: Vec<(String, String)>,
+    pub tokens: TokenServer,
+}
+
+impl Access {
+    pub fn guard_all(&mut self, guard: Guard) {
+        (self.ping, self.catalog, self.repositories) = (guard, guard, guard);
+    }
+
+    pub fn guard_repository(&mut self, name: &str, guard: Guard) {
+        self.exceptions.insert(name.to_owned(), guard);
+    }
+
+    pub fn add_user(&mut self, user: &str, password: &str) {
+        self.users.push((user.to_owned(), password.to_owned()));
+    }
+
+    /// The 401 that this request deserves, if any.
+    pub fn refuse(&mut self, request: &Request, route: &Route) -> Option<Reply> {
+        let guard = match route {
+            Route::Ping => self.ping,
+            Route::Catalog => self.catalog,
+            Route::Tags(name) | Route::Manifest(name, _) | Route::Blob(name, _) => {
+                let exception = self.exceptions.get(*name);
+                *exception.unwrap_or(&self.repositories)
+            }
+        };
+        match guard {
+            Guard::Open => None,
+            Guard::Basic if self.knows_user(request) => None,
+            Guard::Basic => {
+                let challenge = "Basic realm=\"a registry, fake\"";
+                Some(unauthorized(route).header("Www-Authenticate", challenge))
+            }
+            Guard::Bearer => self.tokens.refuse(request, route),
+        }
+    }
+
+    /// The token server's answer, if that is what was asked.
+    pub fn token(&mut self, request: &Request) -> Option<Reply> {
+        if !self.tokens.is_asked(request) {
+            return None;
+        }
+        match request.method.as_str() {
+            "GET" => Some(self.token_by_get(request)),
+            "POST" if self.tokens.oauth2 => Some(self.tokens.token_by_post(request)),
+            "POST" => Some(Reply::error(404, "NOT_FOUND", "no such page")),
+            _ => None,
+        }
+    }
+
+    fn token_by_get(&mut self, request: &Request) -> Reply {
+        let known = match request.header("Authorization") {
+            Some(_) => self.knows_user(request),
+            None => self.tokens.anonymous,
+        };
+        if !known {
+            return Reply::error(401, "UNAUTHORIZED", "incorrect username or password");
+        }
+        if request.query("service") != [self.tokens.service] {
+            return Reply::error(400, "UNSUPPORTED", "service is not ours");
+        }
+        self.tokens.grant(&request.query("scope"))
+    }
+
+    fn knows_user(&self, request: &Request) -> bool {
+        let sent = request.header("Authorization");
+        let basic = |(user, password): &(String, String)| {
+            format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+        };
+        self.users.iter().any(|user| sent == Some(&basic(user)))
+    }
+}
+
+pub(super) fn unauthorized(route: &Route) -> Reply {
+    let resource = |kind: &str, name: &str, action: &str| json!([{ "Type": kind, "Class": "", "Name": name, "Action": action }]);
+    let detail = match route {
+        Route::Ping => Value::Null,
+        Route::Catalog => resource("registry", "catalog", "*"),
+        Route::Tags(name) | Route::Manifest(name, _) | Route::Blob(name, _) => {
+            resource("repository", name, "pull")
+        }
+    };
+    detailed(401, ("UNAUTHORIZED", "authentication required"), detail)
+        .header("Docker-Distribution-Api-Version", "registry/2.0")
+}
