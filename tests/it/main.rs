@@ -6,7 +6,13 @@
 mod support;
 
 mod binary;
+mod byte_stable;
 mod clients;
 mod fake_registry_is_honest;
+mod faults;
+mod freshness;
 mod gold;
+mod paging;
 mod registries;
+mod verdicts;
+mod walk;

@@ -11,6 +11,7 @@ pub mod keyring;
 pub mod process;
 pub mod readers;
 pub mod shop;
+pub mod story;
 pub mod tools;
 pub mod wiretap;
 pub mod zoo;

@@ -1,0 +1,161 @@
+//! Fresh, and never worse than before (contracts C5 and C6): an index request sees what changed
+//! in the registry, waits at most two seconds for it, and a registry that fails keeps the last
+//! good index. The daemon refreshes a snapshot older than five seconds, so each story takes that
+//! long; they are few.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::Daemon;
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
+use crate::support::process::wait_until;
+use crate::support::story::{Index, ready_daemon, refresh_until_logged, wait_for_charts};
+
+/// The longest that a request may wait for a refresh, and room for a loaded machine.
+const LONGEST_WAIT: Duration = Duration::from_millis(3500);
+
+/// A registry that fails on its own, not through us.
+fn broken() -> Fault {
+    Fault::Answer(Reply::error(500, "UNKNOWN", "unknown error"))
+}
+
+#[test]
+fn a_push_a_moved_tag_and_a_deletion_are_seen_without_a_restart() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("team/stays", "1.0.0"));
+    fake.push(&Chart::new("team/moves", "1.0.0"));
+    fake.push(&Chart::new("team/goes", "1.0.0"));
+    fake.push(&Chart::new("team/goes", "2.0.0"));
+    fake.push(&Chart::new("whole/repository", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[]);
+    let before = daemon.get("/index.yaml");
+    assert_eq!(Index::parse(&before.body).charts().len(), 5);
+
+    fake.push(&Chart::new("team/new", "0.1.0"));
+    fake.push(&Chart::new("team/stays", "1.1.0"));
+    let moved = fake.push(&Chart::new("team/moves", "1.0.0").archive("other bytes"));
+    fake.delete_tag("team/goes", "2.0.0");
+    fake.delete_repository("whole/repository");
+
+    let after = ["goes 1.0.0", "moves 1.0.0", "new 0.1.0", "stays 1.0.0", "stays 1.1.0"];
+    wait_for_charts(&daemon, &after);
+    assert_eq!(Index::of(&daemon).entry("moves", "1.0.0")["digest"], moved.hex());
+    assert_eq!(daemon.get("/charts/moves-1.0.0.tgz").body_text(), "other bytes");
+    assert_eq!(daemon.get("/charts/goes-2.0.0.tgz").status, 404);
+    assert_ne!(daemon.get("/index.yaml").header("ETag"), before.header("ETag"));
+}
+
+#[test]
+fn a_registry_that_goes_down_leaves_the_last_good_index_and_is_seen_again_when_it_is_back() {
+    let mut fake = FakeRegistry::start_on("127.0.0.8");
+    fake.push(&Chart::new("web", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[]);
+    let good = daemon.get("/index.yaml").body;
+
+    fake.close();
+    refresh_until_logged(&daemon, " WARN ", 1);
+    let kept = daemon.get("/index.yaml");
+    assert_eq!((kept.status, &kept.body), (200, &good));
+    assert_eq!(daemon.get("/readyz").status, 200, "an upstream outage takes no Service down");
+
+    fake.push(&Chart::new("web", "1.1.0"));
+    fake.reopen();
+    wait_for_charts(&daemon, &["web 1.0.0", "web 1.1.0"]);
+}
+
+#[test]
+fn what_fails_in_a_refresh_keeps_its_charts_and_everything_else_moves_on() {
+    let fake = FakeRegistry::start();
+    for repository in ["a/listing", "b/manifest", "c/config", "d/fine"] {
+        fake.push(&Chart::new(repository, "1.0.0"));
+    }
+    fake.push(&Chart::new("e/throttled", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[]);
+    assert_eq!(Index::of(&daemon).charts().len(), 5);
+
+    fake.spoil("GET /v2/a/listing/tags/list").with(broken());
+    fake.spoil("* /v2/b/manifest/manifests/1.0.0").with(Fault::Reset);
+    let moved = fake.push(
+        &Chart::new("c/config", "1.0.0")
+            .config_bytes(r#"{"name":"config","version":"1.0.0","apiVersion":"v2","description":"moved"}"#),
+    );
+    fake.spoil(&format!("GET {}", moved.config_path())).with(broken());
+    let throttled = Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", "60");
+    fake.spoil("GET /v2/e/throttled/tags/list").with(Fault::Answer(throttled));
+    fake.push(&Chart::new("d/fine", "2.0.0"));
+
+    let all =
+        ["config 1.0.0", "fine 1.0.0", "fine 2.0.0", "listing 1.0.0", "manifest 1.0.0", "throttled 1.0.0"];
+    wait_for_charts(&daemon, &all);
+    let log = daemon.log();
+    for told in ["a/listing", "b/manifest", "c/config", "e/throttled"] {
+        let warned = log.lines().any(|line| line.contains(" WARN ") && line.contains(told));
+        assert!(warned, "{told} is warned of in:\n{log}");
+    }
+}
+
+#[test]
+fn a_catalog_that_turns_empty_once_is_not_believed() {
+    let lies = [json!({ "repositories": [] }), json!({ "repositories": null })];
+    let story = |lie: &Value| {
+        let fake = FakeRegistry::start();
+        fake.push(&Chart::new("web", "1.0.0"));
+        let daemon = ready_daemon(&fake, &[]);
+        let lie = Fault::Body(lie.to_string().into());
+        fake.spoil("GET /v2/_catalog").first(1).with(lie);
+        let walks = fake.count("GET /v2/_catalog");
+        let told = || format!("two more walks, of which one was lied to:\n{}", daemon.log());
+        wait_until(Duration::from_secs(20), told, || {
+            assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
+            (fake.count("GET /v2/_catalog") >= walks + 2).then_some(())
+        });
+        assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
+    };
+    thread::scope(|scope| lies.iter().for_each(|lie| drop(scope.spawn(move || story(lie)))));
+}
+
+#[test]
+fn what_broke_off_in_the_first_walk_is_made_up_for_in_the_next() {
+    let fake = FakeRegistry::start();
+    for repository in ["listing", "manifest", "config", "fine"] {
+        fake.push(&Chart::new(repository, "1.0.0"));
+    }
+    for pattern in ["GET /v2/listing/tags/list", "GET /v2/manifest/manifests/*", "GET /v2/config/blobs/*"] {
+        fake.spoil(pattern).first(1).with(Fault::Cut(9));
+    }
+    let daemon = ready_daemon(&fake, &[]);
+    assert!(Index::of(&daemon).charts().contains(&"fine 1.0.0".to_owned()));
+    wait_for_charts(&daemon, &["config 1.0.0", "fine 1.0.0", "listing 1.0.0", "manifest 1.0.0"]);
+}
+
+#[test]
+fn nobody_waits_long_for_a_slow_registry_and_many_requests_share_one_refresh() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[]);
+    fake.spoil("GET /v2/_catalog").with(Fault::Hang);
+    let walks = fake.count("GET /v2/_catalog");
+    let told = || format!("a refresh:\n{}", daemon.log());
+    wait_until(Duration::from_secs(20), told, || {
+        assert!(time_of_a_good_answer(&daemon) < LONGEST_WAIT);
+        (fake.count("GET /v2/_catalog") > walks).then_some(())
+    });
+
+    thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| assert!(time_of_a_good_answer(&daemon) < LONGEST_WAIT));
+        }
+    });
+    assert_eq!(fake.count("GET /v2/_catalog"), walks + 1, "{}", fake.seen());
+    fake.push(&Chart::new("web", "2.0.0"));
+    fake.heal("GET /v2/_catalog");
+    wait_for_charts(&daemon, &["web 1.0.0", "web 2.0.0"]);
+}
+
+fn time_of_a_good_answer(daemon: &Daemon) -> Duration {
+    let start = Instant::now();
+    assert_eq!(Index::of(daemon).charts(), ["web 1.0.0"]);
+    start.elapsed()
+}
