@@ -5,9 +5,11 @@
 
 mod support;
 
+mod auth;
 mod binary;
 mod byte_stable;
 mod clients;
+mod credentials;
 mod fake_registry_is_honest;
 mod faults;
 mod freshness;

@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod daemon;
 pub mod docker_registry;
 pub mod fake_registry;
+pub mod guarded;
 pub mod helm;
 pub mod http;
 pub mod keyring;

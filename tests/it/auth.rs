@@ -1,0 +1,192 @@
+//! Authentication: the registry's challenge is met with Basic or with a Bearer token of the right
+//! scope, and tokens are renewed in time.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::fake_registry::{ChallengeForm, Chart, Fault, Guard, Request, TokenField, TokenServer};
+use crate::support::guarded::{AUTH, Guarded, IDENTITY};
+use crate::support::story::{Index, ready_daemon};
+
+#[test]
+fn a_registry_with_basic_authentication_is_walked_and_read() {
+    let guarded = Guarded::by(Guard::Basic);
+    guarded.assert_served();
+    let refused = guarded.fake.requests("* *").into_iter().filter(|r| r.status == 401);
+    // The catalog and the two repositories, which may be asked at the same time.
+    assert!(refused.count() <= 3, "{}", guarded.fake.seen());
+}
+
+#[test]
+fn a_bearer_challenge_is_met_with_one_token_for_each_scope() {
+    let guarded = Guarded::with_tokens(|tokens| tokens.expires_in = Some(60));
+    guarded.assert_served();
+
+    let mut scopes: Vec<String> = Vec::new();
+    for request in guarded.fake.requests("* /token") {
+        assert_eq!(request.method, "GET");
+        assert_eq!(request.header("Authorization"), Some(&*format!("Basic {AUTH}")));
+        assert_eq!(request.query("service"), ["fake-registry"]);
+        scopes.extend(request.query("scope"));
+    }
+    scopes.sort();
+    let expected = ["registry:catalog:*", "repository:team/db:pull", "repository:team/web:pull"];
+    assert_eq!(scopes, expected);
+    for request in guarded.fake.requests("* /v2/*") {
+        let sent = request.header("Authorization").unwrap_or("Bearer ");
+        assert!(sent.starts_with("Bearer "), "{request}");
+    }
+}
+
+#[test]
+fn a_challenge_may_be_written_in_any_way_that_registries_write_it() {
+    type Change = fn(&mut TokenServer);
+    let forms: [(&str, Change); 13] = [
+        ("two headers", |t| t.challenge = ChallengeForm::TwoHeaders),
+        ("one header", |t| t.challenge = ChallengeForm::OneHeader),
+        ("odd case", |t| t.challenge = ChallengeForm::OddCase),
+        ("comma in the scope", |t| t.actions = "pull,push"),
+        ("relative realm", |t| t.realm = "/token".into()),
+        ("relative realm with a query", |t| t.realm = "/auth/token?account=lab&x=y".into()),
+        ("access_token alone", |t| t.field = TokenField::AccessToken),
+        ("both fields", |t| t.field = TokenField::Both),
+        ("no expires_in", |t| t.expires_in = None),
+        ("expires_in of an hour", |t| t.expires_in = Some(3600)),
+        ("expires_in of a century", |t| t.expires_in = Some(u64::from(u32::MAX))),
+        ("OAuth2 beside it", |t| t.oauth2 = true),
+        ("a service with odd letters", |t| t.service = "Registry & Sons: [a=b]; 100%"),
+    ];
+    for (form, change) in forms {
+        println!("{form}");
+        Guarded::with_tokens(change).assert_served();
+    }
+}
+
+#[test]
+fn a_token_server_on_another_host_gets_the_password_and_nobody_else_does() {
+    let mut guarded = Guarded::by(Guard::Bearer);
+    guarded.fake.tokens_on("127.0.0.2");
+    guarded.assert_served();
+    for request in guarded.fake.requests("* /v2/*") {
+        let sent = request.header("Authorization").unwrap_or_default();
+        assert!(!sent.starts_with("Basic"), "{request}");
+    }
+    assert_eq!(guarded.fake.count("GET /token"), 3);
+}
+
+#[test]
+fn a_registry_may_want_basic_for_its_catalog_and_bearer_for_its_repositories() {
+    let guarded = Guarded::by(Guard::Bearer);
+    guarded.fake.guard_catalog(Guard::Basic);
+    guarded.assert_served();
+}
+
+#[test]
+fn a_token_that_dies_before_its_time_is_replaced_once_on_401() {
+    let guarded = Guarded::with_tokens(|tokens| {
+        tokens.expires_in = Some(3600);
+        tokens.uses = 2;
+    });
+    for minor in 1..6 {
+        guarded.fake.push(&Chart::new("team/web", &format!("1.{minor}.0")));
+    }
+    let flags = [&*guarded.flag, "--concurrency=1"];
+    let daemon = ready_daemon(&guarded.fake, &flags);
+    assert_eq!(Index::of(&daemon).charts().len(), 7, "{}", daemon.log());
+    let refused = |r: &&Request| r.status == 401;
+    let seen = guarded.fake.requests("GET /v2/*");
+    let answered = seen.iter().filter(|r| r.status == 200).count();
+    let refused = seen.iter().filter(refused).count();
+    assert!(refused * 2 <= answered + 4, "one 401 a token:\n{}", guarded.fake.seen());
+}
+
+#[test]
+fn a_token_is_renewed_before_it_expires() {
+    let guarded = Guarded::with_tokens(|tokens| tokens.expires_in = Some(2));
+    for minor in 1..12 {
+        guarded.fake.push(&Chart::new("team/web", &format!("1.{minor}.0")));
+    }
+    let slow = Fault::Wait(Duration::from_millis(300));
+    guarded.fake.spoil("GET /v2/team/web/manifests/*").with(slow);
+    let flags = [&*guarded.flag, "--concurrency=1"];
+    let daemon = ready_daemon(&guarded.fake, &flags);
+    assert_eq!(Index::of(&daemon).charts().len(), 13, "{}", daemon.log());
+    let web = guarded.fake.requests("GET /v2/team/web/*");
+    let refused = web.iter().filter(|r| r.status == 401).count();
+    assert!(refused <= 1, "only the first is refused:\n{}", guarded.fake.seen());
+    let tokens = guarded.fake.requests("GET /token");
+    let of_web = |r: &&Request| r.query("scope") == ["repository:team/web:pull"];
+    assert!(tokens.iter().filter(of_web).count() >= 2, "{}", guarded.fake.seen());
+}
+
+#[test]
+fn a_scope_that_is_never_granted_costs_that_repository_and_ends_soon() {
+    let guarded = Guarded::with_tokens(|tokens| {
+        tokens.forbidden = vec!["repository:team/db:pull".to_owned()];
+    });
+    let daemon = guarded.start();
+    daemon.wait_ready();
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+    assert!(guarded.fake.count("GET /v2/team/db/*") <= 4, "{}", guarded.fake.seen());
+    assert!(daemon.log().contains("team/db"), "{}", daemon.log());
+}
+
+#[test]
+fn one_repository_that_asks_for_other_credentials_costs_only_itself() {
+    let guarded = Guarded::by(Guard::Open);
+    guarded.fake.guard_repository("team/db", Guard::Basic);
+    let guarded = guarded.credentials(r#"{"auths":{}}"#);
+    let daemon = guarded.start();
+    daemon.wait_ready();
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+    let told = daemon.wait_for_log(" DEBUG skipped team/db: ");
+    assert!(told.contains("401 UNAUTHORIZED"), "{told}");
+}
+
+#[test]
+fn public_repositories_are_read_with_anonymous_tokens() {
+    let guarded = Guarded::with_tokens(|tokens| tokens.anonymous = true).credentials("{}");
+    guarded.assert_served();
+    for request in guarded.fake.requests("* /token") {
+        assert_eq!(request.header("Authorization"), None);
+    }
+}
+
+#[test]
+fn an_identity_token_is_exchanged_by_post() {
+    let guarded = Guarded::with_tokens(|tokens| {
+        tokens.oauth2 = true;
+        tokens.field = TokenField::AccessToken;
+        tokens.identity_tokens = vec![IDENTITY.to_owned()];
+    });
+    let entry = json!({ "auths": { "HOST": { "identitytoken": IDENTITY, "username": "<token>" } } });
+    let guarded = guarded.credentials(&entry.to_string());
+    guarded.assert_served();
+    let exchanged = guarded.fake.requests("* /token");
+    assert_eq!(exchanged.len(), 3, "one a scope");
+    for request in exchanged {
+        assert_eq!(request.method, "POST");
+        assert_eq!(request.form("grant_type"), ["refresh_token"]);
+        assert!(!request.target.contains(IDENTITY), "{request}");
+    }
+}
+
+#[test]
+fn a_token_server_without_oauth2_is_asked_for_an_identity_token_by_get() {
+    let guarded = Guarded::with_tokens(|_| {});
+    guarded.fake.add_user("<token>", IDENTITY);
+    let entry = json!({ "auths": { "HOST": { "auth": "PHRva2VuPjo=", "identitytoken": IDENTITY } } });
+    let guarded = guarded.credentials(&entry.to_string());
+    guarded.assert_served();
+    assert!(guarded.fake.count("POST /token") >= 1);
+}
+
+#[test]
+fn a_registry_token_goes_to_the_registry_as_it_is() {
+    let guarded = Guarded::with_tokens(|tokens| tokens.registry_tokens = vec!["ready-made".into()]);
+    let guarded = guarded.credentials(r#"{"auths":{"HOST":{"registrytoken":"ready-made"}}}"#);
+    let daemon = guarded.assert_served();
+    assert_eq!(guarded.fake.count("* /token"), 0);
+    assert!(!daemon.log().contains("ready-made"));
+}

@@ -1,0 +1,179 @@
+//! Credentials: every form of the file that holds them is understood, and they go to the registry
+//! and its token server and nowhere else: not to another host, not into the probe, not into the
+//! log (contract C9).
+
+use crate::support::daemon::Daemon;
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
+use crate::support::guarded::{AUTH, Guarded, assert_nothing_secret};
+use crate::support::story::Index;
+
+#[test]
+fn every_form_of_a_dockerconfigjson_is_understood() {
+    let forms = [
+        r#"{"auths":{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#,
+        r#"{"auths":{"HOST":{"username":"reader","password":"pass:word-1"}}}"#,
+        r#"{"auths":{"HOST":{"username":"reader","password":"pass:word-1","email":"a@b","auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#,
+        r#"{"auths":{"http://HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#,
+        r#"{"auths":{"https://HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#,
+        r#"{"auths":{"https://HOST/v1/":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#,
+        r#"{"auths":{"https://HOST/v2/":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#,
+        r#"{"auths":{"HOST/":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#,
+        // NULs at the end, as old docker versions padded it.
+        r#"{"auths":{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0xAAA="}}}"#,
+        r#"{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x","email":""}}"#,
+        r#"{"auths":{"other.example":{"auth":"eDp5"},"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}},"HttpHeaders":{"a":"b"}}"#,
+        "\n {\"auths\" : {\"HOST\" : {\"auth\" : \"cmVhZGVyOnBhc3M6d29yZC0x\"}}}\n\n",
+    ];
+    for form in forms {
+        println!("{form}");
+        Guarded::by(Guard::Basic).credentials(form).assert_served();
+    }
+}
+
+#[test]
+fn an_entry_for_one_namespace_goes_before_the_registrys_own() {
+    let guarded = Guarded::by(Guard::Basic);
+    guarded.fake.add_user("web-only", "other");
+    let entries = r#"{"auths":{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"},
+        "HOST/team/web":{"username":"web-only","password":"other"}}}"#;
+    let guarded = guarded.credentials(entries);
+    guarded.assert_served();
+    let own = guarded.fake.requests("GET /v2/team/web/*");
+    let answered: Vec<_> = own.iter().filter(|r| r.status == 200).collect();
+    assert!(!answered.is_empty());
+    for request in answered {
+        assert_eq!(request.header("Authorization"), Some("Basic d2ViLW9ubHk6b3RoZXI="), "{request}");
+    }
+}
+
+#[test]
+fn a_file_that_has_nothing_for_this_registry_means_nobody() {
+    let without = [
+        "",
+        " \n",
+        "{}",
+        r#"{"auths":null}"#,
+        r#"{"auths":{}}"#,
+        r#"{"auths":{"HOST":{}}}"#,
+        r#"{"auths":{"other.example":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#,
+        r#"{"auths":{"HOST.example":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#,
+    ];
+    for text in without {
+        println!("{text:?}");
+        let guarded = Guarded::by(Guard::Basic).credentials(text);
+        guarded.assert_refused(&["/v2/_catalog", "401"]);
+        for request in guarded.fake.requests("* *") {
+            assert_eq!(request.header("Authorization"), None, "{request}");
+        }
+    }
+}
+
+#[test]
+fn a_credential_helper_is_warned_of_and_the_rest_of_the_file_is_used() {
+    for helper in [r#""credHelpers":{"HOST":"ecr-login"}"#, r#""credsStore":"desktop""#] {
+        let text = format!(r#"{{{helper},"auths":{{"HOST":{{"auth":"{AUTH}"}}}}}}"#);
+        let daemon = Guarded::by(Guard::Basic).credentials(&text).assert_served();
+        let told = daemon.wait_for_log(" WARN ");
+        assert!(told.contains("helper"), "{told}");
+    }
+}
+
+#[test]
+fn a_wrong_password_is_told_without_being_shown_and_a_corrected_file_is_read_again() {
+    let wrong = r#"{"auths":{"HOST":{"username":"reader","password":"word-1 mistyped"}}}"#;
+    for guard in [Guard::Basic, Guard::Bearer] {
+        let guarded = Guarded::by(guard).credentials(wrong);
+        let daemon = guarded.assert_refused(&["401", "UNAUTHORIZED"]);
+        assert!(guarded.fake.requests("* *").len() < 20, "{}", guarded.fake.seen());
+        let guarded = guarded.credentials(r#"{"auths":{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#);
+        daemon.wait_ready();
+        assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"]);
+        assert_nothing_secret(&daemon);
+        drop(guarded);
+    }
+}
+
+#[test]
+fn credentials_never_follow_a_redirect_to_another_host() {
+    for guard in [Guard::Basic, Guard::Bearer] {
+        let guarded = Guarded::by(guard);
+        let config = r#"{"name":"far","version":"1.0.0","apiVersion":"v2"}"#;
+        let chart = Chart::new("team/far", "1.0.0").config_bytes(config);
+        let chart = guarded.fake.push(&chart);
+        let elsewhere = FakeRegistry::start_on("127.0.0.2");
+        let bucket = |path: &str, body: &str| {
+            elsewhere.page(path, Reply::new(200).body(body));
+            Fault::Answer(Reply::redirect(307, &format!("{}{path}", elsewhere.url())))
+        };
+        let to_config = bucket("/bucket/config", config);
+        guarded.fake.spoil(&format!("GET {}", chart.config_path())).with(to_config);
+        let to_archive = bucket("/bucket/archive?signature=s3cr3t", "archive of team/far 1.0.0");
+        let archive = format!("GET {}", chart.archive_path());
+        guarded.fake.spoil(&archive).with(to_archive);
+
+        let daemon = guarded.start();
+        daemon.wait_ready();
+
+        let answer = daemon.get("/charts/far-1.0.0.tgz");
+        assert_eq!(answer.body_text(), "archive of team/far 1.0.0", "{}", daemon.log());
+        let followed = elsewhere.requests("* *");
+        assert_eq!(followed.len(), 2);
+        for request in followed {
+            assert_eq!(request.header("Authorization"), None, "{request}");
+        }
+        assert!(!daemon.log().contains("s3cr3t"), "a signed URL's query is a secret");
+    }
+}
+
+#[test]
+fn credentials_follow_a_redirect_within_the_registry() {
+    for guard in [Guard::Basic, Guard::Bearer] {
+        let guarded = Guarded::by(guard);
+        let chart = guarded.fake.push(&Chart::new("team/near", "1.0.0"));
+        let by_digest = format!("/v2/team/near/manifests/{}", chart.manifest);
+        let moved = Fault::Answer(Reply::redirect(308, &by_digest));
+        guarded.fake.spoil(&format!("GET {}", chart.manifest_path())).with(moved);
+        let daemon = guarded.start();
+        daemon.wait_ready();
+        let charts = ["db 0.1.0", "near 1.0.0", "web 1.0.0"];
+        assert_eq!(Index::of(&daemon).charts(), charts, "{}", daemon.log());
+    }
+}
+
+#[test]
+fn a_realm_at_a_link_local_address_is_never_asked() {
+    // Where clouds keep their instances' secrets.
+    let guarded = Guarded::with_tokens(|t| t.realm = "http://169.254.169.254/token".into());
+    let daemon = guarded.assert_refused(&["401"]);
+    assert!(!daemon.log().contains("GET http://169.254."), "{}", daemon.log());
+}
+
+#[test]
+fn the_scheme_is_probed_with_tls_first_and_without_credentials() {
+    let guarded = Guarded::by(Guard::Basic);
+    let registry = format!("--storage-registry-repo={}", guarded.fake.host());
+    let daemon = Daemon::start_ready(&[&registry, &guarded.flag]);
+    assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"]);
+    assert_eq!(guarded.fake.tls_hellos(), 1);
+    let first = &guarded.fake.requests("* *")[0];
+    assert_eq!((&*first.method, &*first.target), ("GET", "/v2/"));
+    assert_eq!(first.header("Authorization"), None);
+}
+
+#[test]
+fn the_scheme_flag_in_any_case_saves_the_probe() {
+    for scheme in ["HTTP", "http", "Http"] {
+        let guarded = Guarded::by(Guard::Basic);
+        let registry = format!("--storage-registry-repo={}", guarded.fake.host());
+        let scheme = format!("--storage-registry-scheme={scheme}");
+        let daemon = Daemon::start_ready(&[&registry, &scheme, &guarded.flag]);
+        assert_eq!(Index::of(&daemon).charts().len(), 2);
+        assert_eq!(guarded.fake.tls_hellos(), 0);
+    }
+    let guarded = Guarded::by(Guard::Basic);
+    let registry = format!("--storage-registry-repo={}", guarded.fake.host());
+    let daemon = Daemon::start(&[&registry, "--storage-registry-scheme=HTTPS", &guarded.flag]);
+    daemon.wait_for_log(" ERROR first walk failed");
+    assert_eq!(daemon.get("/readyz").status, 503);
+    assert_eq!(guarded.fake.count("* *"), 0, "never in the clear when HTTPS was asked for");
+}
