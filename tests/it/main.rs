@@ -5,6 +5,7 @@
 
 mod support;
 
+mod archives;
 mod auth;
 mod binary;
 mod byte_stable;
@@ -14,6 +15,7 @@ mod fake_registry_is_honest;
 mod faults;
 mod freshness;
 mod gold;
+mod integrity;
 mod paging;
 mod registries;
 mod verdicts;

@@ -11,6 +11,7 @@ pub mod http;
 pub mod keyring;
 pub mod process;
 pub mod readers;
+pub mod served;
 pub mod shop;
 pub mod story;
 pub mod tools;
