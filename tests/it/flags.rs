@@ -1,0 +1,225 @@
+//! Flags: the original program's spelling works to the letter, a mistake names its flag and exits
+//! with 2, and what the world refuses exits with 1.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use crate::support::daemon::Daemon;
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault};
+use crate::support::process::{Scratch, run, text};
+use crate::support::story::Index;
+
+/// The flags of this issue, as DESIGN and README list them.
+const FLAGS: [&str; 14] = [
+    "--port",
+    "--listen-host",
+    "--storage",
+    "--storage-registry-repo",
+    "--storage-registry-scheme",
+    "--storage-registry-config",
+    "--storage-registry-ca-file",
+    "--storage-registry-insecure-skip-tls-verify",
+    "--repository",
+    "--concurrency",
+    "--shutdown-grace",
+    "--log-level",
+    "--help",
+    "--version",
+];
+
+fn run_with(arguments: &[&str]) -> Output {
+    run(Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")), arguments, &[])
+}
+
+/// It ends with 2; the one complaint, on stderr, holds these words.
+fn assert_mistake(arguments: &[&str], words: &[&str]) {
+    let output = run_with(arguments);
+    let complaint = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {complaint}");
+    assert_eq!(text(&output.stdout), "", "{arguments:?}");
+    for word in words {
+        assert!(complaint.contains(word), "{arguments:?}: {word} in {complaint}");
+    }
+    assert!(!complaint.contains("panicked"), "{complaint}");
+}
+
+#[test]
+fn a_value_that_makes_no_sense_names_its_flag() {
+    for (flag, values) in [
+        ("--port", &["", "x", "-1", "65536", "80 80"][..]),
+        ("--storage", &["", "s3", "Registry "]),
+        (
+            "--storage-registry-repo",
+            &[
+                "",
+                "http://",
+                "ftp://host",
+                "host:port",
+                "host:99999",
+                "http://u:p@host",
+                "ho st",
+                "host/UPPER",
+            ],
+        ),
+        ("--storage-registry-scheme", &["ftp", "http://", "HTTP "]),
+        ("--repository", &["", "UPPER", "a//b", "../x", "a b", "a:1.0.0"]),
+        ("--concurrency", &["", "0", "-1", "many", "1.5"]),
+        ("--shutdown-grace", &["", "x", "-1s", "10 parsecs"]),
+        ("--log-level", &["", "loud"]),
+    ] {
+        for value in values {
+            assert_mistake(&[&format!("{flag}={value}")], &[flag]);
+            assert_mistake(&[flag, value], &[flag]);
+        }
+    }
+}
+
+#[test]
+fn a_flag_without_its_value_is_named() {
+    for flag in FLAGS {
+        if !["--help", "--version", "--storage-registry-insecure-skip-tls-verify"].contains(&flag) {
+            assert_mistake(&[flag], &[flag]);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_flag_names_the_nearest() {
+    for (typed, nearest) in [
+        ("--prot=8080", "--port"),
+        ("--storage-registry-rep=localhost:5000", "--storage-registry-repo"),
+        ("--storage-registry-confg=/x", "--storage-registry-config"),
+        ("--storage_registry_repo=localhost:5000", "--storage-registry-repo"),
+        ("--insecure-skip-tls-verify", "--storage-registry-insecure-skip-tls-verify"),
+        ("--repositories=a", "--repository"),
+        ("--loglevel=debug", "--log-level"),
+    ] {
+        let name = typed.split('=').next().expect("a name");
+        assert_mistake(&[typed], &[name, nearest]);
+    }
+    assert_mistake(&["--quite-another-thing"], &["--quite-another-thing"]);
+    assert_mistake(&["serve"], &["serve"]);
+    assert_mistake(&["--port=8080", "extra"], &["extra"]);
+}
+
+#[test]
+fn a_secret_typed_into_the_wrong_place_is_not_repeated() {
+    let output = run_with(&["--storage-registry-repo=http://user:pa55word@host"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!text(&output.stderr).contains("pa55word"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn files_that_are_named_must_be_there_and_be_what_they_should_be() {
+    let scratch = Scratch::new("flags");
+    let missing = scratch.join("missing").display().to_string();
+    let directory = scratch.path().display().to_string();
+    let broken = scratch.file("broken.json", r#"{"auths":{"host":{"auth":"c2VjcmV0"#).display().to_string();
+    let list = scratch.file("list.json", "[1]").display().to_string();
+    let no_pem = scratch.file("ca.pem", "not a certificate").display().to_string();
+    let empty = scratch.file("empty.pem", "").display().to_string();
+    let config = "--storage-registry-config";
+    for (path, word) in [
+        (&missing, &*missing),
+        (&directory, &directory),
+        (&broken, "dockerconfigjson"),
+        (&list, "dockerconfigjson"),
+    ] {
+        assert_mistake(&[&format!("{config}={path}")], &[config, word]);
+    }
+    let output = run_with(&[&format!("{config}={broken}")]);
+    assert!(!text(&output.stderr).contains("c2VjcmV0"));
+    let authority = "--storage-registry-ca-file";
+    for path in [&missing, &directory, &no_pem, &empty] {
+        assert_mistake(&[&format!("{authority}={path}")], &[authority, path]);
+    }
+}
+
+#[test]
+fn help_tells_every_flag_on_stdout() {
+    for flag in ["--help", "-h"] {
+        let output = run_with(&[flag]);
+        assert_eq!(output.status.code(), Some(0));
+        let help = text(&output.stdout);
+        for flag in FLAGS {
+            assert!(help.contains(flag), "{flag} in:\n{help}");
+        }
+        let longest = help.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(100), "a terminal shows it: {longest:?}");
+        assert_eq!(text(&output.stderr), "");
+    }
+}
+
+#[test]
+fn version_is_the_crates() {
+    let output = run_with(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    let version = concat!("oci-chartrepo ", env!("CARGO_PKG_VERSION"));
+    assert!(text(&output.stdout).starts_with(version), "{}", text(&output.stdout));
+}
+
+#[test]
+fn the_original_programs_spelling_works_to_the_letter() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("team/web", "1.0.0"));
+    let repo = format!("--storage-registry-repo={}", fake.host());
+    let daemon =
+        Daemon::start_ready(&["--storage=registry", &repo, "--storage-registry-scheme=HTTP", "--port=0"]);
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+}
+
+#[test]
+fn one_dash_does_as_well_as_it_does_in_go() {
+    assert_mistake(&["-port=x"], &["--port"]);
+    assert_mistake(&["-prot=8080"], &["--port"]);
+}
+
+#[test]
+fn a_flag_and_its_value_may_be_two_words() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("team/web", "1.0.0"));
+    let host = fake.host();
+    let daemon = Daemon::start_ready(&[
+        "--storage",
+        "registry",
+        "--storage-registry-repo",
+        &host,
+        "--storage-registry-scheme",
+        "http",
+        "--repository",
+        "team/web",
+        "--concurrency",
+        "2",
+        "--shutdown-grace",
+        "1s",
+    ]);
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+}
+
+#[test]
+fn concurrency_bounds_the_requests_at_a_time() {
+    let fake = FakeRegistry::start();
+    for number in 0..12 {
+        fake.push(&Chart::new(&format!("c{number}"), "1.0.0"));
+    }
+    let slow = Fault::Wait(Duration::from_millis(30));
+    fake.spoil("GET /v2/*").with(slow);
+    let repo = fake.flag();
+    let daemon = Daemon::start_ready(&[&repo, "--concurrency=3"]);
+    assert_eq!(Index::of(&daemon).charts().len(), 12);
+    assert!((2..=3).contains(&fake.most_at_once()), "{}", fake.most_at_once());
+    let connections = fake.requests("* *").iter().map(|r| r.connection).max();
+    assert!(connections <= Some(5), "connections are kept alive: {connections:?}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_the_worlds_failure() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port();
+    let output = run_with(&["--listen-host=127.0.0.1", &format!("--port={port}")]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(told.contains(&port.to_string()) && !told.contains("panicked"), "{told}");
+}

@@ -1,0 +1,174 @@
+//! Start and stop: the daemon listens at once, is ready when it has walked, survives a registry
+//! that is down, and leaves when it is told to, with code 0 and no download cut short.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::support::daemon::Daemon;
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Pushed};
+use crate::support::process::wait_until;
+use crate::support::story::{Index, ready_daemon, starting_daemon};
+
+const SIGNALS: [&str; 2] = ["TERM", "INT"];
+const SIZE: usize = 400_000;
+
+/// A chart whose archive takes about two seconds to come.
+fn slow_download() -> (FakeRegistry, Pushed) {
+    let fake = FakeRegistry::start();
+    let chart = fake.push(&Chart::new("web", "1.0.0").archive(vec![b'x'; SIZE]));
+    let drip = Fault::Drip(SIZE / 20, Duration::from_millis(100));
+    fake.spoil(&format!("GET {}", chart.archive_path())).with(drip);
+    (fake, chart)
+}
+
+/// A download that has begun: its head and first bytes are here.
+fn begun_download(daemon: &Daemon) -> (TcpStream, Vec<u8>) {
+    let mut stream = TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+    let request = b"GET /charts/web-1.0.0.tgz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).expect("sent");
+    let mut first = vec![0; 1000];
+    stream.read_exact(&mut first).expect("the first bytes");
+    assert!(first.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&first));
+    (stream, first)
+}
+
+fn body_length(mut stream: TcpStream, mut bytes: Vec<u8>) -> usize {
+    let end = stream.read_to_end(&mut bytes);
+    assert!(end.is_ok_and(|_| true) || bytes.len() < SIZE);
+    let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
+    bytes.len() - head
+}
+
+#[test]
+fn it_answers_at_once_and_says_that_it_is_not_ready_until_the_first_walk_has_ended() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    fake.spoil("GET /v2/_catalog").with(Fault::Hang);
+    let start = Instant::now();
+    let daemon = starting_daemon(&fake, &[]);
+    assert_eq!(daemon.get("/livez").status, 200);
+    println!("the first answer came {:?} after the start", start.elapsed());
+
+    let index = daemon.get("/index.yaml");
+    assert_eq!(index.status, 503, "{}", index.body_text());
+    let retry: u32 = index.header("Retry-After").expect("when").parse().expect("seconds");
+    assert!((1..=60).contains(&retry), "{retry}");
+    assert!(!index.body.is_empty());
+    assert_eq!(daemon.head("/index.yaml").status, 503);
+    assert_eq!(daemon.get("/readyz").status, 503);
+    assert_eq!(daemon.get("/charts/web-1.0.0.tgz").status, 503, "it may exist: nobody knows yet");
+    assert_eq!(daemon.get("/").status, 200);
+
+    fake.wait_for("GET /v2/_catalog", 1);
+    fake.heal("GET /v2/_catalog");
+    daemon.wait_ready();
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+}
+
+#[test]
+fn a_registry_that_is_down_at_the_start_is_tried_again_until_it_is_there() {
+    let mut fake = FakeRegistry::start_on("127.0.0.7");
+    fake.push(&Chart::new("web", "1.0.0"));
+    fake.close();
+    let mut daemon = starting_daemon(&fake, &[]);
+    let failed = " ERROR first walk failed";
+    let told = daemon.wait_for_log(failed);
+    assert!(told.contains(&fake.host()), "{told}");
+    let more = || (daemon.log().matches(failed).count() >= 2).then_some(());
+    wait_until(Duration::from_secs(20), || daemon.log(), more);
+    assert_eq!(daemon.get("/readyz").status, 503);
+    assert_eq!(daemon.get("/livez").status, 200);
+    fake.reopen();
+    daemon.wait_ready();
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn a_signal_ends_it_with_code_0_when_idle() {
+    for signal in SIGNALS {
+        let fake = FakeRegistry::start();
+        let mut daemon = ready_daemon(&fake, &[]);
+        let start = Instant::now();
+        daemon.signal(signal);
+        assert_eq!(daemon.wait_exit(), Some(0), "{signal}: {}", daemon.log());
+        assert!(start.elapsed() < Duration::from_secs(5), "{signal}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_signal_ends_it_with_code_0_while_it_walks() {
+    for signal in SIGNALS {
+        let fake = FakeRegistry::start();
+        fake.push(&Chart::new("web", "1.0.0"));
+        fake.spoil("GET /v2/web/manifests/*").with(Fault::Hang);
+        let mut daemon = starting_daemon(&fake, &[]);
+        fake.wait_for("GET /v2/web/manifests/*", 1);
+        let start = Instant::now();
+        daemon.signal(signal);
+        assert_eq!(daemon.wait_exit(), Some(0), "{signal}: {}", daemon.log());
+        assert!(start.elapsed() < Duration::from_secs(5), "{signal}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_signal_while_the_registry_is_down_does_not_wait_for_the_next_try() {
+    let mut fake = FakeRegistry::start_on("127.0.0.6");
+    fake.close();
+    let mut daemon = starting_daemon(&fake, &[]);
+    daemon.wait_for_log(" ERROR first walk failed");
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn a_running_download_is_finished_before_it_ends() {
+    for signal in SIGNALS {
+        let (fake, _) = slow_download();
+        let mut daemon = ready_daemon(&fake, &[]);
+        let (stream, first) = begun_download(&daemon);
+        daemon.signal(signal);
+        assert_eq!(body_length(stream, first), SIZE, "{signal}: {}", daemon.log());
+        assert_eq!(daemon.wait_exit(), Some(0), "{signal}: {}", daemon.log());
+    }
+}
+
+#[test]
+fn a_download_that_outlasts_the_grace_is_cut_and_the_code_is_still_0() {
+    let (fake, _) = slow_download();
+    let mut daemon = ready_daemon(&fake, &["--shutdown-grace=200ms"]);
+    let (stream, first) = begun_download(&daemon);
+    let start = Instant::now();
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
+    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+    assert!(body_length(stream, first) < SIZE);
+}
+
+#[test]
+fn an_idle_client_does_not_keep_it_from_ending() {
+    let fake = FakeRegistry::start();
+    let mut daemon = ready_daemon(&fake, &[]);
+    let idle = TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
+    let mut half = TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
+    half.write_all(b"GET /index.yaml HTTP/1.1\r\nHo").expect("sent");
+    let start = Instant::now();
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop((idle, half));
+}
+
+#[test]
+fn the_port_is_free_again_at_once_after_it_ended() {
+    let fake = FakeRegistry::start();
+    let mut daemon = ready_daemon(&fake, &[]);
+    let port = daemon.port();
+    assert_eq!(daemon.get("/livez").status, 200);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait_exit(), Some(0));
+    let again = ready_daemon(&fake, &[&format!("--port={port}")]);
+    assert_eq!(again.port(), port);
+}
