@@ -25,7 +25,7 @@ run: build ## serve sample charts from a real registry on http://localhost:8080 
 	PORT=$(PORT) deploy/demo/run $(BINARY)
 
 test: tools build ## run every test, against real registries and helms
-	OCI_CHARTREPO_RELEASE=$(abspath $(BINARY)) $(CARGO) test --locked
+	OCI_CHARTREPO_RELEASE=$(abspath $(BINARY)) $(CARGO) test --locked -- --test-threads=8
 
 lint: ## check the formatting, and that clippy has nothing to say
 	$(CARGO) fmt --check

@@ -136,7 +136,8 @@ impl Registry {
     fn fetch_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<Answer, Error> {
         let known = self.authenticator.known(&self.transport, scope)?;
         let answer = self.transport.call(target, ask, known.as_deref())?;
-        if answer.status() != 401 {
+        // A challenge from where a redirect has led is not the registry's, and gets nothing.
+        if answer.status() != 401 || url::origin(answer.url()) != url::origin(target) {
             return Ok(answer);
         }
         match self.authenticator.respond(&self.transport, scope, &answer, known.as_deref())? {

@@ -79,6 +79,8 @@ pub fn run(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> 
         .env_clear()
         .env("PATH", machine_path())
         .envs(environment.iter().copied())
+        // What a tool drops where it stands doesn't belong into the source.
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .output()
         .unwrap_or_else(|error| panic!("timeout {}: {error}", program.display()));
     let late = output.status.code() == Some(124);
