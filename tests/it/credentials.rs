@@ -126,6 +126,26 @@ fn credentials_never_follow_a_redirect_to_another_host() {
 }
 
 #[test]
+fn a_challenge_from_where_a_redirect_led_gets_no_credentials() {
+    for challenge in ["Basic realm=\"mine\"", "Bearer realm=\"HOST/token\",service=\"mine\",scope=\"x\""] {
+        let guarded = Guarded::by(Guard::Basic);
+        let chart = guarded.fake.push(&Chart::new("team/far", "1.0.0"));
+        let thief = FakeRegistry::start_on("127.0.0.2");
+        let challenge = challenge.replace("HOST", &thief.url());
+        thief.page("/bucket", Reply::new(401).header("WWW-Authenticate", &challenge));
+        let moved = Fault::Answer(Reply::redirect(307, &format!("{}/bucket", thief.url())));
+        guarded.fake.spoil(&format!("GET {}", chart.archive_path())).with(moved);
+        let daemon = guarded.start();
+        daemon.wait_ready();
+        assert_eq!(daemon.get("/charts/far-1.0.0.tgz").status, 502, "{}", daemon.log());
+        assert!(thief.count("GET /bucket") >= 1);
+        for request in thief.requests("* *") {
+            assert_eq!(request.header("Authorization"), None, "{request}");
+        }
+    }
+}
+
+#[test]
 fn credentials_follow_a_redirect_within_the_registry() {
     for guard in [Guard::Basic, Guard::Bearer] {
         let guarded = Guarded::by(guard);

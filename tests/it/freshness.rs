@@ -97,6 +97,17 @@ fn what_fails_in_a_refresh_keeps_its_charts_and_everything_else_moves_on() {
 }
 
 #[test]
+fn a_registry_that_turns_empty_is_believed_when_it_has_said_so_twice() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[]);
+    let walks = fake.count("GET /v2/_catalog");
+    fake.delete_repository("web");
+    wait_for_charts(&daemon, &[]);
+    assert!(fake.count("GET /v2/_catalog") >= walks + 2, "{}", fake.seen());
+}
+
+#[test]
 fn a_catalog_that_turns_empty_once_is_not_believed() {
     let lies = [json!({ "repositories": [] }), json!({ "repositories": null })];
     let story = |lie: &Value| {

@@ -36,18 +36,20 @@ fn assert_everything_is_listed(daemon: &Daemon) {
 fn assert_listed_with_links(form: impl Fn(&Next) -> String + Send + 'static) {
     let fake = registry_in_pages_of_two();
     fake.listing(|listing| listing.link = Box::new(move |next| Some(form(next))));
-    assert_everything_is_listed(&ready_daemon(&fake, &[]));
+    let daemon = ready_daemon(&fake, &[]);
     assert_eq!(fake.count("GET /v2/_catalog"), 4, "{}", fake.seen());
+    assert_everything_is_listed(&daemon);
 }
 
 #[test]
 fn pages_of_two_are_followed_to_the_last() {
     let fake = registry_in_pages_of_two();
-    assert_everything_is_listed(&ready_daemon(&fake, &[]));
+    let daemon = ready_daemon(&fake, &[]);
     assert_eq!(fake.count("GET /v2/_catalog"), 4);
     for repository in REPOSITORIES {
         assert_eq!(fake.count(&format!("GET /v2/{repository}/tags/list")), 3);
     }
+    assert_everything_is_listed(&daemon);
 }
 
 #[test]
@@ -89,8 +91,8 @@ fn a_link_that_leads_back_ends_the_listing() {
     let daemon = ready_daemon(&fake, &[]);
 
     // Two pages of repositories and of tags, and then the first ones again.
-    assert_eq!(Index::of(&daemon).charts().len(), 4 * 4);
     assert_eq!(fake.count("GET /v2/_catalog"), 3, "{}", fake.seen());
+    assert_eq!(Index::of(&daemon).charts().len(), 4 * 4);
 }
 
 #[test]
@@ -141,8 +143,8 @@ fn a_full_page_that_always_comes_again_ends_the_listing() {
 
     let daemon = ready_daemon(&fake, &[]);
 
-    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
     assert_eq!(fake.count("GET /v2/_catalog"), 2);
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
 }
 
 #[test]

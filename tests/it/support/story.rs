@@ -1,5 +1,6 @@
 //! What most stories begin and end with: a daemon in front of a fake registry, and its index.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -90,9 +91,8 @@ pub fn refresh_until_logged(daemon: &Daemon, needle: &str, times: usize) {
 pub fn skip_reason(daemon: &Daemon, reference: &str) -> String {
     let log = daemon.log();
     let needle = format!(" DEBUG skipped {reference}: ");
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&needle)).collect();
-    assert_eq!(lines.len(), 1, "{reference} is skipped once in:\n{log}");
-    lines[0].split_once(&needle).expect("it is there").1.to_owned()
+    let reason = log.lines().find_map(|line| Some(line.split_once(&needle)?.1));
+    reason.unwrap_or_else(|| panic!("{reference} is not skipped in:\n{log}")).to_owned()
 }
 
 /// Every reference is skipped, and nothing else is, for a reason that holds its word.
@@ -101,6 +101,9 @@ pub fn assert_skipped(daemon: &Daemon, expected: &[(&str, &str)]) {
         let reason = skip_reason(daemon, reference);
         assert!(reason.contains(word), "{reference}: {reason:?} says nothing of {word:?}");
     }
-    let skipped = daemon.log().matches(" DEBUG skipped ").count();
-    assert_eq!(skipped, expected.len(), "nothing else is skipped:\n{}", daemon.log());
+    // A slow machine may have walked twice, and then says everything twice.
+    let log = daemon.log();
+    let skipped = log.lines().filter_map(|line| Some(line.split_once(" DEBUG skipped ")?.1));
+    let skipped: BTreeSet<&str> = skipped.collect();
+    assert_eq!(skipped.len(), expected.len(), "nothing else is skipped: {skipped:#?}");
 }
