@@ -14,7 +14,6 @@ ARG VERSION=dev
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="oci-chart-registry" \
       org.opencontainers.image.description="Serves the Helm charts of an OCI registry as a classic chart repository." \
-      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /build/target/release/oci-chartrepo /oci-chartrepo
