@@ -56,16 +56,17 @@ fn answer(responder: &Responder, head: &Head) -> Answer {
 /// Writes an answer. An error means that the connection is of no more use.
 fn send(outlet: &mut Outlet, answer: Answer, keep: bool) -> io::Result<()> {
     match answer.body {
-        Body::Withheld { length } => outlet.send(&head(answer.status, &answer.headers, length, keep)),
+        Body::Withheld { length } => outlet.send(&head(answer.status, &answer.headers, Some(length), keep)),
+        Body::Absent => outlet.send(&head(answer.status, &answer.headers, None, keep)),
         Body::Bytes(bytes) => {
-            let mut first = head(answer.status, &answer.headers, bytes.len() as u64, keep);
+            let mut first = head(answer.status, &answer.headers, Some(bytes.len() as u64), keep);
             let (start, rest) = bytes.split_at(bytes.len().min(WITH_HEAD));
             first.extend_from_slice(start);
             outlet.send(&first)?;
             outlet.send(rest)
         }
         Body::Stream { source, length, name, slot } => {
-            let first = head(answer.status, &answer.headers, length, keep);
+            let first = head(answer.status, &answer.headers, Some(length), keep);
             let sent = stream_body(outlet, first, source, &name);
             drop(slot);
             sent
@@ -76,7 +77,7 @@ fn send(outlet: &mut Outlet, answer: Answer, keep: bool) -> io::Result<()> {
 /// Writes a small answer to a client that there's no thread for, if it takes it at once.
 pub(super) fn send_at_once(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
     let Body::Bytes(bytes) = &answer.body else { return Ok(()) };
-    let mut all = head(answer.status, &answer.headers, bytes.len() as u64, false);
+    let mut all = head(answer.status, &answer.headers, Some(bytes.len() as u64), false);
     all.extend_from_slice(bytes);
     stream.write_all(&all)
 }
@@ -112,20 +113,24 @@ fn stream_body(outlet: &mut Outlet, mut first: Vec<u8>, mut source: impl Read, n
 }
 
 /// The head of an answer, written by `tiny_http`. Its threshold keeps it from chunking what has a
-/// length; `Connection` it won't let us set.
-fn head(status: u16, headers: &[(&str, String)], length: u64, keep: bool) -> Vec<u8> {
+/// length; `Connection` it won't let us set, and a length it won't let us leave out, but it writes
+/// that last.
+fn head(status: u16, headers: &[(&str, String)], length: Option<u64>, keep: bool) -> Vec<u8> {
     let fields = headers.iter().filter_map(|(name, value)| Header::from_bytes(*name, value.as_bytes()).ok());
     let mut fields: Vec<Header> = fields.collect();
     fields.extend(Header::from_bytes("Server", "oci-chartrepo"));
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let response = Response::new(StatusCode(status), fields, io::empty(), Some(length), None);
+    let announced = usize::try_from(length.unwrap_or_default()).unwrap_or(usize::MAX);
+    let response = Response::new(StatusCode(status), fields, io::empty(), Some(announced), None);
+    let response = response.with_chunked_threshold(usize::MAX);
     let mut bytes = Vec::with_capacity(512 + WITH_HEAD);
-    let printed =
-        response.with_chunked_threshold(usize::MAX).raw_print(&mut bytes, HTTPVersion(1, 1), &[], true, None);
-    if printed.is_ok() && !keep {
-        bytes.truncate(bytes.len() - b"\r\n".len());
-        bytes.extend_from_slice(b"Connection: close\r\n\r\n");
-    }
+    const LENGTH: &[u8] = b"Content-Length: ";
+    // Writing into memory can't fail.
+    let _ = response.raw_print(&mut bytes, HTTPVersion(1, 1), &[], true, None);
+    let blank_line = bytes.len().saturating_sub(b"\r\n".len());
+    let length_line = || bytes.windows(LENGTH.len()).rposition(|window| window == LENGTH);
+    let end = if length.is_some() { blank_line } else { length_line().unwrap_or(blank_line) };
+    bytes.truncate(end);
+    bytes.extend_from_slice(if keep { b"\r\n" } else { b"Connection: close\r\n\r\n" });
     bytes
 }
 
@@ -153,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_head_has_a_length_whatever_the_size_and_says_when_it_closes() {
-        let text = |keep| String::from_utf8(head(200, &[("ETag", "\"x\"".into())], 5_000_000, keep)).unwrap();
+        let text =
+            |keep| String::from_utf8(head(200, &[("ETag", "\"x\"".into())], Some(5_000_000), keep)).unwrap();
         let kept = text(true);
         assert!(kept.starts_with("HTTP/1.1 200 OK\r\n"), "{kept}");
         assert!(
@@ -161,6 +167,8 @@ mod tests {
             "{kept}"
         );
         assert!(kept.contains("\r\nServer: oci-chartrepo\r\n") && !kept.contains("Connection"), "{kept}");
-        assert!(text(false).ends_with("\r\nConnection: close\r\n\r\n"));
+        assert!(text(false).ends_with("\r\nContent-Length: 5000000\r\nConnection: close\r\n\r\n"));
+        let bare = String::from_utf8(head(304, &[("ETag", "\"x\"".into())], None, true)).unwrap();
+        assert!(bare.ends_with("\r\nServer: oci-chartrepo\r\n\r\n") && !bare.contains("Length"), "{bare}");
     }
 }

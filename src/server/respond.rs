@@ -29,8 +29,10 @@ pub(super) enum Body {
     Bytes(Arc<[u8]>),
     /// As they arrive; a read that fails means that the connection must be cut.
     Stream { source: Box<dyn Read + Send>, length: u64, name: String, slot: Slot },
-    /// Announced, but not sent: for `HEAD` and 304.
+    /// Announced, but not sent: for `HEAD`.
     Withheld { length: u64 },
+    /// Not even announced: for 304 (RFC 9110 §15.4.5). With a length, some clients wait for it.
+    Absent,
 }
 
 impl Answer {
@@ -54,11 +56,18 @@ impl Answer {
         self.with("Retry-After", RETRY_AFTER)
     }
 
+    /// 304: the client has it already.
+    fn not_modified(etag: &str) -> Answer {
+        let headers = vec![("ETag", etag.to_owned()), ("Cache-Control", "no-cache".to_owned())];
+        Answer { status: 304, headers, body: Body::Absent }
+    }
+
     /// The head alone (RFC 9110 §9.3.2).
     fn withhold(mut self) -> Answer {
         let length = match &self.body {
             Body::Bytes(bytes) => bytes.len() as u64,
             Body::Stream { length, .. } | Body::Withheld { length } => *length,
+            Body::Absent => return self,
         };
         self.body = Body::Withheld { length };
         self
@@ -155,7 +164,10 @@ impl Responder {
         let etag = representation::etag(&blob.digest);
         let length = blob.size;
         // What the head of an archive says is in the snapshot: HEAD asks for no blob.
-        let body = if head.method == Method::Head || is_known(head, &etag) {
+        if is_known(head, &etag) {
+            return Answer::not_modified(&etag);
+        }
+        let body = if head.method == Method::Head {
             Body::Withheld { length }
         } else {
             let Some(slot) = self.downloads.take() else {
@@ -169,20 +181,19 @@ impl Responder {
                 Err(error) => return upstream_trouble(name, &error),
             }
         };
-        let status = if is_known(head, &etag) { 304 } else { 200 };
-        Answer { status, headers: vec![("Content-Type", content_type.to_owned()), ("ETag", etag)], body }
+        let headers = vec![("Content-Type", content_type.to_owned()), ("ETag", etag)];
+        Answer { status: 200, headers, body }
     }
 }
 
 fn index(snapshot: &Snapshot, head: &Head) -> Answer {
     let representation::Representation { identity, etag } = &snapshot.index;
-    let answer = Answer {
-        status: 200,
-        headers: vec![("Content-Type", "application/x-yaml".to_owned())],
-        body: Body::Bytes(identity.clone()),
-    };
-    let answer = answer.with("ETag", etag.to_string()).with("Cache-Control", "no-cache");
-    if is_known(head, etag) { Answer { status: 304, ..answer }.withhold() } else { answer }
+    if is_known(head, etag) {
+        return Answer::not_modified(etag);
+    }
+    let headers = vec![("Content-Type", "application/x-yaml".to_owned())];
+    let answer = Answer { status: 200, headers, body: Body::Bytes(identity.clone()) };
+    answer.with("ETag", etag.to_string()).with("Cache-Control", "no-cache")
 }
 
 fn is_known(head: &Head, etag: &str) -> bool {
