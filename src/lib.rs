@@ -42,6 +42,7 @@ use signal_hook::iterator::Signals;
 use snapshot::{Current, Timing};
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 use storage::Storage;
@@ -57,8 +58,7 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Errors when the port can't be had, or the system gives no signals or threads at the start.
 pub fn run(config: Config) -> io::Result<()> {
     observe::log::set_level(config.log_level);
-    // Before anything else runs: as PID 1 a signal without a handler is ignored.
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let ended = watch_signals()?;
     // A directory is asked for changes at each request: that costs next to nothing.
     let (storage, max_stale): (Arc<dyn Storage>, _) = match config.storage {
         StorageChoice::Registry(options) => (Arc::new(registry(options)), MAX_STALE),
@@ -78,13 +78,8 @@ pub fn run(config: Config) -> io::Result<()> {
         move || server.run()
     })?;
 
-    let signal = signals.forever().next().unwrap_or(SIGTERM);
-    info!("{} received: no new requests, running downloads have {:?}", name(signal), config.shutdown_grace);
-    spawn("second signal", move || {
-        if signals.forever().next().is_some() {
-            std::process::exit(1)
-        }
-    })?;
+    let signal = ended.recv().unwrap_or("the end of the signal thread");
+    info!("{signal} received: no new requests, running downloads have {:?}", config.shutdown_grace);
     current.stop();
     if !server.drain(config.shutdown_grace) {
         warn!("the grace is over, running downloads are cut off");
@@ -106,10 +101,23 @@ fn registry(options: registry::Options) -> Registry {
     Registry::new(options)
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.into()).spawn(work).map(drop)
+/// Tells of the first SIGTERM or SIGINT; the second ends the process at once. Set up before anything
+/// else runs, for as PID 1 a signal without a handler is ignored, and while there still is a thread
+/// to be had.
+fn watch_signals() -> io::Result<Receiver<&'static str>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let (tell, told) = mpsc::channel();
+    spawn("signals", move || {
+        let mut coming = signals.forever();
+        let first = coming.next();
+        let _ = tell.send(if first == Some(SIGINT) { "SIGINT" } else { "SIGTERM" });
+        if coming.next().is_some() {
+            std::process::exit(1);
+        }
+    })?;
+    Ok(told)
 }
 
-fn name(signal: i32) -> &'static str {
-    if signal == SIGINT { "SIGINT" } else { "SIGTERM" }
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(work).map(drop)
 }
