@@ -2,9 +2,12 @@
 //! and its token server and nowhere else: not to another host, not into the probe, not into the
 //! log (contract C9).
 
+use std::time::Duration;
+
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
 use crate::support::guarded::{AUTH, Guarded, assert_nothing_secret};
+use crate::support::process::wait_until;
 use crate::support::story::Index;
 
 #[test]
@@ -91,6 +94,26 @@ fn a_wrong_password_is_told_without_being_shown_and_a_corrected_file_is_read_aga
         assert_nothing_secret(&daemon);
         drop(guarded);
     }
+}
+
+#[test]
+fn a_rotated_secret_is_used_from_the_next_refresh_on() {
+    let guarded = Guarded::with_tokens(|tokens| tokens.expires_in = Some(3600));
+    guarded.fake.add_user("rotated", "next");
+    let daemon = guarded.assert_served();
+    let guarded = guarded.credentials(r#"{"auths":{"HOST":{"username":"rotated","password":"next"}}}"#);
+    let by_the_new_one = || {
+        let tokens = guarded.fake.requests("GET /token");
+        tokens.iter().any(|r| r.header("Authorization") == Some("Basic cm90YXRlZDpuZXh0"))
+    };
+    wait_until(
+        Duration::from_secs(20),
+        || guarded.fake.seen(),
+        || {
+            assert_eq!(Index::of(&daemon).charts().len(), 2);
+            by_the_new_one().then_some(())
+        },
+    );
 }
 
 #[test]

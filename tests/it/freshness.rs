@@ -29,15 +29,22 @@ fn a_push_a_moved_tag_and_a_deletion_are_seen_without_a_restart() {
     fake.push(&Chart::new("team/goes", "1.0.0"));
     fake.push(&Chart::new("team/goes", "2.0.0"));
     fake.push(&Chart::new("whole/repository", "1.0.0"));
+    fake.push(&Chart::new("still/listed", "1.0.0"));
+    fake.push(&Chart::new("still/tagged", "1.0.0"));
     let daemon = ready_daemon(&fake, &[]);
     let before = daemon.get("/index.yaml");
-    assert_eq!(Index::parse(&before.body).charts().len(), 5);
+    assert_eq!(Index::parse(&before.body).charts().len(), 7);
 
     fake.push(&Chart::new("team/new", "0.1.0"));
     fake.push(&Chart::new("team/stays", "1.1.0"));
     let moved = fake.push(&Chart::new("team/moves", "1.0.0").archive("other bytes"));
     fake.delete_tag("team/goes", "2.0.0");
     fake.delete_repository("whole/repository");
+    // distribution#4324: what is deleted may stay listed. 404 is a definite answer.
+    let gone = Fault::Answer(Reply::error(404, "NAME_UNKNOWN", "repository name not known"));
+    fake.spoil("GET /v2/still/listed/tags/list").with(gone);
+    let gone = Fault::Answer(Reply::error(404, "MANIFEST_UNKNOWN", "manifest unknown"));
+    fake.spoil("GET /v2/still/tagged/manifests/*").with(gone);
 
     let after = ["goes 1.0.0", "moves 1.0.0", "new 0.1.0", "stays 1.0.0", "stays 1.1.0"];
     wait_for_charts(&daemon, &after);

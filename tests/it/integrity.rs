@@ -116,7 +116,7 @@ fn trouble_upstream_before_the_first_byte_is_told_to_the_client_and_in_detail_to
         (throttled(), 502, "429 TOOMANYREQUESTS"),
         (Reply::redirect(307, "/v2/web/blobs/circle"), 502, "redirects"),
         (Reply::redirect(307, "ftp://elsewhere.example/blob"), 502, "redirect"),
-        (Reply::redirect(307, "http://169.254.169.254/latest"), 502, "169.254.169.254"),
+        (Reply::redirect(307, "http://169.254.169.254/latest"), 502, "link-local"),
         (Reply::new(204), 502, "204"),
     ];
     for (reply, status, detail) in cases {
