@@ -1,17 +1,12 @@
 //! The fake registry, held beside Debian's docker-registry: the same content, the same questions,
-//! the same answers. And its faults, held to what they say. A story told with a lying fake proves
-//! nothing, so this one is told first.
+//! the same answers. A story told with a lying fake proves nothing, so this one is told first.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::docker_registry::{DockerRegistry, Options};
-use crate::support::fake_registry::{
-    Chart, FakeRegistry, Fault, Guard, Pushed, Reply, TokenField, media, sha256,
-};
+use crate::support::fake_registry::{Chart, FakeRegistry, Guard, Pushed, TokenField, media, sha256};
 use crate::support::http::{self, Answer};
 
 /// The headers that clients decide by.
@@ -49,7 +44,7 @@ fn it_answers_every_reading_request_as_docker_registry_does() {
 
     for (method, path, headers) in questions(&chart) {
         let expected = http::request(real.port(), method, &path, &headers).expect("an answer");
-        let answer = http::request(port_of(&fake), method, &path, &headers).expect("an answer");
+        let answer = http::request(fake.port(), method, &path, &headers).expect("an answer");
         let question = format!("{method} {path} {headers:?}");
         assert_eq!(told(&answer), told(&expected), "{question}");
         assert_eq!(body_of(&answer), body_of(&expected), "{question}");
@@ -73,7 +68,7 @@ fn it_refuses_strangers_as_docker_registry_does() {
     ] {
         for headers in [&[][..], &wrong] {
             let expected = http::request(real.port(), "GET", path, headers).expect("an answer");
-            let answer = http::request(port_of(&fake), "GET", path, headers).expect("an answer");
+            let answer = http::request(fake.port(), "GET", path, headers).expect("an answer");
             assert_eq!(expected.status, 401);
             assert_eq!(told(&answer), told(&expected), "{path}");
             assert_eq!(body_of(&answer), body_of(&expected), "{path}");
@@ -82,7 +77,7 @@ fn it_refuses_strangers_as_docker_registry_does() {
         }
     }
     let right = [("Authorization", "Basic cmVhZGVyOnBhc3M6d29yZA==")];
-    let answer = http::request(port_of(&fake), "GET", "/v2/", &right).expect("an answer");
+    let answer = http::request(fake.port(), "GET", "/v2/", &right).expect("an answer");
     assert_eq!(answer.status, 200);
 }
 
@@ -99,7 +94,7 @@ fn its_tokens_are_good_for_their_scope_until_they_expire() {
     let get = |path: &str, authorization: &str| {
         let headers = [("Authorization", authorization)];
         let headers = if authorization.is_empty() { &[][..] } else { &headers };
-        http::request(port_of(&fake), "GET", path, headers).expect("an answer")
+        http::request(fake.port(), "GET", path, headers).expect("an answer")
     };
     let tags = "/v2/team/web/tags/list";
     let challenged = get(tags, "");
@@ -124,89 +119,6 @@ fn its_tokens_are_good_for_their_scope_until_they_expire() {
     assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
     fake.advance(Duration::from_secs(61));
     assert_eq!(get(tags, &bearer).status, 401, "expired");
-}
-
-#[test]
-fn its_faults_do_what_they_say_and_then_the_good_answer_is_back() {
-    let fake = FakeRegistry::start();
-    let chart = fake.push(&Chart::new("web", "1.0.0").archive(*b"0123456789"));
-    let blob = chart.archive_path();
-    let get = || http::request(port_of(&fake), "GET", &blob, &[]);
-    let spoiled = |fault: Fault| {
-        fake.spoil(&format!("GET {blob}")).first(1).with(fault);
-        get()
-    };
-
-    let cut = spoiled(Fault::Cut(4)).expect("a head");
-    assert_eq!(cut.header("Content-Length"), Some("10"));
-    assert_eq!((cut.complete, &*cut.body), (false, &b"0123"[..]));
-    let flipped = spoiled(Fault::Flip(9)).expect("an answer");
-    assert_eq!((flipped.complete, &*flipped.body), (true, &b"0123456788"[..]));
-    let reset = spoiled(Fault::Reset).expect_err("no answer");
-    assert!(reset.to_string().contains("no response head"), "{reset}");
-    let unavailable = Reply::new(503).header("Retry-After", "7");
-    let unavailable = spoiled(Fault::Answer(unavailable)).expect("an answer");
-    assert_eq!((unavailable.status, unavailable.header("Retry-After")), (503, Some("7")));
-    let chunked = spoiled(Fault::Chunked).expect("an answer");
-    assert_eq!(chunked.header("Content-Length"), None);
-    assert_eq!((chunked.complete, &*chunked.body), (true, &b"0123456789"[..]));
-    let endless = spoiled(Fault::NoHeader("Content-Length")).expect("an answer");
-    assert_eq!(endless.header("Content-Length"), None);
-    assert_eq!(&*endless.body, b"0123456789");
-    let start = Instant::now();
-    let dripped = spoiled(Fault::Drip(2, Duration::from_millis(20))).expect("an answer");
-    assert!(start.elapsed() >= Duration::from_millis(80));
-    assert_eq!(&*dripped.body, b"0123456789");
-
-    let honest = get().expect("an answer");
-    assert_eq!((honest.complete, &*honest.body), (true, &b"0123456789"[..]));
-    assert_eq!(fake.count(&format!("GET {blob}")), 8);
-}
-
-#[test]
-fn a_hanging_request_waits_until_it_is_healed() {
-    let fake = FakeRegistry::start();
-    fake.spoil("GET /v2/_catalog").with(Fault::Hang);
-    let port = port_of(&fake);
-    let asking = std::thread::spawn(move || http::request(port, "GET", "/v2/_catalog", &[]));
-    fake.wait_for("GET /v2/_catalog", 1);
-    assert!(!asking.is_finished());
-    fake.heal("GET /v2/_catalog");
-    let answer = asking.join().expect("no panic").expect("an answer");
-    assert_eq!(answer.status, 200);
-}
-
-#[test]
-fn a_reset_is_a_reset_and_a_closed_door_refuses() {
-    let mut fake = FakeRegistry::start_on("127.0.0.9");
-    fake.spoil("GET /v2/").with(Fault::Reset);
-    let mut stream = TcpStream::connect(fake.host()).expect("the door is open");
-    stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
-    let end = stream.read(&mut [0]).expect_err("a reset");
-    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
-    fake.close();
-    // A child that another test is just starting holds every descriptor until its exec.
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while TcpStream::connect(fake.host()).is_ok() {
-        assert!(Instant::now() < deadline, "the door stays open");
-    }
-    fake.reopen();
-    assert!(TcpStream::connect(fake.host()).is_ok());
-}
-
-#[test]
-#[should_panic(expected = "requests no registry knows")]
-fn a_request_no_registry_knows_fails_the_test() {
-    let fake = FakeRegistry::start();
-    let answer = http::request(port_of(&fake), "GET", "/v2/web/charts", &[]);
-    assert_eq!(answer.expect("an answer").status, 404);
-}
-
-#[test]
-#[should_panic(expected = "faults that no request ever met")]
-fn a_fault_that_no_request_ever_met_fails_the_test() {
-    let fake = FakeRegistry::start();
-    fake.spoil("GET /v2/never/*").with(Fault::Reset);
 }
 
 /// What a walker could ask, and a little more.
@@ -283,7 +195,7 @@ fn body_of(answer: &Answer) -> Value {
 fn copy(fake: &FakeRegistry, real: &DockerRegistry, chart: &Pushed) {
     let get = |path: &str| {
         let accept = [("Accept", media::OCI_MANIFEST)];
-        let answer = http::request(port_of(fake), "GET", path, &accept).expect("an answer");
+        let answer = http::request(fake.port(), "GET", path, &accept).expect("an answer");
         assert_eq!(answer.status, 200, "{path}");
         answer.body
     };
@@ -326,9 +238,4 @@ fn docker_manifest(chart: &Pushed) -> Vec<u8> {
         "layers": [layer],
     });
     manifest.to_string().into()
-}
-
-fn port_of(fake: &FakeRegistry) -> u16 {
-    let host = fake.host();
-    host.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }

@@ -12,6 +12,7 @@ mod byte_stable;
 mod clients;
 mod credentials;
 mod fake_registry_is_honest;
+mod fake_registry_keeps_its_word;
 mod faults;
 mod flags;
 mod freshness;

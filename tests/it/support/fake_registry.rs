@@ -83,6 +83,10 @@ impl FakeRegistry {
         self.registry.host()
     }
 
+    pub fn port(&self) -> u16 {
+        self.registry.port()
+    }
+
     pub fn url(&self) -> String {
         self.registry.url()
     }
