@@ -1,5 +1,5 @@
 //! Listings in pages: all of them are followed, whatever their links look like, and no registry
-//! can lead us in circles or to another host (`facts` of the field: distribution, Harbor, ECR,
+//! can lead us in circles or to another host (seen in the field: distribution, Harbor, ECR,
 //! Quay, Nexus, Artifactory, Trow, crane).
 
 use std::thread;
