@@ -108,7 +108,7 @@ impl Authenticator {
         refusal: &Answer,
         sent: Option<&str>,
     ) -> Result<Option<String>, Error> {
-        let offered = challenge::parse(refusal.texts("www-authenticate"));
+        let offered = challenge::parse(&refusal.texts("www-authenticate"));
         let Some(challenge) = Challenge::choose(offered, refusal.url()) else {
             return Ok(None);
         };

@@ -74,7 +74,7 @@ impl Offer {
 }
 
 /// All challenges of all headers. What can't be made sense of is passed over.
-pub(super) fn parse<'a>(headers: impl Iterator<Item = &'a str>) -> Vec<Offer> {
+pub(super) fn parse(headers: &[String]) -> Vec<Offer> {
     let mut offers = Vec::new();
     for header in headers {
         for part in split_list(header) {
@@ -136,7 +136,7 @@ mod tests {
 
     fn choose(headers: &[&str]) -> Option<Challenge> {
         Challenge::choose(
-            parse(headers.iter().copied()),
+            parse(&headers.iter().map(|header| (*header).to_owned()).collect::<Vec<_>>()),
             &"https://reg.example/v2/a/tags/list".parse().unwrap(),
         )
     }

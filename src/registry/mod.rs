@@ -153,7 +153,7 @@ impl Registry {
         let mut length_of_all = 0;
         let (mut answer, length) = self.first_page(path, scope)?;
         for _ in 0..page::MAX_PAGES {
-            let next = page::next_query(answer.texts("link"));
+            let next = page::next_query(&answer.texts("link"));
             let what = answer.what().to_owned();
             let body = answer.read(page::MAX_PAGE)?;
             let page: P = serde_json::from_slice(&body)
@@ -281,9 +281,11 @@ impl Page for TagList {
 
 /// `Retry-After` (RFC 9110 §10.2.3) in seconds, or until a date.
 fn retry_after(answer: &Answer) -> Option<Duration> {
-    let text = answer.texts("retry-after").next()?;
+    let text = answer.texts("retry-after").into_iter().next()?;
     match text.trim().parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(std::time::SystemTime::now()).ok(),
+        Err(_) => {
+            httpdate::parse_http_date(text.trim()).ok()?.duration_since(std::time::SystemTime::now()).ok()
+        }
     }
 }

@@ -12,13 +12,15 @@ pub(super) const MAX_PAGE: u64 = 16 * 1024 * 1024;
 pub(super) const MAX_LISTING: usize = 64 * 1024 * 1024;
 
 /// The query of the next page, if one of the `Link` headers (RFC 8288) names one.
-pub(super) fn next_query<'a>(headers: impl Iterator<Item = &'a str>) -> Option<String> {
-    headers.flat_map(links).find(|(_, parameters)| is_next(parameters)).and_then(|(target, _)| {
-        let query = target.split_once('?')?.1;
-        let query = query.split('#').next()?.trim_end_matches('&');
-        let plain = query.bytes().all(|b| b.is_ascii_graphic());
-        (plain && !query.is_empty()).then(|| query.to_owned())
-    })
+pub(super) fn next_query(headers: &[String]) -> Option<String> {
+    headers.iter().flat_map(|header| links(header)).find(|(_, parameters)| is_next(parameters)).and_then(
+        |(target, _)| {
+            let query = target.split_once('?')?.1;
+            let query = query.split('#').next()?.trim_end_matches('&');
+            let plain = query.bytes().all(|b| b.is_ascii_graphic());
+            (plain && !query.is_empty()).then(|| query.to_owned())
+        },
+    )
 }
 
 /// The links of one header as (target, parameters). A target ends at its `>`, so commas in it are
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     fn next(header: &str) -> Option<String> {
-        next_query([header].into_iter())
+        next_query(&[header.to_owned()])
     }
 
     #[test]

@@ -219,9 +219,10 @@ impl Answer {
         self.response.headers()
     }
 
-    /// A header's values that are text.
-    pub(super) fn texts(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.headers().get_all(name).iter().filter_map(|value| value.to_str().ok())
+    /// A header's values, what isn't text in them replaced.
+    pub(super) fn texts(&self, name: &'static str) -> Vec<String> {
+        let values = self.headers().get_all(name).iter();
+        values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
     }
 
     /// `Location`, when the status asks to go there.
