@@ -20,6 +20,8 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 const MIN_CONNECTIONS: usize = 8;
 /// The share of one address, in parts of all: beyond a quarter it's the first to make room.
 const CLIENT_SHARE: usize = 4;
+/// A connection that has waited for less may be about to say what it wants.
+const YOUNG: Duration = Duration::from_millis(50);
 /// An answer that hasn't moved for so long may be cut off when the house is full.
 const STALLED: Duration = Duration::from_millis(100);
 /// How often a lowered cap is raised again.
@@ -114,8 +116,8 @@ impl Connections {
             if left.is_zero() || self.is_stopping() {
                 return None;
             }
-            // Not longer than it takes someone to count as stalled.
-            open = self.left.wait_timeout(open, left.min(STALLED)).unwrap_or_else(PoisonError::into_inner).0;
+            // By then someone may have grown old enough to go.
+            open = self.left.wait_timeout(open, left.min(YOUNG)).unwrap_or_else(PoisonError::into_inner).0;
         }
         if self.is_stopping() {
             return None;
@@ -186,8 +188,12 @@ impl Connections {
         let candidate = |(id, one): (&u64, &Connection)| {
             let phase = Phase::from(one.status.phase.load(Ordering::Acquire));
             let since = one.status.since.load(Ordering::Relaxed);
-            let stalled = Duration::from_millis(now.saturating_sub(since)) >= STALLED;
-            let may_go = phase == Phase::Waiting || (phase == Phase::Sending && stalled);
+            let still = Duration::from_millis(now.saturating_sub(since));
+            let may_go = match phase {
+                Phase::Waiting => still >= YOUNG,
+                Phase::Sending => still >= STALLED,
+                Phase::Finding | Phase::Evicted => false,
+            };
             let modest = open.peers.get(&one.peer).is_none_or(|count| *count <= share);
             may_go.then_some((modest, phase, since, *id))
         };
@@ -338,6 +344,7 @@ mod tests {
     fn a_place_is_given_back_and_the_cap_lowered_when_the_system_refuses() {
         let house = house(100);
         let places: Vec<_> = (0..50).map(|n| house.enter(stream(), peer(n)).unwrap()).collect();
+        std::thread::sleep(YOUNG);
         house.shrink();
         assert_eq!(house.lock().most, 48);
         assert_eq!(house.lock().connections.len(), 48);

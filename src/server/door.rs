@@ -14,6 +14,8 @@ use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 const CHUNK: usize = 32 * 1024;
 /// How much of a body goes out in one write with its head, in bytes: small answers are one packet.
 const WITH_HEAD: usize = 16 * 1024;
+/// Room for a head, in bytes: ours have some 300.
+const HEAD: usize = 512;
 /// How long, and how much, a refused client is listened to, so that our answer isn't overtaken by a
 /// reset (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
@@ -67,7 +69,7 @@ fn send(outlet: &mut Outlet, answer: Answer, keep: bool) -> io::Result<()> {
         }
         Body::Stream { source, length, name, slot } => {
             let first = head(answer.status, &answer.headers, Some(length), keep);
-            let sent = stream_body(outlet, first, source, &name);
+            let sent = stream_body(outlet, &first, source, &name);
             drop(slot);
             sent
         }
@@ -85,10 +87,13 @@ pub(super) fn send_at_once(mut stream: &TcpStream, answer: &Answer) -> io::Resul
 /// Passes a body on as it arrives. When the source fails, what is still missing stays missing: the
 /// caller hangs up, and the client sees fewer bytes than it was promised. As long as nothing has
 /// been sent, it gets a sentence instead.
-fn stream_body(outlet: &mut Outlet, mut first: Vec<u8>, mut source: impl Read, name: &str) -> io::Result<()> {
+fn stream_body(outlet: &mut Outlet, head: &[u8], mut source: impl Read, name: &str) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
+    // The head goes out with the first bytes that have come, and not before.
+    chunk[..head.len()].copy_from_slice(head);
+    let mut kept = head.len();
     loop {
-        let count = match source.read(&mut chunk) {
+        let count = match source.read(&mut chunk[kept..]) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
@@ -100,12 +105,8 @@ fn stream_body(outlet: &mut Outlet, mut first: Vec<u8>, mut source: impl Read, n
                 return Err(error);
             }
         };
-        if first.is_empty() {
-            outlet.send(&chunk[..count])?;
-        } else {
-            first.extend_from_slice(&chunk[..count]);
-            outlet.send(&std::mem::take(&mut first))?;
-        }
+        outlet.send(&chunk[..kept + count])?;
+        kept = 0;
         if count == 0 {
             return Ok(());
         }
@@ -122,7 +123,7 @@ fn head(status: u16, headers: &[(&str, String)], length: Option<u64>, keep: bool
     let announced = usize::try_from(length.unwrap_or_default()).unwrap_or(usize::MAX);
     let response = Response::new(StatusCode(status), fields, io::empty(), Some(announced), None);
     let response = response.with_chunked_threshold(usize::MAX);
-    let mut bytes = Vec::with_capacity(512 + WITH_HEAD);
+    let mut bytes = Vec::with_capacity(HEAD);
     const LENGTH: &[u8] = b"Content-Length: ";
     // Writing into memory can't fail.
     let _ = response.raw_print(&mut bytes, HTTPVersion(1, 1), &[], true, None);
