@@ -24,6 +24,8 @@ const CLIENT_SHARE: usize = 4;
 const YOUNG: Duration = Duration::from_millis(50);
 /// An answer that hasn't moved for so long may be cut off when the house is full.
 const STALLED: Duration = Duration::from_millis(100);
+/// How long one who is shown out may take to give back its thread and descriptor.
+const LEAVE: Duration = Duration::from_millis(100);
 /// How often a lowered cap is raised again.
 const RECOVER: Duration = Duration::from_secs(1);
 /// How long a newcomer waits for someone to leave or stall.
@@ -68,7 +70,7 @@ struct Open {
     peers: HashMap<IpAddr, usize>,
     /// How many may be open: less than [`Connections::ceiling`] after the system has refused more.
     most: usize,
-    changed_most: Instant,
+    changed_most: Option<Instant>,
 }
 
 /// The table of open connections.
@@ -93,7 +95,7 @@ impl Connections {
             connections: HashMap::new(),
             peers: HashMap::new(),
             most: ceiling,
-            changed_most: now,
+            changed_most: None,
         };
         Connections {
             open: Mutex::new(open),
@@ -135,15 +137,16 @@ impl Connections {
         Some(Place { connections: self.clone(), id, status })
     }
 
-    /// The system has refused a descriptor or a thread: no more than now, and two fewer at once.
+    /// The system has refused a descriptor or a thread: from now on two fewer than there are. Asked
+    /// again while those two are still leaving, it only sees to it that they go.
     pub(super) fn shrink(&self) {
         let mut open = self.lock();
-        open.most =
-            open.connections.len().saturating_sub(2).clamp(MIN_CONNECTIONS, open.most.max(MIN_CONNECTIONS));
-        open.changed_most = Instant::now();
-        for _ in 0..2 {
-            self.evict_one(&mut open);
+        if open.changed_most.is_none_or(|when| when.elapsed() > LEAVE) {
+            let fewer = open.connections.len().saturating_sub(2);
+            open.most = fewer.clamp(MIN_CONNECTIONS, open.most);
+            open.changed_most = Some(Instant::now());
         }
+        while open.connections.len() > open.most && self.evict_one(&mut open) {}
         self.note_crowd(&open);
     }
 
@@ -202,9 +205,9 @@ impl Connections {
     }
 
     fn recover(&self, open: &mut Open) {
-        if open.most < self.ceiling && open.changed_most.elapsed() > RECOVER {
+        if open.most < self.ceiling && open.changed_most.is_some_and(|when| when.elapsed() > RECOVER) {
             open.most = (open.most + open.most / 8 + 1).min(self.ceiling);
-            open.changed_most = Instant::now();
+            open.changed_most = Some(Instant::now());
         }
     }
 

@@ -51,8 +51,9 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// Pause after an `accept` that failed, and between attempts to find a thread: someone has been
 /// shown out, and needs a moment to leave.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How often a thread is looked for before a connection is given up.
-const ATTEMPTS: u32 = 50;
+/// How often a thread is looked for before a connection is given up: for as long as it takes someone
+/// to be shown out.
+const ATTEMPTS: u32 = 150;
 /// How long the call may take that wakes our own `accept`.
 const WAKE: Duration = Duration::from_millis(200);
 
