@@ -49,7 +49,8 @@ pub struct Descriptor {
 pub struct ImageManifest {
     /// The config blob; its media type says what kind of artifact this is.
     pub config: Descriptor,
-    /// The content, in the order of the manifest.
+    /// The content, in the order of the manifest; without what is no descriptor, for a strange extra
+    /// layer is no reason to lose the others.
     pub layers: Vec<Descriptor>,
     /// Annotations whose values are strings; others are left out.
     pub annotations: BTreeMap<String, String>,
@@ -87,7 +88,12 @@ impl Manifest {
         };
         Ok(Manifest::Image(ImageManifest {
             config,
-            layers: body.layers.unwrap_or_default(),
+            layers: body
+                .layers
+                .into_iter()
+                .flatten()
+                .filter_map(|layer| serde_json::from_value(layer).ok())
+                .collect(),
             annotations: strings(body.annotations),
         }))
     }
@@ -116,7 +122,7 @@ impl std::error::Error for InvalidManifest {}
 struct Body {
     schema_version: Option<Value>,
     config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
+    layers: Option<Vec<Value>>,
     manifests: Option<Vec<Value>>,
     annotations: Option<Value>,
 }
@@ -141,7 +147,7 @@ mod tests {
     #[test]
     fn an_image_manifest_needs_no_media_type_of_its_own() {
         let text = format!(
-            r#"{{"schemaVersion":2,"config":{CONFIG},"layers":[{CONFIG}],"annotations":{{"a":"b","c":1}}}}"#
+            r#"{{"schemaVersion":2,"config":{CONFIG},"layers":[{CONFIG},{{"digest":"blake3:aa","size":1}},null],"annotations":{{"a":"b","c":1}}}}"#
         );
         let Ok(Manifest::Image(manifest)) = Manifest::parse(text.as_bytes()) else {
             panic!("not read as an image manifest");

@@ -7,6 +7,7 @@
 //! scope, tokens per scope.
 
 use super::challenge::{self, Challenge};
+use super::shared::Shared;
 use super::token::{TokenRequest, basic};
 use super::transport::{Answer, Transport};
 use crate::credentials::{Auths, Credential, Source};
@@ -56,9 +57,8 @@ struct Token {
     generation: u64,
 }
 
-/// A place for one scope's token. Locked while it's fetched, so that requests of one scope share
-/// one fetch.
-type TokenCell = Arc<Mutex<Option<Token>>>;
+/// A place for one scope's token.
+type TokenCell = Arc<Shared<Token>>;
 
 /// Keeps challenges and tokens for one registry.
 pub(super) struct Authenticator {
@@ -156,21 +156,17 @@ impl Authenticator {
         demand: &Demand,
         refused: Option<&str>,
     ) -> Result<String, Error> {
-        let cell = self.cell(demand.scope.text());
-        let mut token = lock(&cell);
-        let good = |token: &&Token| {
-            let value = bearer(&token.value);
-            token.renew_at > Instant::now()
-                && token.generation == demand.generation
-                && Some(value.as_str()) != refused
+        let good = |token: &Token| {
+            let current = token.renew_at > Instant::now() && token.generation == demand.generation;
+            current && Some(bearer(&token.value).as_str()) != refused
         };
-        if let Some(token) = token.as_ref().filter(good) {
-            return Ok(bearer(&token.value));
-        }
-        let (value, life) = request.send(transport)?;
-        let renew_at = Instant::now() + life - MARGIN.min(life / 4);
-        *token = Some(Token { value: value.clone(), renew_at, generation: demand.generation });
-        Ok(bearer(&value))
+        let fetch = || {
+            let (value, life) = request.send(transport)?;
+            let renew_at = Instant::now() + life - MARGIN.min(life / 4);
+            Ok(Token { value, renew_at, generation: demand.generation })
+        };
+        let token = self.cell(demand.scope.text()).get(good, fetch)?;
+        Ok(bearer(&token.value))
     }
 
     fn cell(&self, scope: String) -> TokenCell {

@@ -7,6 +7,7 @@ mod challenge;
 mod error;
 mod page;
 mod probe;
+mod shared;
 mod token;
 mod transport;
 mod url;
@@ -19,10 +20,11 @@ use crate::oci::{Descriptor, Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage};
 use auth::{Authenticator, Scope};
 use serde::Deserialize;
+use shared::Shared;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use transport::{Answer, Ask, Transport};
 use ureq::http::Uri;
 
@@ -34,9 +36,12 @@ const PAGE_LENGTHS: [u32; 2] = [1000, 100];
 const ATTEMPTS: u32 = 3;
 /// First wait before a call is made again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Longest wait that a registry's `Retry-After` is granted within one call. Whoever asks for more
-/// fails the walk, which backs off on its own.
+/// Longest wait that a registry's `Retry-After` is granted within one call. Who asks for more isn't
+/// asked anything until then.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// Longest rest that a registry is given: Docker Hub counts its pulls by six hours, but a date far
+/// in the future must not silence us for good.
+const MAX_REST: Duration = Duration::from_secs(6 * 3600);
 /// All manifest types, because some registries answer 404 to whoever doesn't accept what they have,
 /// and an old one converts to schema 1.
 const ACCEPT_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
@@ -70,30 +75,50 @@ pub struct Registry {
     options: Options,
     transport: Transport,
     authenticator: Authenticator,
-    scheme: Mutex<Option<Scheme>>,
+    scheme: Shared<Scheme>,
+    /// The registry has asked not to be asked before this.
+    rest_until: Mutex<Option<Instant>>,
 }
 
 impl Registry {
     /// Dials nothing yet.
     pub fn new(options: Options) -> Registry {
         Registry {
-            transport: Transport::new(&options.tls, options.connections),
+            transport: Transport::new(&options.tls, options.connections, &options.authority),
             authenticator: Authenticator::new(options.authority.clone(), options.credentials.clone()),
-            scheme: Mutex::new(options.scheme),
+            scheme: Shared::new(options.scheme),
+            rest_until: Mutex::default(),
             options,
         }
     }
 
-    /// The scheme, probed the first time. Requests that come meanwhile wait for the one probe.
+    /// The scheme, probed the first time.
     fn scheme(&self) -> Result<Scheme, Error> {
-        let mut known = self.scheme.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(scheme) = *known {
-            return Ok(scheme);
+        self.scheme.get(
+            |_| true,
+            || {
+                let scheme = probe::scheme(&self.transport, &self.options.authority)?;
+                crate::info!("{} speaks {scheme}", self.options.authority);
+                Ok(scheme)
+            },
+        )
+    }
+
+    /// Errors while the registry has asked for a rest.
+    fn check_rest(&self, what: &str) -> Result<(), Error> {
+        let until = *self.rest_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = until.map(|until| until.saturating_duration_since(Instant::now())).unwrap_or_default();
+        if left.is_zero() {
+            return Ok(());
         }
-        let scheme = probe::scheme(&self.transport, &self.options.authority)?;
-        crate::info!("{} speaks {scheme}", self.options.authority);
-        *known = Some(scheme);
-        Ok(scheme)
+        let why = format!("not asked: the registry wants a rest of {} s more", left.as_secs() + 1);
+        Err(Error::new(ErrorKind::Unavailable, format!("{what}: {why}")))
+    }
+
+    fn rest(&self, asked: Duration) {
+        crate::warn!("the registry asks for a rest of {} s, and gets it", asked.as_secs());
+        let until = Instant::now() + asked.min(MAX_REST);
+        *self.rest_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }
 
     /// `GET path`; only a 200 is `Ok`.
@@ -111,6 +136,7 @@ impl Registry {
     fn fetch(&self, path: &str, ask: Ask, scope: Scope) -> Result<Answer, Error> {
         let text = format!("{}://{}{path}", self.scheme()?, self.options.authority);
         let target: Uri = text.parse().map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
+        self.check_rest(&format!("GET {}", url::display(&target)))?;
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
@@ -122,6 +148,9 @@ impl Registry {
                 Err(error) if error.kind() == ErrorKind::Unavailable => (error, Duration::ZERO),
                 result => return result,
             };
+            if asked > MAX_PAUSE {
+                self.rest(asked);
+            }
             if attempt == ATTEMPTS || asked > MAX_PAUSE {
                 return Err(error);
             }
@@ -146,42 +175,58 @@ impl Registry {
         }
     }
 
-    /// A listing, all pages of it. Stops when a page brings nothing new: some registries link in
-    /// circles.
+    /// A listing, all pages of it. A cursor that is lost on the way (zot and Harbor answer 404 and 400
+    /// when the name it stood for has gone) is a reason to begin again, once.
     fn list<P: Page>(&self, path: &str, scope: Scope) -> Result<BTreeSet<String>, Error> {
+        match self.list_once::<P>(path, scope)? {
+            Pages::All(names) => Ok(names),
+            Pages::Lost(_) => match self.list_once::<P>(path, scope)? {
+                Pages::All(names) => Ok(names),
+                Pages::Lost(error) => {
+                    // Not the listing is gone, only its next page.
+                    let text = format!("{error}; the listing changes while it's read");
+                    Err(Error::new(ErrorKind::Unavailable, text))
+                }
+            },
+        }
+    }
+
+    /// One attempt at a listing. Stops when a page brings nothing new: some registries link in
+    /// circles.
+    fn list_once<P: Page>(&self, path: &str, scope: Scope) -> Result<Pages, Error> {
         let mut names = BTreeSet::new();
         let mut length_of_all = 0;
         let (mut answer, length) = self.first_page(path, scope)?;
         for _ in 0..page::MAX_PAGES {
-            let next = page::next_query(&answer.texts("link"));
             let what = answer.what().to_owned();
+            let linked = page::next_query(&answer.texts("link"));
             let body = answer.read(page::MAX_PAGE)?;
             let page: P = serde_json::from_slice(&body)
                 .map_err(|cause| error::protocol(&what, format!("not a listing: {cause}")))?;
             let page = page.names();
-            let full = length.is_some_and(|length| page.len() >= length as usize);
-            let last = page.last().cloned();
+            let guess = || page::guessed_query(length, &page);
+            let (next, guessed) = match (linked, guess()) {
+                (Some(query), _) => (query, false),
+                (None, Some(query)) => (query, true),
+                (None, None) => (String::new(), false),
+            };
             let known = names.len();
             length_of_all += page.iter().map(String::len).sum::<usize>();
             names.extend(page);
             if length_of_all > page::MAX_LISTING {
-                return Err(error::protocol(
-                    &what,
-                    format!("the listing is over {} bytes", page::MAX_LISTING),
-                ));
+                let why = format!("the listing is over {} bytes", page::MAX_LISTING);
+                return Err(error::protocol(&what, why));
             }
-            let next = match (next, last) {
-                (Some(query), _) => query,
-                // Trow pages by `last`, but links to nothing.
-                (None, Some(last)) if full => {
-                    format!("n={}&last={}", length.unwrap_or_default(), url::encode_query(&last))
-                }
-                _ => return Ok(names),
-            };
-            if names.len() == known {
-                return Ok(names);
+            if next.is_empty() || names.len() == known {
+                return Ok(Pages::All(names));
             }
-            answer = self.get(&format!("{path}?{next}"), Ask::List, scope)?;
+            answer = self.fetch(&format!("{path}?{next}"), Ask::List, scope)?;
+            match answer.status() {
+                200 => {}
+                400 | 404 if guessed => return Ok(Pages::All(names)),
+                400 | 404 => return Ok(Pages::Lost(answer.into_error())),
+                _ => return Err(answer.into_error()),
+            }
         }
         Err(error::protocol(&format!("GET {path}"), format!("over {} pages", page::MAX_PAGES)))
     }
@@ -250,6 +295,13 @@ impl Storage for Registry {
         let answer = self.get(&path, Ask::Get { accept: "*/*" }, Scope::Repository(repository))?;
         Ok(Box::new(answer.into_reader()))
     }
+}
+
+/// What became of a listing.
+enum Pages {
+    All(BTreeSet<String>),
+    /// A page after the first isn't there any more.
+    Lost(Error),
 }
 
 /// A page of a listing, whose names may be `null`.

@@ -23,6 +23,13 @@ pub(super) fn next_query(headers: &[String]) -> Option<String> {
     )
 }
 
+/// The query that may lead on from a full page without a link: Trow pages by `last`, but links to
+/// nothing.
+pub(super) fn guessed_query(length: Option<u32>, page: &[String]) -> Option<String> {
+    let (length, last) = (length?, page.last()?);
+    (page.len() >= length as usize).then(|| format!("n={length}&last={}", super::url::encode_query(last)))
+}
+
 /// The links of one header as (target, parameters). A target ends at its `>`, so commas in it are
 /// no trouble.
 fn links(header: &str) -> Vec<(&str, &str)> {

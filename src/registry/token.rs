@@ -45,7 +45,8 @@ impl TokenRequest<'_> {
             _ => self.get(transport, None)?,
         };
         if answer.status() != 200 {
-            return Err(answer.into_error());
+            // Without its words: a token server may repeat what it was sent.
+            return Err(error::status(answer.what(), answer.status(), b""));
         }
         let what = format!("token from {}", url::display(self.realm));
         let body = answer.read(MAX_TOKEN_ANSWER)?;

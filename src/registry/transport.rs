@@ -1,6 +1,7 @@
 //! One HTTP exchange with a registry or its token server: bounded, on kept-alive connections, with
 //! a deadline for each phase. Follows redirects itself, because credentials must not: they are
-//! dropped on the way to another origin, and link-local addresses aren't visited at all.
+//! dropped on the way to another origin. Link-local addresses aren't visited, by whatever name or
+//! spelling, unless the registry itself was configured to be there.
 
 use super::{error, url};
 use crate::storage::Error;
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 use ureq::http::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver as _};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 
 /// Longest wait for a connection: a distant registry takes a tenth of this. A name's look-up has
@@ -25,6 +28,8 @@ const LISTING: Duration = Duration::from_secs(120);
 const STALL: Duration = Duration::from_secs(30);
 /// Longest time to read a manifest, config or listing whole.
 const WHOLE_BODY: Duration = Duration::from_secs(120);
+/// Longest time for the body of an error, which is only told, not used.
+const ERROR_BODY: Duration = Duration::from_secs(5);
 /// Most redirects followed for one call: a load balancer, a storage, and some to spare.
 const MAX_REDIRECTS: usize = 5;
 /// Least pace of a blob that is passed on, in bytes per second, after [`STALL`]: what drips more
@@ -68,6 +73,31 @@ pub(super) struct Transport {
     agent: Agent,
 }
 
+/// Looks names up as the system does, and refuses what leads to a link-local address: there live the
+/// metadata services of clouds, and a name or an odd spelling leads there as well as digits do.
+#[derive(Debug)]
+struct Resolver {
+    own: String,
+    system: DefaultResolver,
+}
+
+impl ureq::unversioned::resolver::Resolver for Resolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &ureq::config::Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let addresses = self.system.resolve(uri, config, timeout)?;
+        let own = uri.authority().is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(&self.own));
+        if !own && addresses.iter().any(|address| url::is_link_local_address(address.ip())) {
+            let text = "a link-local address, where nobody but the configured registry is looked for";
+            return Err(ureq::Error::Io(io::Error::new(io::ErrorKind::PermissionDenied, text)));
+        }
+        Ok(addresses)
+    }
+}
+
 /// What a call asks for.
 #[derive(Clone, Copy)]
 pub(super) enum Ask<'a> {
@@ -87,8 +117,8 @@ impl Ask<'_> {
 }
 
 impl Transport {
-    /// A client that keeps up to `connections` alive.
-    pub(super) fn new(tls: &Tls, connections: usize) -> Transport {
+    /// A client that keeps up to `connections` alive. `authority` is the registry's own address.
+    pub(super) fn new(tls: &Tls, connections: usize, authority: &str) -> Transport {
         let config = Agent::config_builder()
             .user_agent(concat!("oci-chartrepo/", env!("CARGO_PKG_VERSION")))
             // What we verify by digest must arrive as it is stored.
@@ -107,7 +137,8 @@ impl Transport {
             .output_buffer_size(BUFFER / 2)
             .tls_config(tls_config(tls))
             .build();
-        Transport { agent: config.into() }
+        let resolver = Resolver { own: authority.to_ascii_lowercase(), system: DefaultResolver::default() };
+        Transport { agent: Agent::with_parts(config, DefaultConnector::default(), resolver) }
     }
 
     /// Sends one request and follows where it leads. `authorization` goes to `target`'s origin and
@@ -127,7 +158,12 @@ impl Transport {
 
     /// Whether anything answers to `GET url`, without credentials and without following.
     pub(super) fn touch(&self, target: &Uri) -> Result<(), ureq::Error> {
-        self.agent.get(target).call().map(drop)
+        let result = self.agent.get(target).call();
+        match &result {
+            Ok(response) => crate::debug!("GET {}: {}", url::display(target), response.status().as_u16()),
+            Err(error) => crate::debug!("GET {}: {error}", url::display(target)),
+        }
+        result.map(drop)
     }
 
     fn exchange(&self, here: &Uri, ask: Ask, authorization: Option<&str>) -> Result<Answer, Error> {
@@ -234,45 +270,45 @@ impl Answer {
 
     /// The error that this answer is.
     pub(super) fn into_error(self) -> Error {
-        let status = self.status();
-        let mut body = Vec::new();
-        let _ = self
-            .response
-            .into_body()
-            .into_with_config()
-            .limit(MAX_ERROR_BODY)
-            .reader()
-            .read_to_end(&mut body);
-        error::status(&self.what, status, &body)
+        let (what, status) = (self.what.clone(), self.status());
+        let body = collect(self.response.into_body().into_reader(), MAX_ERROR_BODY, ERROR_BODY);
+        error::status(&what, status, &body.unwrap_or_default())
     }
 
     /// The whole body, of at most `limit` bytes.
     pub(super) fn read(self, limit: u64) -> Result<Vec<u8>, Error> {
         let what = self.what.clone();
-        let mut bytes = Vec::new();
-        let deadline = Instant::now() + WHOLE_BODY;
-        let mut reader = self.into_reader().take(limit + 1);
-        let mut chunk = [0; 16 * 1024];
-        loop {
-            let count = reader.read(&mut chunk).map_err(|cause| error::body(&what, cause))?;
-            bytes.extend_from_slice(&chunk[..count]);
-            if bytes.len() as u64 > limit {
-                return Err(error::protocol(&what, format!("the answer is over {limit} bytes")));
-            }
-            if count == 0 {
-                return Ok(bytes);
-            }
-            if Instant::now() > deadline {
-                let late = io::Error::new(io::ErrorKind::TimedOut, "it took too long");
-                return Err(error::body(&what, late));
-            }
+        let bytes = collect(self.into_reader(), limit + 1, WHOLE_BODY);
+        let bytes = bytes.map_err(|cause| error::body(&what, cause))?;
+        if bytes.len() as u64 > limit {
+            return Err(error::protocol(&what, format!("the answer is over {limit} bytes")));
         }
+        Ok(bytes)
     }
 
     /// The body as it arrives, if it arrives at a reasonable pace.
     pub(super) fn into_reader(self) -> impl Read + Send + use<> {
         let source = self.response.into_body().into_with_config().limit(u64::MAX).reader();
         Paced { source, waited: Duration::ZERO, count: 0 }
+    }
+}
+
+/// Reads to the end, or to `limit` bytes. No single byte gives it more time than `longest`, and one
+/// wait of [`STALL`].
+fn collect(source: impl Read, limit: u64, longest: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + longest;
+    let mut source = source.take(limit);
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        let count = source.read(&mut chunk)?;
+        bytes.extend_from_slice(&chunk[..count]);
+        if count == 0 {
+            return Ok(bytes);
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long"));
+        }
     }
 }
 

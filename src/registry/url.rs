@@ -52,17 +52,18 @@ pub(super) fn display(url: &Uri) -> String {
     format!("{scheme}://{host}{}", url.path())
 }
 
-/// Whether the host is a link-local address: there live the metadata services of clouds, which hand
-/// out credentials to whoever asks from this machine.
+/// Whether the host is a link-local address, spelled as one. Names and odd spellings show only when
+/// they're looked up.
 pub(super) fn is_link_local(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-    match host.parse::<IpAddr>() {
-        Ok(IpAddr::V4(v4)) => v4.is_link_local(),
-        Ok(IpAddr::V6(v6)) => {
-            let mapped = v6.to_ipv4_mapped().is_some_and(|v4| v4.is_link_local());
-            mapped || v6.is_unicast_link_local() || v6.segments()[..2] == [0xfd00, 0x0ec2]
-        }
-        Err(_) => false,
+    host.parse().is_ok_and(is_link_local_address)
+}
+
+/// `169.254.0.0/16`, `fe80::/10`, and Amazon's `fd00:ec2::/32`, mapped ones too.
+pub(super) fn is_link_local_address(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.segments()[..2] == [0xfd00, 0x0ec2],
     }
 }
 

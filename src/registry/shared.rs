@@ -1,0 +1,83 @@
+//! A value that one caller fetches for all who want it at the same time. Its failure is shared too:
+//! who waited for a fetch that failed doesn't start the same wait again, or a server that hangs
+//! would keep the last of a queue for as many times its deadline as there are callers.
+
+use crate::storage::{Error, ErrorKind};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+pub(super) struct Shared<T>(Mutex<State<T>>);
+
+struct State<T> {
+    value: Option<T>,
+    failed: Option<(Instant, ErrorKind, String)>,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Shared<T> {
+        Shared::new(None)
+    }
+}
+
+impl<T> Shared<T> {
+    pub(super) fn new(value: Option<T>) -> Shared<T> {
+        Shared(Mutex::new(State { value, failed: None }))
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    /// The value if it's good, else what `fetch` brings. One fetch at a time.
+    pub(super) fn get(
+        &self,
+        good: impl Fn(&T) -> bool,
+        fetch: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let came = Instant::now();
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = state.value.as_ref().filter(|value| good(value)) {
+            return Ok(value.clone());
+        }
+        if let Some((_, kind, text)) = state.failed.as_ref().filter(|(when, ..)| *when > came) {
+            return Err(Error::new(*kind, text.clone()));
+        }
+        match fetch() {
+            Ok(value) => {
+                state.value = Some(value.clone());
+                Ok(value)
+            }
+            Err(error) => {
+                state.failed = Some((Instant::now(), error.kind(), error.to_string()));
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn who_waited_for_a_failure_shares_it_and_who_comes_later_tries_again() {
+        let shared = Shared::<u8>::default();
+        let fetches = AtomicUsize::new(0);
+        let slow_failure = || {
+            fetches.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(50));
+            Err(Error::new(ErrorKind::TimedOut, "late"))
+        };
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    assert_eq!(shared.get(|_| true, slow_failure).unwrap_err().kind(), ErrorKind::TimedOut)
+                });
+            }
+        });
+        assert!(fetches.load(Ordering::Relaxed) <= 2);
+        assert_eq!(shared.get(|_| true, || Ok(7)).unwrap(), 7);
+        assert_eq!(shared.get(|value| *value > 7, || Ok(8)).unwrap(), 8);
+    }
+}
