@@ -23,7 +23,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
 ];
 
 /// The logging macros stand at the crate's root, but belong to `observe`.
-const LOG_MACROS: [&str; 5] = ["error", "warn", "info", "debug", "log_at"];
+const LOG_MACROS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "log_at"];
 
 /// A crate, or a part of `std`, and the only rooms that may name it.
 const KEPT_TO: [(&str, &[&str]); 9] = [

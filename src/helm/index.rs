@@ -13,10 +13,10 @@ use time::{OffsetDateTime, UtcOffset};
 
 /// One version of one chart, as the index lists it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ChartVersion {
+pub struct ChartVersion<'a> {
     /// The chart's own words.
     #[serde(flatten)]
-    pub metadata: ChartMetadata,
+    pub metadata: &'a ChartMetadata,
     /// Where the archive is, relative to the index. Helm uses the first and ignores the rest.
     pub urls: Vec<String>,
     /// When the chart was made, if its manifest says so.
@@ -28,7 +28,7 @@ pub struct ChartVersion {
     pub digest: Option<String>,
 }
 
-impl ChartVersion {
+impl ChartVersion<'_> {
     /// The archive's file name, `NAME-VERSION.tgz`: what Helm saves it as and looks for in the
     /// provenance file.
     pub fn archive_name(metadata: &ChartMetadata) -> String {
@@ -56,20 +56,20 @@ fn rfc3339<S: Serializer>(time: &Option<OffsetDateTime>, serializer: S) -> Resul
 /// A whole index.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct IndexFile {
+pub struct IndexFile<'a> {
     api_version: &'static str,
-    entries: BTreeMap<String, Vec<ChartVersion>>,
+    entries: BTreeMap<&'a str, Vec<ChartVersion<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
     generated: Option<OffsetDateTime>,
 }
 
-impl IndexFile {
+impl<'a> IndexFile<'a> {
     /// Sorts `charts` into an index. `generated` is the newest date among them: the newest change
     /// of content, so that equal content gives equal bytes.
-    pub fn new(charts: impl IntoIterator<Item = ChartVersion>) -> IndexFile {
-        let mut entries: BTreeMap<String, Vec<ChartVersion>> = BTreeMap::new();
+    pub fn new(charts: impl IntoIterator<Item = ChartVersion<'a>>) -> IndexFile<'a> {
+        let mut entries: BTreeMap<&str, Vec<ChartVersion>> = BTreeMap::new();
         for chart in charts {
-            entries.entry(chart.metadata.name.clone()).or_default().push(chart);
+            entries.entry(&chart.metadata.name).or_default().push(chart);
         }
         for versions in entries.values_mut() {
             versions.sort_by_cached_key(|chart| std::cmp::Reverse(Version::parse(&chart.metadata.version)));
@@ -93,7 +93,7 @@ impl IndexFile {
     fn survives_yaml(&self) -> bool {
         // Not the dates: who reads them as dates is right.
         let entry_survives = |chart: &ChartVersion| {
-            serde_json::to_value(&chart.metadata).is_ok_and(|value| yaml::survives(&value))
+            serde_json::to_value(chart.metadata).is_ok_and(|value| yaml::survives(&value))
         };
         let mut entries = self.entries.iter();
         entries.all(|(name, versions)| yaml::string_survives(name) && versions.iter().all(entry_survives))
@@ -151,10 +151,15 @@ pub(super) fn json_length(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn chart(name: &str, version: &str, created: Option<&str>) -> ChartVersion {
+    fn metadata(name: &str, version: &str) -> ChartMetadata {
         let config = serde_json::json!({"apiVersion": "v2", "name": name, "version": version});
+        ChartMetadata::parse(config.to_string().as_bytes()).unwrap()
+    }
+
+    fn chart<'a>(metadata: &'a ChartMetadata, created: Option<&str>) -> ChartVersion<'a> {
+        let ChartMetadata { name, version, .. } = metadata;
         ChartVersion {
-            metadata: ChartMetadata::parse(config.to_string().as_bytes()).unwrap(),
+            metadata,
             urls: vec![format!("charts/{name}-{version}.tgz")],
             created: created.map(|text| parse_created(text).unwrap()),
             digest: None,
@@ -167,10 +172,11 @@ mod tests {
 
     #[test]
     fn an_index_is_sorted_newest_first_and_dated_by_its_newest_chart() {
+        let (old, new, db) = (metadata("web", "1.9.0"), metadata("web", "1.10.0"), metadata("db", "0.1.0"));
         let charts = vec![
-            chart("web", "1.9.0", Some("2024-01-02T03:04:05.5Z")),
-            chart("web", "1.10.0", Some("2024-01-02T05:04:05+02:00")),
-            chart("db", "0.1.0", None),
+            chart(&old, Some("2024-01-02T03:04:05.5Z")),
+            chart(&new, Some("2024-01-02T05:04:05+02:00")),
+            chart(&db, None),
         ];
         assert_eq!(
             yaml_of(charts),
@@ -189,16 +195,16 @@ mod tests {
     #[test]
     fn an_index_with_a_string_that_yaml_would_misread_is_json() {
         assert_eq!(
-            yaml_of(vec![chart("on", "1.0.0", None)]),
+            yaml_of(vec![chart(&metadata("on", "1.0.0"), None)]),
             "{\"apiVersion\":\"v1\",\"entries\":{\"on\":[{\"apiVersion\":\"v2\",\"name\":\"on\",\"version\":\"1.0.0\",\"urls\":[\"charts/on-1.0.0.tgz\"]}]}}\n"
         );
     }
 
     #[test]
     fn json_escapes_what_yaml_readers_stumble_over() {
-        let mut odd = chart("on", "1.0.0", None);
-        odd.metadata.description = Some("a\u{7f}\u{85}\u{2028}\u{feff}\u{1f600}\u{1}\"".into());
-        let text = yaml_of(vec![odd]);
+        let mut odd = metadata("on", "1.0.0");
+        odd.description = Some("a\u{7f}\u{85}\u{2028}\u{feff}\u{1f600}\u{1}\"".into());
+        let text = yaml_of(vec![chart(&odd, None)]);
         assert!(text.contains("\"a\\u007f\\u0085\\u2028\\ufeff\u{1f600}\\u0001\\\"\""), "{text}");
         assert_eq!(json_length("a\u{7f}\u{1f600}\""), 1 + 6 + 4 + 2);
     }

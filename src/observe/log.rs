@@ -1,6 +1,6 @@
 //! One line per event on stderr: time, level, text. The levels are a contract: ERROR, an operator
 //! must act; WARN, degraded but still serving; INFO, start, stop and what is served has changed;
-//! DEBUG, each upstream call and each artifact skipped; TRACE, more, and never a secret.
+//! DEBUG, each upstream call and each artifact skipped; TRACE, each request answered. Never a secret.
 //!
 //! A line is one write, so that threads don't mix, and control characters in it are escaped, so
 //! that nothing a registry says can forge a line. A logging crate would bring filters, targets and
@@ -114,6 +114,12 @@ macro_rules! info {
 #[macro_export]
 macro_rules! debug {
     ($($text:tt)*) => { $crate::log_at!($crate::observe::log::Level::Debug, $($text)*) };
+}
+
+/// Each request that is answered.
+#[macro_export]
+macro_rules! trace {
+    ($($text:tt)*) => { $crate::log_at!($crate::observe::log::Level::Trace, $($text)*) };
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 /// Most connections at a time: each costs a descriptor, a thread and some 20 KB; together they stay
 /// below half of what an edge container is given.
 const MAX_CONNECTIONS: usize = 1024;
-/// Descriptors that are left to the registry's side, the log and the rest.
-const RESERVED_DESCRIPTORS: u64 = 64;
+/// Descriptors that are left to the registry's side (64 downloads and as many requests of a walk), the
+/// log and the rest.
+const RESERVED_DESCRIPTORS: u64 = 144;
 /// Fewest connections, however little the system bears.
 const MIN_CONNECTIONS: usize = 8;
 /// The share of one address, in parts of all: beyond a quarter it's the first to make room.
@@ -134,7 +135,7 @@ impl Connections {
         open.connections.insert(id, Connection { stream, peer, status: status.clone() });
         self.note_crowd(&open);
         drop(open);
-        Some(Place { connections: self.clone(), id, status })
+        Some(Place { connections: self.clone(), id, peer, status })
     }
 
     /// The system has refused a descriptor or a thread: from now on two fewer than there are. Asked
@@ -160,11 +161,15 @@ impl Connections {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Hangs up on everyone who waits, lets no one in any more, and waits up to `grace` for the
-    /// answers under way; whether all of them ended.
+    /// Lets no one in any more.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Hangs up on everyone who waits, and waits up to `grace` for the answers under way; whether
+    /// all of them ended.
     pub(super) fn drain(&self, grace: Duration) -> bool {
         let deadline = Instant::now() + grace;
-        self.stopping.store(true, Ordering::Relaxed);
         let mut open = self.lock();
         while !open.connections.is_empty() {
             // Again each time: a connection may have been on its way back to waiting.
@@ -255,6 +260,7 @@ impl Open {
 pub(super) struct Place {
     connections: Arc<Connections>,
     id: u64,
+    peer: IpAddr,
     status: Arc<Status>,
 }
 
@@ -269,6 +275,11 @@ impl Place {
             Ok(_) => Ok(()),
             Err(_) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "made room for others")),
         }
+    }
+
+    /// Whose connection it is.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// Whether the connection may stay open after this answer.
@@ -361,6 +372,7 @@ mod tests {
         let waiting = house.enter(stream(), peer(1)).unwrap();
         let sending = house.enter(stream(), peer(2)).unwrap();
         sending.set(Phase::Sending).unwrap();
+        house.stop();
         assert!(!house.drain(Duration::from_millis(20)));
         assert!(waiting.set(Phase::Finding).is_err());
         assert!(house.enter(stream(), peer(3)).is_none());

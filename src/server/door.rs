@@ -5,7 +5,7 @@ use super::head::{Head, Inbox, NoHead};
 use super::outlet::{Outlet, STALL};
 use super::respond::{Answer, Body, Responder};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
@@ -35,7 +35,8 @@ pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) ->
             }
         };
         place.set(Phase::Finding)?;
-        let answer = answer(responder, &head);
+        let answer = answer(responder, &head, place.peer());
+        crate::trace!("{} {} {}: {}", place.peer(), head.method, path(&head.target), answer.status);
         // After a 400, the client and we may disagree on where its next request begins.
         let keep = head.keep_alive && answer.status != 400 && place.may_stay();
         send(&mut Outlet::new(stream, place), answer, keep)?;
@@ -47,12 +48,17 @@ pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) ->
 }
 
 /// A panic is a defect of ours and costs its own request, nobody else's.
-fn answer(responder: &Responder, head: &Head) -> Answer {
-    let attempt = catch_unwind(AssertUnwindSafe(|| responder.answer(head)));
+fn answer(responder: &Responder, head: &Head, peer: IpAddr) -> Answer {
+    let attempt = catch_unwind(AssertUnwindSafe(|| responder.answer(head, peer)));
     attempt.unwrap_or_else(|_| {
         crate::error!("a request has met a defect of this program; please report the panic above");
         Answer::text(500, "a defect of this program")
     })
+}
+
+/// A target without its query, which may hold a secret that a client carries along.
+fn path(target: &str) -> &str {
+    target.split('?').next().unwrap_or_default()
 }
 
 /// Writes an answer. An error means that the connection is of no more use.

@@ -36,9 +36,9 @@ use crate::storage::Storage;
 use connections::{Connections, Place};
 use crew::{Crew, Job};
 use respond::{Answer, Responder};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -54,8 +54,6 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How often a thread is looked for before a connection is given up: for as long as it takes someone
 /// to be shown out.
 const ATTEMPTS: u32 = 150;
-/// How long the call may take that wakes our own `accept`.
-const WAKE: Duration = Duration::from_millis(200);
 
 /// A listening server.
 pub struct Server {
@@ -104,6 +102,7 @@ impl Server {
                 // The client was gone before we looked.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if self.connections.is_stopping() => {}
                 Err(error) => {
                     crate::debug!("accept: {error}");
                     self.connections.shrink();
@@ -115,15 +114,12 @@ impl Server {
 
     /// Takes no more requests and waits up to `grace` for the answers under way; whether all ended.
     pub fn drain(&self, grace: Duration) -> bool {
-        let drained = self.connections.drain(grace);
-        let local = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ip => ip,
-        };
-        // `accept` returns for nothing less than a connection.
-        let _ = TcpStream::connect_timeout(&SocketAddr::new(local, self.address.port()), WAKE);
-        drained
+        self.connections.stop();
+        // Ends `accept`, and lets the kernel refuse newcomers rather than keep them waiting.
+        if let Err(error) = SockRef::from(&self.listener).shutdown(Shutdown::Both) {
+            crate::debug!("the listening socket can't be shut: {error}");
+        }
+        self.connections.drain(grace)
     }
 
     fn admit(&self, stream: TcpStream, peer: IpAddr) {

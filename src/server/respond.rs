@@ -9,11 +9,14 @@ use crate::representation;
 use crate::snapshot::{Archive, Current, Snapshot};
 use crate::storage::{Error, ErrorKind, Storage};
 use std::io::Read;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tiny_http::Method;
 
 /// When to ask again while there's no index yet, in seconds: a first walk takes this order of time.
 const RETRY_AFTER: &str = "2";
+/// Why is in the log: it may tell what not every client is meant to know.
+const NOT_READY: &str = "not ready: the first walk of the charts has not succeeded yet";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What is sent back.
@@ -58,8 +61,7 @@ impl Answer {
 
     /// 304: the client has it already.
     fn not_modified(etag: &str) -> Answer {
-        let headers = vec![("ETag", etag.to_owned()), ("Cache-Control", "no-cache".to_owned())];
-        Answer { status: 304, headers, body: Body::Absent }
+        Answer { status: 304, headers: vec![("ETag", etag.to_owned())], body: Body::Absent }
     }
 
     /// The head alone (RFC 9110 §9.3.2).
@@ -83,44 +85,43 @@ pub(super) struct Responder {
 
 impl Responder {
     /// The answer to one request.
-    pub(super) fn answer(&self, head: &Head) -> Answer {
+    pub(super) fn answer(&self, head: &Head, peer: IpAddr) -> Answer {
         let answer = match route(&head.target) {
-            Ok(route) => self.at(head, route),
+            Ok(route) => self.at(head, peer, route),
             Err(BadTarget(why)) => Answer::text(400, why),
         };
         if head.method == Method::Head { answer.withhold() } else { answer }
     }
 
-    fn at(&self, head: &Head, route: Route) -> Answer {
-        match (&head.method, route) {
-            (_, Route::Unknown) => {
-                Answer::text(404, "not found: there are /index.yaml and /charts/NAME-VERSION.tgz")
-            }
-            (Method::Get | Method::Head, route) => self.get(head, route),
+    fn at(&self, head: &Head, peer: IpAddr, route: Route) -> Answer {
+        match (&head.method, &route) {
+            (Method::Get | Method::Head, _) | (_, Route::Unknown) => self.get(head, peer, route),
             (Method::NonStandard(_), _) => Answer::text(501, "the method is unknown here"),
             _ => Answer::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD"),
         }
     }
 
-    fn get(&self, head: &Head, route: Route) -> Answer {
+    fn get(&self, head: &Head, peer: IpAddr, route: Route) -> Answer {
         match route {
             Route::Home => self.home(head),
             Route::Live => Answer::text(200, "alive"),
             Route::Ready => match self.current.get() {
-                Ok(snapshot) => Answer::text(200, format!("ready: {}", snapshot.counts)),
-                Err(why) => not_ready(&why),
+                Some(snapshot) => Answer::text(200, format!("ready: {}", snapshot.counts)),
+                None => not_ready(),
             },
             Route::Index => match self.current.fresh() {
-                Ok(snapshot) => index(&snapshot, head),
-                Err(why) => not_ready(&why),
+                Some(snapshot) => index(&snapshot, head),
+                None => not_ready(),
             },
             Route::Archive(name) => {
-                self.file(head, &name, |archive| Some((&archive.archive, "application/x-tar", "")))
+                self.file(head, peer, &name, |archive| Some((&archive.archive, "application/x-tar", "")))
             }
-            Route::Provenance(name) => self.file(head, &name, |archive| {
+            Route::Provenance(name) => self.file(head, peer, &name, |archive| {
                 archive.provenance.as_ref().map(|blob| (blob, "application/pgp-signature", ".prov"))
             }),
-            Route::Unknown => Answer::text(404, "not found"),
+            Route::Unknown => {
+                Answer::text(404, "not found: there are /index.yaml and /charts/NAME-VERSION.tgz")
+            }
         }
     }
 
@@ -131,8 +132,8 @@ impl Responder {
         };
         let host = head.host.as_deref().filter(plain).unwrap_or("THIS-ADDRESS");
         let state = match self.current.get() {
-            Ok(snapshot) => snapshot.counts.to_string(),
-            Err(why) => why,
+            Some(snapshot) => snapshot.counts.to_string(),
+            None => NOT_READY.to_owned(),
         };
         Answer::text(
             200,
@@ -148,12 +149,12 @@ impl Responder {
     fn file(
         &self,
         head: &Head,
+        peer: IpAddr,
         name: &str,
         choose: impl Fn(&Archive) -> Option<(&Descriptor, &'static str, &'static str)>,
     ) -> Answer {
-        let snapshot = match self.current.get() {
-            Ok(snapshot) => snapshot,
-            Err(why) => return not_ready(&why),
+        let Some(snapshot) = self.current.get() else {
+            return not_ready();
         };
         let Some(archive) = snapshot.archives.get(name) else {
             return Answer::text(404, "no such chart version here");
@@ -170,7 +171,7 @@ impl Responder {
         let body = if head.method == Method::Head {
             Body::Withheld { length }
         } else {
-            let Some(slot) = self.downloads.take() else {
+            let Some(slot) = self.downloads.take(peer) else {
                 return Answer::text(503, "too many downloads at once").retry();
             };
             match self.storage.blob(&archive.repository, blob) {
@@ -189,7 +190,7 @@ impl Responder {
 fn index(snapshot: &Snapshot, head: &Head) -> Answer {
     let representation::Representation { identity, etag } = &snapshot.index;
     if is_known(head, etag) {
-        return Answer::not_modified(etag);
+        return Answer::not_modified(etag).with("Cache-Control", "no-cache");
     }
     let headers = vec![("Content-Type", "application/x-yaml".to_owned())];
     let answer = Answer { status: 200, headers, body: Body::Bytes(identity.clone()) };
@@ -200,8 +201,8 @@ fn is_known(head: &Head, etag: &str) -> bool {
     head.if_none_match.as_deref().is_some_and(|tags| representation::matches(tags, etag))
 }
 
-fn not_ready(why: &str) -> Answer {
-    Answer::text(503, format!("not ready: {why}")).retry()
+fn not_ready() -> Answer {
+    Answer::text(503, NOT_READY).retry()
 }
 
 /// The registry's failure in our words; its own text goes to the log, not to a client who may not

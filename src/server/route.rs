@@ -50,15 +50,15 @@ fn file(name: &str) -> Route {
 }
 
 fn path_of(target: &str) -> &str {
+    let target = target.split(['?', '#']).next().unwrap_or_default();
     let absolute = ["http://", "https://"].iter().find_map(|scheme| {
         let start = target.get(..scheme.len())?;
         start.eq_ignore_ascii_case(scheme).then(|| &target[scheme.len()..])
     });
-    let origin = match absolute {
+    match absolute {
         Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
         None => target,
-    };
-    origin.split(['?', '#']).next().unwrap_or_default()
+    }
 }
 
 fn decode(path: &str) -> Result<String, BadTarget> {
@@ -98,6 +98,7 @@ mod tests {
             ("/index.yaml?token=x", Route::Index),
             ("http://charts.example/index.yaml", Route::Index),
             ("HTTP://charts.example", Route::Home),
+            ("http://charts.example?/index.yaml", Route::Home),
             ("/livez", Route::Live),
             ("/readyz", Route::Ready),
             ("/charts/a-1.0.0+b.tgz", archive("a-1.0.0+b.tgz")),

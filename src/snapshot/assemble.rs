@@ -37,7 +37,8 @@ pub fn assemble(harvest: Harvest) -> Snapshot {
     let index = IndexFile::new(listed);
     let (charts, versions) = index.counts();
     let counts = Counts { charts, versions, skipped: skipped.len() };
-    Snapshot { index: Representation::new(index.to_yaml()), archives, found, skipped, counts }
+    let index = Representation::new(index.to_yaml());
+    Snapshot { index, archives, found, skipped, counts }
 }
 
 /// Who goes first where two want one name: the shortest, then the first repository; in it the tag
@@ -61,9 +62,9 @@ fn archive(chart: &Found) -> Archive {
     }
 }
 
-fn entry(chart: &Found, archive_name: &str) -> ChartVersion {
+fn entry<'a>(chart: &'a Found, archive_name: &str) -> ChartVersion<'a> {
     ChartVersion {
-        metadata: chart.metadata.clone(),
+        metadata: &chart.metadata,
         urls: vec![format!("charts/{}", encode_path(archive_name))],
         created: chart.created,
         digest: chart.layers.archive.digest.sha256_hex().map(str::to_owned),
@@ -100,7 +101,7 @@ mod tests {
         Found {
             repository: repository.parse().unwrap(),
             reference: tag.parse().unwrap(),
-            metadata: ChartMetadata::parse(config.as_bytes()).unwrap(),
+            metadata: ChartMetadata::parse(config.as_bytes()).unwrap().into(),
             created: None,
             layers: ChartLayers { config: blob(&config), archive: blob(archive), provenance: None },
         }

@@ -2,7 +2,10 @@
 //! dictionaries: [`walk`] reads OCI words and finds Helm's, [`assemble`] makes an index of what was
 //! found, [`refresh`] says when.
 
+mod artifact;
 pub mod assemble;
+mod configs;
+mod parallel;
 pub mod refresh;
 pub mod walk;
 

@@ -5,7 +5,7 @@
 //! snapshot as it is and is followed by a pause that doubles, so that a registry that is down is
 //! asked politely.
 
-use super::walk::{self, Harvest};
+use super::walk::{self, Harvest, Skipped};
 use super::{Snapshot, assemble::assemble};
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +17,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A storage that hasn't changed is still walked again after this long if the last walk missed
 /// something: a blob that was being copied changes no listing when it's complete.
 const MISSED_PAUSE: Duration = Duration::from_secs(5);
+/// How often a first walk that couldn't ask for everything is made again before it is served with
+/// what is lacking: a replica that starts while the registry stumbles must not show less than the
+/// others, and one artifact that never answers must not keep it from starting.
+const FIRST_ATTEMPTS: u32 = 3;
 /// Longest pause after walks that failed: how late we may notice that a registry is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -42,14 +46,12 @@ struct State {
     snapshot: Option<Arc<Snapshot>>,
     /// When the walk that found the snapshot began: it knows nothing of what came later.
     as_of: Option<Instant>,
-    /// How many walks have ended, well or not.
-    walks: u64,
+    /// How many walks have failed.
+    failures: u64,
     /// When the walk under way began.
     walking_since: Option<Instant>,
     wanted: bool,
     not_before: Option<Instant>,
-    /// Why there's no snapshot yet.
-    problem: Option<String>,
     stopped: bool,
 }
 
@@ -60,66 +62,52 @@ impl Current {
         Current { timing, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// The snapshot in force, however old, or why there is none.
-    pub fn get(&self) -> Result<Arc<Snapshot>, String> {
-        let state = self.lock();
-        state.snapshot.clone().ok_or_else(|| match &state.problem {
-            Some(problem) => format!("the first walk has failed so far: {problem}"),
-            None => "the first walk has not ended yet".to_owned(),
-        })
+    /// The snapshot in force, however old.
+    pub fn get(&self) -> Option<Arc<Snapshot>> {
+        self.lock().snapshot.clone()
     }
 
-    /// The snapshot for an index: refreshed first if it's stale, but never waited for longer than
-    /// allowed. After a failed walk the last good one is given at once until the next is due.
-    pub fn fresh(&self) -> Result<Arc<Snapshot>, String> {
+    /// The snapshot for an index: one that a walk found which began at most `max_stale` before now,
+    /// but never waited for longer than allowed. After a failed walk the last good one is given at
+    /// once until the next is due.
+    pub fn fresh(&self) -> Option<Arc<Snapshot>> {
+        let now = Instant::now();
         let mut state = self.lock();
-        let stale = state.as_of.is_some_and(|as_of| as_of.elapsed() > self.timing.max_stale);
-        let due = state.not_before.is_none_or(|time| time <= Instant::now());
-        if stale && due && !state.stopped {
-            state.wanted = true;
-            self.changed.notify_all();
-            // A walk that is slow keeps the first to ask for it waiting, not everyone after.
-            let deadline = state.walking_since.unwrap_or_else(Instant::now) + self.timing.max_wait;
-            let walks = state.walks;
-            while state.walks == walks && !state.stopped {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                state = self.wait(state, left);
+        let failures = state.failures;
+        // A walk that is slow keeps the first to ask for it waiting, not everyone after.
+        let deadline = state.walking_since.unwrap_or(now) + self.timing.max_wait;
+        while state.is_stale(now, self.timing.max_stale) && state.is_due() && state.failures == failures {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
             }
+            // The walk under way will do, unless it began too early to see what we want to see.
+            let helps = |began| now.saturating_duration_since(began) <= self.timing.max_stale;
+            if !state.wanted && !state.walking_since.is_some_and(helps) {
+                state.wanted = true;
+                self.changed.notify_all();
+            }
+            state = self.wait(state, left);
         }
-        drop(state);
-        self.get()
+        state.snapshot.clone()
     }
 
     /// Walks whenever it's wanted, until [`Current::stop`].
     pub fn run(&self, storage: &dyn Storage, concurrency: usize) {
         let mut pause = FIRST_PAUSE;
-        let mut was_empty = false;
-        let mut walked: Option<Walked> = None;
-        while self.wait_until_wanted() {
-            let began = Instant::now();
-            let revision = storage.revision();
-            if walked.as_ref().is_some_and(|walked| walked.still_holds(revision)) {
-                self.publish(None, began);
-                continue;
-            }
-            let last = self.get().ok();
-            self.lock().walking_since = Some(began);
-            match walk_guarded(storage, concurrency, last.as_deref())
-                .and_then(|harvest| confirm(harvest, last.as_deref(), &mut was_empty))
-            {
-                Ok(harvest) => {
+        let mut walker = Walker { storage, concurrency, walked: None, was_empty: false, attempts: 0 };
+        while let Some(began) = self.wait_until_wanted() {
+            let last = self.get();
+            // A panic is a defect of ours, and costs this walk only.
+            let round = catch_unwind(AssertUnwindSafe(|| walker.round(last.as_deref(), began)));
+            match round.unwrap_or_else(|_| Err(defect())) {
+                Ok(snapshot) => {
                     pause = FIRST_PAUSE;
-                    walked = Some(Walked { revision, complete: harvest.missed == 0, at: Instant::now() });
-                    let snapshot = assemble(harvest);
-                    report(&snapshot, last.as_deref(), began);
-                    self.publish(Some(snapshot), began);
+                    self.publish(snapshot, began);
                 }
                 Err(error) => {
                     report_failure(&error, last.is_some(), pause);
-                    self.fail(&error, pause);
+                    self.fail(pause);
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
@@ -132,21 +120,26 @@ impl Current {
         self.changed.notify_all();
     }
 
-    fn wait_until_wanted(&self) -> bool {
+    /// Notes that a walk begins, and when; `None` when there will be none.
+    fn wait_until_wanted(&self) -> Option<Instant> {
         let mut state = self.lock();
         loop {
             if state.stopped {
-                return false;
+                return None;
             }
-            let pause = state
-                .not_before
-                .map_or(Duration::ZERO, |time| time.saturating_duration_since(Instant::now()));
+            let pause =
+                state.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
             state = match (state.wanted, pause.is_zero()) {
-                (true, true) => return true,
+                (true, true) => break,
                 (true, false) => self.wait(state, pause),
                 (false, _) => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
+        // Who wants one from now on wants another one: this one may miss what it wants to see.
+        state.wanted = false;
+        let now = Instant::now();
+        state.walking_since = Some(now);
+        Some(now)
     }
 
     /// Puts a snapshot in force; without one, the last holds as of now.
@@ -154,21 +147,17 @@ impl Current {
         let mut state = self.lock();
         state.snapshot = snapshot.map(Arc::new).or(state.snapshot.take());
         state.as_of = Some(as_of);
-        state.wanted = false;
         state.not_before = None;
-        state.problem = None;
-        state.walks += 1;
         state.walking_since = None;
         self.changed.notify_all();
     }
 
-    fn fail(&self, error: &Error, pause: Duration) {
+    fn fail(&self, pause: Duration) {
         let mut state = self.lock();
         // Without a snapshot nobody can ask for the next walk, so it's wanted anyway.
         state.wanted = state.snapshot.is_none();
         state.not_before = Some(Instant::now() + pause);
-        state.problem = Some(error.to_string());
-        state.walks += 1;
+        state.failures += 1;
         state.walking_since = None;
         self.changed.notify_all();
     }
@@ -182,17 +171,66 @@ impl Current {
     }
 }
 
-/// A walk; a panic in it is a defect of ours, and costs this walk only.
-fn walk_guarded(
-    storage: &dyn Storage,
+impl State {
+    fn is_stale(&self, now: Instant, max_stale: Duration) -> bool {
+        !self.stopped && self.as_of.is_some_and(|as_of| now.saturating_duration_since(as_of) > max_stale)
+    }
+
+    fn is_due(&self) -> bool {
+        self.not_before.is_none_or(|time| time <= Instant::now())
+    }
+}
+
+/// The one who walks, and what it remembers from one walk to the next.
+struct Walker<'a> {
+    storage: &'a dyn Storage,
     concurrency: usize,
-    last: Option<&Snapshot>,
-) -> Result<Harvest, Error> {
-    let attempt = catch_unwind(AssertUnwindSafe(|| walk::walk(storage, concurrency, last)));
-    attempt.unwrap_or_else(|_| {
-        let text = "the walk has met a defect of this program; please report the panic above";
-        Err(Error::new(ErrorKind::Unavailable, text))
-    })
+    walked: Option<Walked>,
+    was_empty: bool,
+    attempts: u32,
+}
+
+impl Walker<'_> {
+    /// One walk, if it could find anything new: `None` when the last snapshot still holds.
+    fn round(&mut self, last: Option<&Snapshot>, began: Instant) -> Result<Option<Snapshot>, Error> {
+        let revision = self.storage.revision();
+        if self.walked.as_ref().is_some_and(|walked| walked.still_holds(revision)) {
+            return Ok(None);
+        }
+        let harvest = walk::walk(self.storage, self.concurrency, last)?;
+        self.believe(&harvest, last)?;
+        self.walked = Some(Walked { revision, complete: harvest.missed == 0, at: Instant::now() });
+        let snapshot = assemble(harvest);
+        report(&snapshot, last, began);
+        Ok(Some(snapshot))
+    }
+
+    /// Errors when what was found is likely to be less than there is.
+    fn believe(&mut self, harvest: &Harvest, last: Option<&Snapshot>) -> Result<(), Error> {
+        let unbelievable = |text: &str| Err(Error::new(ErrorKind::Unavailable, text));
+        // A listing that turns empty may mean "not permitted" (ACR, GAR and Quay answer so): it's
+        // believed when the next walk says it again.
+        let suspect = harvest.empty && last.is_some_and(|last| !last.found.is_empty());
+        if suspect && !std::mem::replace(&mut self.was_empty, suspect) {
+            return unbelievable("no repository is listed any more; that is believed when it's said twice");
+        }
+        self.was_empty = suspect;
+        if last.is_none() && harvest.missed > 0 {
+            self.attempts += 1;
+            if harvest.found.is_empty() || self.attempts < FIRST_ATTEMPTS {
+                let example = harvest.skipped.first().map(Skipped::to_string).unwrap_or_default();
+                let text =
+                    format!("{} repositories or tags could not be asked, such as: {example}", harvest.missed);
+                return unbelievable(&text);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn defect() -> Error {
+    let text = "the walk has met a defect of this program; please report the panic above";
+    Error::new(ErrorKind::Unavailable, text)
 }
 
 /// The last walk that ended well.
@@ -207,18 +245,6 @@ impl Walked {
     fn still_holds(&self, now: Option<Revision>) -> bool {
         now.is_some() && self.revision == now && (self.complete || self.at.elapsed() < MISSED_PAUSE)
     }
-}
-
-/// A listing that turns empty may mean "not permitted" (ACR, GAR and Quay answer so): it's believed
-/// when the next walk says it again.
-fn confirm(harvest: Harvest, last: Option<&Snapshot>, was_empty: &mut bool) -> Result<Harvest, Error> {
-    let suspect = harvest.empty && last.is_some_and(|last| !last.found.is_empty());
-    let confirmed = std::mem::replace(was_empty, suspect);
-    if suspect && !confirmed {
-        let text = "no repository is listed any more; that is believed when it's said twice";
-        return Err(Error::new(ErrorKind::Unavailable, text));
-    }
-    Ok(harvest)
 }
 
 fn report(snapshot: &Snapshot, last: Option<&Snapshot>, began: Instant) {

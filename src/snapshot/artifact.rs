@@ -1,0 +1,83 @@
+//! What is behind one tag: a chart whose config is still to be read, or the reason why there is none.
+
+use crate::helm::ChartLayers;
+use crate::helm::index::parse_created;
+use crate::oci::{ImageManifest, Manifest, Reference, RepositoryName};
+use crate::storage::{Error, Storage};
+use time::OffsetDateTime;
+
+/// The annotation that says when a chart was made (image-spec v1.1.0, annotations.md).
+const CREATED: &str = "org.opencontainers.image.created";
+
+/// What an artifact turned out to be, by its manifest.
+pub(super) enum Artifact {
+    Chart(Box<Candidate>),
+    NoChart(String),
+}
+
+/// A manifest that says it's a chart's.
+pub(super) struct Candidate {
+    pub(super) reference: Reference,
+    pub(super) created: Option<OffsetDateTime>,
+    pub(super) layers: ChartLayers,
+}
+
+/// Looks at one tag. An `Err` says nothing about the artifact: it couldn't be asked.
+pub(super) fn look(storage: &dyn Storage, repository: &RepositoryName, tag: &str) -> Result<Artifact, Error> {
+    let no_chart = |reason: String| Ok(Artifact::NoChart(reason));
+    let reference = match tag.parse::<Reference>() {
+        Ok(_) if is_companion(tag) => {
+            return no_chart("the tag names a signature, attestation or other companion".into());
+        }
+        Ok(reference) => reference,
+        Err(error) => return no_chart(error.to_string()),
+    };
+    let manifest = match Manifest::parse(&storage.manifest(repository, &reference)?) {
+        Ok(Manifest::Image(manifest)) => manifest,
+        Ok(Manifest::Index) => return no_chart("an image index, not a chart's manifest".into()),
+        Ok(Manifest::Schema1) => return no_chart("a Docker image of schema 1".into()),
+        Err(error) => return no_chart(error.to_string()),
+    };
+    let layers = match ChartLayers::find(&manifest) {
+        Ok(layers) => layers,
+        Err(reason) => return no_chart(reason.to_string()),
+    };
+    for blob in layers.provenance.iter().chain([&layers.archive]) {
+        storage.check(repository, blob)?;
+    }
+    Ok(Artifact::Chart(Box::new(Candidate { reference, created: created(&manifest), layers })))
+}
+
+fn created(manifest: &ImageManifest) -> Option<OffsetDateTime> {
+    manifest.annotations.get(CREATED).and_then(|text| parse_created(text))
+}
+
+/// Tags that by convention belong to another artifact: cosign's `sha256-….sig`, `.att` and `.sbom`,
+/// the referrers tag schema (distribution-spec v1.1.0), and Artifact Hub's metadata. They outnumber
+/// charts where everything is signed, and aren't worth a request each.
+fn is_companion(tag: &str) -> bool {
+    let of_digest = ["sha256-", "sha512-"].iter().find_map(|algorithm| tag.strip_prefix(algorithm));
+    let hex = of_digest.map_or("", |rest| rest.split('.').next().unwrap_or_default());
+    tag == "artifacthub.io" || (hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn companions_are_known_by_their_tag() {
+        let hex = "0".repeat(64);
+        for tag in [
+            format!("sha256-{hex}"),
+            format!("sha256-{hex}.sig"),
+            format!("sha512-{hex}.att"),
+            "artifacthub.io".into(),
+        ] {
+            assert!(is_companion(&tag), "{tag}");
+        }
+        for tag in ["1.0.0", "sha256-abc", "latest", "sha256-1.0.0"] {
+            assert!(!is_companion(tag), "{tag}");
+        }
+    }
+}
