@@ -73,7 +73,7 @@ pub(super) fn stamp(metadata: &Metadata) -> Stamp {
 }
 
 /// What isn't there may be on its way: someone is copying. So it's never a definite "gone".
-fn failed(path: &Path, cause: io::Error) -> Error {
+pub(super) fn failed(path: &Path, cause: io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, format!("{}: {cause}", path.display())).with_source(cause)
 }
 

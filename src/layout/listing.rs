@@ -5,23 +5,28 @@
 //! belongs there: skopeo and oras write a bare tag, Helm's cache and containerd a whole
 //! `host/repository:tag`.
 
-use crate::oci::{Digest, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, RepositoryName, Tag};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use std::collections::{BTreeMap, HashSet};
-
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+use std::fmt;
 
 /// Most manifests of one layout, nested ones included: what fills the largest `index.json` read.
 pub(super) const MAX_MANIFESTS: usize = 100_000;
 /// Deepest nesting of image indexes: tools make one level, hostile ones loops.
 pub(super) const MAX_DEPTH: usize = 4;
 
-/// Repository → tag or digest → manifest.
-pub(super) type Listing = BTreeMap<RepositoryName, BTreeMap<Reference, Digest>>;
+/// Longest part of what is no digest that is shown, in characters: more than any digest has.
+const MAX_SHOWN: usize = 150;
+
+/// Repository → what a manifest is listed as → manifest. What is listed by something that is no
+/// digest has none, and is listed by that, quoted, so that it gets its verdict.
+pub(super) type Listing = BTreeMap<RepositoryName, BTreeMap<String, Option<Digest>>>;
 
 /// An `index.json`, or an image index below it.
 #[derive(Deserialize)]
 pub(super) struct Index {
+    #[serde(deserialize_with = "at_most_max_manifests")]
     manifests: Vec<Entry>,
 }
 
@@ -30,9 +35,17 @@ pub(super) struct Index {
 struct Entry {
     #[serde(default)]
     media_type: String,
-    digest: Digest,
+    /// Checked one by one: a bad one is no reason to leave out the others.
+    digest: String,
     #[serde(default)]
-    annotations: Option<BTreeMap<String, serde_json::Value>>,
+    annotations: Option<Annotations>,
+}
+
+/// Only what counts here, because anybody may write any number of others.
+#[derive(Deserialize)]
+struct Annotations {
+    #[serde(rename = "org.opencontainers.image.ref.name")]
+    ref_name: Option<serde_json::Value>,
 }
 
 impl Entry {
@@ -41,8 +54,33 @@ impl Entry {
     }
 
     fn name(&self) -> Option<&str> {
-        self.annotations.as_ref()?.get(REF_NAME)?.as_str()
+        self.annotations.as_ref()?.ref_name.as_ref()?.as_str()
     }
+}
+
+/// A list as long as the limit, and an error as soon as it's longer: entries take much more memory
+/// than the few bytes they can be written with.
+fn at_most_max_manifests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
+    struct Entries;
+    impl<'de> Visitor<'de> for Entries {
+        type Value = Vec<Entry>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of descriptors")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Entry>, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = list.next_element()? {
+                if entries.len() == MAX_MANIFESTS {
+                    return Err(A::Error::custom(format_args!("over {MAX_MANIFESTS} manifests")));
+                }
+                entries.push(entry);
+            }
+            Ok(entries)
+        }
+    }
+    deserializer.deserialize_seq(Entries)
 }
 
 /// Puts together what an `index.json` and the image indexes below it list.
@@ -86,12 +124,16 @@ impl<'a> Lister<'a> {
                 return Ok(());
             }
             let named = entry.name().is_some();
+            let Ok(digest) = entry.digest.parse::<Digest>() else {
+                self.refuse(&entry);
+                continue;
+            };
             if named || (nameless && !entry.is_index()) {
-                self.add(&entry);
+                self.add(&entry, &digest);
             }
             // Each index once: a loop has nothing new to say.
-            if entry.is_index() && depth < MAX_DEPTH && self.seen.insert(entry.digest.clone()) {
-                let inner = open(&entry.digest)?;
+            if entry.is_index() && depth < MAX_DEPTH && self.seen.insert(digest.clone()) {
+                let inner = open(&digest)?;
                 self.descend(inner, open, nameless && !named, depth + 1)?;
             }
         }
@@ -99,14 +141,27 @@ impl<'a> Lister<'a> {
     }
 
     /// The first to claim a tag has it; a second one is listed by its digest.
-    fn add(&mut self, entry: &Entry) {
+    fn add(&mut self, entry: &Entry, digest: &Digest) {
+        let (held, tag) = self.place(entry);
+        let free = |tag: &Tag| held.get(tag.as_str()).is_none_or(|holder| holder.as_ref() == Some(digest));
+        let reference = match tag.filter(free) {
+            Some(tag) => tag.as_str().to_owned(),
+            None => digest.to_string(),
+        };
+        held.insert(reference, Some(digest.clone()));
+    }
+
+    /// Lists what is no digest as what it is. Quoted, so it can't be taken for a tag.
+    fn refuse(&mut self, entry: &Entry) {
+        let shown: String = entry.digest.chars().take(MAX_SHOWN).collect();
+        self.place(entry).0.insert(format!("{shown:?}"), None);
+    }
+
+    /// What the entry's repository holds, and the entry's tag.
+    fn place(&mut self, entry: &Entry) -> (&mut BTreeMap<String, Option<Digest>>, Option<Tag>) {
         let (repository, tag) = entry.name().map_or((None, None), parse_name);
         let repository = repository.filter(|_| !self.fixed).unwrap_or_else(|| self.home.clone());
-        let held = self.listing.entry(repository).or_default();
-        let by_tag =
-            tag.map(Reference::Tag).filter(|tag| held.get(tag).is_none_or(|digest| *digest == entry.digest));
-        let reference = by_tag.unwrap_or_else(|| Reference::Digest(entry.digest.clone()));
-        held.insert(reference, entry.digest.clone());
+        (self.listing.entry(repository).or_default(), tag)
     }
 
     pub(super) fn finish(self) -> Listing {
@@ -141,7 +196,9 @@ mod tests {
 
     fn entry(n: usize, name: Option<&str>, index: bool) -> String {
         let kind = if index { "index" } else { "manifest" };
-        let name = name.map_or(String::new(), |name| format!(r#","annotations":{{"{REF_NAME}":"{name}"}}"#));
+        let name = name.map_or(String::new(), |name| {
+            format!(r#","annotations":{{"org.opencontainers.image.ref.name":"{name}"}}"#)
+        });
         format!(
             r#"{{"mediaType":"application/vnd.oci.image.{kind}.v1+json","digest":"{}","size":1{name}}}"#,
             digest(n)
@@ -158,12 +215,13 @@ mod tests {
         let mut lister = Lister::new(&home, fixed);
         let open = |digest: &Digest| Ok::<_, ()>(inner(digest));
         lister.list(root, &open).unwrap();
-        let show = |(repository, held): (RepositoryName, BTreeMap<Reference, Digest>)| {
-            let line = move |(reference, digest): (Reference, Digest)| {
+        let show = |(repository, held): (RepositoryName, BTreeMap<String, Option<Digest>>)| {
+            let line = move |(reference, digest): (String, Option<Digest>)| {
+                let Some(digest) = digest else { return format!("{repository} refuses {reference}") };
                 let number: usize = digest.parts().1.parse().unwrap();
-                match reference {
-                    Reference::Tag(tag) => format!("{repository}:{}={number}", tag.as_str()),
-                    Reference::Digest(_) => format!("{repository}@{number}"),
+                match reference.contains(':') {
+                    false => format!("{repository}:{reference}={number}"),
+                    true => format!("{repository}@{number}"),
                 }
             };
             held.into_iter().map(line).collect::<Vec<_>>()
@@ -210,6 +268,22 @@ mod tests {
             false => index(&[entry(3, None, false), entry(4, Some("4"), false)]),
         };
         assert_eq!(listed(root, false, inner), ["home:2=2", "home:4=4", "home:multi=20", "home@1"]);
+    }
+
+    #[test]
+    fn what_is_no_digest_is_listed_as_that_and_harms_no_other() {
+        let bad = |text: &str| entry(0, Some("1.0.0"), false).replace(digest(0).as_str(), text);
+        let entries = [bad("sha256:../../x"), bad("1.0.0"), entry(1, Some("1.0.0"), false)];
+        let expected = [r#"home refuses "1.0.0""#, r#"home refuses "sha256:../../x""#, "home:1.0.0=1"];
+        assert_eq!(listed(index(&entries), false, no_index), expected);
+    }
+
+    #[test]
+    fn a_list_is_read_up_to_its_limit() {
+        let list = |count| format!(r#"{{"manifests":[{}]}}"#, vec![r#"{"digest":""}"#; count].join(","));
+        assert!(serde_json::from_str::<Index>(&list(MAX_MANIFESTS)).is_ok());
+        let error = serde_json::from_str::<Index>(&list(MAX_MANIFESTS + 1)).err().unwrap();
+        assert!(error.to_string().starts_with("over 100000 manifests"), "{error}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use listing::{Index, Lister, Listing};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,22 +51,18 @@ impl Layout {
         }
     }
 
-    /// The folders that are layouts, relative to the root: the root alone if it is one.
-    fn layouts(&self) -> Result<Vec<PathBuf>, Error> {
+    /// The folders that are layouts, relative to the root: the root alone if it is one. And what
+    /// was passed over on the way to them.
+    fn layouts(&self) -> Result<(Vec<PathBuf>, Vec<Error>), Error> {
         let top = PathBuf::new();
-        self.root.locate(&top)?;
-        if self.is_layout(&top) {
-            return Ok(vec![top]);
+        let place = self.root.locate(&top)?;
+        if is_layout(&place) {
+            return Ok((vec![top], Vec::new()));
         }
-        let mut scan = Scan { layout: self, seen: HashSet::new(), found: Vec::new() };
+        let mut scan = Scan { root: &self.root, seen: HashSet::new(), found: Vec::new(), passed: Vec::new() };
         scan.visit(&top, 0)?;
         scan.found.sort();
-        Ok(scan.found)
-    }
-
-    fn is_layout(&self, folder: &Path) -> bool {
-        let holds = |name| self.root.locate(&folder.join(name)).is_ok();
-        holds("index.json") && (holds("oci-layout") || holds("blobs"))
+        Ok((scan.found, scan.passed))
     }
 
     /// What a folder lists, read again only when its `index.json` has changed.
@@ -120,7 +116,10 @@ impl Layout {
 
 impl Storage for Layout {
     fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
-        let layouts = self.layouts()?;
+        let (layouts, passed_over) = self.layouts()?;
+        for error in passed_over {
+            crate::warn!("{error}: it is passed over");
+        }
         lock(&self.listings).retain(|folder, _| layouts.contains(folder));
         let mut folders = BTreeMap::new();
         for folder in layouts {
@@ -141,12 +140,13 @@ impl Storage for Layout {
     fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error> {
         let listing = self.current(repository)?;
         let held = listing.get(repository).into_iter().flatten();
-        Ok(held.map(|(reference, _)| reference.as_str().to_owned()).collect())
+        Ok(held.map(|(reference, _)| reference.clone()).collect())
     }
 
     fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>, Error> {
         let listing = self.current(repository)?;
-        let digest = listing.get(repository).and_then(|held| held.get(reference)).ok_or_else(|| {
+        let held = listing.get(repository).and_then(|held| held.get(reference.as_str()));
+        let digest = held.and_then(Option::as_ref).ok_or_else(|| {
             let name = qualified(repository, reference.as_str());
             Error::new(ErrorKind::NotFound, format!("{name}: not listed any more"))
         })?;
@@ -170,9 +170,10 @@ impl Storage for Layout {
     /// Changes whenever an `index.json` comes, goes, or is written or replaced.
     fn revision(&self) -> Option<Revision> {
         let mut hasher = DefaultHasher::new();
-        for folder in self.layouts().ok()? {
-            let (_, metadata) = self.root.open(&folder.join("index.json"), u64::MAX).ok()?;
-            (folder, stamp(&metadata)).hash(&mut hasher);
+        for folder in self.layouts().ok()?.0 {
+            // One that can't be read is a state too: the others needn't be walked again for it.
+            let opened = self.root.open(&folder.join("index.json"), u64::MAX);
+            (folder, opened.ok().map(|(_, metadata)| stamp(&metadata))).hash(&mut hasher);
         }
         Some(Revision(hasher.finish()))
     }
@@ -180,39 +181,66 @@ impl Storage for Layout {
 
 /// Looks for layouts in a tree of folders.
 struct Scan<'a> {
-    layout: &'a Layout,
+    root: &'a Root,
     /// By device and inode, so that links in circles end.
     seen: HashSet<(u64, u64)>,
     found: Vec<PathBuf>,
+    /// Links that lead out, and folders that we may not read (a disk has its `lost+found`).
+    passed: Vec<Error>,
 }
 
 impl Scan<'_> {
     fn visit(&mut self, folder: &Path, depth: usize) -> Result<(), Error> {
-        let root = &self.layout.root;
-        let place = root.locate(folder)?;
-        let failed = |cause: std::io::Error| {
-            Error::new(ErrorKind::Unavailable, format!("{}: {cause}", root.show(folder))).with_source(cause)
-        };
+        let place = self.root.locate(folder)?;
+        let failed = |cause| files::failed(Path::new(&self.root.show(folder)), cause);
         let metadata = fs::metadata(&place).map_err(failed)?;
         if self.seen.len() >= MAX_FOLDERS || !self.seen.insert((metadata.dev(), metadata.ino())) {
             return Ok(());
         }
-        for entry in fs::read_dir(&place).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let inner = folder.join(&name);
-            // Links are looked through, as long as they stay inside.
-            let is_folder = root.locate(&inner).is_ok_and(|place| place.is_dir());
-            let passed_over = name == "blobs" || name.as_encoded_bytes().starts_with(b".");
-            if !is_folder || passed_over || depth >= MAX_FOLDER_DEPTH {
+        let entries = match fs::read_dir(&place) {
+            Err(cause) if depth > 0 && cause.kind() == io::ErrorKind::PermissionDenied => {
+                self.passed.push(failed(cause));
+                return Ok(());
+            }
+            entries => entries.map_err(failed)?,
+        };
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names = names.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        // A folder that is linked to often is found by the same path on every machine.
+        names.sort();
+        for name in names {
+            if name == "blobs" || name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            if self.layout.is_layout(&inner) {
-                self.found.push(inner.clone());
-            }
-            self.visit(&inner, depth + 1)?;
+            self.look_at(folder.join(&name), depth + 1)?;
         }
         Ok(())
     }
+
+    /// Links are looked through, as long as they stay inside.
+    fn look_at(&mut self, inner: PathBuf, depth: usize) -> Result<(), Error> {
+        match self.root.locate(&inner) {
+            Ok(place) if place.is_dir() && depth <= MAX_FOLDER_DEPTH => {
+                if is_layout(&place) {
+                    self.found.push(inner.clone());
+                }
+                self.visit(&inner, depth)
+            }
+            // What is gone, or leads nowhere, isn't worth a word; what leads out is.
+            Err(error) if error.kind() == ErrorKind::Invalid => {
+                self.passed.push(error);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether somebody means this folder to be a layout. One that lacks its `index.json`, or has
+/// something else in its place, is a broken layout: not to be read, and not to be taken for empty.
+fn is_layout(place: &Path) -> bool {
+    let holds = |name| fs::symlink_metadata(place.join(name)).is_ok();
+    holds("oci-layout") || (holds("index.json") && holds("blobs"))
 }
 
 /// `blobs/<algorithm>/<hex>`; a digest's grammar leaves no way out of there.
