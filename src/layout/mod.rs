@@ -7,25 +7,22 @@
 
 mod files;
 mod listing;
+mod tree;
 
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, qualified};
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Revision, Storage};
 use files::{Root, Stamp, refused, stamp};
 use listing::{Index, Lister, Listing};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use tree::{Scan, Tree};
 
 /// Largest `index.json`, in bytes: some 100,000 manifests.
 const MAX_INDEX: u64 = 32 * 1024 * 1024;
-/// Deepest folder of a tree that is looked into: more than any repository name has components.
-const MAX_FOLDER_DEPTH: usize = 16;
-/// Most folders of a tree that are looked into.
-const MAX_FOLDERS: usize = 100_000;
 /// The repository of charts in a single layout that don't name their own. It's never shown but in
 /// the log, and the same everywhere, so that replicas agree.
 const NAMELESS: &str = "layout";
@@ -36,6 +33,8 @@ pub struct Layout {
     nameless: RepositoryName,
     /// What each folder's `index.json` listed, as of its stamp.
     listings: Mutex<HashMap<PathBuf, (Stamp, Arc<Listing>)>>,
+    /// Where the layouts were when it was last looked for them.
+    tree: Mutex<Option<Arc<Tree>>>,
     /// Where each repository was found by the last [`Storage::repositories`].
     folders: Mutex<BTreeMap<RepositoryName, PathBuf>>,
 }
@@ -47,22 +46,25 @@ impl Layout {
             root: Root::new(directory),
             nameless: NAMELESS.parse().expect("a plain word is a repository name"),
             listings: Mutex::default(),
+            tree: Mutex::default(),
             folders: Mutex::default(),
         }
     }
 
-    /// The folders that are layouts, relative to the root: the root alone if it is one. And what
-    /// was passed over on the way to them.
-    fn layouts(&self) -> Result<(Vec<PathBuf>, Vec<Error>), Error> {
-        let top = PathBuf::new();
-        let place = self.root.locate(&top)?;
-        if is_layout(&place) {
-            return Ok((vec![top], Vec::new()));
+    /// Where the layouts are, as of now. Looked for again only when a folder has changed.
+    fn tree(&self) -> Result<Arc<Tree>, Error> {
+        let root = self.root.locate(Path::new(""))?;
+        let known = lock(&self.tree).clone();
+        if let Some(tree) = known.filter(|tree| tree.root == root && tree.is_unchanged()) {
+            return Ok(tree);
         }
-        let mut scan = Scan { root: &self.root, seen: HashSet::new(), found: Vec::new(), passed: Vec::new() };
-        scan.visit(&top, 0)?;
-        scan.found.sort();
-        Ok((scan.found, scan.passed))
+        let (tree, passed_over) = Scan::of(&self.root, root)?;
+        for error in passed_over {
+            crate::warn!("{error}: it is passed over");
+        }
+        let tree = Arc::new(tree);
+        *lock(&self.tree) = Some(tree.clone());
+        Ok(tree)
     }
 
     /// What a folder lists, read again only when its `index.json` has changed.
@@ -116,21 +118,18 @@ impl Layout {
 
 impl Storage for Layout {
     fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
-        let (layouts, passed_over) = self.layouts()?;
-        for error in passed_over {
-            crate::warn!("{error}: it is passed over");
-        }
-        lock(&self.listings).retain(|folder, _| layouts.contains(folder));
+        let tree = self.tree()?;
+        lock(&self.listings).retain(|folder, _| tree.layouts.contains_key(folder));
         let mut folders = BTreeMap::new();
-        for folder in layouts {
+        for folder in tree.layouts.keys() {
             if folder.as_os_str().is_empty() {
-                let listing = self.listing(&folder, &self.nameless)?;
+                let listing = self.listing(folder, &self.nameless)?;
                 folders.extend(listing.keys().map(|name| (name.clone(), PathBuf::new())));
                 continue;
             }
             match folder.to_str().unwrap_or_default().parse::<RepositoryName>() {
-                Ok(name) => drop(folders.insert(name, folder)),
-                Err(error) => crate::warn!("{} is left out: its path is {error}", self.root.show(&folder)),
+                Ok(name) => drop(folders.insert(name, folder.clone())),
+                Err(error) => crate::warn!("{} is left out: its path is {error}", self.root.show(folder)),
             }
         }
         *lock(&self.folders) = folders.clone();
@@ -170,77 +169,13 @@ impl Storage for Layout {
     /// Changes whenever an `index.json` comes, goes, or is written or replaced.
     fn revision(&self) -> Option<Revision> {
         let mut hasher = DefaultHasher::new();
-        for folder in self.layouts().ok()?.0 {
+        for (folder, place) in &self.tree().ok()?.layouts {
             // One that can't be read is a state too: the others needn't be walked again for it.
-            let opened = self.root.open(&folder.join("index.json"), u64::MAX);
-            (folder, opened.ok().map(|(_, metadata)| stamp(&metadata))).hash(&mut hasher);
+            let index = fs::metadata(place.join("index.json")).ok();
+            (folder, index.as_ref().map(stamp)).hash(&mut hasher);
         }
         Some(Revision(hasher.finish()))
     }
-}
-
-/// Looks for layouts in a tree of folders.
-struct Scan<'a> {
-    root: &'a Root,
-    /// By device and inode, so that links in circles end.
-    seen: HashSet<(u64, u64)>,
-    found: Vec<PathBuf>,
-    /// Links that lead out, and folders that we may not read (a disk has its `lost+found`).
-    passed: Vec<Error>,
-}
-
-impl Scan<'_> {
-    fn visit(&mut self, folder: &Path, depth: usize) -> Result<(), Error> {
-        let place = self.root.locate(folder)?;
-        let failed = |cause| files::failed(Path::new(&self.root.show(folder)), cause);
-        let metadata = fs::metadata(&place).map_err(failed)?;
-        if self.seen.len() >= MAX_FOLDERS || !self.seen.insert((metadata.dev(), metadata.ino())) {
-            return Ok(());
-        }
-        let entries = match fs::read_dir(&place) {
-            Err(cause) if depth > 0 && cause.kind() == io::ErrorKind::PermissionDenied => {
-                self.passed.push(failed(cause));
-                return Ok(());
-            }
-            entries => entries.map_err(failed)?,
-        };
-        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-        let mut names = names.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        // A folder that is linked to often is found by the same path on every machine.
-        names.sort();
-        for name in names {
-            if name == "blobs" || name.as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            self.look_at(folder.join(&name), depth + 1)?;
-        }
-        Ok(())
-    }
-
-    /// Links are looked through, as long as they stay inside.
-    fn look_at(&mut self, inner: PathBuf, depth: usize) -> Result<(), Error> {
-        match self.root.locate(&inner) {
-            Ok(place) if place.is_dir() && depth <= MAX_FOLDER_DEPTH => {
-                if is_layout(&place) {
-                    self.found.push(inner.clone());
-                }
-                self.visit(&inner, depth)
-            }
-            // What is gone, or leads nowhere, isn't worth a word; what leads out is.
-            Err(error) if error.kind() == ErrorKind::Invalid => {
-                self.passed.push(error);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Whether somebody means this folder to be a layout. One that lacks its `index.json`, or has
-/// something else in its place, is a broken layout: not to be read, and not to be taken for empty.
-fn is_layout(place: &Path) -> bool {
-    let holds = |name| fs::symlink_metadata(place.join(name)).is_ok();
-    holds("oci-layout") || (holds("index.json") && holds("blobs"))
 }
 
 /// `blobs/<algorithm>/<hex>`; a digest's grammar leaves no way out of there.

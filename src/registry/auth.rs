@@ -6,10 +6,11 @@
 //! repositories), and a token is good for one scope. So challenges are remembered per kind of
 //! scope, tokens per scope.
 
+use super::answer::Answer;
 use super::challenge::{self, Challenge};
 use super::shared::Shared;
 use super::token::{TokenRequest, basic};
-use super::transport::{Answer, Transport};
+use super::transport::Transport;
 use crate::credentials::{Auths, Credential, Source};
 use crate::oci::RepositoryName;
 use crate::storage::Error;

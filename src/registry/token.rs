@@ -2,7 +2,8 @@
 //! token specification, <https://distribution.github.io/distribution/spec/auth/>). Errors never
 //! quote what was sent or answered.
 
-use super::transport::{Answer, Ask, Transport};
+use super::answer::Answer;
+use super::transport::{Ask, Transport};
 use super::{error, url};
 use crate::credentials::Credential;
 use crate::storage::Error;

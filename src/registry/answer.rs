@@ -1,0 +1,128 @@
+//! An answer of a registry or its token server, whose body is read within bounds of size and time.
+
+use super::error;
+use super::transport::STALL;
+use crate::storage::Error;
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+use ureq::Body;
+use ureq::http::header::{HeaderMap, LOCATION};
+use ureq::http::{Response, Uri};
+
+/// Longest time to read a manifest, config or listing whole.
+const WHOLE_BODY: Duration = Duration::from_secs(120);
+/// Longest time for the body of an error, which is only told, not used.
+const ERROR_BODY: Duration = Duration::from_secs(5);
+/// Least pace of a blob that is passed on, in bytes per second, after [`STALL`]: what drips more
+/// slowly only holds a connection on either side.
+const PACE: u64 = 1024;
+/// Most of an error's body that is read, in bytes: enough for the spec's list of errors.
+const MAX_ERROR_BODY: u64 = 8 * 1024;
+
+/// The head of an answer, its body still to be read.
+pub(super) struct Answer {
+    what: String,
+    url: Uri,
+    response: Response<Body>,
+}
+
+impl Answer {
+    /// `what` is the method and the URL, for messages.
+    pub(super) fn new(what: String, url: Uri, response: Response<Body>) -> Answer {
+        Answer { what, url, response }
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// Method and URL, for a message.
+    pub(super) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Where the answer came from, after redirects.
+    pub(super) fn url(&self) -> &Uri {
+        &self.url
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// A header's values, what isn't text in them replaced.
+    pub(super) fn texts(&self, name: &'static str) -> Vec<String> {
+        let values = self.headers().get_all(name).iter();
+        values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    }
+
+    /// `Location`, when the status asks to go there.
+    pub(super) fn redirect(&self) -> Option<String> {
+        let moved = matches!(self.status(), 301 | 302 | 303 | 307 | 308);
+        let location = self.headers().get(LOCATION).filter(|_| moved)?;
+        location.to_str().ok().map(str::to_owned)
+    }
+
+    /// The error that this answer is.
+    pub(super) fn into_error(self) -> Error {
+        let (what, status) = (self.what.clone(), self.status());
+        let body = collect(self.response.into_body().into_reader(), MAX_ERROR_BODY, ERROR_BODY);
+        error::status(&what, status, &body.unwrap_or_default())
+    }
+
+    /// The whole body, of at most `limit` bytes.
+    pub(super) fn read(self, limit: u64) -> Result<Vec<u8>, Error> {
+        let what = self.what.clone();
+        let bytes = collect(self.into_reader(), limit + 1, WHOLE_BODY);
+        let bytes = bytes.map_err(|cause| error::body(&what, cause))?;
+        if bytes.len() as u64 > limit {
+            return Err(error::protocol(&what, format!("the answer is over {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    /// The body as it arrives, if it arrives at a reasonable pace.
+    pub(super) fn into_reader(self) -> impl Read + Send + use<> {
+        let source = self.response.into_body().into_with_config().limit(u64::MAX).reader();
+        Paced { source, waited: Duration::ZERO, count: 0 }
+    }
+}
+
+/// Reads to the end, or to `limit` bytes. No single byte gives it more time than `longest`, and one
+/// wait of [`STALL`].
+fn collect(source: impl Read, limit: u64, longest: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + longest;
+    let mut source = source.take(limit);
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        let count = source.read(&mut chunk)?;
+        bytes.extend_from_slice(&chunk[..count]);
+        if count == 0 {
+            return Ok(bytes);
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long"));
+        }
+    }
+}
+
+/// A body that is given up when it drips. Only time spent on it counts, not the reader's own.
+struct Paced<R> {
+    source: R,
+    waited: Duration,
+    count: u64,
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let asked = Instant::now();
+        let count = self.source.read(buffer)?;
+        self.waited += asked.elapsed();
+        self.count += count as u64;
+        if self.waited > STALL && count > 0 && self.count / self.waited.as_secs().max(1) < PACE {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the registry sends too slowly"));
+        }
+        Ok(count)
+    }
+}

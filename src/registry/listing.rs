@@ -1,0 +1,122 @@
+//! Listings as a whole: the right page length, page after page, to the end.
+
+use super::answer::Answer;
+use super::auth::Scope;
+use super::transport::Ask;
+use super::{CREDENTIALS_ADVICE, Registry, error, page};
+use crate::storage::{Error, ErrorKind};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+
+/// Names asked for at a time: the most that distribution (`catalog.maxentries`) and ECR give, then
+/// what the others do; then it's left to the registry.
+const PAGE_LENGTHS: [u32; 2] = [1000, 100];
+
+impl Registry {
+    /// A listing, all pages of it. A cursor that is lost on the way (zot and Harbor answer 404 and 400
+    /// when the name it stood for has gone) is a reason to begin again, once.
+    pub(super) fn list<P: Page>(&self, path: &str, scope: Scope) -> Result<BTreeSet<String>, Error> {
+        match self.list_once::<P>(path, scope)? {
+            Pages::All(names) => Ok(names),
+            Pages::Lost(_) => match self.list_once::<P>(path, scope)? {
+                Pages::All(names) => Ok(names),
+                Pages::Lost(error) => {
+                    // Not the listing is gone, only its next page.
+                    let text = format!("{error}; the listing changes while it's read");
+                    Err(Error::new(ErrorKind::Unavailable, text))
+                }
+            },
+        }
+    }
+
+    /// One attempt at a listing. Stops when a page brings nothing new: some registries link in
+    /// circles.
+    fn list_once<P: Page>(&self, path: &str, scope: Scope) -> Result<Pages, Error> {
+        let mut names = BTreeSet::new();
+        let mut length_of_all = 0;
+        let (mut answer, length) = self.first_page(path, scope)?;
+        for _ in 0..page::MAX_PAGES {
+            let what = answer.what().to_owned();
+            let linked = page::next_query(&answer.texts("link"));
+            let body = answer.read(page::MAX_PAGE)?;
+            let page: P = serde_json::from_slice(&body)
+                .map_err(|cause| error::protocol(&what, format!("not a listing: {cause}")))?;
+            let page = page.names();
+            let guess = || page::guessed_query(length, &page);
+            let (next, guessed) = match (linked, guess()) {
+                (Some(query), _) => (query, false),
+                (None, Some(query)) => (query, true),
+                (None, None) => (String::new(), false),
+            };
+            let known = names.len();
+            length_of_all += page.iter().map(String::len).sum::<usize>();
+            names.extend(page);
+            if length_of_all > page::MAX_LISTING {
+                let why = format!("the listing is over {} bytes", page::MAX_LISTING);
+                return Err(error::protocol(&what, why));
+            }
+            if next.is_empty() || names.len() == known {
+                return Ok(Pages::All(names));
+            }
+            answer = self.fetch(&format!("{path}?{next}"), Ask::List, scope)?;
+            match answer.status() {
+                200 => {}
+                400 | 404 if guessed => return Ok(Pages::All(names)),
+                400 | 404 => return Ok(Pages::Lost(answer.into_error())),
+                _ => return Err(answer.into_error()),
+            }
+        }
+        Err(error::protocol(&format!("GET {path}"), format!("over {} pages", page::MAX_PAGES)))
+    }
+
+    /// The first page, with the longest page length that the registry takes.
+    fn first_page(&self, path: &str, scope: Scope) -> Result<(Answer, Option<u32>), Error> {
+        let mut lengths = PAGE_LENGTHS.into_iter();
+        loop {
+            let length = lengths.next();
+            let query = length.map_or(String::new(), |length| format!("?n={length}"));
+            let answer = self.fetch(&format!("{path}{query}"), Ask::List, scope)?;
+            match answer.status() {
+                200 => return Ok((answer, length)),
+                // PAGINATION_NUMBER_INVALID (distribution), UNSUPPORTED (ECR): too long a page.
+                400 | 405 if length.is_some() => {}
+                401 | 403 => return Err(answer.into_error().advise(CREDENTIALS_ADVICE)),
+                _ => return Err(answer.into_error()),
+            }
+        }
+    }
+}
+
+/// What became of a listing.
+enum Pages {
+    All(BTreeSet<String>),
+    /// A page after the first isn't there any more.
+    Lost(Error),
+}
+
+/// A page of a listing, whose names may be `null`.
+pub(super) trait Page: for<'de> Deserialize<'de> {
+    fn names(self) -> Vec<String>;
+}
+
+#[derive(Deserialize)]
+pub(super) struct Catalog {
+    repositories: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct TagList {
+    tags: Option<Vec<String>>,
+}
+
+impl Page for Catalog {
+    fn names(self) -> Vec<String> {
+        self.repositories.unwrap_or_default()
+    }
+}
+
+impl Page for TagList {
+    fn names(self) -> Vec<String> {
+        self.tags.unwrap_or_default()
+    }
+}
