@@ -65,9 +65,18 @@ impl Answer {
 
     /// The error that this answer is.
     pub(super) fn into_error(self) -> Error {
+        self.told_by(error::status)
+    }
+
+    /// The error that this answer of a token server is.
+    pub(super) fn into_token_error(self) -> Error {
+        self.told_by(error::token_status)
+    }
+
+    fn told_by(self, tell: fn(&str, u16, &[u8]) -> Error) -> Error {
         let (what, status) = (self.what.clone(), self.status());
         let body = collect(self.response.into_body().into_reader(), MAX_ERROR_BODY, ERROR_BODY);
-        error::status(&what, status, &body.unwrap_or_default())
+        tell(&what, status, &body.unwrap_or_default())
     }
 
     /// The whole body, of at most `limit` bytes.

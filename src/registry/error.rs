@@ -25,6 +25,15 @@ pub(super) fn status(what: &str, status: u16, body: &[u8]) -> Error {
     Error::new(kind, format!("{what}: {status}{detail}"))
 }
 
+/// The same, of a token server, of whose answer nothing is told but a code of the spec's: it may
+/// repeat what it was sent.
+pub(super) fn token_status(what: &str, status_code: u16, body: &[u8]) -> Error {
+    let code = first_listed(body).and_then(|text| text.split(':').next().map(str::to_owned));
+    let is_code = |code: &String| code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let what = format!("{what}: {status_code} {}", code.filter(is_code).unwrap_or_default());
+    Error::new(status("", status_code, b"").kind(), what.trim_end())
+}
+
 /// Whether a status may be another one when asked again (distribution-spec v1.1.0, "Error Codes";
 /// RFC 9110 §15). 501 is for good.
 pub(super) fn may_pass(status: u16) -> bool {
@@ -117,6 +126,16 @@ mod tests {
             "GET https://reg.example/v2/team/web/tags/list: 401 UNAUTHORIZED: authentication required"
         );
         assert_eq!(error.kind(), ErrorKind::Refused);
+    }
+
+    #[test]
+    fn of_a_token_server_only_a_code_is_told() {
+        let text = |body: &str| token_status("GET x", 401, body.as_bytes()).to_string();
+        assert_eq!(
+            text(r#"{"errors":[{"code":"UNAUTHORIZED","message":"Basic dTpw"}]}"#),
+            "GET x: 401 UNAUTHORIZED"
+        );
+        assert_eq!(text(r#"{"errors":[{"code":"Basic dTpw"}]}"#), "GET x: 401");
     }
 
     #[test]

@@ -38,9 +38,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest wait that a registry's `Retry-After` is granted within one call. Who asks for more isn't
 /// asked anything until then.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// Longest rest that a registry is given: Docker Hub counts its pulls by six hours, but a date far
-/// in the future must not silence us for good.
-const MAX_REST: Duration = Duration::from_secs(6 * 3600);
+/// Longest rest that a registry is given at a time: a date far in the future must not silence us for
+/// good, and a request each quarter of an hour harms nobody.
+const MAX_REST: Duration = Duration::from_secs(15 * 60);
 /// All manifest types, because some registries answer 404 to whoever doesn't accept what they have,
 /// and an old one converts to schema 1.
 const ACCEPT_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
@@ -114,8 +114,8 @@ impl Registry {
         Err(Error::new(ErrorKind::Unavailable, format!("{what}: {why}")))
     }
 
-    fn rest(&self, asked: Duration) {
-        crate::warn!("the registry asks for a rest of {} s, and gets it", asked.as_secs());
+    fn rest(&self, asked: Duration, error: &Error) {
+        crate::warn!("{error}: the registry asks for a rest of {} s", asked.as_secs());
         let until = Instant::now() + asked.min(MAX_REST);
         *self.rest_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }
@@ -148,7 +148,7 @@ impl Registry {
                 result => return result,
             };
             if asked > MAX_PAUSE {
-                self.rest(asked);
+                self.rest(asked, &error);
             }
             if attempt == ATTEMPTS || asked > MAX_PAUSE {
                 return Err(error);

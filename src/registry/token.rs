@@ -4,7 +4,7 @@
 
 use super::answer::Answer;
 use super::transport::{Ask, Transport};
-use super::{error, url};
+use super::{CREDENTIALS_ADVICE, error, url};
 use crate::credentials::Credential;
 use crate::storage::Error;
 use base64::Engine as _;
@@ -46,8 +46,7 @@ impl TokenRequest<'_> {
             _ => self.get(transport, None)?,
         };
         if answer.status() != 200 {
-            // Without its words: a token server may repeat what it was sent.
-            return Err(error::status(answer.what(), answer.status(), b""));
+            return Err(answer.into_token_error().advise(CREDENTIALS_ADVICE));
         }
         let what = format!("token from {}", url::display(self.realm));
         let body = answer.read(MAX_TOKEN_ANSWER)?;

@@ -5,7 +5,7 @@
 //! snapshot as it is and is followed by a pause that doubles, so that a registry that is down is
 //! asked politely.
 
-use super::walk::{self, Harvest, Skipped};
+use super::walk::{self, Harvest};
 use super::{Snapshot, assemble::assemble};
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -205,7 +205,8 @@ impl Walker<'_> {
         Ok(Some(snapshot))
     }
 
-    /// Errors when what was found is likely to be less than there is.
+    /// Errors when what was found is likely to be less than there is: an index that shrinks takes
+    /// charts away from everyone who follows it.
     fn believe(&mut self, harvest: &Harvest, last: Option<&Snapshot>) -> Result<(), Error> {
         let unbelievable = |text: &str| Err(Error::new(ErrorKind::Unavailable, text));
         // A listing that turns empty may mean "not permitted" (ACR, GAR and Quay answer so): it's
@@ -215,14 +216,16 @@ impl Walker<'_> {
             return unbelievable("no repository is listed any more; that is believed when it's said twice");
         }
         self.was_empty = suspect;
-        if last.is_none() && harvest.missed > 0 {
+        let Harvest { unanswered, refused, .. } = harvest;
+        let nothing = harvest.found.is_empty() && unanswered + refused > 0;
+        let stumbling = *unanswered > 0 && self.attempts + 1 < FIRST_ATTEMPTS;
+        if last.is_none() && (nothing || stumbling) {
             self.attempts += 1;
-            if harvest.found.is_empty() || self.attempts < FIRST_ATTEMPTS {
-                let example = harvest.skipped.first().map(Skipped::to_string).unwrap_or_default();
-                let text =
-                    format!("{} repositories or tags could not be asked, such as: {example}", harvest.missed);
-                return unbelievable(&text);
-            }
+            let example = harvest.skipped.first().map(|one| format!(", such as {one}")).unwrap_or_default();
+            return unbelievable(&format!(
+                "{} repositories or tags could not be read{example}",
+                harvest.missed
+            ));
         }
         Ok(())
     }

@@ -54,8 +54,13 @@ pub struct Harvest {
     pub found: Vec<Found>,
     /// Everything else.
     pub skipped: Vec<Skipped>,
-    /// How many repositories and tags couldn't be asked: a further walk may find more.
+    /// How many repositories and tags couldn't be read, for whatever reason but that they are gone: a
+    /// further walk may find more.
     pub missed: usize,
+    /// How many of them gave no answer: the storage itself is in trouble.
+    pub unanswered: usize,
+    /// How many of them were refused to us.
+    pub refused: usize,
     /// Whether the storage lists no repository at all.
     pub empty: bool,
 }
@@ -128,7 +133,13 @@ impl Harvest {
     /// Notes a repository or tag that couldn't be asked: what was known of it stays, unless it's
     /// definitely gone.
     fn missed<'a>(&mut self, reference: String, known: impl Iterator<Item = &'a Found>, error: &Error) {
-        self.missed += 1;
+        match error.kind() {
+            ErrorKind::NotFound => {}
+            ErrorKind::TimedOut | ErrorKind::Unavailable => self.unanswered += 1,
+            ErrorKind::Refused => self.refused += 1,
+            ErrorKind::Invalid => {}
+        }
+        self.missed += usize::from(error.kind() != ErrorKind::NotFound);
         let before = self.found.len();
         if error.kind() != ErrorKind::NotFound {
             self.found.extend(known.cloned());

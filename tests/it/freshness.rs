@@ -22,6 +22,24 @@ fn broken() -> Fault {
 }
 
 #[test]
+fn a_registry_that_asks_for_a_rest_is_left_alone_by_everyone() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("a/web", "1.0.0"));
+    fake.push(&Chart::new("b/tired", "1.0.0"));
+    let daemon = ready_daemon(&fake, &["--concurrency=1"]);
+    let tired = Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", "60");
+    fake.spoil("GET /v2/b/tired/manifests/*").with(Fault::Answer(tired));
+
+    refresh_until_logged(&daemon, "rest of 60 s", 1);
+    let told = daemon.wait_for_log("rest of 60 s");
+    assert!(told.contains(" WARN ") && told.contains("429 TOOMANYREQUESTS"), "{told}");
+    assert_eq!(Index::of(&daemon).charts(), ["tired 1.0.0", "web 1.0.0"]);
+    let asked = fake.count("* *");
+    assert_eq!(daemon.get("/charts/web-1.0.0.tgz").status, 502);
+    assert_eq!(fake.count("* *"), asked);
+}
+
+#[test]
 fn a_push_a_moved_tag_and_a_deletion_are_seen_without_a_restart() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("team/stays", "1.0.0"));
@@ -89,7 +107,7 @@ fn what_fails_in_a_refresh_keeps_its_charts_and_everything_else_moves_on() {
             .config_bytes(r#"{"name":"config","version":"1.0.0","apiVersion":"v2","description":"moved"}"#),
     );
     fake.spoil(&format!("GET {}", moved.config_path())).with(broken());
-    let throttled = Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", "60");
+    let throttled = Reply::error(429, "TOOMANYREQUESTS", "slow down");
     fake.spoil("GET /v2/e/throttled/tags/list").with(Fault::Answer(throttled));
     fake.push(&Chart::new("d/fine", "2.0.0"));
 
