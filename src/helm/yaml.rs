@@ -58,10 +58,10 @@ fn is_decimal(text: &str) -> bool {
     digits(exponent) && digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty())
 }
 
-/// `0x1F`, `0o17`, `0b1`.
+/// `0x1F`, `0o17`, `0b1`; Go's yaml takes a sign behind the prefix too: `0b-1`.
 fn is_other_base(text: &str) -> bool {
     let digits = text.strip_prefix('0').and_then(|rest| rest.strip_prefix(['x', 'X', 'o', 'O', 'b', 'B']));
-    digits.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    digits.is_some_and(|digits| digits.trim_start_matches(['+', '-']).bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// `12:30`, `1:02:03.5`: minutes and seconds to YAML 1.1.
@@ -113,6 +113,8 @@ mod tests {
             "1_000.5",
             "0x_1",
             "0b1_0",
+            "0b+1",
+            "0b-1_0",
             "0o1_7",
             "69_00E5",
             "12:30",
