@@ -145,6 +145,7 @@ impl ChartMetadata {
         if self.name == "."
             || self.name == ".."
             || self.name.contains(no_file_name)
+            || !prints(&self.name)
             || self.name.len() > MAX_NAME
         {
             return refuse(format!("chart name {:?} can't be a file name", self.name));
@@ -244,6 +245,12 @@ impl Fields {
     }
 }
 
+/// Whether Helm, which takes out of a name what doesn't print, leaves anything of it.
+fn prints(text: &str) -> bool {
+    let shows = |c: char| c.is_whitespace() || c.is_ascii_graphic() || c.escape_debug().len() == 1;
+    text.chars().any(shows)
+}
+
 /// A scalar as a string; `None` for null, lists and objects.
 fn text(value: &Value) -> Option<String> {
     match value {
@@ -312,6 +319,10 @@ mod tests {
             (r#"{"name":"a/b","version":"1.0.0"}"#, r#"chart name "a/b" can't be a file name"#),
             (r#"{"name":"a\nb","version":"1.0.0"}"#, r#"chart name "a\nb" can't be a file name"#),
             (r#"{"name":"..","version":"1.0.0"}"#, r#"chart name ".." can't be a file name"#),
+            (
+                "{\"name\":\"\u{200b}\u{2060}\",\"version\":\"1.0.0\"}",
+                r#"chart name "\u{200b}\u{2060}" can't be a file name"#,
+            ),
             (r#"{"name":"a","version":"latest"}"#, r#"chart version "latest" is not semver"#),
             (
                 r#"{"name":"a","version":"1","type":"weird"}"#,
