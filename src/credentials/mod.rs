@@ -124,7 +124,8 @@ impl AuthEntry {
         if let Some((username, password)) = given(self.auth).and_then(|auth| decode_auth(&auth)) {
             return Some(Credential::Password { username, password });
         }
-        let username = given(self.username)?;
+        // RFC 7617 §2: with a colon it would end there.
+        let username = given(self.username).filter(|name| !name.contains(':'))?;
         Some(Credential::Password { username, password: self.password.unwrap_or_default() })
     }
 }
@@ -244,6 +245,7 @@ mod tests {
             r#"{"auths":null}"#,
             r#"{"auths":{"a":{}}}"#,
             r#"{"auths":{"a":{"auth":"!"}}}"#,
+            r#"{"auths":{"a":{"username":"u:v","password":"p"}}}"#,
         ] {
             assert_eq!(Auths::parse(text.as_bytes()).unwrap(), Auths::default(), "{text}");
         }
