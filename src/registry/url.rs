@@ -40,7 +40,8 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
         let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
         format!("{scheme}://{authority}{folder}/{reference}")
     };
-    text.parse().ok()
+    // RFC 9110 §4.2: a URL without a host is none.
+    text.parse::<Uri>().ok().filter(|url| url.host().is_some_and(|host| !host.is_empty()))
 }
 
 /// The URL without its query, which may hold what nobody should read.
@@ -111,7 +112,8 @@ mod tests {
         ] {
             assert_eq!(resolve(&base, reference).unwrap().to_string(), expected);
         }
-        for bad in ["http://\u{7f}", "ftp://other/z", "file:///etc/passwd", "HTTPX://a"] {
+        for bad in ["http://:80/", "//", "http://\u{7f}", "ftp://other/z", "file:///etc/passwd", "HTTPX://a"]
+        {
             assert!(resolve(&base, bad).is_none(), "{bad}");
         }
     }
