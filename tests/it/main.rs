@@ -20,6 +20,8 @@ mod gold;
 mod index_endpoint;
 mod integrity;
 mod paging;
+mod paper_readers;
+mod properties;
 mod registries;
 mod start_stop;
 mod verdicts;

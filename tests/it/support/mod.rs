@@ -9,6 +9,8 @@ pub mod guarded;
 pub mod helm;
 pub mod http;
 pub mod keyring;
+pub mod odd;
+pub mod paper;
 pub mod process;
 pub mod readers;
 pub mod served;
