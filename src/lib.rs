@@ -23,6 +23,8 @@
 pub mod args;
 pub mod config;
 pub mod credentials;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod helm;
 pub mod layout;
 pub mod observe;

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("args", &[]),
     ("config", &["args", "credentials", "observe", "oci", "registry"]),
     ("credentials", &[]),
+    ("fuzzing", &["layout", "observe", "registry", "server"]),
     ("helm", &["oci"]),
     ("layout", &["observe", "oci", "storage"]),
     ("observe", &[]),

@@ -6,6 +6,8 @@
 //! "gone", and only what verifies is believed.
 
 mod files;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod listing;
 mod tree;
 

@@ -6,6 +6,8 @@ mod answer;
 mod auth;
 mod challenge;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod listing;
 mod page;
 mod probe;

@@ -44,7 +44,7 @@ impl From<io::Error> for NoHead {
 
 /// The bytes of one connection that have arrived and aren't used yet.
 #[derive(Default)]
-pub(super) struct Inbox(Vec<u8>);
+pub(super) struct Inbox(pub(super) Vec<u8>);
 
 impl Inbox {
     /// The next head. A slow one isn't given more time for each byte, but one deadline for all.
@@ -78,7 +78,7 @@ impl Inbox {
     }
 
     /// A head that has arrived whole.
-    fn take(&mut self) -> Result<Option<Head>, NoHead> {
+    pub(super) fn take(&mut self) -> Result<Option<Head>, NoHead> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut fields);
         let (length, head) = match request.parse(&self.0) {

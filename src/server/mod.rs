@@ -25,6 +25,8 @@
 mod connections;
 mod crew;
 mod door;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod head;
 mod outlet;
 mod respond;
