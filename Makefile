@@ -2,6 +2,7 @@
 
 CARGO ?= cargo
 PORT ?= 8080
+FUZZ_SECONDS ?= 60
 IMAGE ?= oci-chart-registry
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -10,7 +11,7 @@ BINARY := $(or $(CARGO_TARGET_DIR),target)/release/oci-chartrepo
 ENGINE ?= $(shell for engine in docker podman buildah; do \
 	$$engine info >/dev/null 2>&1 && echo $$engine && break; done)
 
-.PHONY: help build run test lint tools image image-test clean
+.PHONY: help build run test fuzz lint tools image image-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,9 +28,13 @@ run: build ## serve sample charts from a real registry on http://localhost:8080 
 test: tools build ## run every test, against real registries and helms
 	OCI_CHARTREPO_RELEASE=$(abspath $(BINARY)) $(CARGO) test --locked -- --test-threads=8
 
+fuzz: ## fuzz each parser for a minute (FUZZ_SECONDS=60), and say what was found
+	tests/fuzz/run $(FUZZ_SECONDS)
+
 lint: ## check the formatting, and that clippy has nothing to say
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) rustc --locked --profile check --lib -- --cfg fuzzing -D warnings
 
 tools: ## fetch the helms and the registry that the tests use into target/tools
 	tests/tools/fetch
