@@ -1,0 +1,73 @@
+//! `make attack`: what strangers can do to the daemon, and what a normal client sees of it.
+//!
+//! Each row of the table is one attack on a fresh daemon, over loopback only, bounded in number and
+//! time. Meanwhile a normal client fetches `/index.yaml` twenty times a second on new connections;
+//! afterwards the same attack goes on while the daemon is told to stop. Without `--full` the rows
+//! are small and short and only times that no load excuses are judged: that form is part of
+//! `cargo test`. Words pick the attacks whose names hold one of them.
+
+mod attacks;
+mod crowd;
+mod field;
+mod goal;
+mod limits;
+mod normal;
+mod report;
+mod rows;
+mod scene;
+mod trial;
+mod watch;
+
+#[allow(dead_code, unused_imports)] // the stories in tests/it use what isn't used here
+#[path = "../it/support/mod.rs"]
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use report::Report;
+use rows::Row;
+use trial::Scale;
+
+/// Flags of the test harness that `cargo test -- …` hands to every test program alike.
+const HARNESS: [&str; 5] = ["--nocapture", "--no-capture", "--quiet", "-q", "--include-ignored"];
+
+fn main() -> ExitCode {
+    let (flags, words): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    let full = flags.iter().any(|flag| flag == "--full");
+    let unknown = |flag: &&String| {
+        !HARNESS.contains(&flag.as_str()) && !flag.starts_with("--test-threads") && *flag != "--full"
+    };
+    if let Some(flag) = flags.iter().find(unknown) {
+        eprintln!("unknown flag {flag}: there are --full, and words of the attacks' names");
+        return ExitCode::from(2);
+    }
+    limits::raise_own_descriptors();
+    let scale = if full { Scale::full() } else { Scale::reduced() };
+    let wanted = |row: &Row| words.is_empty() || words.iter().any(|word| row.title(&scale).contains(word));
+    let rows: Vec<Row> = rows::all().into_iter().filter(wanted).collect();
+    let report = Mutex::new(Report::begin(&scale));
+    run(&rows, &scale, &report);
+    report.into_inner().expect("no row panics while it reports").end()
+}
+
+/// Runs the rows, as many at a time as the scale says, and reports each as it ends.
+fn run(rows: &[Row], scale: &Scale, report: &Mutex<Report>) {
+    let left = Mutex::new(rows.iter());
+    std::thread::scope(|scope| {
+        for _ in 0..scale.at_a_time {
+            scope.spawn(|| {
+                while let Some(row) = next(&left) {
+                    let outcome = catch_unwind(AssertUnwindSafe(|| trial::run(row, scale)));
+                    report.lock().expect("no row panics while it reports").add(row, scale, outcome.ok());
+                }
+            });
+        }
+    });
+}
+
+fn next<'a>(left: &Mutex<std::slice::Iter<'a, Row>>) -> Option<&'a Row> {
+    left.lock().expect("taking a row doesn't panic").next()
+}

@@ -1,0 +1,101 @@
+//! What an attack is made on: a registry with a dozen charts, and the daemon in front of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::limits::{self, Copy, Limits};
+use crate::normal;
+use crate::support::daemon::Daemon;
+use crate::support::fake_registry::{Chart, FakeRegistry, Pushed};
+use crate::trial::Scale;
+
+/// The charts, by size of their archives in bytes: ten that are small, and two that aren't; the
+/// last at the full scale alone.
+const SMALL: (usize, usize) = (10, 20_000);
+const LARGE: usize = 5_000_000;
+const HUGE: usize = 50_000_000;
+/// How much each chart has to say, in bytes, so that the index has the usual 16 KB.
+const DESCRIPTION: usize = 1_100;
+/// A registry, and who listens in front of it. The daemon goes first.
+pub struct Scene {
+    pub daemon: Daemon,
+    pub registry: Registry,
+    /// What a normal client should get.
+    pub index: Arc<Vec<u8>>,
+    _copy: Option<Copy>,
+}
+
+/// The registry, and what was pushed there.
+pub struct Registry {
+    pub fake: FakeRegistry,
+    pub charts: Vec<Pushed>,
+}
+
+impl Registry {
+    fn stocked(scale: &Scale) -> Registry {
+        let fake = FakeRegistry::start();
+        let (count, size) = SMALL;
+        let sizes = std::iter::repeat_n(size, count).chain([LARGE]).chain(scale.full.then_some(HUGE));
+        let chart = |(number, size): (usize, usize)| {
+            let name = format!("team/chart-{number}");
+            let description = format!("{name}: {}", "what it is for. ".repeat(DESCRIPTION / 16));
+            let metadata = json!({
+                "apiVersion": "v2",
+                "name": format!("chart-{number}"),
+                "version": "1.0.0",
+                "description": description,
+            });
+            fake.push(&Chart::new(&name, "1.0.0").config(&metadata).archive(vec![number as u8; size]))
+        };
+        let charts = sizes.enumerate().map(chart).collect();
+        Registry { fake, charts }
+    }
+
+    /// Where a client finds the archives that are small.
+    pub fn small(&self) -> Vec<String> {
+        (0..SMALL.0).map(path).collect()
+    }
+
+    /// Where a client finds the archive of 5 MB.
+    pub fn large(&self) -> String {
+        path(SMALL.0)
+    }
+
+    /// Where a client finds all archives.
+    pub fn all(&self) -> Vec<String> {
+        (0..self.charts.len()).map(path).collect()
+    }
+}
+
+fn path(number: usize) -> String {
+    format!("/charts/chart-{number}-1.0.0.tgz")
+}
+
+impl Scene {
+    pub fn set(limits: Limits, scale: &Scale) -> Scene {
+        let registry = Registry::stocked(scale);
+        let (command, copy) = limits::command(&binary(), limits);
+        let grace = format!("--shutdown-grace={}s", scale.grace.as_secs());
+        let daemon = Daemon::start_as(command, &[&registry.fake.flag(), &grace, "--log-level=info"]);
+        daemon.wait_ready();
+        let index = normal::body(address(&daemon)).expect("the index is there when the daemon is ready");
+        Scene { daemon, registry, index: Arc::new(index), _copy: copy }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        address(&self.daemon)
+    }
+}
+
+fn address(daemon: &Daemon) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], daemon.port()))
+}
+
+/// The binary that is released, if the caller says where it is.
+fn binary() -> PathBuf {
+    let built = env!("CARGO_BIN_EXE_oci-chartrepo").into();
+    std::env::var_os("OCI_CHARTREPO_RELEASE").map_or(built, PathBuf::from)
+}
