@@ -12,6 +12,7 @@ ENGINE ?= $(shell for engine in docker podman buildah; do \
 	$$engine info >/dev/null 2>&1 && echo $$engine && break; done)
 
 .PHONY: help build run test fuzz lint tools image image-test clean
+.PHONY: help build run test lint attack throughput tools image image-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +36,13 @@ lint: ## check the formatting, and that clippy has nothing to say
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) rustc --locked --profile check --lib -- --cfg fuzzing -D warnings
+
+attack: build ## attack the release binary in every way we know, for minutes (ATTACKS="idle TLS")
+	OCI_CHARTREPO_RELEASE=$(abspath $(BINARY)) $(CARGO) test --locked --test attack -- --full $(ATTACKS)
+
+throughput: build ## requests a second beside those of others (wrk and nginx, if they're there)
+	$(CARGO) build --release --locked --example throughput --example reference
+	$(dir $(BINARY))examples/throughput $(BINARY) $(dir $(BINARY))examples/reference
 
 tools: ## fetch the helms and the registry that the tests use into target/tools
 	tests/tools/fetch

@@ -55,7 +55,10 @@ pub fn faults(row: &Row, scale: &Scale, outcome: &Outcome) -> Vec<String> {
     must(outcome.well, "normal requests fail after the attack".to_owned());
     let memory = outcome.peak.peak_memory / 1024;
     must(memory <= MEMORY, format!("{memory} MiB of memory were used, more than {MEMORY}"));
-    must(outcome.exit == Some(0), format!("SIGTERM led to {}, not exit 0", exit(outcome.exit)));
+    must(
+        outcome.exit == Some(0),
+        format!("SIGTERM led to {}, not exit 0; its last words: {}", exit(outcome.exit), outcome.last_words),
+    );
     let most = scale.grace + ENDING;
     must(
         outcome.ending <= most * scale.patience,

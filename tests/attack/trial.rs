@@ -75,6 +75,8 @@ pub struct Outcome {
     pub exit: Option<i32>,
     /// From SIGTERM to the end.
     pub ending: Duration,
+    /// The last line of its log.
+    pub last_words: String,
 }
 
 pub fn run(row: &Row, scale: &Scale) -> Outcome {
@@ -108,6 +110,7 @@ pub fn run(row: &Row, scale: &Scale) -> Outcome {
         well,
         exit,
         ending,
+        last_words: scene.daemon.log().lines().last().unwrap_or_default().to_owned(),
     }
 }
 

@@ -9,6 +9,9 @@ use crate::field::Field;
 
 /// When one who does nothing looks whether it was thrown out.
 const LOOK: Duration = Duration::from_millis(500);
+/// When one who was thrown out is back: there are thousands, and the row is about those who sit, not
+/// about those who knock.
+const SULK: Duration = Duration::from_secs(4);
 /// Between two bytes of one who drips.
 const DRIP: Duration = Duration::from_secs(1);
 /// The start of a request that never ends.
@@ -63,11 +66,12 @@ pub fn hear(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 pub fn idle(field: &Field) {
-    Crowd { size: field.strength, ..Crowd::default() }.attack(field, |_| Box::new(Idle));
+    let crowd = Crowd { size: field.strength, comeback: SULK, ..Crowd::default() };
+    crowd.attack(field, |_| Box::new(Idle));
 }
 
 pub fn idle_from_everywhere(field: &Field) {
-    let crowd = Crowd { size: field.strength, from_everywhere: true, ..Crowd::default() };
+    let crowd = Crowd { size: field.strength, comeback: SULK, from_everywhere: true, ..Crowd::default() };
     crowd.attack(field, |_| Box::new(Idle));
 }
 
