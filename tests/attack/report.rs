@@ -73,7 +73,7 @@ fn line(title: &str, outcome: &Outcome) -> String {
         "{title:<58} {:>8} {:>9} │ {:>6.1} % {:>8} {:>8} {:>8} {:>5} MB {threads:>9} │ {ending:>15}",
         thousands(turnout.at_once),
         thousands(turnout.connections),
-        outcome.answered,
+        (outcome.answered * 10.0).floor() / 10.0,
         time(outcome.p50),
         time(outcome.p99),
         time(outcome.recovery),

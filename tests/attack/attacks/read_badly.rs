@@ -48,3 +48,9 @@ pub fn never(field: &Field) {
 pub fn a_byte_at_a_time(field: &Field) {
     sip(field, 1);
 }
+
+/// 8 KB a second: twice what the door wants at least, so that they may stay and nobody else comes in,
+/// unless they're kept from taking all places.
+pub fn just_fast_enough(field: &Field) {
+    sip(field, 800);
+}
