@@ -41,8 +41,8 @@ attack: build ## attack the release binary in every way we know, for minutes (AT
 	OCI_CHARTREPO_RELEASE=$(abspath $(BINARY)) $(CARGO) test --locked --test attack -- --full $(ATTACKS)
 
 throughput: build ## requests a second beside those of others (wrk and nginx, if they're there)
-	$(CARGO) build --release --locked --example throughput --example reference
-	$(dir $(BINARY))examples/throughput $(BINARY) $(dir $(BINARY))examples/reference
+	$(CARGO) build --release --locked --example reference
+	$(CARGO) test --locked --bench throughput -- $(abspath $(BINARY) $(dir $(BINARY))examples/reference)
 
 tools: ## fetch the helms and the registry that the tests use into target/tools
 	tests/tools/fetch

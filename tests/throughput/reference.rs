@@ -9,7 +9,7 @@ fn main() {
     let path = std::env::args_os().nth(1).expect("usage: reference FILE");
     let body: Arc<[u8]> = std::fs::read(path).expect("the file can be read").into();
     let server = Server::http("127.0.0.1:0").expect("a port is free");
-    eprintln!("listening on http://{}", server.server_addr());
+    println!("http://{}", server.server_addr());
     for request in server.incoming_requests() {
         let body = body.clone();
         std::thread::spawn(move || answer(request, body));

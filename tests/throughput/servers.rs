@@ -1,23 +1,33 @@
 //! The servers that are compared, each serving the same bytes at `/index.yaml`.
 
+use serde_json::json;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::layout::Layout;
+use crate::support::daemon::{Daemon, signal};
+use crate::support::fake_registry::{Chart, FakeRegistry};
+use crate::support::process::Scratch;
 
 /// From start to the first good answer.
 const START: Duration = Duration::from_secs(20);
 
 /// One server, ended when dropped.
 pub struct Server {
-    child: Child,
+    process: Process,
     pub address: SocketAddr,
     /// Its name for these bytes.
     pub etag: String,
+}
+
+/// Dropping it ends the process.
+#[allow(dead_code)] // it's there to be dropped
+enum Process {
+    Ours(Daemon),
+    Other(Child),
 }
 
 /// All of them: ours, the reference, and perhaps nginx.
@@ -25,16 +35,19 @@ pub struct Servers {
     pub all: Vec<Server>,
     /// The length of the index.
     pub bytes: usize,
+    _registry: FakeRegistry,
+    _site: Scratch,
 }
 
 impl Servers {
-    pub fn start(daemon: &Path, reference: &Path, layout: &Layout) -> Servers {
-        let we = Server::daemon(daemon, layout);
+    /// With an index of so many charts that have so much to say each.
+    pub fn start(daemon: &Path, reference: &Path, (charts, description): (usize, usize)) -> Servers {
+        let registry = FakeRegistry::start();
+        (0..charts).for_each(|number| drop(registry.push(&chart(number, description))));
+        let we = Server::daemon(daemon, &registry);
         let index = get(we.address).expect("the daemon is ready").1;
-        let site = layout.path.join("site");
-        fs::create_dir_all(&site).expect("create a directory");
-        let file = site.join("index.yaml");
-        fs::write(&file, &index).expect("write the index");
+        let site = Scratch::new("site");
+        let file = site.file("index.yaml", &index);
         let mut all = vec![we, Server::reference(reference, &file)];
         all.extend(Server::nginx(&site));
         for server in &mut all {
@@ -42,48 +55,43 @@ impl Servers {
             assert!(body == index, "{}: other bytes than the daemon's", server.address);
             server.etag = etag(&head);
         }
-        Servers { all, bytes: index.len() }
+        Servers { all, bytes: index.len(), _registry: registry, _site: site }
     }
 }
 
+fn chart(number: usize, description: usize) -> Chart {
+    let name = format!("chart-{number}");
+    let description = "what it is for. ".repeat(description / 16);
+    let metadata =
+        json!({ "apiVersion": "v2", "name": name, "version": "1.0.0", "description": description });
+    Chart::new(&name, "1.0.0").config(&metadata)
+}
+
 impl Server {
-    fn daemon(program: &Path, layout: &Layout) -> Server {
-        let mut command = Command::new(program);
-        command.args(["--port=0", "--listen-host=127.0.0.1", "--storage=layout"]);
-        command.arg("--storage-layout-dir").arg(&layout.path);
-        Server::that_says_where(command)
+    fn daemon(program: &Path, registry: &FakeRegistry) -> Server {
+        let daemon = Daemon::start_as(Command::new(program), &[&registry.flag(), "--log-level=info"]);
+        daemon.wait_ready();
+        let address = SocketAddr::from(([127, 0, 0, 1], daemon.port()));
+        Server { process: Process::Ours(daemon), address, etag: String::new() }
     }
 
     fn reference(program: &Path, file: &Path) -> Server {
-        let mut command = Command::new(program);
-        command.arg(file);
-        Server::that_says_where(command)
-    }
-
-    /// One that says `listening on http://…` on stderr.
-    fn that_says_where(mut command: Command) -> Server {
-        command.stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut log = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let mut child =
+            Command::new(program).arg(file).stdout(Stdio::piped()).spawn().expect("run reference");
         let mut line = String::new();
-        while !line.contains("listening on http://") {
-            line.clear();
-            assert!(log.read_line(&mut line).expect("stderr is text") > 0, "{command:?} ended");
-        }
-        // Nobody else reads the rest, and a full pipe would stop the server.
-        std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
         let address = line.trim().rsplit('/').next().and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
-        Server { child, address, etag: String::new() }.ready()
+        Server { process: Process::Other(child), address, etag: String::new() }.ready()
     }
 
     /// nginx, if this machine has it.
-    fn nginx(site: &Path) -> Option<Server> {
+    fn nginx(site: &Scratch) -> Option<Server> {
         Command::new("nginx").arg("-v").stderr(Stdio::null()).status().ok()?;
         let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = address.expect("a port is free");
-        let config = site.join("nginx.conf");
-        let place = site.display();
+        let place = site.path().display();
         let text = format!(
             "daemon off; worker_processes 2; pid {place}/nginx.pid; error_log {place}/error.log;\n\
              events {{ worker_connections 4096; }}\n\
@@ -94,9 +102,9 @@ impl Server {
         );
         // Root's nginx would serve as somebody who may not see a scratch directory.
         let user = if fs::metadata("/proc/self").is_ok_and(|me| is_root(&me)) { "user root;\n" } else { "" };
-        fs::write(&config, format!("{user}{text}")).expect("write nginx.conf");
+        let config = site.file("nginx.conf", format!("{user}{text}"));
         let child = Command::new("nginx").arg("-c").arg(&config).spawn().expect("run nginx");
-        Some(Server { child, address, etag: String::new() }.ready())
+        Some(Server { process: Process::Other(child), address, etag: String::new() }.ready())
     }
 
     fn ready(self) -> Server {
@@ -112,9 +120,10 @@ impl Server {
 impl Drop for Server {
     /// By SIGTERM, because nginx' workers outlive a parent that is killed.
     fn drop(&mut self) {
-        let pid = self.child.id();
-        let _ = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status();
-        let _ = self.child.wait();
+        if let Process::Other(child) = &mut self.process {
+            signal(child.id(), "TERM");
+            let _ = child.wait();
+        }
     }
 }
 

@@ -2,14 +2,16 @@
 //! of several. Beside us stand `tiny_http`'s own server with a thread for each request (`reference`),
 //! which is what the front door replaces, and nginx with the same bytes as a file, if it's there.
 
-mod layout;
 mod load;
 mod servers;
 
-use std::path::{Path, PathBuf};
+#[allow(dead_code, unused_imports)] // the stories in tests/it use what isn't used here
+#[path = "../it/support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use layout::Layout;
 use load::{Load, Loader};
 use servers::{Server, Servers};
 
@@ -17,6 +19,12 @@ use servers::{Server, Servers};
 const ROUNDS: usize = 5;
 /// The share of the reference's speed below which we're called slower: turns differ by less.
 const WORSE: f64 = 0.9;
+
+/// Charts, and how much each has to say in bytes. The small index and its head fit into the kilobyte
+/// that `tiny_http` writes at once: else it would be compared while it waits for an acknowledgement.
+/// The large one has few charts, because each is asked for upstream every few seconds.
+const SMALL: (usize, usize) = (1, 200);
+const LARGE: (usize, usize) = (25, 40_000);
 
 /// What is measured.
 struct Case {
@@ -49,9 +57,7 @@ fn main() -> ExitCode {
         eprintln!("usage: throughput DAEMON REFERENCE (`make throughput` says both)");
         return ExitCode::from(2);
     };
-    let scratch = Scratch::new();
-    let small = Servers::start(daemon, reference, &Layout::small(&scratch.0.join("small")));
-    let large = Servers::start(daemon, reference, &Layout::large(&scratch.0.join("large")));
+    let (small, large) = (Servers::start(daemon, reference, SMALL), Servers::start(daemon, reference, LARGE));
     let loader = Loader::of_this_machine();
     println!(
         "\nRequests a second on {} processors, loaded by {loader}; the index has {} and {} bytes.\n",
@@ -109,21 +115,4 @@ fn load<'a>(case: &Case, server: &'a Server) -> Load<'a> {
 fn median(mut speeds: Vec<f64>) -> f64 {
     speeds.sort_by(f64::total_cmp);
     speeds[speeds.len() / 2]
-}
-
-/// A directory that goes away.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Scratch {
-        let path = std::env::temp_dir().join(format!("oci-chartrepo-throughput-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("create a scratch directory");
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(Path::new(&self.0));
-    }
 }
