@@ -80,7 +80,7 @@ pub fn all() -> Vec<Row> {
         row(1_000, 400, "idle ones on 60 threads", sit::idle).limited(Limits::Threads(60)),
         pulls("that pull charts of an honest registry", pull::honest),
         pulls("that pull charts; the registry hangs", pull::hangs),
-        Row { full: 1_500, ..pulls("that pull charts; the registry hangs", pull::hangs) },
+        Row { full: 1_500, reduced: 300, ..pulls("that pull charts; the registry hangs", pull::hangs) },
         pulls("that pull charts; the registry hangs, the walk too", pull::hangs_wholly),
         pulls("that pull charts; the registry drips", pull::drips),
         pulls("that pull charts; the registry floods", pull::floods),
