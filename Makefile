@@ -11,8 +11,7 @@ BINARY := $(or $(CARGO_TARGET_DIR),target)/release/oci-chartrepo
 ENGINE ?= $(shell for engine in docker podman buildah; do \
 	$$engine info >/dev/null 2>&1 && echo $$engine && break; done)
 
-.PHONY: help build run test fuzz lint tools image image-test clean
-.PHONY: help build run test lint attack throughput tools image image-test clean
+.PHONY: help build run test lint attack fuzz throughput tools image image-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
