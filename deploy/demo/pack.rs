@@ -1,0 +1,189 @@
+//! Packs chart directories into an OCI image layout, as `helm package` and `helm push` would, but
+//! with nothing except cargo on the machine: the first half of `make run`. The same sources give
+//! the same bytes, wherever and whenever they are packed.
+//!
+//! Usage: `pack-demo CHARTS LAYOUT`, two directories; LAYOUT is replaced.
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use oci_chartrepo::helm::ChartMetadata;
+use oci_chartrepo::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE};
+use oci_chartrepo::oci::Digest;
+use serde_json::{Value, json};
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// The date of everything that is packed, 2026-01-01 in Unix seconds: a date of its own would
+/// give each packing another digest.
+const PACKED_AT: u32 = 1_767_225_600;
+/// Versions before the one in Chart.yaml, so that there's something to choose from: name, version,
+/// appVersion.
+const EARLIER: [(&str, &str, &str); 1] = [("web", "1.0.0", "1.27")];
+/// What a dependency's repository starts with if it is the directory of another chart.
+const BESIDE: &str = "file://";
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let done = match arguments.as_slice() {
+        [charts, layout] => pack(charts, layout),
+        _ => Err("usage: pack-demo CHARTS LAYOUT".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pack-demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Fills a new layout beside the old one before it takes its place: a daemon that is reading it
+/// never sees half of it.
+fn pack(charts: &Path, target: &Path) -> Result<()> {
+    let fresh = target.with_extension("part");
+    remove(&fresh)?;
+    let mut layout = Layout { directory: fresh, manifests: Vec::new() };
+    for directory in files_of(charts)? {
+        let chart = Chart::read(&directory)?;
+        for (_, version, app_version) in EARLIER.iter().filter(|(name, ..)| *name == chart.metadata.name) {
+            let mut earlier = chart.clone();
+            earlier.metadata.version = (*version).to_owned();
+            earlier.metadata.app_version = Some((*app_version).to_owned());
+            layout.add(&earlier)?;
+        }
+        layout.add(&chart)?;
+    }
+    layout.finish()?;
+    remove(target)?;
+    Ok(fs::rename(&layout.directory, target)?)
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    if directory.exists() { Ok(fs::remove_dir_all(directory)?) } else { Ok(()) }
+}
+
+#[derive(Clone)]
+struct Chart {
+    directory: PathBuf,
+    metadata: ChartMetadata,
+}
+
+impl Chart {
+    fn read(directory: &Path) -> Result<Chart> {
+        let file = directory.join("Chart.yaml");
+        let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let fields: Value = serde_yaml::from_str(&text)?;
+        let metadata = ChartMetadata::parse(fields.to_string().as_bytes())
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Chart { directory: directory.to_owned(), metadata })
+    }
+
+    fn archive(&self) -> Result<Vec<u8>> {
+        let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
+        self.append_to(&mut archive, Path::new(&self.metadata.name))?;
+        Ok(archive.into_inner()?.finish()?)
+    }
+
+    /// As helm does it: Chart.yaml written anew, the other files as they are, and the charts this
+    /// one depends on below `charts/`.
+    fn append_to(&self, archive: &mut tar::Builder<impl std::io::Write>, place: &Path) -> Result<()> {
+        append(archive, &place.join("Chart.yaml"), serde_yaml::to_string(&self.metadata)?.as_bytes())?;
+        for file in files_below(&self.directory)? {
+            let name = file.strip_prefix(&self.directory)?;
+            if name != Path::new("Chart.yaml") {
+                append(archive, &place.join(name), &fs::read(&file)?)?;
+            }
+        }
+        for dependency in &self.metadata.dependencies {
+            let Some(beside) = dependency.repository.strip_prefix(BESIDE) else {
+                return Err(format!("{}: not in a directory beside it", dependency.name).into());
+            };
+            let chart = Chart::read(&self.directory.join(beside))?;
+            chart.append_to(archive, &place.join("charts").join(&dependency.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// A regular file that anybody may read, of no one in particular.
+fn append(archive: &mut tar::Builder<impl std::io::Write>, place: &Path, bytes: &[u8]) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(PACKED_AT.into());
+    Ok(archive.append_data(&mut header, place, bytes)?)
+}
+
+/// All files below a directory, sorted by their paths.
+fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in files_of(directory)? {
+        if path.is_dir() {
+            found.extend(files_below(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn files_of(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// An OCI image layout (image-spec v1.1.0, image-layout.md) while it's being filled.
+struct Layout {
+    directory: PathBuf,
+    manifests: Vec<Value>,
+}
+
+impl Layout {
+    /// Adds what `helm push` would push, named `NAME:VERSION`.
+    fn add(&mut self, chart: &Chart) -> Result<()> {
+        let metadata = &chart.metadata;
+        let manifest = json!({
+            "schemaVersion": 2,
+            "config": self.blob(CONFIG_TYPE, &serde_json::to_vec(metadata)?)?,
+            "layers": [self.blob(ARCHIVE_TYPE, &chart.archive()?)?],
+            "annotations": {
+                "org.opencontainers.image.created":
+                    OffsetDateTime::from_unix_timestamp(PACKED_AT.into())?.format(&Rfc3339)?,
+                "org.opencontainers.image.title": metadata.name,
+                "org.opencontainers.image.version": metadata.version,
+            },
+        });
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let mut entry = self.blob(kind, manifest.to_string().as_bytes())?;
+        let name = format!("{}:{}", metadata.name, metadata.version.replace('+', "_"));
+        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+        self.manifests.push(entry);
+        Ok(())
+    }
+
+    /// Writes a blob and answers its descriptor.
+    fn blob(&self, media_type: &str, bytes: &[u8]) -> Result<Value> {
+        let digest = Digest::sha256(bytes);
+        let (algorithm, hex) = digest.parts();
+        let folder = self.directory.join("blobs").join(algorithm);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(hex), bytes)?;
+        Ok(json!({"mediaType": media_type, "digest": digest.as_str(), "size": bytes.len()}))
+    }
+
+    fn finish(&self) -> Result<()> {
+        fs::write(self.directory.join("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}).to_string())?;
+        let index = json!({"schemaVersion": 2, "manifests": self.manifests});
+        Ok(fs::write(self.directory.join("index.json"), index.to_string())?)
+    }
+}
