@@ -19,6 +19,7 @@ mod freshness;
 mod gold;
 mod index_endpoint;
 mod integrity;
+mod layout;
 mod paging;
 mod paper_readers;
 mod properties;

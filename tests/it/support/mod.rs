@@ -11,6 +11,7 @@ pub mod http;
 pub mod keyring;
 pub mod odd;
 pub mod paper;
+pub mod layout;
 pub mod process;
 pub mod readers;
 pub mod served;

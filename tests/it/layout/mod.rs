@@ -1,0 +1,25 @@
+//! Charts with no registry at all: the daemon on OCI image layouts, honest, changing, half-copied
+//! and hostile ones.
+
+mod clients;
+mod copies;
+mod demo;
+mod flags;
+mod freshness;
+mod halves;
+mod hostile;
+mod links;
+mod no_files;
+
+use crate::support::daemon::Daemon;
+
+/// A daemon that has walked the layout.
+fn daemon_on(flags: [String; 2]) -> Daemon {
+    Daemon::start_ready(&flags.each_ref().map(String::as_str))
+}
+
+fn index(daemon: &Daemon) -> String {
+    let answer = daemon.get("/index.yaml");
+    assert_eq!(answer.status, 200, "{}; the log:\n{}", answer.body_text(), daemon.log());
+    answer.body_text()
+}
