@@ -87,12 +87,11 @@ pub fn refresh_until_logged(daemon: &Daemon, needle: &str, times: usize) {
     });
 }
 
-/// The reason in the log of a reference that was skipped; fails if it wasn't.
+/// The reason in the log of a reference that was skipped; fails if it isn't there in time.
 pub fn skip_reason(daemon: &Daemon, reference: &str) -> String {
-    let log = daemon.log();
     let needle = format!(" DEBUG skipped {reference}: ");
-    let reason = log.lines().find_map(|line| Some(line.split_once(&needle)?.1));
-    reason.unwrap_or_else(|| panic!("{reference} is not skipped in:\n{log}")).to_owned()
+    let line = daemon.wait_for_log(&needle);
+    line.split_once(&needle).expect("the needle").1.to_owned()
 }
 
 /// Every reference is skipped, and nothing else is, for a reason that holds its word.
