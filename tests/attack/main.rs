@@ -31,23 +31,28 @@ use rows::Row;
 use trial::Scale;
 
 /// Flags of the test harness that `cargo test -- …` hands to every test program alike.
-const HARNESS: [&str; 5] = ["--nocapture", "--no-capture", "--quiet", "-q", "--include-ignored"];
+const HARNESS: [&str; 6] = ["--exact", "--include-ignored", "--no-capture", "--nocapture", "--quiet", "-q"];
+/// Flags of ours.
+const OURS: [&str; 2] = ["--full", "--list"];
 
 fn main() -> ExitCode {
     let (flags, words): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
-    let full = flags.iter().any(|flag| flag == "--full");
-    let unknown = |flag: &&String| {
-        !HARNESS.contains(&flag.as_str()) && !flag.starts_with("--test-threads") && *flag != "--full"
-    };
-    if let Some(flag) = flags.iter().find(unknown) {
-        eprintln!("unknown flag {flag}: there are --full, and words of the attacks' names");
+    let is_known =
+        |flag: &str| OURS.contains(&flag) || HARNESS.contains(&flag) || flag.starts_with("--test-threads");
+    if let Some(flag) = flags.iter().find(|flag| !is_known(flag)) {
+        eprintln!("unknown flag {flag}: there are {}, and words of the attacks' names", OURS.join(" and "));
         return ExitCode::from(2);
     }
-    limits::raise_own_descriptors();
-    let scale = if full { Scale::full() } else { Scale::reduced() };
+    let given = |flag: &str| flags.iter().any(|given| given == flag);
+    let scale = if given("--full") { Scale::full() } else { Scale::reduced() };
     let wanted = |row: &Row| words.is_empty() || words.iter().any(|word| row.title(&scale).contains(word));
     let rows: Vec<Row> = rows::all().into_iter().filter(wanted).collect();
+    if given("--list") {
+        rows.iter().for_each(|row| println!("{}: test", row.title(&scale)));
+        return ExitCode::SUCCESS;
+    }
+    limits::raise_own_descriptors();
     let report = Mutex::new(Report::begin(&scale));
     run(&rows, &scale, &report);
     report.into_inner().expect("no row panics while it reports").end()
