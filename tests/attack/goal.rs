@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::limits::Limits;
 use crate::rows::Row;
 use crate::trial::{Outcome, Scale};
 
@@ -53,6 +54,9 @@ pub fn faults(row: &Row, scale: &Scale, outcome: &Outcome) -> Vec<String> {
         ),
     );
     must(outcome.well, "normal requests fail after the attack".to_owned());
+    let threads = outcome.peak.threads;
+    let is_limited = !matches!(row.limits, Limits::Threads(most) if threads > most);
+    must(is_limited, format!("the daemon had {threads} threads: this machine didn't hold it to the limit"));
     let memory = outcome.peak.peak_memory / 1024;
     must(memory <= MEMORY, format!("{memory} MiB of memory were used, more than {MEMORY}"));
     must(
