@@ -51,6 +51,8 @@ struct State {
     stamp: Option<Stamp>,
     auths: Auths,
     generation: u64,
+    /// Whether the last attempt to read the file failed, which has been told then.
+    unreadable: bool,
 }
 
 /// What tells one state of a file from the next. Kubernetes swaps a directory, so that the path
@@ -66,7 +68,7 @@ impl Source {
             (None, false) => Auths::default(),
             _ => read(&path)?,
         };
-        let state = Mutex::new(State { stamp, auths, generation: 0 });
+        let state = Mutex::new(State { stamp, auths, generation: 0, unreadable: false });
         Ok(Source { path, state })
     }
 
@@ -85,7 +87,14 @@ impl Source {
                 }
                 Err(error) => problem = Some(error),
             }
-            state.stamp = now;
+            // An unreadable one may become readable without being written: it's looked at again.
+            let unreadable = matches!(problem, Some(Error::Io(..)));
+            if !unreadable {
+                state.stamp = now;
+            }
+            if std::mem::replace(&mut state.unreadable, unreadable) && unreadable {
+                problem = None;
+            }
         }
         (state.auths.clone(), state.generation, problem)
     }

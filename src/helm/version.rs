@@ -33,11 +33,6 @@ impl Version {
         Some(Version { order: semver::Version::parse(&strict).ok()?, text: text.to_owned() })
     }
 
-    /// The version as its author wrote it.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
     /// The tag that `helm push` gives this version: a tag can't hold a `+`.
     pub fn tag(&self) -> String {
         self.text.replace('+', "_")
@@ -113,7 +108,7 @@ mod tests {
         ];
         let mut shuffled: Vec<_> = sorted.iter().rev().map(|text| Version::parse(text).unwrap()).collect();
         shuffled.sort();
-        assert_eq!(shuffled.iter().map(Version::as_str).collect::<Vec<_>>(), sorted);
+        assert_eq!(shuffled.iter().map(|version| version.text.as_str()).collect::<Vec<_>>(), sorted);
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn several_tags_of_one_chart_version_are_one_entry() {
     assert_eq!(index.charts(), ["web 1.0.0+b"]);
     assert_eq!(index.entry("web", "1.0.0+b")["urls"], json!(["charts/web-1.0.0+b.tgz"]));
     let summary = daemon.wait_for_log(" INFO snapshot: ");
-    assert!(summary.contains("1 charts, 1 versions"), "{summary}");
+    assert!(summary.contains("1 chart, 1 version,"), "{summary}");
 }
 
 #[test]
