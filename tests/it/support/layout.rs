@@ -164,7 +164,15 @@ pub fn skopeo_copy(registry: &DockerRegistry, repository: &str, directory: &Path
     for tag in tags(registry, repository) {
         let from = format!("docker://{}/{repository}:{tag}", registry.host());
         let to = format!("oci:{}:{tag}", argument(directory));
-        let copy = ["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", &from, &to];
+        let copy = [
+            "--insecure-policy",
+            "copy",
+            "--quiet",
+            "--preserve-digests",
+            "--src-tls-verify=false",
+            &from,
+            &to,
+        ];
         run_ok(&tool("skopeo/skopeo"), &copy, &[]);
     }
 }
