@@ -23,6 +23,9 @@ pub(super) struct Tree {
     /// Every folder that was looked into: its state changes when something comes, goes or is
     /// replaced in it.
     folders: Vec<(PathBuf, Stamp)>,
+    /// Every link, and where it led: on the way there may be another link, in a folder that
+    /// wasn't looked into, which is switched.
+    links: Vec<(PathBuf, Option<PathBuf>)>,
     /// Whether all of them had been left alone for a while: the clock of files ticks slowly, and
     /// two changes within a tick look like one.
     settled: bool,
@@ -31,11 +34,13 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Whether another look would find the same. One call to the system for each folder.
+    /// Whether another look would find the same. One call to the system for each folder, and a few
+    /// for each link.
     pub(super) fn is_unchanged(&self) -> bool {
         let same =
             |(place, seen): &(PathBuf, Stamp)| fs::metadata(place).is_ok_and(|now| stamp(&now) == *seen);
-        self.settled && self.folders.iter().all(same)
+        let leads_there = |(link, seen): &(PathBuf, Option<PathBuf>)| fs::canonicalize(link).ok() == *seen;
+        self.settled && self.folders.iter().all(same) && self.links.iter().all(leads_there)
     }
 }
 
@@ -48,9 +53,12 @@ fn is_older(stamp: Stamp, than: SystemTime) -> bool {
 /// Looks for layouts in a tree of folders.
 pub(super) struct Scan<'a> {
     root: &'a Root,
+    /// Where the root really is.
+    place: PathBuf,
     /// By device and inode, so that links in circles end.
     seen: HashSet<(u64, u64)>,
     folders: Vec<(PathBuf, Stamp)>,
+    links: Vec<(PathBuf, Option<PathBuf>)>,
     layouts: BTreeMap<PathBuf, PathBuf>,
     /// Links that lead out, and folders that we may not read (a disk has its `lost+found`).
     passed: Vec<Error>,
@@ -60,8 +68,15 @@ impl Scan<'_> {
     /// Where the layouts are below `place`, which is where `root` really is; and what was passed
     /// over on the way to them.
     pub(super) fn of(root: &Root, place: PathBuf) -> Result<(Tree, Vec<Error>), Error> {
-        let (seen, layouts) = (HashSet::new(), BTreeMap::new());
-        let mut scan = Scan { root, seen, folders: Vec::new(), layouts, passed: Vec::new() };
+        let mut scan = Scan {
+            root,
+            place: place.clone(),
+            seen: HashSet::new(),
+            folders: Vec::new(),
+            links: Vec::new(),
+            layouts: BTreeMap::new(),
+            passed: Vec::new(),
+        };
         let top = PathBuf::new();
         let began = SystemTime::now();
         if is_layout(&place) {
@@ -71,9 +86,9 @@ impl Scan<'_> {
         } else {
             scan.visit(&top, 0)?;
         }
-        let Scan { folders, layouts, passed, .. } = scan;
+        let Scan { folders, links, layouts, passed, .. } = scan;
         let settled = folders.iter().all(|(_, stamp)| is_older(*stamp, began));
-        Ok((Tree { root: place, folders, settled, layouts }, passed))
+        Ok((Tree { root: place, folders, links, settled, layouts }, passed))
     }
 
     fn visit(&mut self, folder: &Path, depth: usize) -> Result<(), Error> {
@@ -108,6 +123,11 @@ impl Scan<'_> {
 
     /// Links are looked through, as long as they stay inside.
     fn look_at(&mut self, inner: PathBuf, depth: usize) -> Result<(), Error> {
+        let direct = self.place.join(&inner);
+        let led = fs::canonicalize(&direct).ok();
+        if led.as_ref() != Some(&direct) {
+            self.links.push((direct, led));
+        }
         match self.root.locate(&inner) {
             Ok(place) if place.is_dir() && depth <= MAX_FOLDER_DEPTH => {
                 if is_layout(&place) {

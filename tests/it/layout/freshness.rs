@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
 use super::{daemon_on, index};
 use crate::support::daemon::Daemon;
 use crate::support::layout::{Layout, flags, index as index_json, named};
-use crate::support::process::Scratch;
+use crate::support::process::{Scratch, wait_until};
 use crate::support::story::Index;
 
 #[test]
@@ -89,6 +90,36 @@ fn a_directory_that_is_a_link_is_followed_when_it_is_switched() {
     };
     switch("1.0.0");
     let daemon = daemon_on(flags(&scratch.join("current")));
+    assert_eq!(charts(&daemon), ["web 1.0.0"]);
+    switch("2.0.0");
+    assert_eq!(charts(&daemon), ["web 2.0.0"]);
+    switch("1.0.0");
+    assert_eq!(charts(&daemon), ["web 1.0.0"]);
+}
+
+/// As git-sync and kubelet publish: links lead through a hidden folder, where one link is switched.
+#[test]
+fn a_link_that_is_switched_on_the_way_to_a_repository_is_followed() {
+    let scratch = Scratch::new("layout");
+    let tree = scratch.join("tree");
+    for version in ["1.0.0", "2.0.0"] {
+        Layout::with(tree.join(".store").join(version).join("web"), &[("web", version)]);
+    }
+    let switch = |version| {
+        symlink(version, tree.join(".store/fresh")).expect("link");
+        fs::rename(tree.join(".store/fresh"), tree.join(".store/current")).expect("rename");
+    };
+    switch("1.0.0");
+    symlink(".store/current/web", tree.join("web")).expect("link");
+    let daemon = daemon_on(flags(&tree));
+    assert_eq!(charts(&daemon), ["web 1.0.0"]);
+    // Until the first look is trusted, for it came right after the tree was made.
+    let trusted = Instant::now() + Duration::from_millis(200);
+    wait_until(
+        Duration::from_secs(5),
+        || "time passes".to_owned(),
+        || (Instant::now() > trusted).then_some(()),
+    );
     assert_eq!(charts(&daemon), ["web 1.0.0"]);
     switch("2.0.0");
     assert_eq!(charts(&daemon), ["web 2.0.0"]);
