@@ -49,11 +49,22 @@ use std::thread;
 use std::time::Duration;
 use storage::Storage;
 
-/// A snapshot older than this is refreshed before an index is answered: what `helm push` and then
-/// `helm repo update` take between them.
-const MAX_STALE: Duration = Duration::from_secs(5);
-/// The longest that an index request waits for that: a slow registry must not make us slow.
-const MAX_WAIT: Duration = Duration::from_secs(2);
+/// A registry is walked when the last walk is longer ago than a `helm push` and the `helm repo update`
+/// after it take between them; one that is slow must not make us slow; one that is down is asked
+/// politely.
+const REGISTRY: Timing = Timing {
+    max_stale: Duration::from_secs(5),
+    max_wait: Duration::from_secs(2),
+    longest_pause: Duration::from_secs(30),
+};
+
+/// A directory is asked at each request whether it has changed, which costs a call to the system for
+/// each folder, and nobody minds being asked.
+const LAYOUT: Timing = Timing {
+    max_stale: Duration::ZERO,
+    max_wait: Duration::from_secs(2),
+    longest_pause: Duration::from_secs(2),
+};
 
 /// Serves until SIGTERM or SIGINT, then lets running downloads end.
 ///
@@ -61,12 +72,11 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 pub fn run(config: Config) -> io::Result<()> {
     observe::log::set_level(config.log_level);
     let ended = watch_signals()?;
-    // A directory is asked for changes at each request: that costs next to nothing.
-    let (storage, max_stale): (Arc<dyn Storage>, _) = match config.storage {
-        StorageChoice::Registry(options) => (Arc::new(registry(options)), MAX_STALE),
-        StorageChoice::Layout(directory) => (Arc::new(Layout::new(directory)), Duration::ZERO),
+    let (storage, timing): (Arc<dyn Storage>, Timing) = match config.storage {
+        StorageChoice::Registry(options) => (Arc::new(registry(options)), REGISTRY),
+        StorageChoice::Layout(directory) => (Arc::new(Layout::new(directory)), LAYOUT),
     };
-    let current = Arc::new(Current::new(Timing { max_stale, max_wait: MAX_WAIT }));
+    let current = Arc::new(Current::new(timing));
     let server = Server::bind(config.listen_host.as_deref(), config.port, current.clone(), storage.clone())?;
     let server = Arc::new(server);
     info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));

@@ -9,6 +9,10 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How coarse the times of files may be: a kernel's tick is 10 ms at most.
+const TICK: Duration = Duration::from_millis(50);
 
 /// A directory, looked up anew for each call, because it may be a link that is switched over.
 #[derive(Debug)]
@@ -70,6 +74,14 @@ pub(super) fn stamp(metadata: &Metadata) -> Stamp {
     let modified = (metadata.mtime(), metadata.mtime_nsec());
     let changed = (metadata.ctime(), metadata.ctime_nsec());
     (metadata.dev(), metadata.ino(), metadata.len(), modified, changed)
+}
+
+/// Whether a file had been left alone for a while at `now`. One that changes twice within a tick of
+/// the clock of files looks as if it had changed once.
+pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
+    let (.., (seconds, nanoseconds)) = *stamp;
+    let changed = Duration::new(seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
+    now.duration_since(UNIX_EPOCH).is_ok_and(|now| changed + TICK < now)
 }
 
 /// What isn't there may be on its way: someone is copying. So it's never a definite "gone".

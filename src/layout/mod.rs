@@ -13,7 +13,7 @@ mod tree;
 
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, qualified};
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Revision, Storage};
-use files::{Root, Stamp, refused, stamp};
+use files::{Root, Stamp, is_settled, refused, stamp};
 use listing::{Index, Lister, Listing};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -21,6 +21,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 use tree::{Scan, Tree};
 
 /// Largest `index.json`, in bytes: some 100,000 manifests.
@@ -72,6 +73,7 @@ impl Layout {
     /// What a folder lists, read again only when its `index.json` has changed.
     fn listing(&self, folder: &Path, home: &RepositoryName) -> Result<Arc<Listing>, Error> {
         let path = folder.join("index.json");
+        let began = SystemTime::now();
         let (_, metadata) = self.root.open(&path, MAX_INDEX)?;
         let known = lock(&self.listings).get(folder).cloned();
         if let Some((_, listing)) = known.filter(|(seen, _)| *seen == stamp(&metadata)) {
@@ -83,7 +85,9 @@ impl Layout {
             |digest: &Digest| self.parse_index(&self.verified(folder, digest)?, &digest_path(folder, digest));
         lister.list(self.parse_index(&bytes, &path)?, &open)?;
         let listing = Arc::new(lister.finish());
-        lock(&self.listings).insert(folder.to_owned(), (stamp, listing.clone()));
+        if is_settled(&stamp, began) {
+            lock(&self.listings).insert(folder.to_owned(), (stamp, listing.clone()));
+        }
         Ok(listing)
     }
 
@@ -168,13 +172,18 @@ impl Storage for Layout {
         self.blob(repository, blob).map(drop)
     }
 
-    /// Changes whenever an `index.json` comes, goes, or is written or replaced.
+    /// Changes whenever an `index.json` comes, goes, or is written or replaced. There's none while one
+    /// has just been.
     fn revision(&self) -> Option<Revision> {
+        let now = SystemTime::now();
         let mut hasher = DefaultHasher::new();
         for (folder, place) in &self.tree().ok()?.layouts {
             // One that can't be read is a state too: the others needn't be walked again for it.
-            let index = fs::metadata(place.join("index.json")).ok();
-            (folder, index.as_ref().map(stamp)).hash(&mut hasher);
+            let index = fs::metadata(place.join("index.json")).ok().as_ref().map(stamp);
+            if index.is_some_and(|index| !is_settled(&index, now)) {
+                return None;
+            }
+            (folder, index).hash(&mut hasher);
         }
         Some(Revision(hasher.finish()))
     }

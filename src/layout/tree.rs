@@ -1,21 +1,18 @@
 //! Where the layouts are: the directory alone, or folders below it.
 
-use super::files::{Root, Stamp, failed, stamp};
+use super::files::{Root, Stamp, failed, is_settled, stamp};
 use crate::storage::{Error, ErrorKind};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// Deepest folder of a tree that is looked into: more than any repository name has components.
 const MAX_FOLDER_DEPTH: usize = 16;
 /// Most folders of a tree that are looked into.
 const MAX_FOLDERS: usize = 100_000;
-/// How coarse the times of files may be: a kernel's tick is 10 ms at most.
-const TICK: Duration = Duration::from_millis(50);
-
 /// The layouts below a directory, as of one look.
 pub(super) struct Tree {
     /// Where the directory really was.
@@ -42,12 +39,6 @@ impl Tree {
         let leads_there = |(link, seen): &(PathBuf, Option<PathBuf>)| fs::canonicalize(link).ok() == *seen;
         self.settled && self.folders.iter().all(same) && self.links.iter().all(leads_there)
     }
-}
-
-fn is_older(stamp: Stamp, than: SystemTime) -> bool {
-    let (.., (seconds, nanoseconds)) = stamp;
-    let changed = Duration::new(seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
-    than.duration_since(UNIX_EPOCH).is_ok_and(|than| changed + TICK < than)
 }
 
 /// Looks for layouts in a tree of folders.
@@ -87,7 +78,7 @@ impl Scan<'_> {
             scan.visit(&top, 0)?;
         }
         let Scan { folders, links, layouts, passed, .. } = scan;
-        let settled = folders.iter().all(|(_, stamp)| is_older(*stamp, began));
+        let settled = folders.iter().all(|(_, stamp)| is_settled(stamp, began));
         Ok((Tree { root: place, folders, links, settled, layouts }, passed))
     }
 

@@ -21,9 +21,6 @@ const MISSED_PAUSE: Duration = Duration::from_secs(5);
 /// what is lacking: a replica that starts while the registry stumbles must not show less than the
 /// others, and one artifact that never answers must not keep it from starting.
 const FIRST_ATTEMPTS: u32 = 3;
-/// Longest pause after walks that failed: how late we may notice that a registry is back.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
 /// How fresh an index has to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -31,6 +28,8 @@ pub struct Timing {
     pub max_stale: Duration,
     /// The longest that a request waits for that.
     pub max_wait: Duration,
+    /// The longest pause after walks that failed: how late we may notice that all is well again.
+    pub longest_pause: Duration,
 }
 
 /// The snapshot in force, and the walk that will replace it.
@@ -108,7 +107,7 @@ impl Current {
                 Err(error) => {
                     report_failure(&error, last.is_some(), pause);
                     self.fail(pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = (pause * 2).min(self.timing.longest_pause);
                 }
             }
         }
