@@ -23,8 +23,9 @@ const MIN_CONNECTIONS: usize = 8;
 const CLIENT_SHARE: usize = 4;
 /// A connection that has waited for less may be about to say what it wants.
 const YOUNG: Duration = Duration::from_millis(50);
-/// An answer that hasn't moved for so long may be cut off when the house is full.
-const STALLED: Duration = Duration::from_millis(100);
+/// An answer that hasn't moved for so long may be cut off when the house is full: a newcomer waits for
+/// it, and should be answered within twice as long.
+const STALLED: Duration = Duration::from_millis(50);
 /// How long one who is shown out may take to give back its thread and descriptor.
 const LEAVE: Duration = Duration::from_millis(100);
 /// How often a lowered cap is raised again.
