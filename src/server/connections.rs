@@ -30,6 +30,8 @@ const STALLED: Duration = Duration::from_millis(50);
 const LEAVE: Duration = Duration::from_millis(100);
 /// How often a lowered cap is raised again.
 const RECOVER: Duration = Duration::from_secs(1);
+/// How often it's looked again for someone who may go, while a newcomer waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long a newcomer waits for someone to leave or stall.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -120,8 +122,9 @@ impl Connections {
             if left.is_zero() || self.is_stopping() {
                 return None;
             }
-            // By then someone may have grown old enough to go.
-            open = self.left.wait_timeout(open, left.min(YOUNG)).unwrap_or_else(PoisonError::into_inner).0;
+            // Every few milliseconds someone grows old enough to go.
+            open =
+                self.left.wait_timeout(open, left.min(LOOK_AGAIN)).unwrap_or_else(PoisonError::into_inner).0;
         }
         if self.is_stopping() {
             return None;
