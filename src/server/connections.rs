@@ -21,11 +21,9 @@ const RESERVED_DESCRIPTORS: u64 = 144;
 const MIN_CONNECTIONS: usize = 8;
 /// The share of one address, in parts of all: beyond a quarter it's the first to make room.
 const CLIENT_SHARE: usize = 4;
-/// A connection that has waited for less may be about to say what it wants.
-const YOUNG: Duration = Duration::from_millis(50);
-/// An answer that hasn't moved for so long may be cut off when the house is full: a newcomer waits for
-/// it, and should be answered within twice as long.
-const STALLED: Duration = Duration::from_millis(50);
+/// A connection that has been still for less may be about to say what it wants, or to take more of its
+/// answer; past it, it may be shown out of a full house.
+const STILL: Duration = Duration::from_millis(50);
 /// How long one who is shown out may take to give back its thread and descriptor.
 const LEAVE: Duration = Duration::from_millis(100);
 /// How often a lowered cap is raised again.
@@ -187,7 +185,7 @@ impl Connections {
             if left.is_zero() {
                 return open.connections.is_empty();
             }
-            open = self.left.wait_timeout(open, left.min(STALLED)).unwrap_or_else(PoisonError::into_inner).0;
+            open = self.left.wait_timeout(open, left.min(STILL)).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -201,11 +199,7 @@ impl Connections {
             let phase = Phase::from(one.status.phase.load(Ordering::Acquire));
             let since = one.status.since.load(Ordering::Relaxed);
             let still = Duration::from_millis(now.saturating_sub(since));
-            let may_go = match phase {
-                Phase::Waiting => still >= YOUNG,
-                Phase::Sending => still >= STALLED,
-                Phase::Finding | Phase::Evicted => false,
-            };
+            let may_go = matches!(phase, Phase::Waiting | Phase::Sending) && still >= STILL;
             let modest = open.peers.get(&one.peer).is_none_or(|count| *count <= share);
             may_go.then_some((modest, phase, since, *id))
         };
@@ -362,7 +356,7 @@ mod tests {
     fn a_place_is_given_back_and_the_cap_lowered_when_the_system_refuses() {
         let house = house(100);
         let places: Vec<_> = (0..50).map(|n| house.enter(stream(), peer(n)).unwrap()).collect();
-        std::thread::sleep(YOUNG);
+        std::thread::sleep(STILL);
         house.shrink();
         assert_eq!(house.lock().most, 48);
         assert_eq!(house.lock().connections.len(), 48);
