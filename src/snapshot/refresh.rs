@@ -220,7 +220,7 @@ impl Walker<'_> {
         let stumbling = *unanswered > 0 && self.attempts + 1 < FIRST_ATTEMPTS;
         if last.is_none() && (nothing || stumbling) {
             self.attempts += 1;
-            let example = harvest.skipped.first().map(|one| format!(", such as {one}")).unwrap_or_default();
+            let example = harvest.example.as_ref().map(|one| format!(", such as {one}")).unwrap_or_default();
             return unbelievable(&format!(
                 "{} repositories or tags could not be read{example}",
                 harvest.missed

@@ -57,6 +57,8 @@ pub struct Harvest {
     /// How many repositories and tags couldn't be read, for whatever reason but that they are gone: a
     /// further walk may find more.
     pub missed: usize,
+    /// One of them, and why.
+    pub example: Option<Skipped>,
     /// How many of them gave no answer: the storage itself is in trouble.
     pub unanswered: usize,
     /// How many of them were refused to us.
@@ -147,7 +149,9 @@ impl Harvest {
         if self.found.len() > before {
             crate::warn!("{reference} stays as it was: {error}");
         } else {
-            self.skipped.push(Skipped { reference, reason: error.to_string() });
+            let skipped = Skipped { reference, reason: error.to_string() };
+            self.example.get_or_insert_with(|| skipped.clone());
+            self.skipped.push(skipped);
         }
     }
 }
