@@ -18,6 +18,12 @@ pub trait Storage: Send + Sync {
     /// A manifest of at most [`MAX_MANIFEST`] bytes.
     fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>, Error>;
 
+    /// Which manifest a reference stands for, if that is had for less than the manifest itself, and
+    /// without counting as a pull. `None` says nothing: the manifest must be read.
+    fn digest(&self, _: &RepositoryName, _: &Reference) -> Result<Option<Digest>, Error> {
+        Ok(None)
+    }
+
     /// A blob's bytes as they arrive. They are *not* verified: wrap them in
     /// [`Verifying`](crate::oci::Verifying).
     fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error>;
@@ -33,6 +39,11 @@ pub trait Storage: Send + Sync {
     /// stays the same, a walk would find what the last one found.
     fn revision(&self) -> Option<Revision> {
         None
+    }
+
+    /// How many requests have been made of it so far, if they cost anything.
+    fn requests(&self) -> u64 {
+        0
     }
 }
 
@@ -57,6 +68,13 @@ pub enum ErrorKind {
     Unavailable,
     /// An answer that breaks the protocol, its own length or its own digest.
     Invalid,
+}
+
+impl ErrorKind {
+    /// Whether there was no answer at all, so that the next attempt may well succeed.
+    pub fn is_no_answer(self) -> bool {
+        matches!(self, ErrorKind::TimedOut | ErrorKind::Unavailable)
+    }
 }
 
 /// Why a call failed: what was tried, on what, and what came of it.

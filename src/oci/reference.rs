@@ -5,6 +5,7 @@
 use super::digest::Digest;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Longest repository name that registries take, in bytes (distribution's `reference` package;
 /// the spec recommends to stay below 255 with the host name).
@@ -12,9 +13,10 @@ const MAX_REPOSITORY_NAME: usize = 255;
 /// Longest tag, in bytes: the grammar's own bound.
 const MAX_TAG: usize = 128;
 
-/// A repository's name: lower-case path components joined by `/`.
+/// A repository's name: lower-case path components joined by `/`. A clone is cheap: each of a
+/// repository's charts has one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RepositoryName(String);
+pub struct RepositoryName(Arc<str>);
 
 impl RepositoryName {
     /// The name as it stands in a URL path.
@@ -24,7 +26,7 @@ impl RepositoryName {
 
     /// Whether this is `prefix` itself or lies below it.
     pub fn is_below(&self, prefix: &RepositoryName) -> bool {
-        match self.0.strip_prefix(&prefix.0) {
+        match self.0.strip_prefix(&*prefix.0) {
             Some(rest) => rest.is_empty() || rest.starts_with('/'),
             None => false,
         }
@@ -55,7 +57,7 @@ impl FromStr for RepositoryName {
     fn from_str(text: &str) -> Result<RepositoryName, InvalidName> {
         let fits = text.len() <= MAX_REPOSITORY_NAME;
         if fits && text.split('/').all(is_path_component) {
-            Ok(RepositoryName(text.to_owned()))
+            Ok(RepositoryName(text.into()))
         } else {
             Err(InvalidName)
         }

@@ -45,6 +45,11 @@ pub(super) fn protocol(what: &str, why: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Invalid, format!("{what}: {why}"))
 }
 
+/// A call that wasn't made.
+pub(super) fn unavailable(what: &str, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{what}: {why}"))
+}
+
 /// A refusal that is ours.
 pub(super) fn refused(what: &str, why: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Refused, format!("{what}: {why}"))

@@ -10,6 +10,7 @@ mod error;
 pub(crate) mod fuzzing;
 mod listing;
 mod page;
+mod patience;
 mod probe;
 mod shared;
 mod token;
@@ -20,29 +21,21 @@ pub use probe::Scheme;
 pub use transport::{Tls, certificates};
 
 use crate::credentials::Source;
-use crate::oci::{Descriptor, Reference, RepositoryName};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage};
 use answer::Answer;
 use auth::{Authenticator, Scope};
 use listing::{Catalog, TagList};
+use patience::{Failure, Patience, Then};
 use shared::Shared;
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 use transport::{Ask, Transport};
 use ureq::http::Uri;
 
-/// How often a call is made before it has failed: a connection that was just closed, a registry
-/// that throttles or restarts.
-const ATTEMPTS: u32 = 3;
-/// First wait before a call is made again; it doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Longest wait that a registry's `Retry-After` is granted within one call. Who asks for more isn't
-/// asked anything until then.
-const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// Longest rest that a registry is given at a time: a date far in the future must not silence us for
-/// good, and a request each quarter of an hour harms nobody.
-const MAX_REST: Duration = Duration::from_secs(15 * 60);
 /// All manifest types, because some registries answer 404 to whoever doesn't accept what they have,
 /// and an old one converts to schema 1.
 const ACCEPT_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
@@ -77,8 +70,9 @@ pub struct Registry {
     transport: Transport,
     authenticator: Authenticator,
     scheme: Shared<Scheme>,
-    /// The registry has asked not to be asked before this.
-    rest_until: Mutex<Option<Instant>>,
+    patience: Mutex<Patience>,
+    /// Whether the registry has shown that it answers no `HEAD` of a manifest.
+    without_head: AtomicBool,
 }
 
 impl Registry {
@@ -88,7 +82,8 @@ impl Registry {
             transport: Transport::new(&options.tls, options.connections, &options.authority),
             authenticator: Authenticator::new(options.authority.clone(), options.credentials.clone()),
             scheme: Shared::new(options.scheme),
-            rest_until: Mutex::default(),
+            patience: Mutex::default(),
+            without_head: AtomicBool::new(false),
             options,
         }
     }
@@ -105,23 +100,6 @@ impl Registry {
         )
     }
 
-    /// Errors while the registry has asked for a rest.
-    fn check_rest(&self, what: &str) -> Result<(), Error> {
-        let until = *self.rest_until.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = until.map(|until| until.saturating_duration_since(Instant::now())).unwrap_or_default();
-        if left.is_zero() {
-            return Ok(());
-        }
-        let why = format!("not asked: the registry wants a rest of {} s more", left.as_secs() + 1);
-        Err(Error::new(ErrorKind::Unavailable, format!("{what}: {why}")))
-    }
-
-    fn rest(&self, asked: Duration, error: &Error) {
-        crate::warn!("{error}: the registry asks for a rest of {} s", asked.as_secs());
-        let until = Instant::now() + asked.min(MAX_REST);
-        *self.rest_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
-    }
-
     /// `GET path`; only a 200 is `Ok`.
     fn get(&self, path: &str, ask: Ask, scope: Scope) -> Result<Answer, Error> {
         let answer = self.fetch(path, ask, scope)?;
@@ -132,34 +110,45 @@ impl Registry {
         }
     }
 
-    /// `GET path`, with credentials as they're asked for, made again while that may help. Any
-    /// status that won't pass by itself is `Ok`.
+    /// Asks for `path`, with credentials as they're asked for, again while that may help. Any status
+    /// that won't pass by itself is `Ok`.
     fn fetch(&self, path: &str, ask: Ask, scope: Scope) -> Result<Answer, Error> {
         let text = format!("{}://{}{path}", self.scheme()?, self.options.authority);
         let target: Uri = text.parse().map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
-        self.check_rest(&format!("GET {}", url::display(&target)))?;
-        let mut pause = FIRST_PAUSE;
+        let what = transport::what(ask, &target);
         let mut attempt = 1;
         loop {
-            let (error, asked) = match self.fetch_once(&target, ask, scope) {
+            let turn = self.patience().turn(Instant::now());
+            thread::sleep(turn.map_err(|resting| error::unavailable(&what, resting))?);
+            let (error, failure) = match self.fetch_once(&target, ask, scope) {
                 Ok(answer) if error::may_pass(answer.status()) => {
-                    let asked = retry_after(&answer);
-                    (answer.into_error(), asked.unwrap_or_default())
+                    let failure = failure(&answer);
+                    (answer.into_error(), failure)
                 }
-                Err(error) if error.kind() == ErrorKind::Unavailable => (error, Duration::ZERO),
-                result => return result,
+                Err(error) if error.kind() == ErrorKind::Unavailable => (error, Failure::Broken),
+                Err(error) if error.kind() == ErrorKind::TimedOut => (error, Failure::TimedOut),
+                result => {
+                    self.patience().answered();
+                    return result;
+                }
             };
-            if asked > MAX_PAUSE {
-                self.rest(asked, &error);
+            match self.patience().failed(failure, attempt, Instant::now()) {
+                Then::AskAgain(pause) => {
+                    crate::debug!("{error}: tried again");
+                    thread::sleep(pause);
+                }
+                Then::GiveUp => return Err(error),
+                Then::Rest(asked) => {
+                    crate::warn!("{error}: the registry asks for a rest of {} s", asked.as_secs());
+                    return Err(error);
+                }
             }
-            if attempt == ATTEMPTS || asked > MAX_PAUSE {
-                return Err(error);
-            }
-            crate::debug!("{error}: tried again");
-            std::thread::sleep(asked.max(pause));
-            pause *= 2;
             attempt += 1;
         }
+    }
+
+    fn patience(&self) -> MutexGuard<'_, Patience> {
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One request, and a second one if the first is answered by a challenge we can meet.
@@ -217,12 +206,40 @@ impl Storage for Registry {
         answer.read(MAX_MANIFEST)
     }
 
+    /// `HEAD /v2/<name>/manifests/<reference>` (end-3), which neither Harbor nor Docker Hub counts as a
+    /// pull. The digest is optional ("Checking if content exists in the registry"), and so, in the wild, is
+    /// the answer; whatever isn't a digest leaves the decision to a `GET`.
+    fn digest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Option<Digest>, Error> {
+        if self.without_head.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let path = format!("/v2/{repository}/manifests/{}", reference.as_str());
+        let answer =
+            self.fetch(&path, Ask::Head { accept: ACCEPT_MANIFEST }, Scope::Repository(repository))?;
+        let digest = answer.texts("docker-content-digest").first().and_then(|text| text.parse().ok());
+        let answers = answer.status() == 200 && digest.is_some();
+        if matches!(answer.status(), 200 | 405 | 501) && !answers {
+            crate::info!("{}: tells no digest; manifests are read instead", answer.what());
+            self.without_head.store(true, Ordering::Relaxed);
+        }
+        Ok(digest.filter(|_| answers))
+    }
+
     /// `GET /v2/<name>/blobs/<digest>` (end-2).
     fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
         let path = format!("/v2/{repository}/blobs/{}", blob.digest);
         let answer = self.get(&path, Ask::Get { accept: "*/*" }, Scope::Repository(repository))?;
         Ok(Box::new(answer.into_reader()))
     }
+
+    fn requests(&self) -> u64 {
+        self.transport.requests()
+    }
+}
+
+fn failure(answer: &Answer) -> Failure {
+    let asked = retry_after(answer);
+    if answer.status() == 429 { Failure::Throttled(asked) } else { Failure::Failed(asked) }
 }
 
 /// `Retry-After` (RFC 9110 §10.2.3) in seconds, or until a date.

@@ -8,11 +8,14 @@ use super::{error, url};
 use crate::storage::Error;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use ureq::Agent;
+use ureq::RequestBuilder;
 use ureq::http::Uri;
 use ureq::http::header::AUTHORIZATION;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::typestate::WithoutBody;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
@@ -63,6 +66,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 /// The one client that dials.
 pub(super) struct Transport {
     agent: Agent,
+    requests: AtomicU64,
 }
 
 /// Looks names up as the system does, and refuses what leads to a link-local address: there live the
@@ -95,6 +99,8 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
 pub(super) enum Ask<'a> {
     /// `GET`, accepting these types.
     Get { accept: &'a str },
+    /// `HEAD`, accepting these types.
+    Head { accept: &'a str },
     /// `GET` of a page of a listing, which may take its time.
     List,
     /// `POST` of a form, already encoded.
@@ -130,7 +136,13 @@ impl Transport {
             .tls_config(tls_config(tls))
             .build();
         let resolver = Resolver { own: authority.to_ascii_lowercase(), system: DefaultResolver::default() };
-        Transport { agent: Agent::with_parts(config, DefaultConnector::default(), resolver) }
+        let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
+        Transport { agent, requests: AtomicU64::new(0) }
+    }
+
+    /// How many requests have been sent so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Sends one request and follows where it leads. `authorization` goes to `target`'s origin and
@@ -150,6 +162,7 @@ impl Transport {
 
     /// Whether anything answers to `GET url`, without credentials and without following.
     pub(super) fn touch(&self, target: &Uri) -> Result<(), ureq::Error> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let result = self.agent.get(target).call();
         if let Ok(response) = &result {
             crate::debug!("GET {}: {}", url::display(target), response.status().as_u16());
@@ -159,16 +172,18 @@ impl Transport {
 
     fn exchange(&self, here: &Uri, ask: Ask, authorization: Option<&str>) -> Result<Answer, Error> {
         let what = what(ask, here);
-        let get = |accept, longest| {
-            let mut request = self.agent.get(here).header("Accept", accept);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let send = |request: RequestBuilder<WithoutBody>, accept, longest| {
+            let mut request = request.header("Accept", accept);
             if let Some(value) = authorization {
                 request = request.header(AUTHORIZATION, value);
             }
             request.config().timeout_recv_response(Some(longest)).build().call()
         };
         let result = match ask {
-            Ask::Get { accept } => get(accept, ANSWER),
-            Ask::List => get("application/json", LISTING),
+            Ask::Get { accept } => send(self.agent.get(here), accept, ANSWER),
+            Ask::Head { accept } => send(self.agent.head(here), accept, ANSWER),
+            Ask::List => send(self.agent.get(here), "application/json", LISTING),
             Ask::Post { form } => {
                 self.agent.post(here).header("Content-Type", "application/x-www-form-urlencoded").send(form)
             }
@@ -187,9 +202,11 @@ impl Transport {
     }
 }
 
-fn what(ask: Ask, target: &Uri) -> String {
+/// Method and URL, for messages.
+pub(super) fn what(ask: Ask, target: &Uri) -> String {
     let method = match ask {
         Ask::Get { .. } | Ask::List => "GET",
+        Ask::Head { .. } => "HEAD",
         Ask::Post { .. } => "POST",
     };
     format!("{method} {}", url::display(target))
