@@ -17,6 +17,9 @@ pub struct Args {
     pub registry_insecure: bool,
     pub layout_dir: Option<String>,
     pub repositories: Vec<String>,
+    pub refresh_interval: Option<String>,
+    pub max_stale: Option<String>,
+    pub max_wait: Option<String>,
     pub concurrency: Option<String>,
     pub shutdown_grace: Option<String>,
     pub log_level: Option<String>,
@@ -25,7 +28,7 @@ pub struct Args {
 }
 
 /// Every flag's name, for the nearest to a mistyped one.
-const FLAGS: [&str; 15] = [
+const FLAGS: [&str; 18] = [
     "--port",
     "--listen-host",
     "--storage",
@@ -36,6 +39,9 @@ const FLAGS: [&str; 15] = [
     "--storage-registry-insecure-skip-tls-verify",
     "--storage-layout-dir",
     "--repository",
+    "--refresh-interval",
+    "--max-stale",
+    "--max-wait",
     "--concurrency",
     "--shutdown-grace",
     "--log-level",
@@ -63,6 +69,12 @@ Usage: oci-chartrepo [flags]
   --storage-layout-dir DIR           with --storage=layout: an OCI image layout, or a folder
                                      that holds some
   --repository NAME                  walk this repository instead of the catalog (repeatable)
+  --refresh-interval DURATION        how often known tags are looked at again, and everything is
+                                     listed again if nobody asks for the index [5m]
+  --max-stale DURATION               an index older than this is refreshed when it's asked for
+                                     [5s; with --storage=layout: 0s]
+  --max-wait DURATION                the longest that a request waits for that; then it gets the
+                                     last good index [2s]
   --concurrency N                    requests to the registry at a time during a walk [8]
   --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
   --log-level LEVEL                  error, warn, info, debug or trace [info]
@@ -89,6 +101,9 @@ impl Args {
             registry_insecure: typed.contains("--storage-registry-insecure-skip-tls-verify"),
             layout_dir: value(&mut typed, "--storage-layout-dir")?,
             repositories: typed.values_from_str("--repository").map_err(|error| error.to_string())?,
+            refresh_interval: value(&mut typed, "--refresh-interval")?,
+            max_stale: value(&mut typed, "--max-stale")?,
+            max_wait: value(&mut typed, "--max-wait")?,
             concurrency: value(&mut typed, "--concurrency")?,
             shutdown_grace: value(&mut typed, "--shutdown-grace")?,
             log_level: value(&mut typed, "--log-level")?,

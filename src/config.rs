@@ -18,6 +18,15 @@ const DEFAULT_CONFIG: &str = "/etc/secret/dockerconfigjson";
 const MAX_CONCURRENCY: usize = 64;
 /// Longest grace: past an hour, nobody is waiting for an orderly end any more.
 const MAX_GRACE: Duration = Duration::from_secs(3600);
+/// Shortest interval: the tags of a registry are looked at one by one.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest interval, and oldest index: past a day, a chart that was deleted is still offered.
+const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Longest wait for an index: clients and proxies give up after a minute.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// A registry is listed again when the last listing is longer ago than a `helm push` and the
+/// `helm repo update` after it take between them.
+const STALE_REGISTRY: Duration = Duration::from_secs(5);
 
 /// Where the charts are.
 pub enum StorageChoice {
@@ -37,6 +46,12 @@ pub struct Config {
     pub storage: StorageChoice,
     /// Upstream requests at a time during a walk.
     pub concurrency: usize,
+    /// How often known tags are looked at again, and all is listed if nobody asks.
+    pub refresh_interval: Duration,
+    /// An index older than this is refreshed when it's asked for.
+    pub max_stale: Duration,
+    /// The longest that a request waits for that.
+    pub max_wait: Duration,
     /// How long a shutdown waits for running downloads.
     pub shutdown_grace: Duration,
     /// The least grave events that are logged.
@@ -58,12 +73,22 @@ impl Config {
         Ok(Config {
             port: parse_or("--port", args.port.as_deref(), 8080)?,
             listen_host: args.listen_host.filter(|host| !host.is_empty()),
+            refresh_interval: match time("--refresh-interval", args.refresh_interval, MAX_AGE)? {
+                Some(interval) if interval < MIN_INTERVAL => {
+                    return Err("--refresh-interval: under 1s".into());
+                }
+                given => given.unwrap_or(Duration::from_secs(300)),
+            },
+            // A directory doesn't mind being asked at each request whether it has changed.
+            max_stale: time("--max-stale", args.max_stale, MAX_AGE)?.unwrap_or(match storage {
+                StorageChoice::Registry(_) => STALE_REGISTRY,
+                StorageChoice::Layout(_) => Duration::ZERO,
+            }),
+            max_wait: time("--max-wait", args.max_wait, MAX_WAIT)?.unwrap_or(Duration::from_secs(2)),
             storage,
             concurrency,
-            shutdown_grace: match args.shutdown_grace {
-                None => Duration::from_secs(10),
-                Some(text) => duration(&text).map_err(|why| mistake("--shutdown-grace", &text, why))?,
-            },
+            shutdown_grace: time("--shutdown-grace", args.shutdown_grace, MAX_GRACE)?
+                .unwrap_or(Duration::from_secs(10)),
             log_level: parse_or("--log-level", args.log_level.as_deref(), Level::Info)?,
         })
     }
@@ -80,20 +105,29 @@ fn parse_or<T: FromStr<Err: Display>>(flag: &str, value: Option<&str>, default: 
     }
 }
 
+/// What a flag says, if it was given: a time of at most `longest`.
+fn time(flag: &str, value: Option<String>, longest: Duration) -> Result<Option<Duration>, Mistake> {
+    let Some(text) = value else { return Ok(None) };
+    match duration(&text) {
+        Some(time) if time <= longest => Ok(Some(time)),
+        Some(_) => Err(mistake(flag, &text, format!("longer than {}s", longest.as_secs()))),
+        None => Err(mistake(flag, &text, "not a duration such as 300ms, 10s or 5m")),
+    }
+}
+
 /// `300ms`, `10s`, `5m`, `1h`: one number and one unit, as Go writes them.
-fn duration(text: &str) -> Result<Duration, &'static str> {
+fn duration(text: &str) -> Option<Duration> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
-    let number: u64 = number.parse().map_err(|_| "not a duration such as 300ms, 10s or 5m")?;
-    let duration = match unit {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.saturating_mul(60)),
-        "h" => Duration::from_secs(number.saturating_mul(3600)),
-        "" if number == 0 => Duration::ZERO,
-        _ => return Err("not a duration such as 300ms, 10s or 5m"),
-    };
-    if duration > MAX_GRACE { Err("longer than 1h") } else { Ok(duration) }
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.saturating_mul(60))),
+        "h" => Some(Duration::from_secs(number.saturating_mul(3600))),
+        "" if number == 0 => Some(Duration::ZERO),
+        _ => None,
+    }
 }
 
 fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options, Mistake> {
@@ -251,11 +285,11 @@ mod tests {
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {
-        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(duration("0"), Ok(Duration::ZERO));
-        for bad in ["", "10", "s", "-1s", "1.5s", "1d", "2h", "99999999999999999999h", "9999999999999999h"] {
-            assert!(duration(bad).is_err(), "{bad}");
+        assert_eq!(duration("300ms"), Some(Duration::from_millis(300)));
+        assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
+        assert_eq!(duration("0"), Some(Duration::ZERO));
+        for bad in ["", "10", "s", "-1s", "1.5s", "1d", "99999999999999999999h"] {
+            assert!(duration(bad).is_none(), "{bad}");
         }
     }
 

@@ -49,22 +49,10 @@ use std::thread;
 use std::time::Duration;
 use storage::Storage;
 
-/// A registry is walked when the last walk is longer ago than a `helm push` and the `helm repo update`
-/// after it take between them; one that is slow must not make us slow; one that is down is asked
-/// politely.
-const REGISTRY: Timing = Timing {
-    max_stale: Duration::from_secs(5),
-    max_wait: Duration::from_secs(2),
-    longest_pause: Duration::from_secs(30),
-};
-
-/// A directory is asked at each request whether it has changed, which costs a call to the system for
-/// each folder, and nobody minds being asked.
-const LAYOUT: Timing = Timing {
-    max_stale: Duration::ZERO,
-    max_wait: Duration::from_secs(2),
-    longest_pause: Duration::from_secs(2),
-};
+/// The longest pause after refreshes that failed: one that is down is asked politely.
+const REGISTRY_PAUSE: Duration = Duration::from_secs(30);
+/// The same of a directory, which doesn't mind.
+const LAYOUT_PAUSE: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT, then lets running downloads end.
 ///
@@ -72,10 +60,13 @@ const LAYOUT: Timing = Timing {
 pub fn run(config: Config) -> io::Result<()> {
     observe::log::set_level(config.log_level);
     let ended = watch_signals()?;
-    let (storage, timing): (Arc<dyn Storage>, Timing) = match config.storage {
-        StorageChoice::Registry(options) => (Arc::new(registry(options)), REGISTRY),
-        StorageChoice::Layout(directory) => (Arc::new(Layout::new(directory)), LAYOUT),
+    let Config { max_stale, max_wait, refresh_interval: interval, .. } = config;
+    // To look at a tag again costs a request to a registry, and next to nothing in a directory.
+    let (storage, trust, longest_pause): (Arc<dyn Storage>, _, _) = match config.storage {
+        StorageChoice::Registry(options) => (Arc::new(registry(options)), Some(interval), REGISTRY_PAUSE),
+        StorageChoice::Layout(directory) => (Arc::new(Layout::new(directory)), None, LAYOUT_PAUSE),
     };
+    let timing = Timing { max_stale, max_wait, interval, trust, longest_pause };
     let current = Arc::new(Current::new(timing));
     let server = Server::bind(config.listen_host.as_deref(), config.port, current.clone(), storage.clone())?;
     let server = Arc::new(server);

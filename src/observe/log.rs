@@ -7,9 +7,9 @@
 //! formats that nobody here sets.
 
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -66,8 +66,39 @@ pub fn write(level: Level, text: fmt::Arguments<'_>) {
     let now = OffsetDateTime::now_utc();
     let now = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
     let line = format!("{now} {level} {}\n", one_line(&text.to_string()));
+    put(&line, false);
+}
+
+/// Whether a person is likely to watch stderr.
+pub fn is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Tells how far something has come: on a terminal in one line that is drawn anew, elsewhere as an
+/// event at [`Level::Info`].
+pub fn progress(text: fmt::Arguments<'_>) {
+    if !is_terminal() {
+        crate::info!("{text}");
+    } else if enabled(Level::Info) {
+        put(&one_line(&text.to_string()), true);
+    }
+}
+
+/// Takes the line of [`progress`] off the terminal.
+pub fn end_progress() {
+    put("", false);
+}
+
+/// Whether a line of progress stands on the terminal. Changed only while stderr is locked.
+static DRAWN: AtomicBool = AtomicBool::new(false);
+/// Back to the start of the line, which is cleared (ECMA-48 §8.3.41).
+const REDRAW: &str = "\r\x1b[K";
+
+fn put(text: &str, drawn: bool) {
+    let mut stderr = std::io::stderr().lock();
+    let redraw = if DRAWN.swap(drawn, Ordering::Relaxed) { REDRAW } else { "" };
     // Nobody is left to tell when stderr is gone.
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    let _ = stderr.write_all(format!("{redraw}{text}").as_bytes());
 }
 
 fn one_line(text: &str) -> String {

@@ -1,13 +1,24 @@
 //! What is behind one tag: a chart whose config is still to be read, or the reason why there is none.
 
+use super::tag::Question;
 use crate::helm::ChartLayers;
 use crate::helm::index::parse_created;
-use crate::oci::{ImageManifest, Manifest, Reference, RepositoryName};
+use crate::oci::{Digest, ImageManifest, Manifest, Reference, RepositoryName};
 use crate::storage::{Error, Storage};
 use time::OffsetDateTime;
 
 /// The annotation that says when a chart was made (image-spec v1.1.0, annotations.md).
 const CREATED: &str = "org.opencontainers.image.created";
+
+/// What came of looking at a tag.
+pub(super) enum Look {
+    /// It still names the manifest that is known of it.
+    Same,
+    /// It names a manifest that is known from another tag.
+    Known(Digest),
+    /// Its manifest was read.
+    Read(Digest, Artifact),
+}
 
 /// What an artifact turned out to be, by its manifest.
 pub(super) enum Artifact {
@@ -17,22 +28,46 @@ pub(super) enum Artifact {
 
 /// A manifest that says it's a chart's.
 pub(super) struct Candidate {
-    pub(super) reference: Reference,
     pub(super) created: Option<OffsetDateTime>,
     pub(super) layers: ChartLayers,
 }
 
-/// Looks at one tag. An `Err` says nothing about the artifact: it couldn't be asked.
-pub(super) fn look(storage: &dyn Storage, repository: &RepositoryName, tag: &str) -> Result<Artifact, Error> {
-    let no_chart = |reason: String| Ok(Artifact::NoChart(reason));
-    let reference = match tag.parse::<Reference>() {
+/// Why a tag isn't worth a request, if it isn't.
+pub(super) fn passed_over(tag: &str) -> Option<String> {
+    match tag.parse::<Reference>() {
         Ok(_) if is_companion(tag) => {
-            return no_chart("the tag names a signature, attestation or other companion".into());
+            Some("the tag names a signature, attestation or other companion".into())
         }
-        Ok(reference) => reference,
-        Err(error) => return no_chart(error.to_string()),
-    };
-    let manifest = match Manifest::parse(&storage.manifest(repository, &reference)?) {
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Looks at one tag. Its manifest is read only if the digest says that it's another one than before
+/// and none that `is_known`, because registries count a read as a pull. An `Err` says nothing about
+/// the artifact: it couldn't be asked.
+pub(super) fn look(
+    storage: &dyn Storage,
+    question: &Question,
+    is_known: impl Fn(&Digest) -> bool,
+) -> Result<Look, Error> {
+    let Question { repository, reference, known } = question;
+    if known.is_some() {
+        match storage.digest(repository, reference)? {
+            digest if digest == *known => return Ok(Look::Same),
+            Some(digest) if is_known(&digest) => return Ok(Look::Known(digest)),
+            _ => {}
+        }
+    }
+    let bytes = storage.manifest(repository, reference)?;
+    let digest = Digest::sha256(&bytes);
+    let artifact = read(storage, repository, &bytes)?;
+    if Some(&digest) == known.as_ref() { Ok(Look::Same) } else { Ok(Look::Read(digest, artifact)) }
+}
+
+fn read(storage: &dyn Storage, repository: &RepositoryName, manifest: &[u8]) -> Result<Artifact, Error> {
+    let no_chart = |reason: String| Ok(Artifact::NoChart(reason));
+    let manifest = match Manifest::parse(manifest) {
         Ok(Manifest::Image(manifest)) => manifest,
         Ok(Manifest::Index) => return no_chart("an image index, not a chart's manifest".into()),
         Ok(Manifest::Schema1) => return no_chart("a Docker image of schema 1".into()),
@@ -45,7 +80,7 @@ pub(super) fn look(storage: &dyn Storage, repository: &RepositoryName, tag: &str
     for blob in layers.provenance.iter().chain([&layers.archive]) {
         storage.check(repository, blob)?;
     }
-    Ok(Artifact::Chart(Box::new(Candidate { reference, created: created(&manifest), layers })))
+    Ok(Artifact::Chart(Box::new(Candidate { created: created(&manifest), layers })))
 }
 
 fn created(manifest: &ImageManifest) -> Option<OffsetDateTime> {
@@ -74,10 +109,10 @@ mod tests {
             format!("sha512-{hex}.att"),
             "artifacthub.io".into(),
         ] {
-            assert!(is_companion(&tag), "{tag}");
+            assert!(passed_over(&tag).is_some(), "{tag}");
         }
         for tag in ["1.0.0", "sha256-abc", "latest", "sha256-1.0.0"] {
-            assert!(!is_companion(tag), "{tag}");
+            assert_eq!(passed_over(tag), None, "{tag}");
         }
     }
 }

@@ -13,7 +13,7 @@ use std::collections::{HashMap, hash_map::Entry};
 /// Makes a snapshot of a walk's findings.
 pub fn assemble(harvest: Harvest) -> Snapshot {
     let Harvest { mut found, mut skipped, .. } = harvest;
-    found.sort_by_cached_key(precedence);
+    found.sort_by_cached_key(|chart| precedence(chart));
     let mut archives: HashMap<String, Archive> = HashMap::new();
     let mut places: HashMap<String, String> = HashMap::new();
     let mut listed = Vec::new();
@@ -90,6 +90,7 @@ mod tests {
     use super::*;
     use crate::helm::{ChartLayers, ChartMetadata};
     use crate::oci::{Descriptor, Digest, MediaType};
+    use std::sync::Arc;
 
     fn found(repository: &str, tag: &str, name: &str, version: &str, archive: &str) -> Found {
         let config = serde_json::json!({"name": name, "version": version}).to_string();
@@ -108,7 +109,7 @@ mod tests {
     }
 
     fn snapshot(found: Vec<Found>) -> Snapshot {
-        assemble(Harvest { found, ..Harvest::default() })
+        assemble(Harvest { found: found.into_iter().map(Arc::new).collect(), ..Harvest::default() })
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The config blobs of all charts, each read once, within a budget. Anybody who may push can have
 //! config blobs of a megabyte, and all of them are held in memory and stand in the index; so each
 //! repository has its share, and all together have a bound. What is over is decided by the order of
-//! names, before anything is read.
+//! names alone, so that every replica leaves out the same.
 
-use super::artifact::Candidate;
+use super::memory::Memory;
 use super::parallel::in_parallel;
+use super::progress::Progress;
 use crate::helm::ChartMetadata;
 use crate::oci::{Descriptor, Digest, RepositoryName};
-use crate::storage::{Error, ErrorKind, Storage, read_blob};
-use std::collections::HashMap;
+use crate::storage::{ErrorKind, Storage, read_blob};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Most bytes of config blobs in one repository: 5,000 versions of a chart with many words.
@@ -17,75 +18,132 @@ const MAX_REPOSITORY: u64 = 8 * 1024 * 1024;
 /// as much while they're made.
 const MAX_ALL: u64 = 64 * 1024 * 1024;
 
-/// What a config blob says, or why it's not known. `Err` may be another thing next time.
-pub(super) type Reading = Result<Result<Arc<ChartMetadata>, String>, (ErrorKind, String)>;
+/// A repository and a tag in it.
+pub(super) type Place<'a> = (&'a RepositoryName, &'a str);
 
 /// A config blob of a repository.
 type Key<'a> = (&'a RepositoryName, &'a Digest);
 
-/// What all config blobs say.
+/// What came of reading a config blob.
+#[derive(Clone)]
+pub(super) enum Reading {
+    Metadata(Arc<ChartMetadata>),
+    /// It's not what a chart needs, for this reason.
+    NotAChart(String),
+    /// The budget is spent.
+    NoRoom(String),
+    /// It may be another thing next time.
+    Failed(ErrorKind, String),
+}
+
+/// What is left of the bounds. Charts are counted in the order of their names.
 #[derive(Default)]
+pub(super) struct Budget<'a> {
+    counted: HashSet<Key<'a>>,
+    here: Option<(&'a RepositoryName, u64)>,
+    in_all: u64,
+}
+
+impl<'a> Budget<'a> {
+    /// Takes a config blob's share; one that several tags have is counted once.
+    ///
+    /// Errors with the reason why there's none left.
+    pub(super) fn spend(
+        &mut self,
+        repository: &'a RepositoryName,
+        config: &'a Descriptor,
+    ) -> Result<(), String> {
+        let key = (repository, &config.digest);
+        if self.counted.contains(&key) {
+            return Ok(());
+        }
+        let spent_here = self.here.filter(|(name, _)| *name == repository).map_or(0, |(_, spent)| spent);
+        let (here, in_all) = (spent_here + config.size, self.in_all + config.size);
+        if here > MAX_REPOSITORY {
+            return Err(format!("over {MAX_REPOSITORY} bytes of config blobs in {repository}"));
+        }
+        if in_all > MAX_ALL {
+            return Err(format!("over {MAX_ALL} bytes of config blobs in all"));
+        }
+        self.counted.insert(key);
+        self.here = Some((repository, here));
+        self.in_all = in_all;
+        Ok(())
+    }
+}
+
+/// What the config blobs of new charts say.
 pub(super) struct Configs<'a>(HashMap<Key<'a>, Reading>);
 
 impl<'a> Configs<'a> {
-    /// Reads the configs of `candidates`, which are in the order of their names.
+    /// Reads the config blobs of `candidates` that aren't known already and for which there's room
+    /// beside those that are.
     pub(super) fn read(
         storage: &dyn Storage,
         concurrency: usize,
-        candidates: impl Iterator<Item = (&'a RepositoryName, &'a Candidate)>,
+        memory: &'a Memory,
+        candidates: &BTreeMap<Place<'a>, &'a Descriptor>,
+        progress: &Progress,
     ) -> Configs<'a> {
         let mut readings = HashMap::new();
+        if candidates.is_empty() {
+            return Configs(readings);
+        }
+        let known: HashMap<&Digest, &Arc<ChartMetadata>> =
+            memory.charts().map(|found| (&found.layers.config.digest, &found.metadata)).collect();
         let mut wanted = Vec::new();
-        let mut spent = HashMap::<&RepositoryName, u64>::new();
-        let mut spent_in_all = 0;
-        for (repository, candidate) in candidates {
-            let config = &candidate.layers.config;
+        let mut budget = Budget::default();
+        for ((repository, tag), config) in with_known(memory, candidates) {
+            let room = budget.spend(repository, config);
             let key = (repository, &config.digest);
-            if readings.contains_key(&key) {
+            if !candidates.contains_key(&(repository, tag)) || readings.contains_key(&key) {
                 continue;
             }
-            let spent_here = spent.entry(repository).or_default();
-            let over = |bound| {
-                Err((ErrorKind::Refused, format!("over {bound} bytes of config blobs in {repository}")))
-            };
-            let reading = if *spent_here + config.size > MAX_REPOSITORY {
-                over(MAX_REPOSITORY)
-            } else if spent_in_all + config.size > MAX_ALL {
-                Err((ErrorKind::Refused, format!("over {MAX_ALL} bytes of config blobs in all")))
-            } else {
-                *spent_here += config.size;
-                spent_in_all += config.size;
-                wanted.push((repository, config));
-                Err((ErrorKind::Unavailable, "not read yet".to_owned()))
+            let reading = match (room, known.get(&config.digest)) {
+                (Err(reason), _) => Reading::NoRoom(reason),
+                (Ok(()), Some(metadata)) => Reading::Metadata(Arc::clone(metadata)),
+                (Ok(()), None) => {
+                    wanted.push((repository, config));
+                    Reading::NotAChart("not read yet".to_owned())
+                }
             };
             readings.insert(key, reading);
         }
-        let read =
-            in_parallel(&wanted, concurrency, |(repository, config)| read(storage, repository, config));
+        let read = in_parallel(&wanted, concurrency, |(repository, config)| {
+            let reading = read(storage, repository, config);
+            progress.found(matches!(reading, Reading::Metadata(_)));
+            reading
+        });
         let keys = wanted.iter().map(|(repository, config)| (*repository, &config.digest));
         readings.extend(keys.zip(read));
         Configs(readings)
     }
 
-    /// What `candidate`'s config says.
-    ///
-    /// Errors when it couldn't be read.
-    pub(super) fn of(
-        &self,
-        repository: &'a RepositoryName,
-        candidate: &'a Candidate,
-    ) -> Result<Result<Arc<ChartMetadata>, String>, Error> {
-        match self.0.get(&(repository, &candidate.layers.config.digest)) {
-            Some(Ok(verdict)) => Ok(verdict.clone()),
-            Some(Err((kind, text))) => Err(Error::new(*kind, text.clone())),
-            None => Err(Error::new(ErrorKind::Unavailable, "not read")),
-        }
+    /// What a config blob says, if it was asked for.
+    pub(super) fn get(&self, repository: &RepositoryName, config: Option<&Descriptor>) -> Reading {
+        let reading = config.and_then(|config| self.0.get(&(repository, &config.digest)));
+        reading.cloned().unwrap_or_else(|| Reading::Failed(ErrorKind::Unavailable, "not read".to_owned()))
     }
+}
+
+/// The config blobs of all charts there will be, in the order of names.
+fn with_known<'a>(
+    memory: &'a Memory,
+    candidates: &BTreeMap<Place<'a>, &'a Descriptor>,
+) -> BTreeMap<Place<'a>, &'a Descriptor> {
+    let known =
+        memory.charts().map(|found| ((&found.repository, found.reference.as_str()), &found.layers.config));
+    let mut all: BTreeMap<Place, &Descriptor> = known.collect();
+    all.extend(candidates.iter().map(|(place, config)| (*place, *config)));
+    all
 }
 
 fn read(storage: &dyn Storage, repository: &RepositoryName, config: &Descriptor) -> Reading {
     match read_blob(storage, repository, config) {
-        Ok(bytes) => Ok(ChartMetadata::parse(&bytes).map(Arc::new).map_err(|reason| reason.to_string())),
-        Err(error) => Err((error.kind(), error.to_string())),
+        Ok(bytes) => match ChartMetadata::parse(&bytes) {
+            Ok(metadata) => Reading::Metadata(Arc::new(metadata)),
+            Err(reason) => Reading::NotAChart(reason.to_string()),
+        },
+        Err(error) => Reading::Failed(error.kind(), error.to_string()),
     }
 }

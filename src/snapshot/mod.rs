@@ -1,20 +1,27 @@
 //! What readers see: an immutable [`Snapshot`], swapped whole. The only room that speaks both
-//! dictionaries: [`walk`] reads OCI words and finds Helm's, [`assemble`] makes an index of what was
-//! found, [`refresh`] says when.
+//! dictionaries: [`walk`] reads OCI words and finds Helm's, [`memory`] keeps what was found, [`assemble`]
+//! makes an index of it, [`schedule`] says when, [`refresh`] does it.
 
 mod artifact;
 pub mod assemble;
 mod configs;
+mod memory;
 mod parallel;
+mod progress;
 pub mod refresh;
+mod schedule;
+mod tag;
 pub mod walk;
+mod walker;
 
-pub use refresh::{Current, Timing};
+pub use refresh::Current;
+pub use schedule::Timing;
 
 use crate::oci::{Descriptor, RepositoryName};
 use crate::representation::Representation;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use walk::{Found, Skipped};
 
 /// All that is served, as of one walk.
@@ -23,8 +30,8 @@ pub struct Snapshot {
     pub index: Representation,
     /// `NAME-VERSION.tgz` → where it is.
     pub archives: HashMap<String, Archive>,
-    /// What was found where: what a later walk falls back to for what it can't reach.
-    pub found: Vec<Found>,
+    /// What was found where.
+    pub found: Vec<Arc<Found>>,
     /// What isn't listed, and why; sorted.
     pub skipped: Vec<Skipped>,
     /// What is counted in it.

@@ -1,64 +1,49 @@
-//! When to walk, and what to show meanwhile: the last good snapshot, always. The only loop that
-//! waits.
+//! What is shown: the last good snapshot, always. The only loop that waits.
 //!
-//! One thread walks; requests ask it to and wait a bounded time. A walk that fails leaves the
-//! snapshot as it is and is followed by a pause that doubles, so that a registry that is down is
-//! asked politely.
+//! One thread walks, when [`schedule`](super::schedule) says so; requests ask it to and wait a bounded
+//! time. A walk that fails leaves the snapshot as it is and is followed by a pause that doubles, so that
+//! a registry that is down is asked politely.
 
-use super::walk::{self, Harvest};
-use super::{Snapshot, assemble::assemble};
-use crate::storage::{Error, ErrorKind, Revision, Storage};
+use super::Snapshot;
+use super::schedule::{Attend, Next, Schedule, Timing};
+use super::walker::Walker;
+use crate::oci::RepositoryName;
+use crate::storage::{Error, ErrorKind, Storage};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// First pause after a walk that failed.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// A storage that hasn't changed is still walked again after this long if the last walk missed
-/// something: a blob that was being copied changes no listing when it's complete.
-const MISSED_PAUSE: Duration = Duration::from_secs(5);
-/// How often a first walk that couldn't ask for everything is made again before it is served with
-/// what is lacking: a replica that starts while the registry stumbles must not show less than the
-/// others, and one artifact that never answers must not keep it from starting.
-const FIRST_ATTEMPTS: u32 = 3;
-/// How fresh an index has to be.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// A snapshot older than this is refreshed before an index is answered.
-    pub max_stale: Duration,
-    /// The longest that a request waits for that.
-    pub max_wait: Duration,
-    /// The longest pause after walks that failed: how late we may notice that all is well again.
-    pub longest_pause: Duration,
-}
+/// Most repositories whose tags are doubted at a time: the rest wait for the next refresh.
+const MAX_DOUBTS: usize = 1000;
 
 /// The snapshot in force, and the walk that will replace it.
 pub struct Current {
-    timing: Timing,
     state: Mutex<State>,
     /// Told of every change of `state`.
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct State {
+    schedule: Schedule,
     snapshot: Option<Arc<Snapshot>>,
-    /// When the walk that found the snapshot began: it knows nothing of what came later.
-    as_of: Option<Instant>,
-    /// How many walks have failed.
-    failures: u64,
-    /// When the walk under way began.
-    walking_since: Option<Instant>,
-    wanted: bool,
-    not_before: Option<Instant>,
-    stopped: bool,
+    doubts: BTreeSet<RepositoryName>,
+}
+
+/// What the one who walks is to do.
+enum Task {
+    /// List everything, and look at what is new. It began then.
+    Refresh(Instant),
+    /// Look at the tags that are due, and at all of these repositories.
+    Check(BTreeSet<RepositoryName>),
 }
 
 impl Current {
     /// Nothing yet; the first walk is wanted at once.
     pub fn new(timing: Timing) -> Current {
-        let state = State { wanted: true, ..State::default() };
-        Current { timing, state: Mutex::new(state), changed: Condvar::new() }
+        let schedule = Schedule::new(timing);
+        let state = State { schedule, snapshot: None, doubts: BTreeSet::new() };
+        Current { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// The snapshot in force, however old.
@@ -70,194 +55,124 @@ impl Current {
     /// but never waited for longer than allowed. After a failed walk the last good one is given at
     /// once until the next is due.
     pub fn fresh(&self) -> Option<Arc<Snapshot>> {
-        let now = Instant::now();
         let mut state = self.lock();
-        let failures = state.failures;
-        // A walk that is slow keeps the first to ask for it waiting, not everyone after.
-        let deadline = state.walking_since.unwrap_or(now) + self.timing.max_wait;
-        while state.is_stale(now, self.timing.max_stale) && state.is_due() && state.failures == failures {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+        let visit = state.schedule.visit(Instant::now());
+        loop {
+            let now = Instant::now();
+            match state.schedule.attend(&visit, now) {
+                Attend::Serve => return state.snapshot.clone(),
+                Attend::Wait(until) => {
+                    if state.schedule.is_wanted() {
+                        self.changed.notify_all();
+                    }
+                    state = self.wait(state, Some(until.saturating_duration_since(now)));
+                }
             }
-            // The walk under way will do, unless it began too early to see what we want to see.
-            let helps = |began| now.saturating_duration_since(began) <= self.timing.max_stale;
-            if !state.wanted && !state.walking_since.is_some_and(helps) {
-                state.wanted = true;
-                self.changed.notify_all();
-            }
-            state = self.wait(state, left);
         }
-        state.snapshot.clone()
+    }
+
+    /// A blob that a repository should hold is gone: its tags are looked at again now.
+    pub fn doubt(&self, repository: &RepositoryName) {
+        let mut state = self.lock();
+        if state.doubts.len() < MAX_DOUBTS && state.doubts.insert(repository.clone()) {
+            self.changed.notify_all();
+        }
     }
 
     /// Walks whenever it's wanted, until [`Current::stop`].
     pub fn run(&self, storage: &dyn Storage, concurrency: usize) {
-        let mut pause = FIRST_PAUSE;
-        let mut walker = Walker { storage, concurrency, walked: None, was_empty: false, attempts: 0 };
-        while let Some(began) = self.wait_until_wanted() {
-            let last = self.get();
-            // A panic is a defect of ours, and costs this walk only.
-            let round = catch_unwind(AssertUnwindSafe(|| walker.round(last.as_deref(), began)));
-            match round.unwrap_or_else(|_| Err(defect())) {
-                Ok(snapshot) => {
-                    pause = FIRST_PAUSE;
-                    self.publish(snapshot, began);
-                }
-                Err(error) => {
-                    report_failure(&error, last.is_some(), pause);
-                    self.fail(pause);
-                    pause = (pause * 2).min(self.timing.longest_pause);
-                }
+        let trust = self.lock().schedule.timing().trust;
+        let mut walker = Walker::new(storage, concurrency, trust);
+        while let Some(task) = self.wait_for_task() {
+            match task {
+                Task::Refresh(began) => self.refresh(&mut walker, began),
+                Task::Check(doubts) => self.check(&mut walker, &doubts),
             }
+            let next_due = walker.next_due();
+            self.lock().schedule.check(next_due, Instant::now());
         }
     }
 
     /// Ends [`Current::run`] after the walk under way, and all waiting at once.
     pub fn stop(&self) {
-        self.lock().stopped = true;
+        self.lock().schedule.stop();
         self.changed.notify_all();
     }
 
-    /// Notes that a walk begins, and when; `None` when there will be none.
-    fn wait_until_wanted(&self) -> Option<Instant> {
+    fn refresh(&self, walker: &mut Walker, began: Instant) {
+        let last = self.get();
+        match unless_defect(|| walker.refresh(last.as_deref())) {
+            Ok(snapshot) => self.publish(snapshot, Some(began)),
+            Err(error) => {
+                let pause = self.lock().schedule.fail(Instant::now());
+                self.changed.notify_all();
+                report_failure(&error, last.is_some(), pause);
+            }
+        }
+    }
+
+    fn check(&self, walker: &mut Walker, doubts: &BTreeSet<RepositoryName>) {
+        let last = self.get();
+        match unless_defect(|| Ok(walker.check(last.as_deref(), doubts))) {
+            Ok(snapshot) => self.publish(snapshot, None),
+            Err(error) => crate::error!("{error}"),
+        }
+    }
+
+    fn wait_for_task(&self) -> Option<Task> {
         let mut state = self.lock();
         loop {
-            if state.stopped {
-                return None;
-            }
-            let pause =
-                state.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-            state = match (state.wanted, pause.is_zero()) {
-                (true, true) => break,
-                (true, false) => self.wait(state, pause),
-                (false, _) => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            let now = Instant::now();
+            let pause = match state.schedule.next(now) {
+                Next::Stop => return None,
+                Next::Refresh => {
+                    state.schedule.begin(now);
+                    return Some(Task::Refresh(now));
+                }
+                Next::Check => return Some(Task::Check(std::mem::take(&mut state.doubts))),
+                Next::Wait(_) if !state.doubts.is_empty() => {
+                    return Some(Task::Check(std::mem::take(&mut state.doubts)));
+                }
+                Next::Wait(until) => until.map(|until| until.saturating_duration_since(now)),
             };
+            state = self.wait(state, pause);
         }
-        // Who wants one from now on wants another one: this one may miss what it wants to see.
-        state.wanted = false;
-        let now = Instant::now();
-        state.walking_since = Some(now);
-        Some(now)
     }
 
-    /// Puts a snapshot in force; without one, the last holds as of now.
-    fn publish(&self, snapshot: Option<Snapshot>, as_of: Instant) {
+    /// Puts a snapshot in force; without one, the last stays. `as_of`: a refresh that began then has
+    /// found it.
+    fn publish(&self, snapshot: Option<Snapshot>, as_of: Option<Instant>) {
         let mut state = self.lock();
-        state.snapshot = snapshot.map(Arc::new).or(state.snapshot.take());
-        state.as_of = Some(as_of);
-        state.not_before = None;
-        state.walking_since = None;
+        let before = snapshot.and_then(|snapshot| state.snapshot.replace(Arc::new(snapshot)));
+        if let Some(began) = as_of {
+            state.schedule.succeed(began);
+        }
         self.changed.notify_all();
-    }
-
-    fn fail(&self, pause: Duration) {
-        let mut state = self.lock();
-        // Without a snapshot nobody can ask for the next walk, so it's wanted anyway.
-        state.wanted = state.snapshot.is_none();
-        state.not_before = Some(Instant::now() + pause);
-        state.failures += 1;
-        state.walking_since = None;
-        self.changed.notify_all();
+        drop(state);
+        // The last reader frees a snapshot, and if that's us, then not while others wait for the lock.
+        drop(before);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, longest: Duration) -> MutexGuard<'a, State> {
-        self.changed.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
-impl State {
-    fn is_stale(&self, now: Instant, max_stale: Duration) -> bool {
-        !self.stopped && self.as_of.is_some_and(|as_of| now.saturating_duration_since(as_of) > max_stale)
-    }
-
-    fn is_due(&self) -> bool {
-        self.not_before.is_none_or(|time| time <= Instant::now())
-    }
-}
-
-/// The one who walks, and what it remembers from one walk to the next.
-struct Walker<'a> {
-    storage: &'a dyn Storage,
-    concurrency: usize,
-    walked: Option<Walked>,
-    was_empty: bool,
-    attempts: u32,
-}
-
-impl Walker<'_> {
-    /// One walk, if it could find anything new: `None` when the last snapshot still holds.
-    fn round(&mut self, last: Option<&Snapshot>, began: Instant) -> Result<Option<Snapshot>, Error> {
-        let revision = self.storage.revision();
-        if self.walked.as_ref().is_some_and(|walked| walked.still_holds(revision)) {
-            return Ok(None);
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, longest: Option<Duration>) -> MutexGuard<'a, State> {
+        match longest {
+            Some(longest) => {
+                self.changed.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
         }
-        let harvest = walk::walk(self.storage, self.concurrency, last)?;
-        self.believe(&harvest, last)?;
-        self.walked = Some(Walked { revision, complete: harvest.missed == 0, at: Instant::now() });
-        let snapshot = assemble(harvest);
-        report(&snapshot, last, began);
-        Ok(Some(snapshot))
-    }
-
-    /// Errors when what was found is likely to be less than there is: an index that shrinks takes
-    /// charts away from everyone who follows it.
-    fn believe(&mut self, harvest: &Harvest, last: Option<&Snapshot>) -> Result<(), Error> {
-        let unbelievable = |text: &str| Err(Error::new(ErrorKind::Unavailable, text));
-        // A listing that turns empty may mean "not permitted" (ACR, GAR and Quay answer so): it's
-        // believed when the next walk says it again.
-        let suspect = harvest.empty && last.is_some_and(|last| !last.found.is_empty());
-        if suspect && !std::mem::replace(&mut self.was_empty, suspect) {
-            return unbelievable("no repository is listed any more; that is believed when it's said twice");
-        }
-        self.was_empty = suspect;
-        let Harvest { unanswered, refused, .. } = harvest;
-        let nothing = harvest.found.is_empty() && unanswered + refused > 0;
-        let stumbling = *unanswered > 0 && self.attempts + 1 < FIRST_ATTEMPTS;
-        if last.is_none() && (nothing || stumbling) {
-            self.attempts += 1;
-            let example = harvest.example.as_ref().map(|one| format!(", such as {one}")).unwrap_or_default();
-            return unbelievable(&format!(
-                "{} repositories or tags could not be read{example}",
-                harvest.missed
-            ));
-        }
-        Ok(())
     }
 }
 
-fn defect() -> Error {
-    let text = "the walk has met a defect of this program; please report the panic above";
-    Error::new(ErrorKind::Unavailable, text)
-}
-
-/// The last walk that ended well.
-struct Walked {
-    revision: Option<Revision>,
-    complete: bool,
-    at: Instant,
-}
-
-impl Walked {
-    /// Whether a walk of a storage in the state `now` would find nothing else.
-    fn still_holds(&self, now: Option<Revision>) -> bool {
-        now.is_some() && self.revision == now && (self.complete || self.at.elapsed() < MISSED_PAUSE)
-    }
-}
-
-fn report(snapshot: &Snapshot, last: Option<&Snapshot>, began: Instant) {
-    for skipped in &snapshot.skipped {
-        crate::debug!("{skipped}");
-    }
-    let changed =
-        last.is_none_or(|last| last.index.etag != snapshot.index.etag || last.counts != snapshot.counts);
-    if changed {
-        crate::info!("snapshot: {} (walked in {:.1} s)", snapshot.counts, began.elapsed().as_secs_f32());
-    }
+/// A panic is a defect of ours, and costs this walk only.
+fn unless_defect<R>(work: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let text = "the walk has met a defect of this program; please report the panic above";
+        Err(Error::new(ErrorKind::Unavailable, text))
+    })
 }
 
 fn report_failure(error: &Error, serving: bool, pause: Duration) {

@@ -1,22 +1,22 @@
 //! One walk: repositories → tags → manifests → config blobs → chart versions, and a reason for
-//! everything that is none. A failure stays where it happened: what a repository or a tag held
-//! before stays in force unless the answer is a definite "not found"; only a failure to learn the
-//! repositories at all ends the walk.
+//! everything that is none. It asks only for what isn't known (see [`Memory`]), and what it learns goes
+//! there. A failure stays where it happened; only a failure to learn the repositories at all ends the
+//! walk.
 
-use super::Snapshot;
-use super::artifact::{Artifact, Candidate, look};
-use super::configs::Configs;
+use super::artifact::{Artifact, Candidate, Look, look};
+use super::configs::{Configs, Reading};
+use super::memory::{MAX_TAGS, Memory};
 use super::parallel::in_parallel;
+use super::progress::Progress;
+use super::tag::{Answer, Question, Verdict, Which};
 use crate::helm::{ChartLayers, ChartMetadata};
-use crate::oci::{Reference, RepositoryName, qualified};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
-/// Most artifacts of one walk: twenty times the largest registry that we aim at.
-const MAX_ARTIFACTS: usize = 1_000_000;
 /// A chart version, and the tag it was found under.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -47,11 +47,11 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// What a walk brings home, in an order that doesn't depend on the answers'.
+/// All that is known after a walk, in an order that doesn't depend on the answers'.
 #[derive(Default)]
 pub struct Harvest {
     /// Every chart version, aliases included.
-    pub found: Vec<Found>,
+    pub found: Vec<Arc<Found>>,
     /// Everything else.
     pub skipped: Vec<Skipped>,
     /// How many repositories and tags couldn't be read, for whatever reason but that they are gone: a
@@ -63,116 +63,124 @@ pub struct Harvest {
     pub unanswered: usize,
     /// How many of them were refused to us.
     pub refused: usize,
-    /// Whether the storage lists no repository at all.
-    pub empty: bool,
-}
-
-/// Walks the whole storage with `concurrency` requests at a time. `last` is what the walk before
-/// has found.
-///
-/// Errors when the repositories can't be listed; whatever else fails is counted as `missed`, and kept
-/// or skipped.
-pub fn walk(storage: &dyn Storage, concurrency: usize, last: Option<&Snapshot>) -> Result<Harvest, Error> {
-    let mut repositories = storage.repositories()?;
-    repositories.sort();
-    let known = Known::of(last);
-    let listings = in_parallel(&repositories, concurrency, |repository| storage.tags(repository));
-    let mut harvest = Harvest { empty: repositories.is_empty(), ..Harvest::default() };
-    let mut artifacts = Vec::new();
-    for (repository, listing) in repositories.iter().zip(listings) {
-        match listing {
-            Ok(mut tags) => {
-                tags.sort();
-                tags.dedup();
-                let room = MAX_ARTIFACTS - artifacts.len();
-                if tags.len() > room {
-                    crate::warn!("over {MAX_ARTIFACTS} tags in all: some of {repository} are left out");
-                }
-                artifacts.extend(tags.into_iter().take(room).map(|tag| (repository, tag)));
-            }
-            Err(error) => harvest.missed(repository.to_string(), known.repository(repository), &error),
-        }
-    }
-    let looks = in_parallel(&artifacts, concurrency, |(repository, tag)| look(storage, repository, tag));
-    let candidates = artifacts.iter().zip(&looks).filter_map(|((repository, _), look)| match look {
-        Ok(Artifact::Chart(candidate)) => Some((*repository, &**candidate)),
-        _ => None,
-    });
-    let configs = Configs::read(storage, concurrency, candidates);
-    for ((repository, tag), look) in artifacts.iter().zip(&looks) {
-        let verdict = match look {
-            Ok(Artifact::Chart(candidate)) => match configs.of(repository, candidate) {
-                Ok(Ok(metadata)) => Ok(Ok(Found::new(repository, candidate, metadata))),
-                Ok(Err(reason)) => Ok(Err(reason)),
-                Err(error) => Err(error),
-            },
-            Ok(Artifact::NoChart(reason)) => Ok(Err(reason.clone())),
-            Err(error) => Err(Error::new(error.kind(), error.to_string())),
-        };
-        let reference = || qualified(repository, tag);
-        match verdict {
-            Ok(Ok(found)) => harvest.found.push(found),
-            Ok(Err(reason)) => harvest.skipped.push(Skipped { reference: reference(), reason }),
-            Err(error) => harvest.missed(reference(), known.artifact(repository, tag), &error),
-        }
-    }
-    Ok(harvest)
-}
-
-impl Found {
-    fn new(repository: &RepositoryName, candidate: &Candidate, metadata: Arc<ChartMetadata>) -> Found {
-        Found {
-            repository: repository.clone(),
-            reference: candidate.reference.clone(),
-            metadata,
-            created: candidate.created,
-            layers: candidate.layers.clone(),
-        }
-    }
 }
 
 impl Harvest {
-    /// Notes a repository or tag that couldn't be asked: what was known of it stays, unless it's
-    /// definitely gone.
-    fn missed<'a>(&mut self, reference: String, known: impl Iterator<Item = &'a Found>, error: &Error) {
-        match error.kind() {
-            ErrorKind::NotFound => {}
-            ErrorKind::TimedOut | ErrorKind::Unavailable => self.unanswered += 1,
-            ErrorKind::Refused => self.refused += 1,
-            ErrorKind::Invalid => {}
-        }
-        self.missed += usize::from(error.kind() != ErrorKind::NotFound);
-        let before = self.found.len();
-        if error.kind() != ErrorKind::NotFound {
-            self.found.extend(known.cloned());
-        }
-        if self.found.len() > before {
-            crate::warn!("{reference} stays as it was: {error}");
-        } else {
-            let skipped = Skipped { reference, reason: error.to_string() };
+    /// Notes a repository or tag that couldn't be read, and that isn't listed for that reason if `lost`.
+    pub(super) fn miss(&mut self, reference: String, kind: ErrorKind, reason: &str, lost: bool) {
+        self.missed += usize::from(kind != ErrorKind::NotFound);
+        self.unanswered += usize::from(kind.is_no_answer());
+        self.refused += usize::from(kind == ErrorKind::Refused);
+        if lost {
+            let skipped = Skipped { reference, reason: reason.to_owned() };
             self.example.get_or_insert_with(|| skipped.clone());
             self.skipped.push(skipped);
         }
     }
 }
 
-/// What the walk before has found, by repository.
-struct Known<'a>(HashMap<&'a RepositoryName, Vec<&'a Found>>);
+/// How to walk.
+pub(super) struct Walk<'a> {
+    pub(super) storage: &'a dyn Storage,
+    /// Requests at a time.
+    pub(super) concurrency: usize,
+    /// How long what is known needn't be looked at again; none if every walk is to look at everything.
+    pub(super) trust: Option<Duration>,
+    pub(super) progress: &'a Progress,
+}
 
-impl<'a> Known<'a> {
-    fn of(last: Option<&'a Snapshot>) -> Known<'a> {
-        let mut by_repository: HashMap<_, Vec<_>> = HashMap::new();
-        for found in last.iter().flat_map(|last| &last.found) {
-            by_repository.entry(&found.repository).or_default().push(found);
+impl Walk<'_> {
+    /// Lists the tags of `repositories`, which are all there are, and looks at what is new.
+    pub(super) fn refresh(&self, memory: &mut Memory, mut repositories: Vec<RepositoryName>) {
+        repositories.sort();
+        self.progress.expect_listings(repositories.len());
+        let listings = in_parallel(&repositories, self.concurrency, |repository| {
+            let listing = self.storage.tags(repository);
+            self.progress.listed();
+            listing
+        });
+        memory.keep(&repositories);
+        let (mut room, now) = (MAX_TAGS, Instant::now());
+        for (repository, listing) in repositories.iter().zip(listings) {
+            memory.list(repository, listing, &mut room, now);
         }
-        Known(by_repository)
+        let which = if self.trust.is_some() { Which::New } else { Which::All };
+        self.ask(memory, which);
     }
 
-    fn repository(&self, name: &RepositoryName) -> impl Iterator<Item = &'a Found> {
-        self.0.get(name).into_iter().flatten().copied()
+    /// Looks at those tags.
+    pub(super) fn ask(&self, memory: &mut Memory, which: Which) {
+        let questions = memory.questions(which, Instant::now());
+        self.progress.expect_looks(questions.len());
+        let answers = self.answers(memory, &questions);
+        let now = Instant::now();
+        for (question, answer) in questions.iter().zip(answers) {
+            memory.settle(question, answer, now, self.trust.unwrap_or_default());
+        }
     }
 
-    fn artifact(&self, name: &RepositoryName, tag: &str) -> impl Iterator<Item = &'a Found> {
-        self.repository(name).filter(move |found| found.reference.as_str() == tag)
+    fn answers(&self, memory: &Memory, questions: &[Question]) -> Vec<Result<Answer, Error>> {
+        // Made only if a tag has moved to a manifest that was already there.
+        let verdicts = OnceLock::new();
+        let verdict = |digest: &Digest| verdicts.get_or_init(|| memory.verdicts()).get(digest).copied();
+        let looks = in_parallel(questions, self.concurrency, |question| {
+            let look = look(self.storage, question, |digest| verdict(digest).is_some());
+            self.progress.looked();
+            look
+        });
+        let readings = self.read_configs(memory, questions, &looks);
+        let looked = questions.iter().zip(looks).zip(readings);
+        let answers = looked.map(|((question, look), reading)| match look? {
+            Look::Same => Ok(Answer::Same),
+            Look::Known(digest) => {
+                let verdict = verdict(&digest).map(|verdict| verdict.under(question));
+                Ok(verdict.map_or(Answer::Same, |verdict| Answer::Now(digest, verdict)))
+            }
+            Look::Read(digest, Artifact::NoChart(reason)) => {
+                Ok(Answer::Now(digest, Verdict::NoChart(reason)))
+            }
+            Look::Read(digest, Artifact::Chart(candidate)) => chart(question, digest, *candidate, reading),
+        });
+        answers.collect()
     }
+
+    /// What the config blobs of new charts say, for each of `questions`.
+    fn read_configs(
+        &self,
+        memory: &Memory,
+        questions: &[Question],
+        looks: &[Result<Look, Error>],
+    ) -> Vec<Reading> {
+        let config = |look: &'_ Result<Look, Error>| match look {
+            Ok(Look::Read(_, Artifact::Chart(candidate))) => Some(candidate.layers.config.clone()),
+            _ => None,
+        };
+        let configs: Vec<Option<Descriptor>> = looks.iter().map(config).collect();
+        let wanted = questions.iter().zip(&configs);
+        let wanted = wanted.filter_map(|(question, config)| Some((question.place(), config.as_ref()?)));
+        let read = Configs::read(self.storage, self.concurrency, memory, &wanted.collect(), self.progress);
+        let places = questions.iter().zip(&configs);
+        places.map(|(question, config)| read.get(&question.repository, config.as_ref())).collect()
+    }
+}
+
+fn chart(
+    question: &Question,
+    manifest: Digest,
+    candidate: Candidate,
+    reading: Reading,
+) -> Result<Answer, Error> {
+    let verdict = match reading {
+        Reading::Metadata(metadata) => Verdict::Chart(Arc::new(Found {
+            repository: question.repository.clone(),
+            reference: question.reference.clone(),
+            metadata,
+            created: candidate.created,
+            layers: candidate.layers,
+        })),
+        Reading::NotAChart(reason) => Verdict::NoChart(reason),
+        Reading::NoRoom(reason) => return Ok(Answer::NoRoom(reason)),
+        Reading::Failed(kind, text) => return Err(Error::new(kind, text)),
+    };
+    Ok(Answer::Now(manifest, verdict))
 }

@@ -16,6 +16,7 @@ mod fake_registry_keeps_its_word;
 mod faults;
 mod flags;
 mod freshness;
+mod frugal;
 mod gold;
 mod index_endpoint;
 mod integrity;

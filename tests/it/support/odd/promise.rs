@@ -8,6 +8,7 @@ use oci_chartrepo::snapshot::Snapshot;
 use oci_chartrepo::snapshot::assemble::assemble;
 use oci_chartrepo::snapshot::walk::{Found, Harvest};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 use super::super::paper::Reader;
 
@@ -42,7 +43,7 @@ pub fn index_of(configs: &[Vec<u8>], created: &str) -> Snapshot {
     let odd =
         configs.iter().enumerate().filter_map(|(at, config)| found(&format!("odd/{at}"), config, created));
     let good = found("good", Good::config().to_string().as_bytes(), Good::CREATED);
-    assemble(Harvest { found: odd.chain(good).collect(), ..Harvest::default() })
+    assemble(Harvest { found: odd.chain(good).map(Arc::new).collect(), ..Harvest::default() })
 }
 
 /// What a walk finds there: the chart, unless the config blob is none of a chart's.
@@ -73,7 +74,7 @@ fn archive(repository: &str, config: &[u8]) -> Vec<u8> {
 /// Errors with what is wrong with the index that a registry with `configs` would have.
 pub fn keeps_the_promise(configs: &[Vec<u8>], created: &str) -> Result<(), String> {
     let snapshot = index_of(configs, created);
-    let json = IndexFile::new(snapshot.found.iter().map(listed)).to_json();
+    let json = IndexFile::new(snapshot.found.iter().map(|chart| listed(chart))).to_json();
     serde_json::from_slice::<Value>(&json).map_err(|error| format!("our JSON is none: {error}"))?;
     for reader in Reader::ALL {
         let index = reader.read(&snapshot.index.identity).map_err(|why| format!("{reader:?}: {why}"))?;

@@ -1,0 +1,152 @@
+//! What is known of one tag: what it names, why it couldn't be asked, and when it's to be looked at
+//! again. The clock is a parameter.
+
+use super::artifact::passed_over;
+use super::walk::Found;
+use crate::oci::{Digest, Reference, RepositoryName};
+use crate::storage::{Error, ErrorKind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A tag that gave no answer is asked again after this long, if no walk comes by before.
+const UNANSWERED_PAUSE: Duration = Duration::from_secs(5);
+/// One that was refused, or answered with nonsense, after this long: rights are given, policies lifted.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
+/// What is known of a tag, by its repository and its text.
+#[derive(Default)]
+pub(super) struct Tag {
+    pub(super) known: Option<Known>,
+    /// Why it couldn't be asked the last time.
+    pub(super) trouble: Option<Trouble>,
+    /// When it's to be looked at again; never, if it isn't worth a request.
+    pub(super) due: Option<Instant>,
+}
+
+/// What a tag names.
+#[derive(Clone)]
+pub(super) struct Known {
+    /// Its manifest; none for a tag that wasn't asked for.
+    pub(super) manifest: Option<Digest>,
+    pub(super) verdict: Verdict,
+}
+
+/// A chart, or why it's none.
+#[derive(Clone)]
+pub(super) enum Verdict {
+    Chart(Arc<Found>),
+    NoChart(String),
+}
+
+/// Why something couldn't be asked.
+#[derive(PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) kind: ErrorKind,
+    pub(super) text: String,
+}
+
+/// A tag that is to be looked at.
+pub(super) struct Question {
+    pub(super) repository: RepositoryName,
+    pub(super) reference: Reference,
+    /// The manifest that it named the last time.
+    pub(super) known: Option<Digest>,
+}
+
+impl Question {
+    /// The repository and the tag.
+    pub(super) fn place(&self) -> (&RepositoryName, &str) {
+        (&self.repository, self.reference.as_str())
+    }
+}
+
+impl Verdict {
+    /// The same manifest's verdict, found where `question` asked.
+    pub(super) fn under(&self, question: &Question) -> Verdict {
+        match self {
+            Verdict::Chart(found) => Verdict::Chart(Arc::new(Found {
+                repository: question.repository.clone(),
+                reference: question.reference.clone(),
+                ..Found::clone(found)
+            })),
+            Verdict::NoChart(reason) => Verdict::NoChart(reason.clone()),
+        }
+    }
+}
+
+/// Which tags are to be looked at.
+#[derive(Clone, Copy)]
+pub(super) enum Which {
+    /// Those of which nothing is known, and which may answer by now.
+    New,
+    /// Those, and all of which something is known.
+    All,
+    /// Those whose time has come, so many at most.
+    Due(usize),
+}
+
+/// What came of a question.
+pub(super) enum Answer {
+    /// The tag names what it named before.
+    Same,
+    /// It names this manifest, which is that.
+    Now(Digest, Verdict),
+    /// There's no room for what it names, for this reason.
+    NoRoom(String),
+}
+
+impl Tag {
+    pub(super) fn new(text: &str, now: Instant) -> Tag {
+        match passed_over(text) {
+            Some(reason) => {
+                let known = Known { manifest: None, verdict: Verdict::NoChart(reason) };
+                Tag { known: Some(known), ..Tag::default() }
+            }
+            None => Tag { due: Some(now), ..Tag::default() },
+        }
+    }
+
+    pub(super) fn is_asked_for(&self, which: Which, now: Instant) -> bool {
+        let Some(due) = self.due else { return false };
+        let unanswered = self.trouble.as_ref().is_some_and(|trouble| trouble.kind.is_no_answer());
+        match which {
+            Which::New => self.known.is_none() && (due <= now || unanswered),
+            Which::All => true,
+            Which::Due(_) => due <= now,
+        }
+    }
+
+    pub(super) fn learn(&mut self, answer: Answer, due: Instant) -> bool {
+        self.due = Some(due);
+        let relieved = self.trouble.take().is_some();
+        let known = match answer {
+            Answer::Same => return relieved,
+            Answer::Now(manifest, verdict) => Known { manifest: Some(manifest), verdict },
+            // Not by its manifest: there may be room the next time.
+            Answer::NoRoom(reason) => Known { manifest: None, verdict: Verdict::NoChart(reason) },
+        };
+        self.known = Some(known);
+        true
+    }
+
+    pub(super) fn fail(&mut self, reference: &str, error: &Error, now: Instant) -> bool {
+        let pause = if error.kind().is_no_answer() { UNANSWERED_PAUSE } else { REFUSED_PAUSE };
+        self.due = Some(now + pause);
+        let gone = error.kind() == ErrorKind::NotFound;
+        let changed = self.trouble != Some(Trouble::of(error)) || (gone && self.known.is_some());
+        if gone {
+            self.known = None;
+        }
+        if changed && self.known.is_some() {
+            crate::warn!("{reference} stays as it was: {error}");
+        }
+        self.trouble = Some(Trouble::of(error));
+        changed
+    }
+}
+
+impl Trouble {
+    pub(super) fn of(error: &Error) -> Trouble {
+        Trouble { kind: error.kind(), text: error.to_string() }
+    }
+}

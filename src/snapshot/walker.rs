@@ -1,0 +1,153 @@
+//! The one who walks: what is known, what is believed of it, and when a snapshot is made of it.
+
+use super::Snapshot;
+use super::assemble::assemble;
+use super::memory::Memory;
+use super::progress::Progress;
+use super::tag::Which;
+use super::walk::{Harvest, Walk};
+use crate::oci::RepositoryName;
+use crate::storage::{Error, ErrorKind, Revision, Storage};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// A storage that hasn't changed is still walked again after this long if the last walk missed
+/// something: a blob that was being copied changes no listing when it's complete.
+const MISSED_PAUSE: Duration = Duration::from_secs(5);
+/// How often a first walk that couldn't ask for everything is made again before it is served with
+/// what is lacking: a replica that starts while the registry stumbles must not show less than the
+/// others, and one artifact that never answers must not keep it from starting.
+const FIRST_ATTEMPTS: u32 = 3;
+/// Known tags that are looked at in one go, for each request at a time: a refresh waits for them, so
+/// that is a few round trips.
+const CHECKED_AT_ONCE: usize = 8;
+
+/// What it remembers from one walk to the next.
+pub(super) struct Walker<'a> {
+    storage: &'a dyn Storage,
+    concurrency: usize,
+    trust: Option<Duration>,
+    memory: Memory,
+    walked: Option<Walked>,
+    was_empty: bool,
+    attempts: u32,
+}
+
+/// The last refresh that ended well.
+struct Walked {
+    revision: Option<Revision>,
+    complete: bool,
+    at: Instant,
+}
+
+impl Walked {
+    /// Whether a walk of a storage in the state `now` would find nothing else.
+    fn still_holds(&self, now: Option<Revision>) -> bool {
+        now.is_some() && self.revision == now && (self.complete || self.at.elapsed() < MISSED_PAUSE)
+    }
+}
+
+impl<'a> Walker<'a> {
+    /// Knows nothing yet. `trust` is how long a known tag needn't be looked at again, if at all.
+    pub(super) fn new(storage: &'a dyn Storage, concurrency: usize, trust: Option<Duration>) -> Walker<'a> {
+        let memory = Memory::default();
+        Walker { storage, concurrency, trust, memory, walked: None, was_empty: false, attempts: 0 }
+    }
+
+    /// Lists everything, and looks at what is new: a snapshot, or `None` when the last one still holds.
+    ///
+    /// Errors when the repositories can't be listed, or what they list can't be believed.
+    pub(super) fn refresh(&mut self, last: Option<&Snapshot>) -> Result<Option<Snapshot>, Error> {
+        let began = Instant::now();
+        let revision = self.storage.revision();
+        if self.walked.as_ref().is_some_and(|walked| walked.still_holds(revision)) {
+            return Ok(None);
+        }
+        let repositories = self.storage.repositories()?;
+        self.believe_listing(&repositories)?;
+        let progress = Progress::default();
+        let (storage, memory) = (self.storage, &mut self.memory);
+        let walk = Walk { storage, concurrency: self.concurrency, trust: self.trust, progress: &progress };
+        match last {
+            None => progress.told(storage, || walk.refresh(memory, repositories)),
+            Some(_) => walk.refresh(memory, repositories),
+        }
+        let harvest = self.memory.harvest();
+        if last.is_none() {
+            self.believe_first(&harvest)?;
+        }
+        self.walked = Some(Walked { revision, complete: harvest.missed == 0, at: Instant::now() });
+        Ok(self.snapshot(harvest, last, began))
+    }
+
+    /// Looks at some of the tags that are due, and makes those of `doubts` due: a snapshot, if
+    /// anything has changed.
+    pub(super) fn check(
+        &mut self,
+        last: Option<&Snapshot>,
+        doubts: &BTreeSet<RepositoryName>,
+    ) -> Option<Snapshot> {
+        let began = Instant::now();
+        doubts.iter().for_each(|repository| self.memory.doubt(repository, began));
+        let progress = Progress::default();
+        let Walker { storage, concurrency, trust, .. } = *self;
+        let walk = Walk { storage, concurrency, trust, progress: &progress };
+        walk.ask(&mut self.memory, Which::Due(concurrency * CHECKED_AT_ONCE));
+        last?;
+        if self.memory.changed { self.snapshot(self.memory.harvest(), last, began) } else { None }
+    }
+
+    /// When the next tag is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.memory.next_due()
+    }
+
+    fn snapshot(&mut self, harvest: Harvest, last: Option<&Snapshot>, began: Instant) -> Option<Snapshot> {
+        if last.is_some() && !self.memory.changed {
+            return None;
+        }
+        self.memory.changed = false;
+        let snapshot = assemble(harvest);
+        report(&snapshot, last, began);
+        Some(snapshot)
+    }
+
+    /// Errors when it's likely that more is there than is listed: an index that shrinks takes charts
+    /// away from everyone who follows it. A listing that turns empty may mean "not permitted" (ACR, GAR
+    /// and Quay answer so): it's believed when the next walk says it again.
+    fn believe_listing(&mut self, repositories: &[RepositoryName]) -> Result<(), Error> {
+        let suspect = repositories.is_empty() && !self.memory.is_empty();
+        if suspect && !std::mem::replace(&mut self.was_empty, suspect) {
+            return unbelievable("no repository is listed any more; that is believed when it's said twice");
+        }
+        self.was_empty = suspect;
+        Ok(())
+    }
+
+    /// Errors when too much is lacking to begin with.
+    fn believe_first(&mut self, harvest: &Harvest) -> Result<(), Error> {
+        let nothing = harvest.found.is_empty() && harvest.unanswered + harvest.refused > 0;
+        let stumbling = harvest.unanswered > 0 && self.attempts + 1 < FIRST_ATTEMPTS;
+        if !nothing && !stumbling {
+            return Ok(());
+        }
+        self.attempts += 1;
+        let example = harvest.example.as_ref().map(|one| format!(", such as {one}")).unwrap_or_default();
+        unbelievable(&format!("{} repositories or tags could not be read{example}", harvest.missed))
+    }
+}
+
+fn unbelievable(text: &str) -> Result<(), Error> {
+    Err(Error::new(ErrorKind::Unavailable, text))
+}
+
+fn report(snapshot: &Snapshot, last: Option<&Snapshot>, began: Instant) {
+    for skipped in &snapshot.skipped {
+        crate::debug!("{skipped}");
+    }
+    let changed =
+        last.is_none_or(|last| last.index.etag != snapshot.index.etag || last.counts != snapshot.counts);
+    if changed {
+        crate::info!("snapshot: {} (walked in {:.1} s)", snapshot.counts, began.elapsed().as_secs_f32());
+    }
+}

@@ -1,0 +1,150 @@
+//! What a walk costs the registry (contract C8), counted request by request: an unchanged one its
+//! catalog and a listing for each repository, a tag that is due a `HEAD`, and no manifest or config
+//! blob twice.
+
+use std::time::Duration;
+
+use crate::support::daemon::Daemon;
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
+use crate::support::process::wait_until;
+use crate::support::story::{Index, ready_daemon, wait_for_charts};
+
+/// Each request of an index walks.
+const EACH_TIME: &str = "--max-stale=0";
+
+const MANIFESTS: &str = "GET /v2/*/manifests/*";
+const HEADS: &str = "HEAD /v2/*/manifests/*";
+const BLOBS: &str = "GET /v2/*/blobs/*";
+const LISTINGS: &str = "GET /v2/*/tags/list";
+const CATALOG: &str = "GET /v2/_catalog";
+
+fn costs(fake: &FakeRegistry) -> [usize; 5] {
+    [CATALOG, LISTINGS, HEADS, MANIFESTS, BLOBS].map(|pattern| fake.count(pattern))
+}
+
+/// Waits for so many requests, asking for indexes meanwhile or not.
+fn wait_for_count(fake: &FakeRegistry, daemon: &Daemon, pattern: &str, count: usize) {
+    let lacking = || format!("{count} times {pattern}:\n{}\n{}", fake.seen(), daemon.log());
+    wait_until(Duration::from_secs(20), lacking, || (fake.count(pattern) >= count).then_some(()));
+}
+
+#[test]
+fn an_unchanged_registry_costs_its_catalog_and_a_listing_for_each_repository() {
+    let fake = FakeRegistry::start();
+    for repository in 0..3 {
+        for version in 0..4 {
+            fake.push(&Chart::new(&format!("team/c{repository}"), &format!("1.{version}.0")));
+        }
+    }
+    fake.push_image("images/app", "1.0.0");
+    let daemon = ready_daemon(&fake, &[EACH_TIME]);
+    assert_eq!(costs(&fake), [1, 4, 0, 13, 12], "{}", fake.seen());
+    for _ in 0..3 {
+        assert_eq!(Index::of(&daemon).charts().len(), 12);
+    }
+    assert_eq!(costs(&fake), [4, 16, 0, 13, 12], "{}", fake.seen());
+    assert_eq!(daemon.log().matches(" INFO snapshot: ").count(), 1, "nothing changed, nothing is made anew");
+}
+
+#[test]
+fn a_new_tag_costs_its_manifest_and_its_config_and_is_seen_by_the_next_request() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[EACH_TIME]);
+    for version in ["1.1.0", "1.2.0", "1.3.0"] {
+        let [.., manifests, blobs] = costs(&fake);
+        fake.push(&Chart::new("web", version));
+        assert!(Index::of(&daemon).charts().contains(&format!("web {version}")));
+        assert_eq!(costs(&fake)[2..], [0, manifests + 1, blobs + 1], "{}", fake.seen());
+    }
+}
+
+#[test]
+fn a_tag_that_is_due_is_asked_for_its_digest_without_being_pulled() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    fake.push(&Chart::new("web", "1.1.0"));
+    let daemon = ready_daemon(&fake, &["--refresh-interval=1s"]);
+    wait_for_count(&fake, &daemon, HEADS, 6);
+    assert_eq!((fake.count(MANIFESTS), fake.count(BLOBS)), (2, 2), "{}", fake.seen());
+
+    let moved = fake.push(&Chart::new("web", "1.0.0").archive("other bytes"));
+    let lacking = || format!("the moved tag, in:\n{}", daemon.log());
+    wait_until(Duration::from_secs(20), lacking, || {
+        (Index::of(&daemon).entry("web", "1.0.0")["digest"] == moved.hex()).then_some(())
+    });
+    assert_eq!(fake.count(MANIFESTS), 3, "only what has changed is read:\n{}", fake.seen());
+    assert_eq!(fake.count(BLOBS), 2, "a config that is known isn't:\n{}", fake.seen());
+}
+
+#[test]
+fn a_tag_that_moves_to_a_manifest_that_is_known_costs_no_manifest() {
+    let fake = FakeRegistry::start();
+    let (old, new) = (Chart::new("web", "1.0.0"), Chart::new("web", "1.1.0"));
+    fake.push(&old);
+    fake.push(&new);
+    fake.push(&old.clone().tag("stable"));
+    let daemon = ready_daemon(&fake, &["--refresh-interval=1s", EACH_TIME]);
+    fake.push(&new.tag("stable"));
+    let before = fake.count("HEAD /v2/web/manifests/stable");
+    wait_for_count(&fake, &daemon, "HEAD /v2/web/manifests/stable", before + 2);
+    fake.delete_tag("web", "1.1.0");
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0", "web 1.1.0"], "it's there under another tag");
+    assert_eq!(fake.count("GET /v2/web/manifests/stable"), 1, "{}", fake.seen());
+}
+
+#[test]
+fn charts_of_one_config_blob_share_it() {
+    let fake = FakeRegistry::start();
+    let config = r#"{"name":"web","version":"1.0.0","apiVersion":"v2"}"#;
+    for (tag, archive) in [("1.0.0", "one"), ("latest", "two"), ("stable", "three")] {
+        fake.push(&Chart::new("web", "1.0.0").tag(tag).config_bytes(config).archive(archive));
+    }
+    let _daemon = ready_daemon(&fake, &[]);
+    assert_eq!(fake.count(BLOBS), 1, "{}", fake.seen());
+}
+
+#[test]
+fn a_registry_without_heads_or_digests_is_asked_for_manifests_instead() {
+    let answers = [
+        ("it answers 405", Fault::Answer(Reply::error(405, "UNSUPPORTED", "unsupported"))),
+        ("it tells no digest", Fault::NoHeader("Docker-Content-Digest")),
+    ];
+    for (what, fault) in answers {
+        let fake = FakeRegistry::start();
+        fake.push(&Chart::new("web", "1.0.0"));
+        fake.spoil("HEAD /v2/*").with(fault);
+        let daemon = ready_daemon(&fake, &["--refresh-interval=1s"]);
+        let moved = fake.push(&Chart::new("web", "1.0.0").archive("other bytes"));
+        let lacking = || format!("{what}: the moved tag, in:\n{}", daemon.log());
+        wait_until(Duration::from_secs(20), lacking, || {
+            (Index::of(&daemon).entry("web", "1.0.0")["digest"] == moved.hex()).then_some(())
+        });
+        wait_for_count(&fake, &daemon, MANIFESTS, 4);
+        assert_eq!(fake.count(HEADS), 1, "{what}: once is enough:\n{}", fake.seen());
+    }
+}
+
+#[test]
+fn a_tag_that_vanishes_between_listings_goes_when_it_is_due() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    fake.push(&Chart::new("web", "2.0.0"));
+    let daemon = ready_daemon(&fake, &["--refresh-interval=1s", "--max-stale=1h"]);
+    // It stays listed (distribution#4324), but is gone.
+    let gone = Fault::Answer(Reply::error(404, "MANIFEST_UNKNOWN", "manifest unknown"));
+    fake.spoil("* /v2/web/manifests/2.0.0").with(gone);
+    wait_for_charts(&daemon, &["web 1.0.0"]);
+}
+
+#[test]
+fn a_first_walk_that_takes_long_says_how_far_it_has_come() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("a", "1.0.0"));
+    fake.push(&Chart::new("b", "1.0.0"));
+    fake.spoil("GET /v2/b/tags/list").with(Fault::Wait(Duration::from_millis(5500)));
+    let daemon = ready_daemon(&fake, &[]);
+    let told = daemon.wait_for_log(" INFO first walk: ");
+    assert!(told.contains("1/2 repositories, 0/0 tags, 0 charts, 3 requests, 5 s"), "{told}");
+    daemon.wait_for_log(" INFO snapshot: 2 charts, 2 versions");
+}
