@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Pushed, Reply};
-use crate::support::story::{Index, ready_daemon};
+use crate::support::story::{Index, ready_daemon, skip_reason, wait_for_charts};
 
 #[test]
 fn a_repository_or_tag_that_fails_costs_nothing_else() {
@@ -30,6 +30,54 @@ fn a_repository_or_tag_that_fails_costs_nothing_else() {
     for told in ["a/one", "b/two:1.0.0", "c/three", "403", "412", "PROJECT_POLICY_VIOLATION"] {
         daemon.wait_for_log(told);
     }
+}
+
+#[test]
+fn a_repository_with_too_many_words_leaves_the_others_theirs() {
+    // Of a share of 8 MiB, eight config blobs of a million bytes leave too little for another half.
+    let wordy = |repository: &str, version: &str, length: usize| {
+        let name = repository.rsplit('/').next();
+        let words = "x".repeat(length);
+        let config = json!({ "apiVersion": "v2", "name": name, "version": version, "words": words });
+        Chart::new(repository, version).config(&config)
+    };
+    let fake = FakeRegistry::start();
+    for minor in 0..10 {
+        fake.push(&wordy("a/greedy", &format!("1.{minor}.0"), 1_000_000));
+    }
+    fake.push(&wordy("b/modest", "1.0.0", 500_000));
+
+    let daemon = ready_daemon(&fake, &[]);
+
+    let listed: Vec<String> = (0..8).map(|minor| format!("greedy 1.{minor}.0")).collect();
+    let listed: Vec<&str> = listed.iter().map(String::as_str).chain(["modest 1.0.0"]).collect();
+    assert_eq!(Index::of(&daemon).charts(), listed);
+    for left_out in ["a/greedy:1.8.0", "a/greedy:1.9.0"] {
+        let reason = skip_reason(&daemon, left_out);
+        assert!(reason.contains("8388608 bytes of config blobs in a/greedy"), "{reason}");
+    }
+    // Nor is it otherwise when they're walked again.
+    fake.push(&wordy("b/modest", "2.0.0", 500_000));
+    wait_for_charts(&daemon, &[&*listed, &["modest 2.0.0"]].concat());
+}
+
+#[test]
+fn an_error_that_drips_is_not_listened_to_for_long_and_costs_nothing_else() {
+    let fake = FakeRegistry::start();
+    for repository in ["a/web", "b/db"] {
+        fake.push(&Chart::new(repository, "1.0.0"));
+    }
+    let daemon = ready_daemon(&fake, &["--concurrency=1"]);
+    // It would take more than three minutes to say all of it.
+    let denied = Reply::error(403, "DENIED", &"no ".repeat(700));
+    fake.spoil("GET /v2/a/web/tags/list").with(Fault::Answer(denied));
+    fake.spoil("GET /v2/a/web/tags/list").with(Fault::Drip(1, Duration::from_millis(100)));
+    fake.push(&Chart::new("b/db", "2.0.0"));
+
+    wait_for_charts(&daemon, &["db 1.0.0", "db 2.0.0", "web 1.0.0"]);
+
+    let told = daemon.wait_for_complaint(&["a/web stays as it was"]);
+    assert!(told.contains("/v2/a/web/tags/list: 403; "), "as much as is known: {told}");
 }
 
 #[test]

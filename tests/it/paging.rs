@@ -3,12 +3,14 @@
 //! Quay, Nexus, Artifactory, Trow, crane).
 
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Next, Reply};
-use crate::support::story::{Index, ready_daemon, starting_daemon};
+use crate::support::process::wait_until;
+use crate::support::story::{Index, ready_daemon, refresh_until_logged, starting_daemon};
 
 /// Seven repositories, in alphabetical order as the catalog lists them.
 const REPOSITORIES: [&str; 7] = ["a/one", "b/two", "c", "d/e/four", "five", "six", "z/seven"];
@@ -93,6 +95,48 @@ fn a_link_that_leads_back_ends_the_listing() {
     // Two pages of repositories and of tags, and then the first ones again.
     assert_eq!(fake.count("GET /v2/_catalog"), 3, "{}", fake.seen());
     assert_eq!(Index::of(&daemon).charts().len(), 4 * 4);
+}
+
+/// What zot (404) and Harbor (400) say to a cursor whose name has gone meanwhile.
+fn lost_cursors() -> [Fault; 2] {
+    let unknown = Reply::error(404, "NAME_UNKNOWN", "repository name not known to registry");
+    let invalid = Reply::error(400, "BAD_REQUEST", "the cursor is not known");
+    [unknown, invalid].map(Fault::Answer)
+}
+
+#[test]
+fn a_listing_whose_cursor_is_lost_on_the_way_is_begun_again() {
+    for fault in lost_cursors() {
+        let fake = registry_in_pages_of_two();
+        fake.spoil("GET /v2/_catalog?last=d*").first(1).with(fault.clone());
+        fake.spoil("GET /v2/b/two/tags/list?last=*").first(1).with(fault);
+
+        let daemon = ready_daemon(&fake, &[]);
+
+        // Two pages and the lost one, then all of them: four of repositories, three of tags.
+        assert_eq!(fake.count("GET /v2/_catalog"), 3 + 4, "{}", fake.seen());
+        assert_eq!(fake.count("GET /v2/b/two/tags/list"), 2 + 3, "{}", fake.seen());
+        assert_everything_is_listed(&daemon);
+    }
+}
+
+#[test]
+fn a_listing_whose_cursor_is_lost_each_time_leaves_what_it_was_known_to_hold() {
+    let story = |lost: Fault| {
+        let fake = registry_in_pages_of_two();
+        let daemon = ready_daemon(&fake, &[]);
+        fake.spoil("GET /v2/b/two/tags/list?last=*").with(lost.clone());
+        fake.push(&Chart::new("six", "2.0.0"));
+        let count = || Index::of(&daemon).charts().len();
+        wait_until(Duration::from_secs(20), || daemon.log(), || (count() == 7 * 5 + 1).then_some(()));
+        daemon.wait_for_complaint(&["b/two stays as it was", "the listing changes while it's read"]);
+
+        fake.spoil("GET /v2/_catalog?last=*").with(lost);
+        refresh_until_logged(&daemon, "refresh failed, the last good index stays", 1);
+        daemon.wait_for_complaint(&["/v2/_catalog", "the listing changes while it's read"]);
+        assert_eq!(count(), 7 * 5 + 1);
+    };
+    thread::scope(|scope| lost_cursors().map(|lost| scope.spawn(|| story(lost))).map(drop));
 }
 
 #[test]
