@@ -185,10 +185,22 @@ fn credentials_follow_a_redirect_within_the_registry() {
 
 #[test]
 fn a_realm_at_a_link_local_address_is_never_asked() {
-    // Where clouds keep their instances' secrets.
-    let guarded = Guarded::with_tokens(|t| t.realm = "http://169.254.169.254/token".into());
-    let daemon = guarded.assert_refused(&["401"]);
-    assert!(!daemon.log().contains("GET http://169.254."), "{}", daemon.log());
+    // Where clouds keep their instances' secrets. An odd spelling shows when it is looked up.
+    for (spelling, refusal) in [
+        ("169.254.169.254", "is not to be trusted: ignored"),
+        ("[::ffff:169.254.169.254]", "is not to be trusted: ignored"),
+        ("[::ffff:a9fe:a9fe]", "is not to be trusted: ignored"),
+        ("2852039166", "a link-local address, where nobody but the configured registry is looked for"),
+        ("0xA9FEA9FE", "a link-local address, where nobody but the configured registry is looked for"),
+    ] {
+        let guarded = Guarded::with_tokens(|t| t.realm = format!("http://{spelling}/token"));
+        let daemon = guarded.assert_refused(&[]);
+        let told = daemon.wait_for_log(refusal);
+        assert!(told.contains(&format!("http://{spelling}/token")), "{told}");
+        let asked =
+            |line: &str| line.contains("GET http://") && line.contains("/token") && !line.contains(refusal);
+        assert!(!daemon.log().lines().any(asked), "{}", daemon.log());
+    }
 }
 
 #[test]

@@ -136,6 +136,38 @@ fn trouble_upstream_before_the_first_byte_is_told_to_the_client_and_in_detail_to
     }
 }
 
+#[test]
+fn a_redirect_to_a_link_local_address_is_refused_however_it_is_spelled() {
+    for spelling in
+        ["169.254.169.254", "2852039166", "0xA9FEA9FE", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]"]
+    {
+        let served = Served::of_size(10);
+        let target = format!("http://{spelling}/latest");
+        served.spoil(Fault::Answer(Reply::redirect(307, &target)));
+        assert_eq!(served.daemon.get(PATH).status, 502, "{spelling}");
+        let told = served.daemon.wait_for_complaint(&["web-1.0.0.tgz can't be served", &target]);
+        assert!(told.contains("link-local address"), "refused by us, not by who isn't there: {told}");
+    }
+}
+
+#[test]
+fn a_registry_that_hangs_is_a_gateway_timeout() {
+    let served = Served::of_size(10);
+    served.spoil(Fault::Hang);
+    let mut stream = TcpStream::connect(("127.0.0.1", served.daemon.port())).expect("it listens");
+    // A registry has half a minute to begin its answer.
+    stream.set_read_timeout(Some(Duration::from_secs(35))).expect("a deadline");
+    let request = format!("GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer in time");
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    assert!(answer.ends_with("did not answer in time\n"), "{answer}");
+    served.daemon.wait_for_complaint(&["web-1.0.0.tgz can't be served", "no answer in time"]);
+    served.fake.heal(&format!("GET {}", served.chart.archive_path()));
+    assert_eq!(served.daemon.get(PATH).body, served.archive);
+}
+
 fn throttled() -> Reply {
     let reply = Reply::error(429, "TOOMANYREQUESTS", "slow down");
     reply.header("Retry-After", "900")

@@ -1,7 +1,7 @@
 //! Start and stop: the daemon listens at once, is ready when it has walked, survives a registry
 //! that is down, and leaves when it is told to, with code 0 and no download cut short.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -147,6 +147,41 @@ fn a_download_that_outlasts_the_grace_is_cut_and_the_code_is_still_0() {
     assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(body_length(stream, first) < SIZE);
+}
+
+#[test]
+fn newcomers_are_refused_at_once_while_it_waits_for_a_download() {
+    let fake = slow_download(Duration::from_millis(100));
+    let mut daemon = ready_daemon(&fake, &[]);
+    let (stream, first) = begun_download(&daemon);
+    daemon.signal("TERM");
+    daemon.wait_for_log("SIGTERM received");
+
+    // Between the signal and the port's end, one may still come in, to be hung up on.
+    let address = ([127, 0, 0, 1], daemon.port()).into();
+    let refused = || TcpStream::connect_timeout(&address, Duration::from_secs(1)).err();
+    let error = wait_until(Duration::from_secs(1), || "a connection is refused".to_owned(), refused);
+
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert!(daemon.is_running(), "it refuses, and not only because it's gone");
+    assert_eq!(body_length(stream, first), SIZE, "{}", daemon.log());
+    assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_whatever_is_under_way() {
+    for signal in SIGNALS {
+        let fake = slow_download(Duration::from_secs(1));
+        let mut daemon = ready_daemon(&fake, &["--shutdown-grace=60s"]);
+        let (stream, first) = begun_download(&daemon);
+        daemon.signal("TERM");
+        daemon.wait_for_log("SIGTERM received");
+        let start = Instant::now();
+        daemon.signal(signal);
+        assert_eq!(daemon.wait_exit(), Some(1), "{signal}: {}", daemon.log());
+        assert!(start.elapsed() < Duration::from_secs(2), "{signal}: {:?}", start.elapsed());
+        assert!(body_length(stream, first) < SIZE);
+    }
 }
 
 #[test]
