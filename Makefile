@@ -11,7 +11,7 @@ BINARY := $(or $(CARGO_TARGET_DIR),target)/release/oci-chartrepo
 ENGINE ?= $(shell for engine in docker podman buildah; do \
 	$$engine info >/dev/null 2>&1 && echo $$engine && break; done)
 
-.PHONY: help build run test lint attack fuzz throughput tools image image-test clean
+.PHONY: help build run test lint attack fuzz bench bench-tools tools image image-test clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,9 +42,12 @@ lint: ## check the formatting, and that clippy has nothing to say
 attack: build ## attack the release binary in every way we know, for minutes (ATTACKS="idle TLS")
 	OCI_CHARTREPO_RELEASE=$(abspath $(BINARY)) $(CARGO) test --locked --test attack -- --full $(ATTACKS)
 
-throughput: build ## requests a second beside those of others (wrk and nginx, if they're there)
+bench: bench-tools build ## measure all that was promised, as a table of ratios (ROWS="walk memory")
 	$(CARGO) build --release --locked --example reference
-	$(CARGO) test --locked --bench throughput -- $(abspath $(BINARY) $(dir $(BINARY))examples/reference)
+	$(CARGO) test --locked --bench bench -- $(abspath $(BINARY) $(dir $(BINARY))examples/reference) $(ROWS)
+
+bench-tools: ## fetch what `make bench` needs into target/tools
+	tests/tools/fetch docker-registry helm-4.3.1 nginx wrk
 
 tools: ## fetch the helms and the registry that the tests use into target/tools
 	tests/tools/fetch

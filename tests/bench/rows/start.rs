@@ -1,0 +1,57 @@
+//! From the start of the process to its first answer.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Line, Setting, Spread, Table};
+use crate::charts::Shape;
+use crate::children::{address, free_port};
+use crate::load;
+use crate::synthetic::Synthetic;
+use crate::table::Goal;
+
+const ROUNDS: usize = 20;
+/// Between two attempts to connect.
+const PAUSE: Duration = Duration::from_micros(200);
+/// When it's no start any more.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub fn play(setting: &Setting, table: &mut Table) {
+    let registry = Synthetic::start(Shape::new(10, 10));
+    let times = (0..ROUNDS).map(|_| start(setting, &registry.flag()).as_secs_f64() * 1e3);
+    table.add(&Line {
+        what: "start to first answer of /livez".into(),
+        ours: format!("{ROUNDS} starts"),
+        beside: String::new(),
+        measured: Spread::of(times),
+        unit: "ms",
+        goal: Goal::AtMost(20.0),
+    });
+}
+
+fn start(setting: &Setting, flag: &str) -> Duration {
+    let port = free_port();
+    // Nobody between us and it, as everywhere else, for that would be measured as well.
+    let mut command = Command::new(&setting.daemon);
+    command.args([&format!("--port={port}"), "--listen-host=127.0.0.1", flag]);
+    let began = Instant::now();
+    let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("run the daemon");
+    let _ended = Ended(child);
+    loop {
+        match load::get(address(port), "/livez", &[]) {
+            Ok(answer) if answer.status == 200 => return began.elapsed(),
+            _ => assert!(began.elapsed() < PATIENCE, "no answer within {PATIENCE:?}"),
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Ends the process when dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
