@@ -58,7 +58,7 @@ impl Registry {
             if next.is_empty() || names.len() == known {
                 return Ok(Pages::All(names));
             }
-            answer = self.fetch(&format!("{path}?{next}"), Ask::List, scope)?;
+            answer = self.fetch(&format!("{path}?{next}"), how(scope), scope)?;
             match answer.status() {
                 200 => {}
                 400 | 404 if guessed => return Ok(Pages::All(names)),
@@ -75,7 +75,7 @@ impl Registry {
         loop {
             let length = lengths.next();
             let query = length.map_or(String::new(), |length| format!("?n={length}"));
-            let answer = self.fetch(&format!("{path}{query}"), Ask::List, scope)?;
+            let answer = self.fetch(&format!("{path}{query}"), how(scope), scope)?;
             match answer.status() {
                 200 => return Ok((answer, length)),
                 // PAGINATION_NUMBER_INVALID (distribution), UNSUPPORTED (ECR): too long a page.
@@ -85,6 +85,10 @@ impl Registry {
             }
         }
     }
+}
+
+fn how(scope: Scope) -> Ask<'static> {
+    if scope == Scope::Catalog { Ask::ListCatalog } else { Ask::List }
 }
 
 /// What became of a listing.

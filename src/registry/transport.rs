@@ -25,9 +25,9 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for the head of an answer.
 const ANSWER: Duration = Duration::from_secs(30);
-/// The same for a listing: distribution 2.7 on S3 takes more than a minute to list a catalog
+/// The same for the catalog: distribution 2.7 on S3 takes more than a minute to list it
 /// (distribution#3678).
-const LISTING: Duration = Duration::from_secs(120);
+const CATALOG: Duration = Duration::from_secs(120);
 /// Longest wait for the next bytes of a body, and to hand over a request.
 pub(super) const STALL: Duration = Duration::from_secs(30);
 /// Most redirects followed for one call: a load balancer, a storage, and some to spare.
@@ -101,8 +101,10 @@ pub(super) enum Ask<'a> {
     Get { accept: &'a str },
     /// `HEAD`, accepting these types.
     Head { accept: &'a str },
-    /// `GET` of a page of a listing, which may take its time.
+    /// `GET` of JSON.
     List,
+    /// The same of the catalog, which may take its time.
+    ListCatalog,
     /// `POST` of a form, already encoded.
     Post { form: &'a str },
 }
@@ -183,7 +185,8 @@ impl Transport {
         let result = match ask {
             Ask::Get { accept } => send(self.agent.get(here), accept, ANSWER),
             Ask::Head { accept } => send(self.agent.head(here), accept, ANSWER),
-            Ask::List => send(self.agent.get(here), "application/json", LISTING),
+            Ask::List => send(self.agent.get(here), "application/json", ANSWER),
+            Ask::ListCatalog => send(self.agent.get(here), "application/json", CATALOG),
             Ask::Post { form } => {
                 self.agent.post(here).header("Content-Type", "application/x-www-form-urlencoded").send(form)
             }
@@ -205,7 +208,7 @@ impl Transport {
 /// Method and URL, for messages.
 pub(super) fn what(ask: Ask, target: &Uri) -> String {
     let method = match ask {
-        Ask::Get { .. } | Ask::List => "GET",
+        Ask::Get { .. } | Ask::List | Ask::ListCatalog => "GET",
         Ask::Head { .. } => "HEAD",
         Ask::Post { .. } => "POST",
     };
