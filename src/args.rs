@@ -21,6 +21,7 @@ pub struct Args {
     pub max_stale: Option<String>,
     pub max_wait: Option<String>,
     pub concurrency: Option<String>,
+    pub index_format: Option<String>,
     pub shutdown_grace: Option<String>,
     pub log_level: Option<String>,
     pub help: bool,
@@ -28,7 +29,7 @@ pub struct Args {
 }
 
 /// Every flag's name, for the nearest to a mistyped one.
-const FLAGS: [&str; 18] = [
+const FLAGS: [&str; 19] = [
     "--port",
     "--listen-host",
     "--storage",
@@ -43,6 +44,7 @@ const FLAGS: [&str; 18] = [
     "--max-stale",
     "--max-wait",
     "--concurrency",
+    "--index-format",
     "--shutdown-grace",
     "--log-level",
     "--help",
@@ -76,6 +78,8 @@ Usage: oci-chartrepo [flags]
   --max-wait DURATION                the longest that a request waits for that; then it gets the
                                      last good index [2s]
   --concurrency N                    requests to the registry at a time during a walk [8]
+  --index-format FORMAT              what /index.yaml holds: yaml, or json, which is YAML too and
+                                     read many times faster by Helm from 3.14 on [yaml]
   --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
   --log-level LEVEL                  error, warn, info, debug or trace [info]
   --help, --version
@@ -105,6 +109,7 @@ impl Args {
             max_stale: value(&mut typed, "--max-stale")?,
             max_wait: value(&mut typed, "--max-wait")?,
             concurrency: value(&mut typed, "--concurrency")?,
+            index_format: value(&mut typed, "--index-format")?,
             shutdown_grace: value(&mut typed, "--shutdown-grace")?,
             log_level: value(&mut typed, "--log-level")?,
         };

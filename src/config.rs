@@ -5,6 +5,7 @@ use crate::credentials::Source;
 use crate::observe::log::Level;
 use crate::oci::RepositoryName;
 use crate::registry::{Scheme, Tls};
+use crate::snapshot::IndexFormat;
 use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
@@ -52,6 +53,8 @@ pub struct Config {
     pub max_stale: Duration,
     /// The longest that a request waits for that.
     pub max_wait: Duration,
+    /// What `/index.yaml` holds.
+    pub index_format: IndexFormat,
     /// How long a shutdown waits for running downloads.
     pub shutdown_grace: Duration,
     /// The least grave events that are logged.
@@ -87,6 +90,11 @@ impl Config {
             max_wait: time("--max-wait", args.max_wait, MAX_WAIT)?.unwrap_or(Duration::from_secs(2)),
             storage,
             concurrency,
+            index_format: match args.index_format.as_deref().unwrap_or("yaml") {
+                "yaml" => IndexFormat::Yaml,
+                "json" => IndexFormat::Json,
+                other => return Err(mistake("--index-format", other, "not one of: yaml, json")),
+            },
             shutdown_grace: time("--shutdown-grace", args.shutdown_grace, MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
             log_level: parse_or("--log-level", args.log_level.as_deref(), Level::Info)?,

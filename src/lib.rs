@@ -67,7 +67,7 @@ pub fn run(config: Config) -> io::Result<()> {
         StorageChoice::Layout(directory) => (Arc::new(Layout::new(directory)), None, LAYOUT_PAUSE),
     };
     let timing = Timing { max_stale, max_wait, interval, trust, longest_pause };
-    let current = Arc::new(Current::new(timing));
+    let current = Arc::new(Current::new(timing, config.index_format));
     let server = Server::bind(config.listen_host.as_deref(), config.port, current.clone(), storage.clone())?;
     let server = Arc::new(server);
     info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A room, and the rooms of ours that it may use besides itself.
 const ROOMS: [(&str, &[&str]); 14] = [
     ("args", &[]),
-    ("config", &["args", "credentials", "observe", "oci", "registry"]),
+    ("config", &["args", "credentials", "observe", "oci", "registry", "snapshot"]),
     ("credentials", &[]),
     ("fuzzing", &["layout", "observe", "registry", "server"]),
     ("helm", &["oci"]),
@@ -27,10 +27,11 @@ const ROOMS: [(&str, &[&str]); 14] = [
 const LOG_MACROS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "log_at"];
 
 /// A crate, or a part of `std`, and the only rooms that may name it.
-const KEPT_TO: [(&str, &[&str]); 9] = [
+const KEPT_TO: [(&str, &[&str]); 10] = [
     ("ureq::", &["registry", "config"]),
     ("rustls::", &["registry"]),
     ("tiny_http::", &["server"]),
+    ("flate2::", &["representation"]),
     ("httparse::", &["server"]),
     ("pico_args::", &["args"]),
     ("serde_yaml::", &["helm"]),

@@ -33,7 +33,7 @@ pub(super) fn refuse<T>(reason: impl Into<String>) -> Result<T, NotAChart> {
 }
 
 /// Where a chart's parts are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChartLayers {
     /// The config blob: the chart's metadata.
     pub config: Descriptor,

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Stack of a thread, in bytes: room for a TLS handshake with the registry. Memory is used only as
-/// far as it's touched.
-const STACK: usize = 256 * 1024;
+/// Stack of a thread, in bytes: room for a TLS handshake with the registry, and for the 300 KB of a
+/// compressor, which without optimisation is made on the stack and then put on the heap. Memory is used
+/// only as far as it's touched.
+const STACK: usize = 512 * 1024;
 /// How long a thread without work stays: a helm command makes its few connections within this.
 const PARKED: Duration = Duration::from_secs(5);
 

@@ -4,6 +4,7 @@ use super::connections::{Phase, Place};
 use super::head::{Head, Inbox, NoHead};
 use super::outlet::{Outlet, STALL};
 use super::respond::{Answer, Body, Responder};
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -122,7 +123,7 @@ fn stream_body(outlet: &mut Outlet, head: &[u8], mut source: impl Read, name: &s
 /// The head of an answer, written by `tiny_http`. Its threshold keeps it from chunking what has a
 /// length; `Connection` it won't let us set, and a length it won't let us leave out, but it writes
 /// that last.
-fn head(status: u16, headers: &[(&str, String)], length: Option<u64>, keep: bool) -> Vec<u8> {
+fn head(status: u16, headers: &[(&str, Cow<str>)], length: Option<u64>, keep: bool) -> Vec<u8> {
     let fields = headers.iter().filter_map(|(name, value)| Header::from_bytes(*name, value.as_bytes()).ok());
     let mut fields: Vec<Header> = fields.collect();
     fields.extend(Header::from_bytes("Server", "oci-chartrepo"));

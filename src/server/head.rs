@@ -23,6 +23,7 @@ pub(super) struct Head {
     pub(super) target: String,
     pub(super) host: Option<String>,
     pub(super) if_none_match: Option<String>,
+    pub(super) accept_encoding: Option<String>,
     /// Whether the client wants to go on with this connection.
     pub(super) keep_alive: bool,
 }
@@ -146,6 +147,7 @@ fn read(request: &httparse::Request) -> Result<Head, NoHead> {
         keep_alive: !says("close") && (modern || says("keep-alive")),
         host: fields.host,
         if_none_match: fields.if_none_match,
+        accept_encoding: fields.accept_encoding,
     })
 }
 
@@ -155,20 +157,35 @@ struct Fields {
     length: Option<String>,
     connection: Vec<String>,
     if_none_match: Option<String>,
+    accept_encoding: Option<String>,
     encoded: bool,
     twice: bool,
 }
 
 impl Fields {
     fn note(&mut self, name: &str, value: &str) {
-        match name.to_ascii_lowercase().as_str() {
-            "host" => self.twice |= self.host.replace(value.to_owned()).is_some(),
-            "content-length" => self.twice |= self.length.replace(value.to_owned()).is_some(),
-            "transfer-encoding" => self.encoded = true,
-            "connection" => self.connection.extend(value.split(',').map(|option| option.trim().to_owned())),
-            "if-none-match" => self.if_none_match = Some(value.to_owned()),
-            _ => {}
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("host") {
+            self.twice |= self.host.replace(value.to_owned()).is_some();
+        } else if is("content-length") {
+            self.twice |= self.length.replace(value.to_owned()).is_some();
+        } else if is("transfer-encoding") {
+            self.encoded = true;
+        } else if is("connection") {
+            self.connection.extend(value.split(',').map(|option| option.trim().to_owned()));
+        } else if is("if-none-match") {
+            extend(&mut self.if_none_match, value);
+        } else if is("accept-encoding") {
+            extend(&mut self.accept_encoding, value);
         }
+    }
+}
+
+/// A list may be given in several fields, which are one (RFC 9110 §5.3).
+fn extend(list: &mut Option<String>, more: &str) {
+    match list {
+        Some(list) => *list = format!("{list}, {more}"),
+        None => *list = Some(more.to_owned()),
     }
 }
 

@@ -5,9 +5,10 @@ use super::head::Head;
 use super::route::{BadTarget, Route, route};
 use super::slots::{Slot, Slots};
 use crate::oci::{Descriptor, Verifying};
-use crate::representation;
-use crate::snapshot::{Archive, Current, Snapshot};
+use crate::representation::{self, Coding, Representation};
+use crate::snapshot::{Current, Found};
 use crate::storage::{Error, ErrorKind, Storage};
+use std::borrow::Cow;
 use std::io::Read;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,18 +19,20 @@ const RETRY_AFTER: &str = "2";
 /// Why is in the log: it may tell what not every client is meant to know.
 const NOT_READY: &str = "not ready: the first walk of the charts has not succeeded yet";
 const TEXT: &str = "text/plain; charset=utf-8";
+const YAML: &str = "application/x-yaml";
+const JSON: &str = "application/json";
 
 /// What is sent back.
 pub(super) struct Answer {
     pub(super) status: u16,
-    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(&'static str, Cow<'static, str>)>,
     pub(super) body: Body,
 }
 
 /// The bytes behind a head. Their length is always known beforehand.
 pub(super) enum Body {
     /// In memory.
-    Bytes(Arc<[u8]>),
+    Bytes(Arc<Box<[u8]>>),
     /// As they arrive; a read that fails means that the connection must be cut.
     Stream { source: Box<dyn Read + Send>, length: u64, name: String, slot: Slot },
     /// Announced, but not sent: for `HEAD`.
@@ -44,12 +47,12 @@ impl Answer {
         let line = format!("{}\n", text.as_ref());
         Answer {
             status,
-            headers: vec![("Content-Type", TEXT.to_owned())],
-            body: Body::Bytes(line.into_bytes().into()),
+            headers: vec![("Content-Type", TEXT.into())],
+            body: Body::Bytes(Arc::new(line.into_bytes().into())),
         }
     }
 
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+    fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Answer {
         self.headers.push((name, value.into()));
         self
     }
@@ -61,7 +64,7 @@ impl Answer {
 
     /// 304: the client has it already.
     fn not_modified(etag: &str) -> Answer {
-        Answer { status: 304, headers: vec![("ETag", etag.to_owned())], body: Body::Absent }
+        Answer { status: 304, headers: Vec::new(), body: Body::Absent }.with("ETag", etag.to_owned())
     }
 
     /// The head alone (RFC 9110 §9.3.2).
@@ -110,14 +113,18 @@ impl Responder {
                 None => not_ready(),
             },
             Route::Index => match self.current.fresh() {
-                Some(snapshot) => index(&snapshot, head),
+                Some(snapshot) => index(snapshot.index(), YAML, head),
+                None => not_ready(),
+            },
+            Route::IndexJson => match self.current.fresh() {
+                Some(snapshot) => index(snapshot.index_json(), JSON, head),
                 None => not_ready(),
             },
             Route::Archive(name) => {
-                self.file(head, peer, &name, |archive| Some((&archive.archive, "application/x-tar", "")))
+                self.file(head, peer, &name, |chart| Some((&chart.layers.archive, "application/x-tar", "")))
             }
-            Route::Provenance(name) => self.file(head, peer, &name, |archive| {
-                archive.provenance.as_ref().map(|blob| (blob, "application/pgp-signature", ".prov"))
+            Route::Provenance(name) => self.file(head, peer, &name, |chart| {
+                chart.layers.provenance.as_ref().map(|blob| (blob, "application/pgp-signature", ".prov"))
             }),
             Route::Unknown => {
                 Answer::text(404, "not found: there are /index.yaml and /charts/NAME-VERSION.tgz")
@@ -151,15 +158,15 @@ impl Responder {
         head: &Head,
         peer: IpAddr,
         name: &str,
-        choose: impl Fn(&Archive) -> Option<(&Descriptor, &'static str, &'static str)>,
+        choose: impl Fn(&Found) -> Option<(&Descriptor, &'static str, &'static str)>,
     ) -> Answer {
         let Some(snapshot) = self.current.get() else {
             return not_ready();
         };
-        let Some(archive) = snapshot.archives.get(name) else {
+        let Some(chart) = snapshot.chart(name) else {
             return Answer::text(404, "no such chart version here");
         };
-        let Some((blob, content_type, suffix)) = choose(archive) else {
+        let Some((blob, content_type, suffix)) = choose(chart) else {
             return Answer::text(404, "this chart version is not signed");
         };
         let etag = representation::etag(&blob.digest);
@@ -174,7 +181,7 @@ impl Responder {
             let Some(slot) = self.downloads.take(peer) else {
                 return Answer::text(503, "too many downloads at once").retry();
             };
-            match self.storage.blob(&archive.repository, blob) {
+            match self.storage.blob(&chart.repository, blob) {
                 Ok(source) => {
                     let source = Box::new(Verifying::new(source, &blob.digest, length));
                     Body::Stream { source, length, name: format!("{name}{suffix}"), slot }
@@ -182,19 +189,25 @@ impl Responder {
                 Err(error) => return upstream_trouble(name, &error),
             }
         };
-        let headers = vec![("Content-Type", content_type.to_owned()), ("ETag", etag)];
+        let headers = vec![("Content-Type", content_type.into()), ("ETag", etag.into())];
         Answer { status: 200, headers, body }
     }
 }
 
-fn index(snapshot: &Snapshot, head: &Head) -> Answer {
-    let representation::Representation { identity, etag } = &snapshot.index;
-    if is_known(head, etag) {
-        return Answer::not_modified(etag).with("Cache-Control", "no-cache");
-    }
-    let headers = vec![("Content-Type", "application/x-yaml".to_owned())];
-    let answer = Answer { status: 200, headers, body: Body::Bytes(identity.clone()) };
-    answer.with("ETag", etag.to_string()).with("Cache-Control", "no-cache")
+/// The index in the coding that is asked for. A cache may keep it, but must ask each time.
+fn index(representation: &Representation, content_type: &'static str, head: &Head) -> Answer {
+    let coded = representation.select(head.accept_encoding.as_deref());
+    let answer = if is_known(head, &coded.etag) {
+        Answer::not_modified(&coded.etag)
+    } else {
+        let headers = vec![("Content-Type", content_type.into()), ("ETag", coded.etag.clone().into())];
+        let answer = Answer { status: 200, headers, body: Body::Bytes(coded.bytes.clone()) };
+        match coded.coding {
+            Coding::Identity => answer,
+            Coding::Gzip => answer.with("Content-Encoding", "gzip"),
+        }
+    };
+    answer.with("Cache-Control", "no-cache").with("Vary", "Accept-Encoding")
 }
 
 fn is_known(head: &Head, etag: &str) -> bool {

@@ -7,6 +7,8 @@ pub(super) enum Route {
     Home,
     /// `/index.yaml`
     Index,
+    /// `/index.json`
+    IndexJson,
     /// `/charts/NAME-VERSION.tgz`, by file name.
     Archive(String),
     /// `/charts/NAME-VERSION.tgz.prov`, by the archive's file name.
@@ -31,6 +33,7 @@ pub(super) fn route(target: &str) -> Result<Route, BadTarget> {
     Ok(match path.as_str() {
         "/" => Route::Home,
         "/index.yaml" => Route::Index,
+        "/index.json" => Route::IndexJson,
         "/livez" => Route::Live,
         "/readyz" => Route::Ready,
         path => match path.strip_prefix("/charts/") {
@@ -96,6 +99,7 @@ mod tests {
             ("/", Route::Home),
             ("/index.yaml", Route::Index),
             ("/index.yaml?token=x", Route::Index),
+            ("/index.json", Route::IndexJson),
             ("http://charts.example/index.yaml", Route::Index),
             ("HTTP://charts.example", Route::Home),
             ("http://charts.example?/index.yaml", Route::Home),

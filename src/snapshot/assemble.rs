@@ -2,43 +2,27 @@
 //! order: which of two charts of one name is listed is decided by their places, not by who answered
 //! first.
 
-use super::walk::{Found, Harvest, Skipped};
-use super::{Archive, Counts, Snapshot};
-use crate::helm::{ChartVersion, IndexFile, Version};
-use crate::oci::{Reference, qualified};
-use crate::representation::Representation;
+use super::chart_repository::{ChartRepository, IndexFormat};
+use super::walk::{Found, Harvest};
+use super::{Counts, Snapshot};
+use crate::helm::Version;
+use crate::oci::Reference;
 use std::cmp::Reverse;
-use std::collections::{HashMap, hash_map::Entry};
+use std::sync::Arc;
 
-/// Makes a snapshot of a walk's findings.
-pub fn assemble(harvest: Harvest) -> Snapshot {
+/// Makes a snapshot of a walk's findings. Where they are those of the `last` one, so is what was
+/// rendered of them.
+pub fn assemble(harvest: Harvest, format: IndexFormat, last: Option<&Snapshot>) -> Snapshot {
     let Harvest { mut found, mut skipped, .. } = harvest;
     found.sort_by_cached_key(|chart| precedence(chart));
-    let mut archives: HashMap<String, Archive> = HashMap::new();
-    let mut places: HashMap<String, String> = HashMap::new();
-    let mut listed = Vec::new();
-    for chart in &found {
-        let name = ChartVersion::archive_name(&chart.metadata);
-        match archives.entry(name.clone()) {
-            Entry::Vacant(free) => {
-                free.insert(archive(chart));
-                listed.push(entry(chart, &name));
-                places.insert(name, place(chart));
-            }
-            // Another tag for the same archive is an alias, and no loss.
-            Entry::Occupied(taken) if taken.get().archive.digest == chart.layers.archive.digest => {}
-            Entry::Occupied(_) => skipped.push(Skipped {
-                reference: place(chart),
-                reason: format!("{name} is shadowed by {}", places[&name]),
-            }),
-        }
-    }
+    let root = match last.filter(|last| tell_the_same(&last.found, &found)) {
+        Some(last) => last.root.clone(),
+        None => Arc::new(ChartRepository::new(&found, format)),
+    };
+    skipped.extend_from_slice(&root.shadowed);
     skipped.sort();
-    let index = IndexFile::new(listed);
-    let (charts, versions) = index.counts();
-    let counts = Counts { charts, versions, skipped: skipped.len() };
-    let index = Representation::new(index.to_yaml());
-    Snapshot { index, archives, found, skipped, counts }
+    let counts = Counts { charts: root.charts, versions: root.versions(), skipped: skipped.len() };
+    Snapshot { root, found, skipped, counts }
 }
 
 /// Who goes first where two want one name: the shortest, then the first repository; in it the tag
@@ -50,39 +34,14 @@ fn precedence(chart: &Found) -> (usize, String, Reverse<bool>, Reference) {
     (repository.len(), repository.to_owned(), Reverse(own_tag), chart.reference.clone())
 }
 
-fn place(chart: &Found) -> String {
-    qualified(&chart.repository, chart.reference.as_str())
-}
-
-fn archive(chart: &Found) -> Archive {
-    Archive {
-        repository: chart.repository.clone(),
-        archive: chart.layers.archive.clone(),
-        provenance: chart.layers.provenance.clone(),
-    }
-}
-
-fn entry<'a>(chart: &'a Found, archive_name: &str) -> ChartVersion<'a> {
-    ChartVersion {
-        metadata: &chart.metadata,
-        urls: vec![format!("charts/{}", encode_path(archive_name))],
-        created: chart.created,
-        digest: chart.layers.archive.digest.sha256_hex().map(str::to_owned),
-    }
-}
-
-/// Percent-encodes a path segment (RFC 3986 §3.3). `+` stays: Helm asks for it as it is.
-fn encode_path(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' => {
-                encoded.push(byte as char)
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+/// Whether both are the same charts at the same places. A config blob's digest stands for the
+/// metadata in it.
+fn tell_the_same(before: &[Arc<Found>], now: &[Arc<Found>]) -> bool {
+    before.len() == now.len()
+        && before.iter().zip(now).all(|(before, now)| {
+            let place = before.repository == now.repository && before.reference == now.reference;
+            place && before.layers == now.layers && before.created == now.created
+        })
 }
 
 #[cfg(test)]
@@ -90,7 +49,6 @@ mod tests {
     use super::*;
     use crate::helm::{ChartLayers, ChartMetadata};
     use crate::oci::{Descriptor, Digest, MediaType};
-    use std::sync::Arc;
 
     fn found(repository: &str, tag: &str, name: &str, version: &str, archive: &str) -> Found {
         let config = serde_json::json!({"name": name, "version": version}).to_string();
@@ -108,8 +66,34 @@ mod tests {
         }
     }
 
+    fn harvest(found: Vec<Found>) -> Harvest {
+        Harvest { found: found.into_iter().map(Arc::new).collect(), ..Harvest::default() }
+    }
+
     fn snapshot(found: Vec<Found>) -> Snapshot {
-        assemble(Harvest { found: found.into_iter().map(Arc::new).collect(), ..Harvest::default() })
+        assemble(harvest(found), IndexFormat::Yaml, None)
+    }
+
+    #[test]
+    fn what_is_found_again_is_not_rendered_again() {
+        let charts =
+            || vec![found("web", "1.0.0", "web", "1.0.0", "a"), found("db", "1.0.0", "db", "1.0.0", "b")];
+        let again = |found, last| assemble(harvest(found), IndexFormat::Yaml, Some(last));
+        let (first, mut turned) = (snapshot(charts()), charts());
+        turned.reverse();
+        assert!(std::ptr::eq(again(turned, &first).index(), first.index()));
+        let mut moved = charts();
+        moved[0] = found("web", "1.0.0", "web", "1.0.0", "c");
+        assert_ne!(again(moved, &first).index().identity().etag, first.index().identity().etag);
+    }
+
+    #[test]
+    fn the_index_as_json_is_made_once_and_not_at_all_where_it_is_json_already() {
+        let plain = snapshot(vec![found("web", "1.0.0", "web", "1.0.0", "a")]);
+        assert!(plain.index_json().identity().bytes.starts_with(b"{\"apiVersion\":\"v1\""));
+        assert!(std::ptr::eq(plain.index_json(), plain.index_json()));
+        let trap = snapshot(vec![found("web", "1.0.0", "on", "1.0.0", "a")]);
+        assert!(std::ptr::eq(trap.index_json(), trap.index()));
     }
 
     #[test]
@@ -125,7 +109,7 @@ mod tests {
             found("web", "0-latest", "web", "1.0.0", "old"),
             found("web", "1.0.0", "web", "1.0.0", "new"),
         ]);
-        assert_eq!(snapshot.archives["web-1.0.0.tgz"].archive.digest, Digest::sha256(b"new"));
+        assert_eq!(snapshot.chart("web-1.0.0.tgz").unwrap().layers.archive.digest, Digest::sha256(b"new"));
         assert_eq!(
             snapshot.skipped[0].to_string(),
             "skipped web:0-latest: web-1.0.0.tgz is shadowed by web:1.0.0"
@@ -144,9 +128,9 @@ mod tests {
         let (one, mut turned) = (snapshot(clash()), clash());
         turned.reverse();
         let other = snapshot(turned);
-        assert_eq!(one.index.identity, other.index.identity);
+        assert_eq!(one.index().identity().bytes, other.index().identity().bytes);
         assert_eq!(one.skipped, other.skipped);
-        assert_eq!(one.archives["web-1.tgz"].repository.as_str(), "team/a");
+        assert_eq!(one.chart("web-1.tgz").unwrap().repository.as_str(), "team/a");
         assert_eq!(one.counts, Counts { charts: 1, versions: 1, skipped: 2 });
     }
 
@@ -157,10 +141,5 @@ mod tests {
             found("amb-1.0.0-x", "1", "amb-1.0.0-x", "1.0.0", "b"),
         ]);
         assert_eq!(snapshot.counts, Counts { charts: 1, versions: 1, skipped: 1 });
-    }
-
-    #[test]
-    fn a_name_is_made_fit_for_a_url() {
-        assert_eq!(encode_path("my chart-1.0.0+b%.tgz"), "my%20chart-1.0.0+b%25.tgz");
     }
 }

@@ -4,6 +4,7 @@
 
 mod artifact;
 pub mod assemble;
+mod chart_repository;
 mod configs;
 mod memory;
 mod parallel;
@@ -14,28 +15,49 @@ mod tag;
 pub mod walk;
 mod walker;
 
+pub use chart_repository::IndexFormat;
 pub use refresh::Current;
 pub use schedule::Timing;
+pub use walk::Found;
 
-use crate::oci::{Descriptor, RepositoryName};
 use crate::representation::Representation;
-use std::collections::HashMap;
+use chart_repository::ChartRepository;
 use std::fmt;
 use std::sync::Arc;
-use walk::{Found, Skipped};
+use walk::Skipped;
 
 /// All that is served, as of one walk.
 pub struct Snapshot {
-    /// `/index.yaml`.
-    pub index: Representation,
-    /// `NAME-VERSION.tgz` → where it is.
-    pub archives: HashMap<String, Archive>,
-    /// What was found where.
+    /// What is served at `/`.
+    root: Arc<ChartRepository>,
+    /// What was found where, in order of precedence.
     pub found: Vec<Arc<Found>>,
     /// What isn't listed, and why; sorted.
     pub skipped: Vec<Skipped>,
     /// What is counted in it.
     pub counts: Counts,
+}
+
+impl Snapshot {
+    /// `/index.yaml`.
+    pub fn index(&self) -> &Representation {
+        &self.root.index
+    }
+
+    /// `/index.json`.
+    pub fn index_json(&self) -> &Representation {
+        self.root.index_json(&self.found)
+    }
+
+    /// Says so when the index grows beyond what a client of renown reads, or comes back.
+    fn report_size(&self, last: Option<&Snapshot>) {
+        self.root.report_size(last.map(|last| &*last.root));
+    }
+
+    /// The chart whose archive is `NAME-VERSION.tgz`.
+    pub fn chart(&self, archive_name: &str) -> Option<&Found> {
+        self.root.chart(archive_name, &self.found)
+    }
 }
 
 /// How much a snapshot holds.
@@ -53,15 +75,4 @@ impl fmt::Display for Counts {
         let s = |count: &usize| if *count == 1 { "" } else { "s" };
         write!(f, "{charts} chart{}, {versions} version{}, {skipped} skipped", s(charts), s(versions))
     }
-}
-
-/// Where a chart's bytes are.
-#[derive(Clone, Debug)]
-pub struct Archive {
-    /// The repository to ask.
-    pub repository: RepositoryName,
-    /// The `.tgz`.
-    pub archive: Descriptor,
-    /// The `.tgz.prov`, for a signed chart.
-    pub provenance: Option<Descriptor>,
 }

@@ -4,9 +4,9 @@
 //! time. A walk that fails leaves the snapshot as it is and is followed by a pause that doubles, so that
 //! a registry that is down is asked politely.
 
-use super::Snapshot;
 use super::schedule::{Attend, Next, Schedule, Timing};
 use super::walker::Walker;
+use super::{IndexFormat, Snapshot};
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind, Storage};
 use std::collections::BTreeSet;
@@ -19,6 +19,7 @@ const MAX_DOUBTS: usize = 1000;
 
 /// The snapshot in force, and the walk that will replace it.
 pub struct Current {
+    format: IndexFormat,
     state: Mutex<State>,
     /// Told of every change of `state`.
     changed: Condvar,
@@ -40,10 +41,10 @@ enum Task {
 
 impl Current {
     /// Nothing yet; the first walk is wanted at once.
-    pub fn new(timing: Timing) -> Current {
+    pub fn new(timing: Timing, format: IndexFormat) -> Current {
         let schedule = Schedule::new(timing);
         let state = State { schedule, snapshot: None, doubts: BTreeSet::new() };
-        Current { state: Mutex::new(state), changed: Condvar::new() }
+        Current { format, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// The snapshot in force, however old.
@@ -82,7 +83,7 @@ impl Current {
     /// Walks whenever it's wanted, until [`Current::stop`].
     pub fn run(&self, storage: &dyn Storage, concurrency: usize) {
         let trust = self.lock().schedule.timing().trust;
-        let mut walker = Walker::new(storage, concurrency, trust);
+        let mut walker = Walker::new(storage, concurrency, trust, self.format);
         while let Some(task) = self.wait_for_task() {
             match task {
                 Task::Refresh(began) => self.refresh(&mut walker, began),

@@ -1,11 +1,11 @@
 //! The one who walks: what is known, what is believed of it, and when a snapshot is made of it.
 
-use super::Snapshot;
 use super::assemble::assemble;
 use super::memory::Memory;
 use super::progress::Progress;
 use super::tag::Which;
 use super::walk::{Harvest, Walk};
+use super::{IndexFormat, Snapshot};
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::collections::BTreeSet;
@@ -27,6 +27,7 @@ pub(super) struct Walker<'a> {
     storage: &'a dyn Storage,
     concurrency: usize,
     trust: Option<Duration>,
+    format: IndexFormat,
     memory: Memory,
     walked: Option<Walked>,
     was_empty: bool,
@@ -49,9 +50,14 @@ impl Walked {
 
 impl<'a> Walker<'a> {
     /// Knows nothing yet. `trust` is how long a known tag needn't be looked at again, if at all.
-    pub(super) fn new(storage: &'a dyn Storage, concurrency: usize, trust: Option<Duration>) -> Walker<'a> {
+    pub(super) fn new(
+        storage: &'a dyn Storage,
+        concurrency: usize,
+        trust: Option<Duration>,
+        format: IndexFormat,
+    ) -> Walker<'a> {
         let memory = Memory::default();
-        Walker { storage, concurrency, trust, memory, walked: None, was_empty: false, attempts: 0 }
+        Walker { storage, concurrency, trust, format, memory, walked: None, was_empty: false, attempts: 0 }
     }
 
     /// Lists everything, and looks at what is new: a snapshot, or `None` when the last one still holds.
@@ -107,7 +113,7 @@ impl<'a> Walker<'a> {
             return None;
         }
         self.memory.changed = false;
-        let snapshot = assemble(harvest);
+        let snapshot = assemble(harvest, self.format, last);
         report(&snapshot, last, began);
         Some(snapshot)
     }
@@ -145,8 +151,10 @@ fn report(snapshot: &Snapshot, last: Option<&Snapshot>, began: Instant) {
     for skipped in &snapshot.skipped {
         crate::debug!("{skipped}");
     }
-    let changed =
-        last.is_none_or(|last| last.index.etag != snapshot.index.etag || last.counts != snapshot.counts);
+    snapshot.report_size(last);
+    let changed = last.is_none_or(|last| {
+        last.index().identity().etag != snapshot.index().identity().etag || last.counts != snapshot.counts
+    });
     if changed {
         crate::info!("snapshot: {} (walked in {:.1} s)", snapshot.counts, began.elapsed().as_secs_f32());
     }

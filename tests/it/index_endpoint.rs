@@ -7,7 +7,8 @@ use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry};
 use crate::support::story::{Index, ready_daemon};
 
-const PATHS: [&str; 6] = ["/", "/index.yaml", "/livez", "/readyz", "/charts/web-1.0.0.tgz", "/nowhere"];
+const PATHS: [&str; 7] =
+    ["/", "/index.yaml", "/index.json", "/livez", "/readyz", "/charts/web-1.0.0.tgz", "/nowhere"];
 
 fn daemon() -> (FakeRegistry, Daemon) {
     let fake = FakeRegistry::start();
@@ -125,7 +126,7 @@ fn head_answers_as_get_does_without_a_body() {
         let head = daemon.head(path);
         assert_eq!(head.status, get.status, "{path}");
         assert!(head.body.is_empty(), "{path}");
-        for name in ["Content-Type", "Content-Length", "ETag"] {
+        for name in ["Content-Type", "Content-Length", "ETag", "Cache-Control", "Vary"] {
             assert_eq!(head.header(name), get.header(name), "{name} of {path}");
         }
     }
@@ -134,7 +135,7 @@ fn head_answers_as_get_does_without_a_body() {
 #[test]
 fn any_other_method_is_refused_with_what_is_allowed() {
     let (_fake, daemon) = daemon();
-    for path in ["/", "/index.yaml", "/livez", "/charts/web-1.0.0.tgz"] {
+    for path in ["/", "/index.yaml", "/index.json", "/livez", "/charts/web-1.0.0.tgz"] {
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
             let answer = daemon.request(method, path, &[]);
             assert_eq!(answer.status, 405, "{method} {path}");

@@ -10,6 +10,7 @@ mod auth;
 mod binary;
 mod byte_stable;
 mod clients;
+mod codings;
 mod credentials;
 mod fake_registry_is_honest;
 mod fake_registry_keeps_its_word;

@@ -129,14 +129,15 @@ fn configs() -> Vec<Value> {
 /// The traps' indexes: one that is YAML because each chart in it may be, and one that is JSON.
 static INDEXES: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     let blobs: Vec<_> = configs().iter().map(|config| config.to_string().into_bytes()).collect();
-    let is_yaml =
-        |config: &&Vec<u8>| index_of(&[(*config).clone()], "").index.identity.starts_with(b"apiVersion");
+    let is_yaml = |config: &&Vec<u8>| {
+        index_of(&[(*config).clone()], "").index().identity().bytes.starts_with(b"apiVersion")
+    };
     let tame: Vec<_> = blobs.iter().filter(is_yaml).cloned().collect();
     assert!(tame.len() > 200, "only {} charts may be YAML", tame.len());
     let indexes = [index_of(&tame, ""), index_of(&blobs, "")];
     // And the good one.
     assert_eq!(indexes.each_ref().map(|index| index.counts.versions), [tame.len() + 1, blobs.len() + 1]);
-    indexes.map(|snapshot| snapshot.index.identity.to_vec())
+    indexes.map(|snapshot| snapshot.index().identity().bytes.to_vec())
 });
 
 #[test]

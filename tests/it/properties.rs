@@ -50,7 +50,7 @@ fn a_proper_config_blob_is_an_entry_word_for_word() {
         let name = config["name"].as_str().unwrap_or_default();
         for reader in Reader::ALL {
             let index = reader
-                .read(&snapshot.index.identity)
+                .read(&snapshot.index().identity().bytes)
                 .map_err(|why| format!("{reader:?}: {why}\n{config}"))?;
             let mut entry = index["entries"][name][0].clone();
             let fields = entry.as_object_mut().ok_or_else(|| format!("{reader:?}: not listed\n{config}"))?;

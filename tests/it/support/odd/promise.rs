@@ -2,11 +2,11 @@
 //! entries as they are, and holds exactly those charts that were found, with every string they had.
 
 use oci_chartrepo::helm::index::parse_created;
-use oci_chartrepo::helm::{ChartLayers, ChartMetadata, ChartVersion, IndexFile};
+use oci_chartrepo::helm::{ChartLayers, ChartMetadata, ChartVersion};
 use oci_chartrepo::oci::{Descriptor, Digest, MediaType};
-use oci_chartrepo::snapshot::Snapshot;
 use oci_chartrepo::snapshot::assemble::assemble;
 use oci_chartrepo::snapshot::walk::{Found, Harvest};
+use oci_chartrepo::snapshot::{IndexFormat, Snapshot};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -43,7 +43,11 @@ pub fn index_of(configs: &[Vec<u8>], created: &str) -> Snapshot {
     let odd =
         configs.iter().enumerate().filter_map(|(at, config)| found(&format!("odd/{at}"), config, created));
     let good = found("good", Good::config().to_string().as_bytes(), Good::CREATED);
-    assemble(Harvest { found: odd.chain(good).map(Arc::new).collect(), ..Harvest::default() })
+    assemble(
+        Harvest { found: odd.chain(good).map(Arc::new).collect(), ..Harvest::default() },
+        IndexFormat::Yaml,
+        None,
+    )
 }
 
 /// What a walk finds there: the chart, unless the config blob is none of a chart's.
@@ -74,24 +78,15 @@ fn archive(repository: &str, config: &[u8]) -> Vec<u8> {
 /// Errors with what is wrong with the index that a registry with `configs` would have.
 pub fn keeps_the_promise(configs: &[Vec<u8>], created: &str) -> Result<(), String> {
     let snapshot = index_of(configs, created);
-    let json = IndexFile::new(snapshot.found.iter().map(|chart| listed(chart))).to_json();
-    serde_json::from_slice::<Value>(&json).map_err(|error| format!("our JSON is none: {error}"))?;
+    let json = &*snapshot.index_json().identity().bytes;
+    serde_json::from_slice::<Value>(json).map_err(|error| format!("our JSON is none: {error}"))?;
     for reader in Reader::ALL {
-        let index = reader.read(&snapshot.index.identity).map_err(|why| format!("{reader:?}: {why}"))?;
+        let index =
+            reader.read(&snapshot.index().identity().bytes).map_err(|why| format!("{reader:?}: {why}"))?;
         has_what_was_found(&index, &snapshot).map_err(|why| format!("{reader:?}: {why}"))?;
-        reader.read(&json).map_err(|why| format!("{reader:?}, of JSON: {why}"))?;
+        reader.read(json).map_err(|why| format!("{reader:?}, of JSON: {why}"))?;
     }
     Ok(())
-}
-
-/// As `assemble` lists it, but for the URL.
-fn listed(chart: &Found) -> ChartVersion<'_> {
-    ChartVersion {
-        metadata: &chart.metadata,
-        urls: vec!["charts/chart.tgz".into()],
-        created: chart.created,
-        digest: None,
-    }
 }
 
 fn has_what_was_found(index: &Value, snapshot: &Snapshot) -> Result<(), String> {

@@ -1,0 +1,148 @@
+//! What one base URL serves: an index, in its formats, and the archives beside it. What is made
+//! here lasts as long as what was found stays the same, so nothing is rendered twice.
+//!
+//! It names charts by their place among what was found, and is of no use beside other findings: only
+//! [`Snapshot`](super::Snapshot), which has both, hands anything out.
+
+use super::walk::{Found, Skipped};
+use crate::helm::{ChartVersion, IndexFile};
+use crate::oci::qualified;
+use crate::representation::Representation;
+use std::collections::{HashMap, hash_map::Entry};
+use std::sync::{Arc, OnceLock};
+
+/// Rancher reads no more of an index than this, in bytes.
+const RANCHER_READS: usize = 5 * 1024 * 1024;
+/// The same for Flux.
+const FLUX_READS: usize = 50 * 1024 * 1024;
+
+/// What `/index.yaml` holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IndexFormat {
+    /// YAML, where every reader gets every string back.
+    #[default]
+    Yaml,
+    /// JSON, which is YAML too.
+    Json,
+}
+
+/// An index and its archives.
+pub(super) struct ChartRepository {
+    /// `NAME-VERSION.tgz` → its place among what was found.
+    archives: HashMap<String, usize>,
+    pub(super) index: Arc<Representation>,
+    index_json: OnceLock<Arc<Representation>>,
+    /// What another chart of its name keeps out.
+    pub(super) shadowed: Vec<Skipped>,
+    pub(super) charts: usize,
+}
+
+impl ChartRepository {
+    /// Lists what was found, the first of each name.
+    pub(super) fn new(found: &[Arc<Found>], format: IndexFormat) -> ChartRepository {
+        let mut archives: HashMap<String, usize> = HashMap::new();
+        let mut shadowed = Vec::new();
+        for (at, chart) in found.iter().enumerate() {
+            match archives.entry(ChartVersion::archive_name(&chart.metadata)) {
+                Entry::Vacant(free) => {
+                    free.insert(at);
+                }
+                Entry::Occupied(taken) => shadowed.extend(shadow(taken.key(), &found[*taken.get()], chart)),
+            }
+        }
+        let index_file = index_file(&archives, found);
+        let (charts, _) = index_file.counts();
+        let index = Arc::new(Representation::new(match format {
+            IndexFormat::Yaml => index_file.to_yaml(),
+            IndexFormat::Json => index_file.to_json(),
+        }));
+        ChartRepository { archives, index, index_json: OnceLock::new(), shadowed, charts }
+    }
+
+    /// The index as JSON: made when it's first asked for, unless it's JSON anyway.
+    pub(super) fn index_json(&self, found: &[Arc<Found>]) -> &Arc<Representation> {
+        self.index_json.get_or_init(|| {
+            if self.index.identity().bytes.starts_with(b"{") {
+                return self.index.clone();
+            }
+            Arc::new(Representation::new(index_file(&self.archives, found).to_json()))
+        })
+    }
+
+    /// The chart of an archive's file name.
+    pub(super) fn chart<'a>(&self, archive_name: &str, found: &'a [Arc<Found>]) -> Option<&'a Found> {
+        self.archives.get(archive_name).map(|at| &*found[*at])
+    }
+
+    /// How many versions are listed.
+    pub(super) fn versions(&self) -> usize {
+        self.archives.len()
+    }
+
+    /// Says so when the index grows beyond what a client of renown reads, or comes back.
+    pub(super) fn report_size(&self, last: Option<&ChartRepository>) {
+        let length = |repository: &ChartRepository| repository.index.identity().bytes.len();
+        let (before, now) = (last.map_or(0, length), length(self));
+        for (limit, reader) in [(RANCHER_READS, "Rancher"), (FLUX_READS, "Flux")] {
+            let mebibytes = limit / 1024 / 1024;
+            if now > limit && before <= limit {
+                crate::warn!(
+                    "the index has grown to {now} bytes: {reader} reads no more than {mebibytes} MiB"
+                );
+            } else if now <= limit && before > limit {
+                crate::info!("the index has shrunk to {now} bytes: {reader} reads it again");
+            }
+        }
+    }
+}
+
+/// Another tag for the same archive is an alias, and no loss.
+fn shadow(name: &str, listed: &Found, other: &Found) -> Option<Skipped> {
+    let reason = || format!("{name} is shadowed by {}", place(listed));
+    let is_alias = listed.layers.archive.digest == other.layers.archive.digest;
+    (!is_alias).then(|| Skipped { reference: place(other), reason: reason() })
+}
+
+fn place(chart: &Found) -> String {
+    qualified(&chart.repository, chart.reference.as_str())
+}
+
+fn index_file<'a>(archives: &HashMap<String, usize>, found: &'a [Arc<Found>]) -> IndexFile<'a> {
+    let mut listed: Vec<(usize, &String)> = archives.iter().map(|(name, at)| (*at, name)).collect();
+    // A map has an order of its own each time.
+    listed.sort_unstable();
+    IndexFile::new(listed.into_iter().map(|(at, name)| entry(&found[at], name)))
+}
+
+fn entry<'a>(chart: &'a Found, archive_name: &str) -> ChartVersion<'a> {
+    ChartVersion {
+        metadata: &chart.metadata,
+        urls: vec![format!("charts/{}", encode_path(archive_name))],
+        created: chart.created,
+        digest: chart.layers.archive.digest.sha256_hex().map(str::to_owned),
+    }
+}
+
+/// Percent-encodes a path segment (RFC 3986 §3.3). `+` stays: Helm asks for it as it is.
+fn encode_path(segment: &str) -> String {
+    let mut encoded = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' => {
+                encoded.push(byte as char)
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_made_fit_for_a_url() {
+        assert_eq!(encode_path("my chart-1.0.0+b%.tgz"), "my%20chart-1.0.0+b%25.tgz");
+    }
+}
