@@ -32,7 +32,7 @@ pub(super) fn refuse<T>(reason: impl Into<String>) -> Result<T, NotAChart> {
     Err(NotAChart(reason.into()))
 }
 
-/// Where a chart's parts are.
+/// Where a chart's parts are; what they are is known by their place here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChartLayers {
     /// The config blob: the chart's metadata.
@@ -63,9 +63,9 @@ impl ChartLayers {
             return refuse("chart archive is empty");
         }
         Ok(ChartLayers {
-            config: config.clone(),
-            archive: archive.clone(),
-            provenance: layer(PROVENANCE_TYPE).cloned(),
+            config: config.untyped(),
+            archive: archive.untyped(),
+            provenance: layer(PROVENANCE_TYPE).map(Descriptor::untyped),
         })
     }
 }

@@ -2,6 +2,7 @@
 //! written: newest first, whitelisted fields only, the same bytes for the same content.
 
 use super::metadata::ChartMetadata;
+use super::packed::PackedMetadata;
 use super::version::Version;
 use super::yaml;
 use serde::{Serialize, Serializer};
@@ -12,27 +13,44 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 /// One version of one chart, as the index lists it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChartVersion<'a> {
     /// The chart's own words.
-    #[serde(flatten)]
-    pub metadata: &'a ChartMetadata,
+    pub metadata: &'a PackedMetadata,
     /// Where the archive is, relative to the index. Helm uses the first and ignores the rest.
     pub urls: Vec<String>,
     /// When the chart was made, if its manifest says so.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
     pub created: Option<OffsetDateTime>,
     /// Bare hex of the archive's sha256. Helm 4 uses it as the key of its content cache without
     /// checking it, so it's left out rather than guessed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+}
+
+/// The same as it's written, which is one after the other.
+#[derive(Serialize)]
+struct Entry<'a> {
+    #[serde(flatten)]
+    metadata: ChartMetadata,
+    urls: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
+    created: Option<OffsetDateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
+}
+
+impl Serialize for ChartVersion<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ChartVersion { metadata, urls, created, digest } = self;
+        let entry = Entry { metadata: metadata.unpack(), urls, created: *created, digest: digest.as_deref() };
+        entry.serialize(serializer)
+    }
 }
 
 impl ChartVersion<'_> {
     /// The archive's file name, `NAME-VERSION.tgz`: what Helm saves it as and looks for in the
     /// provenance file.
-    pub fn archive_name(metadata: &ChartMetadata) -> String {
-        format!("{}-{}.tgz", metadata.name, metadata.version)
+    pub fn archive_name(metadata: &PackedMetadata) -> String {
+        format!("{}-{}.tgz", metadata.name(), metadata.version())
     }
 }
 
@@ -69,10 +87,10 @@ impl<'a> IndexFile<'a> {
     pub fn new(charts: impl IntoIterator<Item = ChartVersion<'a>>) -> IndexFile<'a> {
         let mut entries: BTreeMap<&str, Vec<ChartVersion>> = BTreeMap::new();
         for chart in charts {
-            entries.entry(&chart.metadata.name).or_default().push(chart);
+            entries.entry(chart.metadata.name()).or_default().push(chart);
         }
         for versions in entries.values_mut() {
-            versions.sort_by_cached_key(|chart| std::cmp::Reverse(Version::parse(&chart.metadata.version)));
+            versions.sort_by_cached_key(|chart| std::cmp::Reverse(Version::parse(chart.metadata.version())));
         }
         let generated = entries.values().flatten().filter_map(|chart| chart.created).max();
         IndexFile { api_version: "v1", entries, generated }
@@ -92,9 +110,7 @@ impl<'a> IndexFile<'a> {
 
     fn survives_yaml(&self) -> bool {
         // Not the dates: who reads them as dates is right.
-        let entry_survives = |chart: &ChartVersion| {
-            serde_json::to_value(chart.metadata).is_ok_and(|value| yaml::survives(&value))
-        };
+        let entry_survives = |chart: &ChartVersion| yaml::survives(&chart.metadata.value());
         let mut entries = self.entries.iter();
         entries.all(|(name, versions)| yaml::string_survives(name) && versions.iter().all(entry_survives))
     }
@@ -151,13 +167,13 @@ pub(super) fn json_length(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn metadata(name: &str, version: &str) -> ChartMetadata {
+    fn metadata(name: &str, version: &str) -> PackedMetadata {
         let config = serde_json::json!({"apiVersion": "v2", "name": name, "version": version});
-        ChartMetadata::parse(config.to_string().as_bytes()).unwrap()
+        ChartMetadata::parse(config.to_string().as_bytes()).unwrap().into()
     }
 
-    fn chart<'a>(metadata: &'a ChartMetadata, created: Option<&str>) -> ChartVersion<'a> {
-        let ChartMetadata { name, version, .. } = metadata;
+    fn chart<'a>(metadata: &'a PackedMetadata, created: Option<&str>) -> ChartVersion<'a> {
+        let (name, version) = (metadata.name(), metadata.version());
         ChartVersion {
             metadata,
             urls: vec![format!("charts/{name}-{version}.tgz")],
@@ -202,9 +218,9 @@ mod tests {
 
     #[test]
     fn json_escapes_what_yaml_readers_stumble_over() {
-        let mut odd = metadata("on", "1.0.0");
+        let mut odd = metadata("on", "1.0.0").unpack();
         odd.description = Some("a\u{7f}\u{85}\u{2028}\u{feff}\u{1f600}\u{1}\"".into());
-        let text = yaml_of(vec![chart(&odd, None)]);
+        let text = yaml_of(vec![chart(&odd.into(), None)]);
         assert!(text.contains("\"a\\u007f\\u0085\\u2028\\ufeff\u{1f600}\\u0001\\\"\""), "{text}");
         assert_eq!(json_length("a\u{7f}\u{1f600}\""), 1 + 6 + 4 + 2);
     }

@@ -8,7 +8,7 @@
 
 use super::chart::{NotAChart, refuse};
 use super::version::Version;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -19,9 +19,10 @@ const MAX_NAME: usize = 250;
 const MAX_KEY: usize = 1000;
 
 /// A chart's metadata, field by field as Helm's `chart.Metadata` has it. What is empty isn't
-/// written, as Go's `omitempty` does.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// written, as Go's `omitempty` does. It's deserialized only from what was serialized here: what others
+/// have written is for [`ChartMetadata::parse`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)] // the names are Helm's, and say what they are
 pub struct ChartMetadata {
     pub api_version: String,
@@ -58,7 +59,8 @@ pub struct ChartMetadata {
 }
 
 /// A maintainer, as Helm's `chart.Maintainer`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs)]
 pub struct Maintainer {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +72,8 @@ pub struct Maintainer {
 }
 
 /// A dependency, as Helm's `chart.Dependency`; `name` and `repository` are always written there.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs)]
 pub struct Dependency {
     pub name: String,
@@ -91,7 +94,7 @@ pub struct Dependency {
 
 /// One of a dependency's `import-values`: Helm's code knows a string, and a map of strings
 /// (`child`, `parent`).
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[allow(missing_docs)]
 pub enum ImportValue {

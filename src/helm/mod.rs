@@ -4,10 +4,12 @@
 pub mod chart;
 pub mod index;
 pub mod metadata;
+pub mod packed;
 pub mod version;
 pub mod yaml;
 
 pub use chart::{ChartLayers, NotAChart};
 pub use index::{ChartVersion, IndexFile};
 pub use metadata::ChartMetadata;
+pub use packed::PackedMetadata;
 pub use version::Version;

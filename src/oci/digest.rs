@@ -13,7 +13,7 @@ use std::str::FromStr;
 /// here and so are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Digest(String);
+pub struct Digest(Box<str>);
 
 /// Length of a sha256 in hex digits.
 const SHA256_HEX: usize = 64;
@@ -23,7 +23,7 @@ const SHA512_HEX: usize = 128;
 impl Digest {
     /// The sha256 digest of `bytes`.
     pub fn sha256(bytes: &[u8]) -> Digest {
-        Digest(format!("sha256:{}", hex(&Sha256::digest(bytes))))
+        Digest(format!("sha256:{}", hex(&Sha256::digest(bytes))).into())
     }
 
     /// `sha256:…`, as in a reference or a descriptor.
@@ -77,7 +77,7 @@ impl FromStr for Digest {
             _ => return Err(InvalidDigest),
         };
         let lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        if digits.bytes().all(lower_hex) { Ok(Digest(text.to_owned())) } else { Err(InvalidDigest) }
+        if digits.bytes().all(lower_hex) { Ok(Digest(text.into())) } else { Err(InvalidDigest) }
     }
 }
 

@@ -44,6 +44,13 @@ pub struct Descriptor {
     pub size: u64,
 }
 
+impl Descriptor {
+    /// The same without its type, for when that has been looked at: thousands of them are kept.
+    pub fn untyped(&self) -> Descriptor {
+        Descriptor { media_type: MediaType::default(), digest: self.digest.clone(), size: self.size }
+    }
+}
+
 /// A manifest of one artifact (image-spec v1.1.0, manifest.md).
 #[derive(Clone, Debug)]
 pub struct ImageManifest {

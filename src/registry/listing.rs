@@ -34,6 +34,7 @@ impl Registry {
     fn list_once<P: Page>(&self, path: &str, scope: Scope) -> Result<Pages, Error> {
         let mut names = BTreeSet::new();
         let mut length_of_all = 0;
+        let mut links = false;
         let (mut answer, length) = self.first_page(path, scope)?;
         for _ in 0..page::MAX_PAGES {
             let what = answer.what().to_owned();
@@ -42,12 +43,9 @@ impl Registry {
             let page: P = serde_json::from_slice(&body)
                 .map_err(|cause| error::protocol(&what, format!("not a listing: {cause}")))?;
             let page = page.names();
-            let guess = || page::guessed_query(length, &page);
-            let (next, guessed) = match (linked, guess()) {
-                (Some(query), _) => (query, false),
-                (None, Some(query)) => (query, true),
-                (None, None) => (String::new(), false),
-            };
+            // Who links at all links to every page there is.
+            links |= linked.is_some();
+            let next = linked.or_else(|| page::guessed_query(length, &page).filter(|_| !links));
             let known = names.len();
             length_of_all += page.iter().map(String::len).sum::<usize>();
             names.extend(page);
@@ -55,13 +53,13 @@ impl Registry {
                 let why = format!("the listing is over {} bytes", page::MAX_LISTING);
                 return Err(error::protocol(&what, why));
             }
-            if next.is_empty() || names.len() == known {
+            let Some(next) = next.filter(|_| names.len() > known) else {
                 return Ok(Pages::All(names));
-            }
+            };
             answer = self.fetch(&format!("{path}?{next}"), how(scope), scope)?;
             match answer.status() {
                 200 => {}
-                400 | 404 if guessed => return Ok(Pages::All(names)),
+                400 | 404 if !links => return Ok(Pages::All(names)),
                 400 | 404 => return Ok(Pages::Lost(answer.into_error())),
                 _ => return Err(answer.into_error()),
             }

@@ -28,7 +28,7 @@ pub fn assemble(harvest: Harvest, format: IndexFormat, last: Option<&Snapshot>) 
 /// Who goes first where two want one name: the shortest, then the first repository; in it the tag
 /// that is the version, then the first tag, then the first digest.
 fn precedence(chart: &Found) -> (usize, String, Reverse<bool>, Reference) {
-    let own_tag = Version::parse(&chart.metadata.version)
+    let own_tag = Version::parse(chart.metadata.version())
         .is_some_and(|version| version.tag() == chart.reference.as_str());
     let repository = chart.repository.as_str();
     (repository.len(), repository.to_owned(), Reverse(own_tag), chart.reference.clone())
@@ -60,7 +60,7 @@ mod tests {
         Found {
             repository: repository.parse().unwrap(),
             reference: tag.parse().unwrap(),
-            metadata: ChartMetadata::parse(config.as_bytes()).unwrap().into(),
+            metadata: Arc::new(ChartMetadata::parse(config.as_bytes()).unwrap().into()),
             created: None,
             layers: ChartLayers { config: blob(&config), archive: blob(archive), provenance: None },
         }

@@ -6,7 +6,7 @@
 use super::memory::Memory;
 use super::parallel::in_parallel;
 use super::progress::Progress;
-use crate::helm::ChartMetadata;
+use crate::helm::{ChartMetadata, PackedMetadata};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{ErrorKind, Storage, read_blob};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -27,7 +27,7 @@ type Key<'a> = (&'a RepositoryName, &'a Digest);
 /// What came of reading a config blob.
 #[derive(Clone)]
 pub(super) enum Reading {
-    Metadata(Arc<ChartMetadata>),
+    Metadata(Arc<PackedMetadata>),
     /// It's not what a chart needs, for this reason.
     NotAChart(String),
     /// The budget is spent.
@@ -89,7 +89,7 @@ impl<'a> Configs<'a> {
         if candidates.is_empty() {
             return Configs(readings);
         }
-        let known: HashMap<&Digest, &Arc<ChartMetadata>> =
+        let known: HashMap<&Digest, &Arc<PackedMetadata>> =
             memory.charts().map(|found| (&found.layers.config.digest, &found.metadata)).collect();
         let mut wanted = Vec::new();
         let mut budget = Budget::default();
@@ -141,7 +141,7 @@ fn with_known<'a>(
 fn read(storage: &dyn Storage, repository: &RepositoryName, config: &Descriptor) -> Reading {
     match read_blob(storage, repository, config) {
         Ok(bytes) => match ChartMetadata::parse(&bytes) {
-            Ok(metadata) => Reading::Metadata(Arc::new(metadata)),
+            Ok(metadata) => Reading::Metadata(Arc::new(metadata.into())),
             Err(reason) => Reading::NotAChart(reason.to_string()),
         },
         Err(error) => Reading::Failed(error.kind(), error.to_string()),

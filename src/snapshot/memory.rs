@@ -27,9 +27,10 @@ pub(super) struct Memory {
 
 #[derive(Default)]
 struct Repository {
-    tags: BTreeMap<String, Tag>,
+    /// In the order of their texts.
+    tags: Vec<Tag>,
     /// Why its tags couldn't be listed.
-    trouble: Option<Trouble>,
+    trouble: Option<Box<Trouble>>,
     doubted: Option<Instant>,
 }
 
@@ -47,7 +48,7 @@ impl Memory {
     /// Whether no chart is known.
     pub(super) fn is_empty(&self) -> bool {
         let charts = |tag: &Tag| matches!(&tag.known, Some(Known { verdict: Verdict::Chart(_), .. }));
-        !self.repositories.values().flat_map(|repository| repository.tags.values()).any(charts)
+        !self.repositories.values().flat_map(|repository| &repository.tags).any(charts)
     }
 
     /// Notes what a repository lists: new tags are to be looked at, vanished ones are forgotten. `room`
@@ -73,17 +74,17 @@ impl Memory {
     /// The tags to look at, in the order of their names.
     pub(super) fn questions(&self, which: Which, now: Instant) -> Vec<Question> {
         let most = if let Which::Due(most) = which { most } else { usize::MAX };
-        let tags = self.tags().filter(|(_, _, tag)| tag.is_asked_for(which, now));
-        let question = |(repository, text, tag): (&RepositoryName, &String, &Tag)| {
+        let tags = self.tags().filter(|(_, tag)| tag.is_asked_for(which, now));
+        let question = |(repository, tag): (&RepositoryName, &Tag)| {
             let known = tag.known.as_ref().and_then(|known| known.manifest.clone());
-            Some(Question { repository: repository.clone(), reference: text.parse().ok()?, known })
+            Some(Question { repository: repository.clone(), reference: tag.text.parse().ok()?, known })
         };
         tags.filter_map(question).take(most).collect()
     }
 
     /// When the next tag is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.tags().filter_map(|(_, _, tag)| tag.due).min()
+        self.tags().filter_map(|(_, tag)| tag.due).min()
     }
 
     /// Makes all tags of a repository due: one of its blobs has gone. Whether they weren't already.
@@ -93,7 +94,7 @@ impl Memory {
             return;
         }
         repository.doubted = Some(now);
-        for tag in repository.tags.values_mut() {
+        for tag in &mut repository.tags {
             tag.due = tag.due.map(|due| due.min(now));
         }
     }
@@ -108,7 +109,7 @@ impl Memory {
     ) {
         let Question { repository: name, reference, .. } = question;
         let repository = self.repositories.get_mut(name);
-        let Some(tag) = repository.and_then(|one| one.tags.get_mut(reference.as_str())) else { return };
+        let Some(tag) = repository.and_then(|one| one.tag(reference.as_str())) else { return };
         self.changed |= match answer {
             Ok(answer) => tag.learn(answer, now + interval),
             Err(error) => tag.fail(&qualified(name, reference.as_str()), &error, now),
@@ -117,22 +118,22 @@ impl Memory {
 
     /// Every manifest that is known, and what it is.
     pub(super) fn verdicts(&self) -> HashMap<&Digest, &Verdict> {
-        let known = self.tags().filter_map(|(_, _, tag)| tag.known.as_ref());
+        let known = self.tags().filter_map(|(_, tag)| tag.known.as_ref());
         known.filter_map(|known| Some((known.manifest.as_ref()?, &known.verdict))).collect()
     }
 
     /// Every chart that is known, in the order of repositories and tags.
     pub(super) fn charts(&self) -> impl Iterator<Item = &Arc<Found>> {
-        self.tags().filter_map(|(_, _, tag)| match tag.known.as_ref().map(|known| &known.verdict) {
+        self.tags().filter_map(|(_, tag)| match tag.known.as_ref().map(|known| &known.verdict) {
             Some(Verdict::Chart(found)) => Some(found),
             _ => None,
         })
     }
 
-    fn tags(&self) -> impl Iterator<Item = (&RepositoryName, &String, &Tag)> {
+    fn tags(&self) -> impl Iterator<Item = (&RepositoryName, &Tag)> {
         self.repositories
             .iter()
-            .flat_map(|(name, repository)| repository.tags.iter().map(move |(text, tag)| (name, text, tag)))
+            .flat_map(|(name, repository)| repository.tags.iter().map(move |tag| (name, tag)))
     }
 
     /// All of it, in the order of names, which doesn't depend on the order of answers.
@@ -140,13 +141,13 @@ impl Memory {
         let mut harvest = Harvest::default();
         let mut budget = Budget::default();
         for (name, repository) in &self.repositories {
-            if let Some(Trouble { kind, text }) = &repository.trouble {
-                harvest.miss(name.to_string(), *kind, text, repository.tags.is_empty());
+            if let Some(trouble) = &repository.trouble {
+                harvest.miss(name.to_string(), trouble, repository.tags.is_empty());
             }
-            for (text, tag) in &repository.tags {
-                let reference = || qualified(name, text);
-                if let Some(Trouble { kind, text }) = &tag.trouble {
-                    harvest.miss(reference(), *kind, text, tag.known.is_none());
+            for tag in &repository.tags {
+                let reference = || qualified(name, &tag.text);
+                if let Some(trouble) = &tag.trouble {
+                    harvest.miss(reference(), trouble, tag.known.is_none());
                 }
                 let skip = |reason: &str| Skipped { reference: reference(), reason: reason.to_owned() };
                 match tag.known.as_ref().map(|known| &known.verdict) {
@@ -164,19 +165,25 @@ impl Memory {
 }
 
 impl Repository {
+    fn tag(&mut self, text: &str) -> Option<&mut Tag> {
+        let at = self.tags.binary_search_by(|tag| (*tag.text).cmp(text)).ok()?;
+        self.tags.get_mut(at)
+    }
+
     /// Adopts a listing, as far as there is room. Whether that changes anything.
-    fn list(&mut self, tags: Vec<String>, room: usize, now: Instant) -> bool {
-        let mut before = std::mem::take(&mut self.tags);
-        let mut changed = self.trouble.take().is_some();
-        for text in tags {
-            if self.tags.len() == room {
-                break;
-            }
-            let known = before.remove(&text);
-            changed |= known.is_none();
-            self.tags.entry(text).or_insert_with_key(|text| known.unwrap_or_else(|| Tag::new(text, now)));
+    fn list(&mut self, mut listed: Vec<String>, room: usize, now: Instant) -> bool {
+        listed.sort_unstable();
+        listed.dedup();
+        listed.truncate(room);
+        let relieved = self.trouble.take().is_some();
+        if listed.iter().map(|text| &**text).eq(self.tags.iter().map(|tag| &*tag.text)) {
+            return relieved;
         }
-        changed || !before.is_empty()
+        let before = std::mem::take(&mut self.tags).into_iter();
+        let mut before: HashMap<Box<str>, Tag> = before.map(|tag| (tag.text.clone(), tag)).collect();
+        let tag = |text: String| before.remove(&*text).unwrap_or_else(|| Tag::new(text.into(), now));
+        self.tags = listed.into_iter().map(tag).collect();
+        true
     }
 
     /// Notes why it couldn't be listed: what was known stays, unless it's definitely gone. Whether that
@@ -187,7 +194,7 @@ impl Repository {
         if gone {
             self.tags.clear();
         }
-        if changed && !self.tags.is_empty() {
+        if self.trouble.is_none() && !self.tags.is_empty() {
             crate::warn!("{name} stays as it was: {error}");
         }
         self.trouble = Some(Trouble::of(error));

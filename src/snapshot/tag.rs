@@ -14,11 +14,12 @@ const UNANSWERED_PAUSE: Duration = Duration::from_secs(5);
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
 /// What is known of a tag, by its repository and its text.
-#[derive(Default)]
 pub(super) struct Tag {
+    /// As it's listed, which may be no tag at all.
+    pub(super) text: Box<str>,
     pub(super) known: Option<Known>,
     /// Why it couldn't be asked the last time.
-    pub(super) trouble: Option<Trouble>,
+    pub(super) trouble: Option<Box<Trouble>>,
     /// When it's to be looked at again; never, if it isn't worth a request.
     pub(super) due: Option<Instant>,
 }
@@ -35,7 +36,7 @@ pub(super) struct Known {
 #[derive(Clone)]
 pub(super) enum Verdict {
     Chart(Arc<Found>),
-    NoChart(String),
+    NoChart(Arc<str>),
 }
 
 /// Why something couldn't be asked.
@@ -96,13 +97,14 @@ pub(super) enum Answer {
 }
 
 impl Tag {
-    pub(super) fn new(text: &str, now: Instant) -> Tag {
-        match passed_over(text) {
+    /// Nothing is known of it yet, unless its text tells.
+    pub(super) fn new(text: Box<str>, now: Instant) -> Tag {
+        match passed_over(&text) {
             Some(reason) => {
-                let known = Known { manifest: None, verdict: Verdict::NoChart(reason) };
-                Tag { known: Some(known), ..Tag::default() }
+                let known = Known { manifest: None, verdict: Verdict::NoChart(reason.into()) };
+                Tag { text, known: Some(known), trouble: None, due: None }
             }
-            None => Tag { due: Some(now), ..Tag::default() },
+            None => Tag { text, known: None, trouble: None, due: Some(now) },
         }
     }
 
@@ -123,7 +125,7 @@ impl Tag {
             Answer::Same => return relieved,
             Answer::Now(manifest, verdict) => Known { manifest: Some(manifest), verdict },
             // Not by its manifest: there may be room the next time.
-            Answer::NoRoom(reason) => Known { manifest: None, verdict: Verdict::NoChart(reason) },
+            Answer::NoRoom(reason) => Known { manifest: None, verdict: Verdict::NoChart(reason.into()) },
         };
         self.known = Some(known);
         true
@@ -137,7 +139,7 @@ impl Tag {
         if gone {
             self.known = None;
         }
-        if changed && self.known.is_some() {
+        if self.trouble.is_none() && self.known.is_some() {
             crate::warn!("{reference} stays as it was: {error}");
         }
         self.trouble = Some(Trouble::of(error));
@@ -146,7 +148,7 @@ impl Tag {
 }
 
 impl Trouble {
-    pub(super) fn of(error: &Error) -> Trouble {
-        Trouble { kind: error.kind(), text: error.to_string() }
+    pub(super) fn of(error: &Error) -> Box<Trouble> {
+        Box::new(Trouble { kind: error.kind(), text: error.to_string() })
     }
 }

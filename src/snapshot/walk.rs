@@ -8,8 +8,8 @@ use super::configs::{Configs, Reading};
 use super::memory::{MAX_TAGS, Memory};
 use super::parallel::in_parallel;
 use super::progress::Progress;
-use super::tag::{Answer, Question, Verdict, Which};
-use crate::helm::{ChartLayers, ChartMetadata};
+use super::tag::{Answer, Question, Trouble, Verdict, Which};
+use crate::helm::{ChartLayers, PackedMetadata};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
 use std::fmt;
@@ -25,7 +25,7 @@ pub struct Found {
     /// Under which name.
     pub reference: Reference,
     /// The config blob's words.
-    pub metadata: Arc<ChartMetadata>,
+    pub metadata: Arc<PackedMetadata>,
     /// The manifest's word on its date.
     pub created: Option<OffsetDateTime>,
     /// The archive and the provenance file.
@@ -67,12 +67,13 @@ pub struct Harvest {
 
 impl Harvest {
     /// Notes a repository or tag that couldn't be read, and that isn't listed for that reason if `lost`.
-    pub(super) fn miss(&mut self, reference: String, kind: ErrorKind, reason: &str, lost: bool) {
-        self.missed += usize::from(kind != ErrorKind::NotFound);
+    pub(super) fn miss(&mut self, reference: String, trouble: &Trouble, lost: bool) {
+        let Trouble { kind, text } = trouble;
+        self.missed += usize::from(*kind != ErrorKind::NotFound);
         self.unanswered += usize::from(kind.is_no_answer());
-        self.refused += usize::from(kind == ErrorKind::Refused);
+        self.refused += usize::from(*kind == ErrorKind::Refused);
         if lost {
-            let skipped = Skipped { reference, reason: reason.to_owned() };
+            let skipped = Skipped { reference, reason: text.clone() };
             self.example.get_or_insert_with(|| skipped.clone());
             self.skipped.push(skipped);
         }
@@ -137,7 +138,7 @@ impl Walk<'_> {
                 Ok(verdict.map_or(Answer::Same, |verdict| Answer::Now(digest, verdict)))
             }
             Look::Read(digest, Artifact::NoChart(reason)) => {
-                Ok(Answer::Now(digest, Verdict::NoChart(reason)))
+                Ok(Answer::Now(digest, Verdict::NoChart(reason.into())))
             }
             Look::Read(digest, Artifact::Chart(candidate)) => chart(question, digest, *candidate, reading),
         });
@@ -178,7 +179,7 @@ fn chart(
             created: candidate.created,
             layers: candidate.layers,
         })),
-        Reading::NotAChart(reason) => Verdict::NoChart(reason),
+        Reading::NotAChart(reason) => Verdict::NoChart(reason.into()),
         Reading::NoRoom(reason) => return Ok(Answer::NoRoom(reason)),
         Reading::Failed(kind, text) => return Err(Error::new(kind, text)),
     };

@@ -60,7 +60,7 @@ fn found(repository: &str, config: &[u8], created: &str) -> Option<Found> {
     Some(Found {
         repository: repository.parse().expect("a repository name"),
         reference: "1".parse().expect("a tag"),
-        metadata: ChartMetadata::parse(config).ok()?.into(),
+        metadata: Arc::new(ChartMetadata::parse(config).ok()?.into()),
         created: parse_created(created),
         // No two archives alike, or they would be one chart.
         layers: ChartLayers {
@@ -109,7 +109,7 @@ fn has_what_was_found(index: &Value, snapshot: &Snapshot) -> Result<(), String> 
 /// Whether the chart is listed under its name, with its metadata, its digest, its date and a URL
 /// that leads to its file.
 fn has(entries: &serde_json::Map<String, Value>, chart: &Found) -> Result<(), String> {
-    let name = &chart.metadata.name;
+    let name = chart.metadata.name();
     let digest = chart.layers.archive.digest.sha256_hex();
     let versions = entries.get(name).and_then(Value::as_array).ok_or_else(|| format!("no entry {name:?}"))?;
     let entry = versions.iter().find(|entry| entry["digest"].as_str() == digest);
@@ -124,7 +124,7 @@ fn has(entries: &serde_json::Map<String, Value>, chart: &Found) -> Result<(), St
         return Err(format!("{name:?} has the wrong date"));
     }
     entry.remove("digest");
-    let metadata = serde_json::to_value(&*chart.metadata).map_err(|error| error.to_string())?;
+    let metadata = serde_json::to_value(chart.metadata.unpack()).map_err(|error| error.to_string())?;
     if Value::Object(entry.clone()) != metadata {
         return Err(format!("{entry:?} is not {metadata}"));
     }

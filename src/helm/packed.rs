@@ -1,0 +1,67 @@
+//! A chart's metadata as it's kept: one text instead of some forty small ones. A snapshot holds
+//! thousands of them, and needs all their fields only for as long as it takes to write an index.
+
+use super::metadata::ChartMetadata;
+use serde_json::Value;
+
+/// A [`ChartMetadata`], with the two fields that are asked for all the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedMetadata {
+    name: Box<str>,
+    version: Box<str>,
+    /// All of it, as JSON of our own writing.
+    json: Box<str>,
+}
+
+impl PackedMetadata {
+    /// The chart's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The chart's version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// All fields.
+    pub fn unpack(&self) -> ChartMetadata {
+        serde_json::from_str(&self.json).expect("it was written by `from` of the same type")
+    }
+
+    /// All fields, of whatever type.
+    pub(super) fn value(&self) -> Value {
+        serde_json::from_str(&self.json).expect("it's JSON")
+    }
+}
+
+impl From<ChartMetadata> for PackedMetadata {
+    fn from(metadata: ChartMetadata) -> PackedMetadata {
+        let json = serde_json::to_string(&metadata).expect("strings and maps of strings into memory");
+        PackedMetadata { name: metadata.name.into(), version: metadata.version.into(), json: json.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_comes_out_as_it_was() {
+        for config in [
+            r#"{"name":"web","version":"1.0.0"}"#,
+            r#"{"apiVersion":"v2","name":"web","version":"1.0.0","appVersion":"","description":"d","type":"library",
+                "deprecated":true,"kubeVersion":">= 1","home":"h","icon":"i","sources":["s"],"keywords":["k",""],
+                "maintainers":[{"name":"n","email":"e","url":"u"},{}],"annotations":{"a":"b","":""},
+                "dependencies":[{"name":"d","version":"1","repository":"r","condition":"c","tags":["t"],
+                    "enabled":true,"import-values":["v",{"child":"c","parent":"p"}],"alias":"x"}],
+                "condition":"c","tags":"t"}"#,
+            "{\"name\":\"web\",\"version\":\"1.0.0\",\"description\":\"\\u0000\\ud83d\\ude00\\u2028\\\"\\\\\\n\"}",
+        ] {
+            let metadata = ChartMetadata::parse(config.as_bytes()).unwrap();
+            let packed = PackedMetadata::from(metadata.clone());
+            assert_eq!((packed.name(), packed.version()), ("web", "1.0.0"));
+            assert_eq!(packed.unpack(), metadata, "{config}");
+        }
+    }
+}
