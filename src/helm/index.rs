@@ -17,13 +17,11 @@ use time::{OffsetDateTime, UtcOffset};
 pub struct ChartVersion<'a> {
     /// The chart's own words.
     pub metadata: &'a PackedMetadata,
-    /// Where the archive is, relative to the index. Helm uses the first and ignores the rest.
-    pub urls: Vec<String>,
     /// When the chart was made, if its manifest says so.
     pub created: Option<OffsetDateTime>,
     /// Bare hex of the archive's sha256. Helm 4 uses it as the key of its content cache without
     /// checking it, so it's left out rather than guessed.
-    pub digest: Option<String>,
+    pub digest: Option<&'a str>,
 }
 
 /// The same as it's written, which is one after the other.
@@ -31,19 +29,12 @@ pub struct ChartVersion<'a> {
 struct Entry<'a> {
     #[serde(flatten)]
     metadata: ChartMetadata,
-    urls: &'a [String],
+    /// Where the archive is, relative to the index. Helm uses the first and ignores the rest.
+    urls: [String; 1],
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
     created: Option<OffsetDateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<&'a str>,
-}
-
-impl Serialize for ChartVersion<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let ChartVersion { metadata, urls, created, digest } = self;
-        let entry = Entry { metadata: metadata.unpack(), urls, created: *created, digest: digest.as_deref() };
-        entry.serialize(serializer)
-    }
 }
 
 impl ChartVersion<'_> {
@@ -52,6 +43,32 @@ impl ChartVersion<'_> {
     pub fn archive_name(metadata: &PackedMetadata) -> String {
         format!("{}-{}.tgz", metadata.name(), metadata.version())
     }
+
+    /// Where the archive is, relative to the index.
+    pub fn url(&self) -> String {
+        format!("charts/{}", encode_path(&ChartVersion::archive_name(self.metadata)))
+    }
+}
+
+impl Serialize for ChartVersion<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ChartVersion { metadata, created, digest } = *self;
+        Entry { metadata: metadata.unpack(), urls: [self.url()], created, digest }.serialize(serializer)
+    }
+}
+
+/// Percent-encodes a path segment (RFC 3986 §3.3). `+` stays: Helm asks for it as it is.
+fn encode_path(segment: &str) -> String {
+    let mut encoded = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' => {
+                encoded.push(byte as char)
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// Reads the annotation `org.opencontainers.image.created`. Helm refuses a whole index for one
@@ -70,6 +87,9 @@ fn rfc3339<S: Serializer>(time: &Option<OffsetDateTime>, serializer: S) -> Resul
     let text = time.and_then(|time| time.format(&Rfc3339).ok());
     text.serialize(serializer)
 }
+
+/// What an entry takes beside its metadata, in bytes: URL, date, digest and their names.
+const BESIDES: usize = 256;
 
 /// A whole index.
 #[derive(Clone, Debug, Serialize)]
@@ -104,8 +124,18 @@ impl<'a> IndexFile<'a> {
     /// The bytes of `/index.yaml`: YAML where every reader gets every string back, else JSON, which
     /// every YAML reader reads too and which quotes each string. See [`yaml`] for why.
     pub fn to_yaml(&self) -> Vec<u8> {
-        let yaml = self.survives_yaml().then(|| serde_yaml::to_string(self).ok()).flatten();
-        yaml.map_or_else(|| self.to_json(), String::into_bytes)
+        let mut bytes = self.room();
+        if self.survives_yaml() && serde_yaml::to_writer(&mut bytes, self).is_ok() {
+            return bytes;
+        }
+        self.to_json()
+    }
+
+    /// Room for all of it, as far as that can be told: what grows while it's written is moved about and
+    /// leaves holes behind.
+    fn room(&self) -> Vec<u8> {
+        let versions = self.entries.values().flatten();
+        Vec::with_capacity(versions.map(|chart| chart.metadata.len() * 3 / 2 + BESIDES).sum())
     }
 
     fn survives_yaml(&self) -> bool {
@@ -117,7 +147,7 @@ impl<'a> IndexFile<'a> {
 
     /// The index as one line of JSON.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let mut bytes = self.room();
         let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, YamlSafeJson);
         self.serialize(&mut serializer).expect("strings and maps of strings into memory");
         bytes.push(b'\n');
@@ -173,13 +203,7 @@ mod tests {
     }
 
     fn chart<'a>(metadata: &'a PackedMetadata, created: Option<&str>) -> ChartVersion<'a> {
-        let (name, version) = (metadata.name(), metadata.version());
-        ChartVersion {
-            metadata,
-            urls: vec![format!("charts/{name}-{version}.tgz")],
-            created: created.map(|text| parse_created(text).unwrap()),
-            digest: None,
-        }
+        ChartVersion { metadata, created: created.map(|text| parse_created(text).unwrap()), digest: None }
     }
 
     fn yaml_of(charts: Vec<ChartVersion>) -> String {
@@ -201,6 +225,11 @@ mod tests {
              created: 2024-01-02T03:04:05Z\n  - apiVersion: v2\n    name: web\n    version: 1.9.0\n    urls:\n    \
              - charts/web-1.9.0.tgz\n    created: 2024-01-02T03:04:05.5Z\ngenerated: 2024-01-02T03:04:05.5Z\n"
         );
+    }
+
+    #[test]
+    fn a_name_is_made_fit_for_a_url() {
+        assert_eq!(encode_path("my chart-1.0.0+b%.tgz"), "my%20chart-1.0.0+b%25.tgz");
     }
 
     #[test]

@@ -24,6 +24,11 @@ impl PackedMetadata {
         &self.version
     }
 
+    /// How much text it is, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.json.len()
+    }
+
     /// All fields.
     pub fn unpack(&self) -> ChartMetadata {
         serde_json::from_str(&self.json).expect("it was written by `from` of the same type")

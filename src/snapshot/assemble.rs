@@ -6,7 +6,6 @@ use super::chart_repository::{ChartRepository, IndexFormat};
 use super::walk::{Found, Harvest};
 use super::{Counts, Snapshot};
 use crate::helm::Version;
-use crate::oci::Reference;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use std::sync::Arc;
 /// rendered of them.
 pub fn assemble(harvest: Harvest, format: IndexFormat, last: Option<&Snapshot>) -> Snapshot {
     let Harvest { mut found, mut skipped, .. } = harvest;
-    found.sort_by_cached_key(|chart| precedence(chart));
+    sort(&mut found);
     let root = match last.filter(|last| tell_the_same(&last.found, &found)) {
         Some(last) => last.root.clone(),
         None => Arc::new(ChartRepository::new(&found, format)),
@@ -27,11 +26,15 @@ pub fn assemble(harvest: Harvest, format: IndexFormat, last: Option<&Snapshot>) 
 
 /// Who goes first where two want one name: the shortest, then the first repository; in it the tag
 /// that is the version, then the first tag, then the first digest.
-fn precedence(chart: &Found) -> (usize, String, Reverse<bool>, Reference) {
-    let own_tag = Version::parse(chart.metadata.version())
-        .is_some_and(|version| version.tag() == chart.reference.as_str());
-    let repository = chart.repository.as_str();
-    (repository.len(), repository.to_owned(), Reverse(own_tag), chart.reference.clone())
+fn sort(found: &mut [Arc<Found>]) {
+    let precedence = |chart: &Arc<Found>| {
+        let own_tag = Version::parse(chart.metadata.version())
+            .is_some_and(|version| version.tag() == chart.reference.as_str());
+        (chart.repository.as_str().len(), chart.repository.clone(), Reverse(own_tag))
+    };
+    // By tag first, without a copy of it; what is equal stays in order.
+    found.sort_unstable_by(|one, other| one.reference.cmp(&other.reference));
+    found.sort_by_cached_key(precedence);
 }
 
 /// Whether both are the same charts at the same places. A config blob's digest stands for the

@@ -108,41 +108,16 @@ fn place(chart: &Found) -> String {
 }
 
 fn index_file<'a>(archives: &HashMap<String, usize>, found: &'a [Arc<Found>]) -> IndexFile<'a> {
-    let mut listed: Vec<(usize, &String)> = archives.iter().map(|(name, at)| (*at, name)).collect();
+    let mut listed: Vec<usize> = archives.values().copied().collect();
     // A map has an order of its own each time.
     listed.sort_unstable();
-    IndexFile::new(listed.into_iter().map(|(at, name)| entry(&found[at], name)))
+    IndexFile::new(listed.into_iter().map(|at| entry(&found[at])))
 }
 
-fn entry<'a>(chart: &'a Found, archive_name: &str) -> ChartVersion<'a> {
+fn entry(chart: &Found) -> ChartVersion<'_> {
     ChartVersion {
         metadata: &chart.metadata,
-        urls: vec![format!("charts/{}", encode_path(archive_name))],
         created: chart.created,
-        digest: chart.layers.archive.digest.sha256_hex().map(str::to_owned),
-    }
-}
-
-/// Percent-encodes a path segment (RFC 3986 §3.3). `+` stays: Helm asks for it as it is.
-fn encode_path(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' => {
-                encoded.push(byte as char)
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_made_fit_for_a_url() {
-        assert_eq!(encode_path("my chart-1.0.0+b%.tgz"), "my%20chart-1.0.0+b%25.tgz");
+        digest: chart.layers.archive.digest.sha256_hex(),
     }
 }
