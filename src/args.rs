@@ -21,6 +21,7 @@ pub struct Args {
     pub max_stale: Option<String>,
     pub max_wait: Option<String>,
     pub concurrency: Option<String>,
+    pub chart_cache_size: Option<String>,
     pub index_format: Option<String>,
     pub shutdown_grace: Option<String>,
     pub log_level: Option<String>,
@@ -29,7 +30,7 @@ pub struct Args {
 }
 
 /// Every flag's name, for the nearest to a mistyped one.
-const FLAGS: [&str; 19] = [
+const FLAGS: [&str; 20] = [
     "--port",
     "--listen-host",
     "--storage",
@@ -44,6 +45,7 @@ const FLAGS: [&str; 19] = [
     "--max-stale",
     "--max-wait",
     "--concurrency",
+    "--chart-cache-size",
     "--index-format",
     "--shutdown-grace",
     "--log-level",
@@ -78,6 +80,8 @@ Usage: oci-chartrepo [flags]
   --max-wait DURATION                the longest that a request waits for that; then it gets the
                                      last good index [2s]
   --concurrency N                    requests to the registry at a time during a walk [8]
+  --chart-cache-size SIZE            archives kept in memory, as in 500KiB, 32MiB or 1GiB; 0 keeps
+                                     none [32MiB]
   --index-format FORMAT              what /index.yaml holds: yaml, or json, which is YAML too and
                                      read many times faster by Helm from 3.14 on [yaml]
   --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
@@ -109,6 +113,7 @@ impl Args {
             max_stale: value(&mut typed, "--max-stale")?,
             max_wait: value(&mut typed, "--max-wait")?,
             concurrency: value(&mut typed, "--concurrency")?,
+            chart_cache_size: value(&mut typed, "--chart-cache-size")?,
             index_format: value(&mut typed, "--index-format")?,
             shutdown_grace: value(&mut typed, "--shutdown-grace")?,
             log_level: value(&mut typed, "--log-level")?,

@@ -53,6 +53,8 @@ pub struct Config {
     pub max_stale: Duration,
     /// The longest that a request waits for that.
     pub max_wait: Duration,
+    /// How many bytes of archives are kept in memory.
+    pub chart_cache_size: usize,
     /// What `/index.yaml` holds.
     pub index_format: IndexFormat,
     /// How long a shutdown waits for running downloads.
@@ -90,6 +92,12 @@ impl Config {
             max_wait: time("--max-wait", args.max_wait, MAX_WAIT)?.unwrap_or(Duration::from_secs(2)),
             storage,
             concurrency,
+            chart_cache_size: match args.chart_cache_size {
+                None => 32 << 20,
+                Some(text) => size(&text).ok_or_else(|| {
+                    mistake("--chart-cache-size", &text, "not a size such as 500KiB, 32MiB or 1GiB")
+                })?,
+            },
             index_format: match args.index_format.as_deref().unwrap_or("yaml") {
                 "yaml" => IndexFormat::Yaml,
                 "json" => IndexFormat::Json,
@@ -136,6 +144,23 @@ fn duration(text: &str) -> Option<Duration> {
         "" if number == 0 => Some(Duration::ZERO),
         _ => None,
     }
+}
+
+/// `32MiB`, `10MB`, `4096`: one number, and one unit or none.
+fn size(text: &str) -> Option<usize> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "KB" | "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(unit)
 }
 
 fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options, Mistake> {
@@ -298,6 +323,25 @@ mod tests {
         assert_eq!(duration("0"), Some(Duration::ZERO));
         for bad in ["", "10", "s", "-1s", "1.5s", "1d", "99999999999999999999h"] {
             assert!(duration(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_a_number_with_or_without_a_unit() {
+        for (text, expected) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("500KiB", 512_000),
+            ("32MiB", 32 << 20),
+            ("1GiB", 1 << 30),
+            ("10MB", 10_000_000),
+        ] {
+            assert_eq!(size(text), Some(expected), "{text}");
+        }
+        for bad in
+            ["", "MiB", "-1", "1.5MiB", "32 MiB", "32mib", "32M", "99999999999999999999", "99999999999GiB"]
+        {
+            assert_eq!(size(bad), None, "{bad}");
         }
     }
 

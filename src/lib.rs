@@ -68,7 +68,8 @@ pub fn run(config: Config) -> io::Result<()> {
     };
     let timing = Timing { max_stale, max_wait, interval, trust, longest_pause };
     let current = Arc::new(Current::new(timing, config.index_format));
-    let server = Server::bind(config.listen_host.as_deref(), config.port, current.clone(), storage.clone())?;
+    let host = config.listen_host.as_deref();
+    let server = Server::bind(host, config.port, current.clone(), storage.clone(), config.chart_cache_size)?;
     let server = Arc::new(server);
     info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));
     info!("listening on http://{}", server.address());

@@ -2,8 +2,10 @@
 //! may say about which of them it wants (RFC 9110). Pure: it neither sends nor waits.
 
 mod coding;
+mod range;
 
 pub use coding::Coding;
+pub use range::{Part, part};
 
 use crate::oci::Digest;
 use flate2::Compression;

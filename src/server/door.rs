@@ -74,6 +74,10 @@ fn send(outlet: &mut Outlet, answer: Answer, keep: bool) -> io::Result<()> {
             outlet.send(&first)?;
             outlet.send(rest)
         }
+        Body::Part(archive, part) => {
+            let first = head(answer.status, &answer.headers, Some(part.len() as u64), keep);
+            outlet.send_all(std::iter::once(&first[..]).chain(archive.part(part)))
+        }
         Body::Stream { source, length, name, slot } => {
             let first = head(answer.status, &answer.headers, Some(length), keep);
             let sent = stream_body(outlet, &first, source, &name);

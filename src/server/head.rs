@@ -24,6 +24,8 @@ pub(super) struct Head {
     pub(super) host: Option<String>,
     pub(super) if_none_match: Option<String>,
     pub(super) accept_encoding: Option<String>,
+    pub(super) range: Option<String>,
+    pub(super) if_range: Option<String>,
     /// Whether the client wants to go on with this connection.
     pub(super) keep_alive: bool,
 }
@@ -148,6 +150,8 @@ fn read(request: &httparse::Request) -> Result<Head, NoHead> {
         host: fields.host,
         if_none_match: fields.if_none_match,
         accept_encoding: fields.accept_encoding,
+        range: fields.range,
+        if_range: fields.if_range,
     })
 }
 
@@ -158,6 +162,8 @@ struct Fields {
     connection: Vec<String>,
     if_none_match: Option<String>,
     accept_encoding: Option<String>,
+    range: Option<String>,
+    if_range: Option<String>,
     encoded: bool,
     twice: bool,
 }
@@ -177,11 +183,16 @@ impl Fields {
             extend(&mut self.if_none_match, value);
         } else if is("accept-encoding") {
             extend(&mut self.accept_encoding, value);
+        } else if is("range") {
+            extend(&mut self.range, value);
+        } else if is("if-range") {
+            extend(&mut self.if_range, value);
         }
     }
 }
 
-/// A list may be given in several fields, which are one (RFC 9110 §5.3).
+/// A list may be given in several fields, which are one (RFC 9110 §5.3). What isn't a list and comes
+/// twice, is made unreadable by that.
 fn extend(list: &mut Option<String>, more: &str) {
     match list {
         Some(list) => *list = format!("{list}, {more}"),

@@ -19,12 +19,15 @@
 //!
 //! The shape: one thread accepts; each connection has a thread of its own ([`crew`]), a place in a
 //! table ([`connections`]) and deadlines ([`head`], [`outlet`]); a full house shows out who waits
-//! longest or has stalled, never who moves; downloads are counted ([`slots`]). `make attack` holds
-//! it against every row above.
+//! longest or has stalled, never who moves; downloads are counted ([`slots`]), and what is kept of them
+//! ([`chart_cache`]) has a bound too. `make attack` holds it against every row above.
 
+mod archives;
+mod chart_cache;
 mod connections;
 mod crew;
 mod door;
+mod downloads;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod head;
@@ -37,6 +40,7 @@ use crate::snapshot::Current;
 use crate::storage::Storage;
 use connections::{Connections, Place};
 use crew::{Crew, Job};
+use downloads::Downloads;
 use respond::{Answer, Responder};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
@@ -67,13 +71,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `host`, or on all addresses of both families where the kernel has both. An error
-    /// names the flags.
+    /// Listens on `host`, or on all addresses of both families where the kernel has both, and keeps so
+    /// many bytes of archives in memory. An error names the flags.
     pub fn bind(
         host: Option<&str>,
         port: u16,
         current: Arc<Current>,
         storage: Arc<dyn Storage>,
+        chart_cache_size: usize,
     ) -> io::Result<Server> {
         let listener = listen(host, port).map_err(|error| {
             let host = host.unwrap_or("all addresses");
@@ -87,7 +92,7 @@ impl Server {
             listener,
             connections: Arc::new(Connections::new(descriptors)),
             crew: Crew::default(),
-            responder: Arc::new(Responder { current, storage, downloads: Arc::default() }),
+            responder: Arc::new(Responder { current, downloads: Downloads::new(storage, chart_cache_size) }),
         })
     }
 

@@ -1,16 +1,17 @@
 //! From a request and the snapshot to an answer. An answer to a person is a sentence; a header
 //! never holds bytes of the client's.
 
+use super::chart_cache::Buffer;
+use super::downloads::Downloads;
 use super::head::Head;
 use super::route::{BadTarget, Route, route};
-use super::slots::{Slot, Slots};
-use crate::oci::{Descriptor, Verifying};
+use super::slots::Slot;
 use crate::representation::{self, Coding, Representation};
-use crate::snapshot::{Current, Found};
-use crate::storage::{Error, ErrorKind, Storage};
+use crate::snapshot::Current;
 use std::borrow::Cow;
 use std::io::Read;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use tiny_http::Method;
 
@@ -33,6 +34,8 @@ pub(super) struct Answer {
 pub(super) enum Body {
     /// In memory.
     Bytes(Arc<Box<[u8]>>),
+    /// A part of an archive in memory, or all of it.
+    Part(Arc<Buffer>, Range<usize>),
     /// As they arrive; a read that fails means that the connection must be cut.
     Stream { source: Box<dyn Read + Send>, length: u64, name: String, slot: Slot },
     /// Announced, but not sent: for `HEAD`.
@@ -52,7 +55,7 @@ impl Answer {
         }
     }
 
-    fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Answer {
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Answer {
         self.headers.push((name, value.into()));
         self
     }
@@ -63,7 +66,7 @@ impl Answer {
     }
 
     /// 304: the client has it already.
-    fn not_modified(etag: &str) -> Answer {
+    pub(super) fn not_modified(etag: &str) -> Answer {
         Answer { status: 304, headers: Vec::new(), body: Body::Absent }.with("ETag", etag.to_owned())
     }
 
@@ -71,6 +74,7 @@ impl Answer {
     fn withhold(mut self) -> Answer {
         let length = match &self.body {
             Body::Bytes(bytes) => bytes.len() as u64,
+            Body::Part(_, part) => part.len() as u64,
             Body::Stream { length, .. } | Body::Withheld { length } => *length,
             Body::Absent => return self,
         };
@@ -82,8 +86,7 @@ impl Answer {
 /// Answers requests from what is there.
 pub(super) struct Responder {
     pub(super) current: Arc<Current>,
-    pub(super) storage: Arc<dyn Storage>,
-    pub(super) downloads: Arc<Slots>,
+    pub(super) downloads: Downloads,
 }
 
 impl Responder {
@@ -120,12 +123,8 @@ impl Responder {
                 Some(snapshot) => index(snapshot.index_json(), JSON, head),
                 None => not_ready(),
             },
-            Route::Archive(name) => {
-                self.file(head, peer, &name, |chart| Some((&chart.layers.archive, "application/x-tar", "")))
-            }
-            Route::Provenance(name) => self.file(head, peer, &name, |chart| {
-                chart.layers.provenance.as_ref().map(|blob| (blob, "application/pgp-signature", ".prov"))
-            }),
+            Route::Archive(name) => self.archive(head, peer, &name),
+            Route::Provenance(name) => self.provenance(head, peer, &name),
             Route::Unknown => {
                 Answer::text(404, "not found: there are /index.yaml and /charts/NAME-VERSION.tgz")
             }
@@ -151,47 +150,6 @@ impl Responder {
             ),
         )
     }
-
-    /// An archive or its provenance file, by digest, verified as it passes.
-    fn file(
-        &self,
-        head: &Head,
-        peer: IpAddr,
-        name: &str,
-        choose: impl Fn(&Found) -> Option<(&Descriptor, &'static str, &'static str)>,
-    ) -> Answer {
-        let Some(snapshot) = self.current.get() else {
-            return not_ready();
-        };
-        let Some(chart) = snapshot.chart(name) else {
-            return Answer::text(404, "no such chart version here");
-        };
-        let Some((blob, content_type, suffix)) = choose(chart) else {
-            return Answer::text(404, "this chart version is not signed");
-        };
-        let etag = representation::etag(&blob.digest);
-        let length = blob.size;
-        // What the head of an archive says is in the snapshot: HEAD asks for no blob.
-        if is_known(head, &etag) {
-            return Answer::not_modified(&etag);
-        }
-        let body = if head.method == Method::Head {
-            Body::Withheld { length }
-        } else {
-            let Some(slot) = self.downloads.take(peer) else {
-                return Answer::text(503, "too many downloads at once").retry();
-            };
-            match self.storage.blob(&chart.repository, blob) {
-                Ok(source) => {
-                    let source = Box::new(Verifying::new(source, &blob.digest, length));
-                    Body::Stream { source, length, name: format!("{name}{suffix}"), slot }
-                }
-                Err(error) => return upstream_trouble(name, &error),
-            }
-        };
-        let headers = vec![("Content-Type", content_type.into()), ("ETag", etag.into())];
-        Answer { status: 200, headers, body }
-    }
 }
 
 /// The index in the coding that is asked for. A cache may keep it, but must ask each time.
@@ -210,33 +168,10 @@ fn index(representation: &Representation, content_type: &'static str, head: &Hea
     answer.with("Cache-Control", "no-cache").with("Vary", "Accept-Encoding")
 }
 
-fn is_known(head: &Head, etag: &str) -> bool {
+pub(super) fn is_known(head: &Head, etag: &str) -> bool {
     head.if_none_match.as_deref().is_some_and(|tags| representation::matches(tags, etag))
 }
 
-fn not_ready() -> Answer {
+pub(super) fn not_ready() -> Answer {
     Answer::text(503, NOT_READY).retry()
-}
-
-/// The registry's failure in our words; its own text goes to the log, not to a client who may not
-/// be meant to know where the charts come from.
-fn upstream_trouble(name: &str, error: &Error) -> Answer {
-    crate::warn!("{name} can't be served: {error}");
-    match error.kind() {
-        ErrorKind::NotFound => {
-            Answer::text(404, "this chart version is listed, but gone from where it was stored")
-        }
-        ErrorKind::TimedOut => {
-            Answer::text(504, "the registry behind this chart repository did not answer in time")
-        }
-        ErrorKind::Refused => {
-            Answer::text(502, "the registry behind this chart repository refused to hand it out")
-        }
-        ErrorKind::Unavailable => {
-            Answer::text(502, "the registry behind this chart repository can't be reached or fails")
-        }
-        ErrorKind::Invalid => {
-            Answer::text(502, "the registry behind this chart repository gave an answer that makes no sense")
-        }
-    }
 }

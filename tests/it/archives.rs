@@ -8,22 +8,24 @@ use std::time::{Duration, Instant};
 
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, sha256};
-use crate::support::served::{PATH, Served};
+use crate::support::served::{PATH, Served, UNCACHED};
 use crate::support::story::ready_daemon;
 
 #[test]
 fn an_archive_comes_with_its_length_its_digest_and_its_bytes() {
     for size in [1, 1000, 70_000, 1 << 20] {
-        let served = Served::of_size(size);
-        let answer = served.daemon.get(PATH);
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.body, served.archive);
-        assert_eq!(answer.header("Content-Length"), Some(&*size.to_string()));
-        assert_eq!(answer.header("Content-Type"), Some("application/x-tar"));
-        let etag = format!("\"{}\"", served.chart.archive.digest);
-        assert_eq!(answer.header("ETag"), Some(&*etag));
-        assert_eq!(answer.header("Transfer-Encoding"), None);
-        assert_eq!(answer.header("Content-Encoding"), None);
+        for served in Served::each_way(size) {
+            let answer = served.daemon.get(PATH);
+            assert_eq!(answer.status, 200);
+            assert_eq!(answer.body, served.archive);
+            assert_eq!(answer.header("Content-Length"), Some(&*size.to_string()));
+            assert_eq!(answer.header("Content-Type"), Some("application/x-tar"));
+            let etag = format!("\"{}\"", served.chart.archive.digest);
+            assert_eq!(answer.header("ETag"), Some(&*etag));
+            assert_eq!(answer.header("Cache-Control"), Some("max-age=60, immutable"));
+            assert_eq!(answer.header("Transfer-Encoding"), None);
+            assert_eq!(answer.header("Content-Encoding"), None);
+        }
     }
 }
 
@@ -36,7 +38,7 @@ fn head_says_what_get_says_and_asks_the_registry_for_no_bytes() {
         assert_eq!(served.fake.count("GET /v2/web/blobs/*"), asked, "{path}");
         let get = served.daemon.get(path);
         assert_eq!(head.status, get.status, "{path}");
-        for name in ["Content-Length", "Content-Type", "ETag"] {
+        for name in ["Content-Length", "Content-Type", "ETag", "Cache-Control", "Accept-Ranges"] {
             assert_eq!(head.header(name), get.header(name), "{name} of {path}");
         }
         assert!(head.body.is_empty());
@@ -51,8 +53,9 @@ fn a_client_that_has_the_archive_already_is_told_so_without_bytes() {
         let answer = served.daemon.request("GET", PATH, &[("If-None-Match", known)]);
         assert_eq!((answer.status, answer.body.len()), (304, 0), "{known}");
         assert_eq!(answer.header("ETag"), Some(&*etag));
+        assert_eq!(answer.header("Cache-Control"), Some("max-age=60, immutable"));
     }
-    assert_eq!(served.fake.count(&format!("GET {}", served.chart.archive_path())), 0);
+    assert_eq!(served.fetches(), 0);
     let other = served.daemon.request("GET", PATH, &[("If-None-Match", "\"other\"")]);
     assert_eq!(other.body, served.archive);
 }
@@ -125,7 +128,7 @@ fn names_that_give_one_file_name_get_one_archive_and_the_index_agrees() {
 
 #[test]
 fn a_registry_that_drips_is_passed_on_as_it_comes() {
-    let served = Served::of_size(300_000);
+    let served = Served::with(300_000, &[UNCACHED]);
     served.spoil(Fault::Drip(50_000, Duration::from_millis(100)));
     let mut stream = TcpStream::connect(("127.0.0.1", served.daemon.port())).expect("it listens");
     let start = Instant::now();

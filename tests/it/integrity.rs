@@ -7,34 +7,38 @@ use std::time::Duration;
 
 use crate::support::fake_registry::{Fault, Reply};
 use crate::support::http;
-use crate::support::served::{PATH, Served};
+use crate::support::served::{PATH, Served, UNCACHED};
 
 #[test]
 fn a_flipped_bit_anywhere_costs_the_last_bytes() {
     for (size, at) in [(10, 0), (10, 9), (100_000, 0), (100_000, 50_000), (100_000, 99_999), (1 << 20, 7)] {
-        let served = Served::of_size(size);
-        served.spoil(Fault::Flip(at));
-        served.assert_never_whole();
+        for served in Served::each_way(size) {
+            served.spoil(Fault::Flip(at));
+            served.assert_never_whole();
+        }
     }
 }
 
 #[test]
 fn a_truncated_archive_is_never_whole() {
     for (size, kept) in [(10, 0), (10, 9), (100_000, 1), (100_000, 99_999)] {
-        let served = Served::of_size(size);
-        served.spoil(Fault::Cut(kept));
-        served.assert_never_whole();
-        // The same, when the registry itself promises nothing or less.
-        for framing in [Fault::NoHeader("Content-Length"), Fault::Chunked] {
-            let served = Served::of_size(size);
+        for served in Served::each_way(size) {
             served.spoil(Fault::Cut(kept));
-            served.spoil(framing);
             served.assert_never_whole();
         }
+        // The same, when the registry itself promises nothing or less.
+        for framing in [Fault::NoHeader("Content-Length"), Fault::Chunked] {
+            for served in Served::each_way(size) {
+                served.spoil(Fault::Cut(kept));
+                served.spoil(framing.clone());
+                served.assert_never_whole();
+            }
+        }
         // And when it promises less than its manifest did.
-        let served = Served::of_size(size);
-        served.spoil(Fault::Body(served.archive[..kept].to_vec()));
-        served.assert_never_whole();
+        for served in Served::each_way(size) {
+            served.spoil(Fault::Body(served.archive[..kept].to_vec()));
+            served.assert_never_whole();
+        }
     }
 }
 
@@ -43,13 +47,14 @@ fn what_follows_the_archive_is_not_passed_on() {
     for size in [10, 100_000] {
         for more in [1, 100_000] {
             for framing in [None, Some(Fault::Chunked), Some(Fault::NoHeader("Content-Length"))] {
-                let served = Served::of_size(size);
-                let longer = [&served.archive[..], &vec![0; more]].concat();
-                served.spoil(Fault::Body(longer));
-                framing.into_iter().for_each(|fault| served.spoil(fault));
-                let answer = served.daemon.get(PATH);
-                assert_eq!(answer.header("Content-Length"), Some(&*size.to_string()));
-                assert_eq!(answer.body, served.archive);
+                for served in Served::each_way(size) {
+                    let longer = [&served.archive[..], &vec![0; more]].concat();
+                    served.spoil(Fault::Body(longer));
+                    framing.iter().for_each(|fault| served.spoil(fault.clone()));
+                    let answer = served.daemon.get(PATH);
+                    assert_eq!(answer.header("Content-Length"), Some(&*size.to_string()));
+                    assert_eq!(answer.body, served.archive);
+                }
             }
         }
     }
@@ -58,29 +63,31 @@ fn what_follows_the_archive_is_not_passed_on() {
 #[test]
 fn an_archive_whose_first_byte_was_left_out_is_never_whole() {
     for size in [10, 100_000] {
-        let served = Served::of_size(size);
-        let shifted = [&served.archive[1..], b"x"].concat();
-        served.spoil(Fault::Body(shifted));
-        served.assert_never_whole();
+        for served in Served::each_way(size) {
+            let shifted = [&served.archive[1..], b"x"].concat();
+            served.spoil(Fault::Body(shifted));
+            served.assert_never_whole();
+        }
     }
 }
 
 #[test]
 fn a_spoiled_provenance_is_never_whole() {
-    let served = Served::of_size(10);
-    let provenance = served.chart.provenance.as_ref().expect("it is signed");
-    let blob = format!("GET /v2/web/blobs/{}", provenance.digest);
-    served.fake.spoil(&blob).with(Fault::Flip(1));
-    let path = "/charts/web-1.0.0.tgz.prov";
-    if let Ok(answer) = http::request(served.daemon.port(), "GET", path, &[]) {
-        assert!(answer.status == 502 || !answer.complete && answer.body.len() < 3);
+    for served in Served::each_way(10) {
+        let provenance = served.chart.provenance.as_ref().expect("it is signed");
+        let blob = format!("GET /v2/web/blobs/{}", provenance.digest);
+        served.fake.spoil(&blob).with(Fault::Flip(1));
+        let path = "/charts/web-1.0.0.tgz.prov";
+        if let Ok(answer) = http::request(served.daemon.port(), "GET", path, &[]) {
+            assert!(answer.status == 502 || !answer.complete && answer.body.len() < 3);
+        }
+        served.daemon.wait_for_log(" WARN ");
     }
-    served.daemon.wait_for_log(" WARN ");
 }
 
 #[test]
 fn a_cut_connection_ends_and_serves_nothing_more() {
-    let served = Served::of_size(100_000);
+    let served = Served::with(100_000, &[UNCACHED]);
     served.spoil(Fault::Flip(5));
     let mut stream = TcpStream::connect(("127.0.0.1", served.daemon.port())).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a deadline");
@@ -98,10 +105,11 @@ fn a_cut_connection_ends_and_serves_nothing_more() {
 
 #[test]
 fn the_same_archive_is_whole_again_when_the_registry_is() {
-    let served = Served::of_size(100_000);
-    served.fake.spoil(&format!("GET {}", served.chart.archive_path())).first(1).with(Fault::Flip(5));
-    served.assert_never_whole();
-    assert_eq!(served.daemon.get(PATH).body, served.archive);
+    for served in Served::each_way(100_000) {
+        served.fake.spoil(&format!("GET {}", served.chart.archive_path())).first(1).with(Fault::Flip(5));
+        served.assert_never_whole();
+        assert_eq!(served.daemon.get(PATH).body, served.archive);
+    }
 }
 
 #[test]
@@ -120,19 +128,21 @@ fn trouble_upstream_before_the_first_byte_is_told_to_the_client_and_in_detail_to
         (Reply::new(204), 502, "204"),
     ];
     for (reply, status, detail) in cases {
-        let served = Served::of_size(10);
-        let circle = Reply::redirect(307, "/v2/web/blobs/circle");
-        served.fake.page("/v2/web/blobs/circle", circle);
-        served.spoil(Fault::Answer(reply));
-        let answer = served.daemon.get(PATH);
-        assert_eq!(answer.status, status, "{detail}: {}", answer.body_text());
-        let text = answer.body_text();
-        assert!(text.lines().count() == 1 && text.len() > 10, "{text:?}");
-        let kind = answer.header("Content-Type").expect("a type");
-        assert!(kind.starts_with("text/plain"), "{kind}");
-        assert_eq!(answer.header("ETag"), None);
-        let told = served.daemon.wait_for_log(" WARN ");
-        assert!(told.contains(detail), "{detail} in {told}");
+        for served in Served::each_way(10) {
+            let circle = Reply::redirect(307, "/v2/web/blobs/circle");
+            served.fake.page("/v2/web/blobs/circle", circle);
+            served.spoil(Fault::Answer(reply.clone()));
+            let answer = served.daemon.get(PATH);
+            assert_eq!(answer.status, status, "{detail}: {}", answer.body_text());
+            let text = answer.body_text();
+            assert!(text.lines().count() == 1 && text.len() > 10, "{text:?}");
+            let kind = answer.header("Content-Type").expect("a type");
+            assert!(kind.starts_with("text/plain"), "{kind}");
+            assert_eq!(answer.header("ETag"), None);
+            assert_eq!(answer.header("Cache-Control"), None);
+            let told = served.daemon.wait_for_log(" WARN ");
+            assert!(told.contains(detail), "{detail} in {told}");
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod archives;
 mod auth;
 mod binary;
 mod byte_stable;
+mod chart_cache;
 mod clients;
 mod codings;
 mod credentials;

@@ -16,14 +16,30 @@ pub struct Served {
 }
 
 pub const PATH: &str = "/charts/web-1.0.0.tgz";
+/// Nothing is kept: each archive is passed on as it comes.
+pub const UNCACHED: &str = "--chart-cache-size=0";
 
 impl Served {
     pub fn of_size(size: usize) -> Served {
+        Served::with(size, &[])
+    }
+
+    pub fn with(size: usize, flags: &[&str]) -> Served {
         let fake = FakeRegistry::start();
         let archive = noise(size);
         let chart = fake.push(&Chart::new("web", "1.0.0").archive(archive.clone()).signed("PGP"));
-        let daemon = ready_daemon(&fake, &[]);
+        let daemon = ready_daemon(&fake, flags);
         Served { fake, chart, archive, daemon }
+    }
+
+    /// Fetched whole before any of it is sent, and passed on as it comes.
+    pub fn each_way(size: usize) -> [Served; 2] {
+        [Served::of_size(size), Served::with(size, &[UNCACHED])]
+    }
+
+    /// How often the registry was asked for the archive.
+    pub fn fetches(&self) -> usize {
+        self.fake.count(&format!("GET {}", self.chart.archive_path()))
     }
 
     /// A fault in front of every download of the archive.
