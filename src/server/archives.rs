@@ -67,7 +67,13 @@ impl Responder {
         } else {
             match self.bytes(head, peer, file, &etag) {
                 Ok(answer) => answer.with("ETag", etag),
-                Err(refusal) => return refused(&refusal),
+                Err(refusal) => {
+                    // It's listed, so its tag may have moved.
+                    if let Refusal::Storage(ErrorKind::NotFound) = refusal {
+                        self.current.doubt(&file.chart.repository);
+                    }
+                    return refused(&refusal);
+                }
             }
         };
         answer.with("Cache-Control", CACHE_CONTROL)

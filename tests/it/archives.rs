@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, sha256};
+use crate::support::process::wait_until;
 use crate::support::served::{PATH, Served, UNCACHED};
 use crate::support::story::ready_daemon;
 
@@ -124,6 +125,26 @@ fn names_that_give_one_file_name_get_one_archive_and_the_index_agrees() {
     let served = daemon.get("/charts/amb-1.0.0-x-1.0.0.tgz");
     let digest = sha256(&served.body);
     assert!(index.contains(digest.trim_start_matches("sha256:")), "{index}");
+}
+
+#[test]
+fn a_version_that_was_pushed_again_is_found_when_its_old_archive_is_gone() {
+    let served = Served::of_size(1000);
+    let again = served.fake.push(&Chart::new("web", "1.0.0").archive("other bytes").signed("PGP"));
+    served.fake.delete_blob("web", &served.chart.archive.digest);
+    // Without a request for the index, and long before a known tag is due.
+    let first = served.daemon.get(PATH);
+    assert_eq!(first.status, 404, "{}", first.body_text());
+    let lacking = || format!("the new archive; the log:\n{}", served.daemon.log());
+    wait_until(Duration::from_secs(10), lacking, || (served.daemon.get(PATH).status == 200).then_some(()));
+    assert_eq!(served.daemon.get(PATH).body_text(), "other bytes");
+    assert!(
+        served
+            .daemon
+            .get("/index.json")
+            .body_text()
+            .contains(again.archive.digest.trim_start_matches("sha256:"))
+    );
 }
 
 #[test]
