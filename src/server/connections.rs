@@ -195,13 +195,15 @@ impl Connections {
     fn evict_one(&self, open: &mut Open) -> bool {
         let now = self.now();
         let share = self.ceiling / CLIENT_SHARE;
+        // Fewer than [`CLIENT_SHARE`]; looking each connection's address up would take most of the time.
+        let greedy: Vec<IpAddr> =
+            open.peers.iter().filter(|(_, count)| **count > share).map(|(peer, _)| *peer).collect();
         let candidate = |(id, one): (&u64, &Connection)| {
             let phase = Phase::from(one.status.phase.load(Ordering::Acquire));
             let since = one.status.since.load(Ordering::Relaxed);
             let still = Duration::from_millis(now.saturating_sub(since));
             let may_go = matches!(phase, Phase::Waiting | Phase::Sending) && still >= STILL;
-            let modest = open.peers.get(&one.peer).is_none_or(|count| *count <= share);
-            may_go.then_some((modest, phase, since, *id))
+            may_go.then_some((!greedy.contains(&one.peer), phase, since, *id))
         };
         let victim = open.connections.iter().filter_map(candidate).min();
         victim.is_some_and(|(_, phase, _, id)| open.cut(id, phase))
