@@ -4,8 +4,10 @@ use super::connections::{Phase, Place};
 use super::head::{Head, Inbox, NoHead};
 use super::outlet::{Outlet, STALL};
 use super::respond::{Answer, Body, Responder};
+use socket2::SockRef;
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -42,7 +44,7 @@ pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) ->
         let keep = head.keep_alive && answer.status != 400 && place.may_stay();
         send(&mut Outlet::new(stream, place), answer, keep)?;
         if !keep {
-            return linger(stream);
+            return if inbox.0.is_empty() && has_no_more_to_say(stream) { Ok(()) } else { linger(stream) };
         }
         place.set(Phase::Waiting)?;
     }
@@ -146,6 +148,15 @@ fn head(status: u16, headers: &[(&str, Cow<str>)], length: Option<u64>, keep: bo
     bytes
 }
 
+/// Whether nothing has arrived that would turn our hanging up into a reset. Nor is more to be expected
+/// of a client whose one request is answered, so that its place and thread are free at once; nginx
+/// and Go's server do the same.
+fn has_no_more_to_say(stream: &TcpStream) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    let unread = SockRef::from(stream).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
+    !unread.is_ok_and(|count| count > 0)
+}
+
 /// Says that we're done and hears the client out for a moment.
 fn linger(stream: &TcpStream) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
@@ -167,6 +178,23 @@ fn linger(stream: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    #[test]
+    fn a_client_is_heard_out_only_if_it_has_said_more() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        assert!(has_no_more_to_say(&stream));
+        client.write_all(b"GET").unwrap();
+        // Waits until it has arrived, and leaves it there.
+        stream.peek(&mut [0]).unwrap();
+        assert!(!has_no_more_to_say(&stream));
+        (&stream).read_exact(&mut [0; 3]).unwrap();
+        client.shutdown(Shutdown::Both).unwrap();
+        assert_eq!(stream.peek(&mut [0]).unwrap(), 0);
+        assert!(has_no_more_to_say(&stream));
+    }
 
     #[test]
     fn a_head_has_a_length_whatever_the_size_and_says_when_it_closes() {
