@@ -15,6 +15,10 @@ use std::time::Duration;
 const STACK: usize = 512 * 1024;
 /// How long a thread without work stays: a helm command makes its few connections within this.
 const PARKED: Duration = Duration::from_secs(5);
+/// Most threads that stay without work. Beyond them, one that has talked to the registry gives back
+/// the 60 KB of its stack that this has touched; else a thousand would hold them after a crowd's
+/// downloads, and only one in sixteen of them at a time needs them.
+const MAX_PARKED: usize = 128;
 
 /// What a thread does.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
@@ -73,7 +77,11 @@ impl Worker {
         while let Some(job) = self.next() {
             // Whatever a job leaves behind is given back by its drop guards.
             let _ = catch_unwind(AssertUnwindSafe(job));
-            self.parked.lock().push((self.number, self.own.clone()));
+            let mut parked = self.parked.lock();
+            if parked.len() >= MAX_PARKED {
+                return;
+            }
+            parked.push((self.number, self.own.clone()));
         }
     }
 

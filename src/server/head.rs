@@ -9,6 +9,9 @@ use tiny_http::Method;
 
 /// Longest head, in bytes: what nginx and Apache take for a line of it.
 const MAX_HEAD: usize = 8 * 1024;
+/// How much is read at a time, in bytes: all of most heads. It lies on the stack of each thread, and
+/// what a thread has touched of its stack it keeps.
+const READ: usize = 2 * 1024;
 /// Most header fields: Go's client with a proxy or two in front sends twenty.
 const MAX_FIELDS: usize = 64;
 /// How long a connection may wait between requests: browsers and ingresses reuse sooner.
@@ -53,7 +56,7 @@ impl Inbox {
     /// The next head. A slow one isn't given more time for each byte, but one deadline for all.
     pub(super) fn next(&mut self, mut stream: &TcpStream) -> Result<Head, NoHead> {
         let mut deadline = None;
-        let mut chunk = [0; MAX_HEAD];
+        let mut chunk = [0; READ];
         loop {
             if let Some(head) = self.take()? {
                 return Ok(head);
@@ -68,7 +71,8 @@ impl Inbox {
                 return Err(NoHead::Refuse(408, "the request head took too long"));
             }
             stream.set_read_timeout(Some(left))?;
-            match stream.read(&mut chunk[..MAX_HEAD - self.0.len()]) {
+            let room = READ.min(MAX_HEAD - self.0.len());
+            match stream.read(&mut chunk[..room]) {
                 Ok(0) => return Err(NoHead::Gone),
                 Ok(count) => self.0.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
