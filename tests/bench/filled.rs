@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,6 +15,16 @@ use crate::support::fake_registry::{media, sha256};
 const PUSHERS: usize = 4;
 /// How long the registry may take over one request.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// 1,000 versions in 100 repositories.
+pub const THOUSAND: Shape = Shape::new(100, 10);
+
+/// A registry that holds them: one for all rows, for filling it costs it a processor for half a
+/// minute. It ends with this process.
+pub fn thousand() -> &'static DockerRegistry {
+    static REGISTRY: OnceLock<DockerRegistry> = OnceLock::new();
+    REGISTRY.get_or_init(|| docker_registry(THOUSAND))
+}
 
 /// A registry that holds the charts of this shape.
 pub fn docker_registry(shape: Shape) -> DockerRegistry {

@@ -56,6 +56,10 @@ impl Synthetic {
         synthetic
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The flag that points a daemon here.
     pub fn flag(&self) -> String {
         format!("--storage-registry-repo=http://127.0.0.1:{}", self.port)

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::walk::SHAPE;
 use super::{Line, Setting, Spread, Table};
 use crate::children::{address, daemon};
-use crate::filled::docker_registry;
+use crate::filled::thousand;
 use crate::load;
 use crate::support::daemon::Daemon;
 use crate::support::docker_registry::DockerRegistry;
@@ -21,13 +20,13 @@ const SLOW_PUSHES: usize = 3;
 const MAX_STALE: Duration = Duration::from_secs(5);
 
 pub fn play(setting: &Setting, table: &mut Table) {
-    let registry = docker_registry(SHAPE);
-    let pusher = Pusher { registry: &registry, helm: Helm::new(NEWEST_HELM), charts: Scratch::new("pushed") };
-    let always_fresh = daemon(&setting.daemon, &[&flag(&registry), "--max-stale=0s"]);
+    let registry = thousand();
+    let pusher = Pusher { registry, helm: Helm::new(NEWEST_HELM), charts: Scratch::new("pushed") };
+    let always_fresh = daemon(&setting.daemon, &[&flag(registry), "--max-stale=0s"]);
     let seen: Vec<Seen> = (0..PUSHES).map(|number| pusher.push(&always_fresh, number)).collect();
     report(table, "helm push → next GET /index.yaml, --max-stale=0s", &seen);
     drop(always_fresh);
-    let usual = daemon(&setting.daemon, &[&flag(&registry)]);
+    let usual = daemon(&setting.daemon, &[&flag(registry)]);
     let seen = (0..SLOW_PUSHES).map(|number| {
         std::thread::sleep(MAX_STALE);
         pusher.push(&usual, PUSHES + number)

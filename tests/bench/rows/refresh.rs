@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use super::walk::{CONCURRENCY, LATENCY, SHAPE};
+use super::walk::{CONCURRENCY, LATENCY};
 use super::{Line, REFRESH_AT_EACH_GET, Setting, Spread, Table};
 use crate::census::Asked;
 use crate::charts::Shape;
 use crate::children::{address, daemon};
-use crate::filled::docker_registry;
+use crate::filled::{THOUSAND, thousand};
 use crate::load;
 use crate::relay::Relay;
 use crate::synthetic::PAGE;
@@ -17,8 +17,7 @@ use crate::table::{Goal, digits, thousands};
 const ROUNDS: usize = 5;
 
 pub fn play(setting: &Setting, table: &mut Table) {
-    let registry = docker_registry(SHAPE);
-    let relay = Relay::start(registry.port(), LATENCY);
+    let relay = Relay::start(thousand().port(), LATENCY);
     let (flag, concurrency) = (relay.flag(), format!("--concurrency={CONCURRENCY}"));
     let flags = [&[&*flag, &concurrency], &REFRESH_AT_EACH_GET[..]].concat();
     let daemon = daemon(&setting.daemon, &flags);
@@ -30,7 +29,7 @@ pub fn play(setting: &Setting, table: &mut Table) {
         times.push(began.elapsed().as_secs_f64() * 1e3);
         refreshes.push(relay.asked());
     }
-    report(table, "refresh of the same when nothing changed", SHAPE, &refreshes);
+    report(table, "refresh of the same when nothing changed", THOUSAND, &refreshes);
     table.add(&Line {
         what: "the same: GET /index.yaml that waits for it, 20 ms away".into(),
         ours: String::new(),
