@@ -27,7 +27,7 @@ use std::time::Duration;
 use rows::{Row, Setting};
 use table::Table;
 
-/// All rows take half of it.
+/// All rows together take two thirds of it.
 const LONGEST: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {

@@ -1,5 +1,6 @@
 //! A relay in front of a registry that stands for distance: each answer comes later by the time that
-//! it's told, or, while the registry is to hang, not at all. It counts what is asked.
+//! it's told and no faster than the line allows, or, while the registry is to hang, not at all. It
+//! counts what is asked.
 //!
 //! It carries bytes and understands nothing but where a request ends. That is enough: a request
 //! to a registry is a head without a body, and the next one on a connection follows its answer.
@@ -8,12 +9,21 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::census::{Asked, Census};
 
 /// Most bytes carried at a time: what a socket's buffer holds.
 const PIECE: usize = 64 * 1024;
+
+/// How far the registry is.
+#[derive(Clone, Copy, Default)]
+pub struct Distance {
+    /// What is added to each answer.
+    pub latency: Duration,
+    /// Bytes a second of all answers together, if that's limited.
+    pub pace: Option<f64>,
+}
 
 pub struct Relay {
     port: u16,
@@ -22,7 +32,9 @@ pub struct Relay {
 
 struct Shared {
     target: u16,
-    latency: Duration,
+    distance: Distance,
+    /// When the line is free again.
+    free: Mutex<Instant>,
     census: Census,
     hangs: Mutex<bool>,
     healed: Condvar,
@@ -30,12 +42,17 @@ struct Shared {
 
 impl Relay {
     /// To a port of this machine, for as long as this process runs.
-    pub fn start(target: u16, latency: Duration) -> Relay {
+    pub fn start(target: u16, distance: Distance) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = listener.local_addr().expect("it has an address").port();
-        let census = Census::default();
-        let shared = Shared { target, latency, census, hangs: Mutex::new(false), healed: Condvar::new() };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared {
+            target,
+            distance,
+            free: Mutex::new(Instant::now()),
+            census: Census::default(),
+            hangs: Mutex::new(false),
+            healed: Condvar::new(),
+        });
         let relay = Relay { port, shared: shared.clone() };
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -45,6 +62,10 @@ impl Relay {
             }
         });
         relay
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The flag that points a daemon here.
@@ -125,12 +146,23 @@ impl Shared {
                 return Ok(());
             }
             if asked.swap(false, SeqCst) {
-                std::thread::sleep(self.latency);
+                std::thread::sleep(self.distance.latency);
             }
+            self.wait_for_the_line(count);
             let hangs = self.hangs.lock().expect("hanging doesn't panic");
             drop(self.healed.wait_while(hangs, |hangs| *hangs).expect("hanging doesn't panic"));
             client.write_all(&piece[..count])?;
         }
+    }
+
+    /// Until so many bytes have gone over a line that all connections share.
+    fn wait_for_the_line(&self, bytes: usize) {
+        let Some(pace) = self.distance.pace else { return };
+        let mut free = self.free.lock().expect("waiting doesn't panic");
+        *free = (*free).max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / pace);
+        let until = *free;
+        drop(free);
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::charts::Shape;
 use crate::children::{address, daemon};
 use crate::filled::docker_registry;
 use crate::load;
-use crate::relay::Relay;
+use crate::relay::{Distance, Relay};
 use crate::table::{Goal, digits};
 
 const SHAPE: Shape = Shape::new(10, 10);
@@ -20,7 +20,7 @@ const TOLERANCE_MS: f64 = 50.0;
 
 pub fn play(setting: &Setting, table: &mut Table) {
     let registry = docker_registry(SHAPE);
-    let relay = Relay::start(registry.port(), Duration::ZERO);
+    let relay = Relay::start(registry.port(), Distance::default());
     let daemon = daemon(&setting.daemon, &[&relay.flag(), "--max-stale=0s", "--max-wait=2s"]);
     let address = address(daemon.port());
     let good = load::get(address, "/index.yaml", &[]).expect("an answer").body;

@@ -11,7 +11,7 @@ use crate::table::{Goal, digits};
 const SHAPE: Shape = Shape { archive: Some(50_000), ..Shape::new(100, 10) };
 const CONNECTIONS: usize = 32;
 /// Of one turn.
-const SECONDS: usize = 2;
+const SECONDS: usize = 1;
 const INDEX: &str = "/index.yaml";
 
 pub fn play(setting: &Setting, table: &mut Table) {

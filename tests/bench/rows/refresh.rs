@@ -10,14 +10,14 @@ use crate::charts::Shape;
 use crate::children::{address, daemon};
 use crate::filled::{THOUSAND, thousand};
 use crate::load;
-use crate::relay::Relay;
+use crate::relay::{Distance, Relay};
 use crate::synthetic::PAGE;
 use crate::table::{Goal, digits, thousands};
 
 const ROUNDS: usize = 5;
 
 pub fn play(setting: &Setting, table: &mut Table) {
-    let relay = Relay::start(thousand().port(), LATENCY);
+    let relay = Relay::start(thousand().port(), Distance { latency: LATENCY, pace: None });
     let (flag, concurrency) = (relay.flag(), format!("--concurrency={CONCURRENCY}"));
     let flags = [&[&*flag, &concurrency], &REFRESH_AT_EACH_GET[..]].concat();
     let daemon = daemon(&setting.daemon, &flags);

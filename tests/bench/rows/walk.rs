@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Line, Setting, Spread, Table};
 use crate::children::start_daemon;
 use crate::filled::{THOUSAND, thousand};
-use crate::relay::Relay;
+use crate::relay::{Distance, Relay};
 use crate::synthetic::Synthetic;
 use crate::table::{Goal, seconds, thousands};
 
@@ -49,7 +49,7 @@ impl Walk {
 }
 
 fn walk(setting: &Setting, registry: u16) -> Walk {
-    let relay = Relay::start(registry, LATENCY);
+    let relay = Relay::start(registry, Distance { latency: LATENCY, pace: None });
     let began = Instant::now();
     let daemon = start_daemon(&setting.daemon, &[&relay.flag(), &format!("--concurrency={CONCURRENCY}")]);
     daemon.wait_ready();
