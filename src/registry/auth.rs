@@ -29,6 +29,10 @@ const MAX_TOKENS: usize = 10_000;
 pub(super) enum Scope<'a> {
     /// List the repositories.
     Catalog,
+    /// The same without saying who we are, to learn how we would be asked.
+    Stranger,
+    /// Use Harbor's API, for a repository or what lies below it.
+    Api(Option<&'a RepositoryName>),
     /// Read one repository.
     Repository(&'a RepositoryName),
 }
@@ -36,14 +40,16 @@ pub(super) enum Scope<'a> {
 impl Scope<'_> {
     fn text(&self) -> String {
         match self {
-            Scope::Catalog => "registry:catalog:*".to_owned(),
+            Scope::Catalog | Scope::Stranger => "registry:catalog:*".to_owned(),
+            Scope::Api(_) => String::new(),
             Scope::Repository(name) => format!("repository:{name}:pull"),
         }
     }
 
     fn repository(&self) -> Option<&str> {
         match self {
-            Scope::Catalog => None,
+            Scope::Catalog | Scope::Stranger => None,
+            Scope::Api(name) => name.map(RepositoryName::as_str),
             Scope::Repository(name) => Some(name.as_str()),
         }
     }
@@ -65,8 +71,8 @@ type TokenCell = Arc<Shared<Token>>;
 pub(super) struct Authenticator {
     host: String,
     source: Arc<Source>,
-    /// By kind of scope: catalog, repositories.
-    challenges: Mutex<[Option<Challenge>; 2]>,
+    /// By kind of scope: catalog, repositories, Harbor's API. The last one asks nobody who he is.
+    challenges: Mutex<[Option<Challenge>; 3]>,
     tokens: Mutex<HashMap<String, TokenCell>>,
 }
 
@@ -88,7 +94,18 @@ impl Demand<'_> {
 impl Authenticator {
     /// For the registry `host[:port]`, with the credentials that `source` holds for it.
     pub(super) fn new(host: String, source: Arc<Source>) -> Authenticator {
-        Authenticator { host, source, challenges: Mutex::default(), tokens: Mutex::default() }
+        let challenges = Mutex::new([None, None, Some(Challenge::Basic { realm: None })]);
+        Authenticator { host, source, challenges, tokens: Mutex::default() }
+    }
+
+    /// Whether such a request was ever answered by a challenge that we understand.
+    pub(super) fn has_met(&self, scope: Scope) -> bool {
+        lock(&self.challenges)[kind(scope)].is_some()
+    }
+
+    /// Whether the registry has given itself away as a Harbor.
+    pub(super) fn has_met_harbor(&self) -> bool {
+        lock(&self.challenges)[kind(Scope::Catalog)].as_ref().is_some_and(Challenge::is_harbors)
     }
 
     /// The `Authorization` to send at once, from what earlier challenges have taught us.
@@ -114,6 +131,9 @@ impl Authenticator {
             return Ok(None);
         };
         lock(&self.challenges)[kind(scope)] = Some(challenge.clone());
+        if scope == Scope::Stranger {
+            return Ok(None);
+        }
         let demand = self.demand(scope, challenge.scope());
         let answer = self.answer(transport, &challenge, &demand, sent)?;
         Ok(answer.filter(|value| Some(value.as_str()) != sent))
@@ -136,10 +156,10 @@ impl Authenticator {
         refused: Option<&str>,
     ) -> Result<Option<String>, Error> {
         match (challenge, demand.credential(&self.host)) {
-            (Challenge::Basic, Some(Credential::Password { username, password })) => {
+            (Challenge::Basic { .. }, Some(Credential::Password { username, password })) => {
                 Ok(Some(basic(username, password)))
             }
-            (Challenge::Basic, _) => Ok(None),
+            (Challenge::Basic { .. }, _) => Ok(None),
             (Challenge::Bearer { .. }, Some(Credential::RegistryToken(token))) => Ok(Some(bearer(token))),
             (Challenge::Bearer { realm, service, .. }, credential) => {
                 let request =
@@ -181,8 +201,9 @@ impl Authenticator {
 
 fn kind(scope: Scope) -> usize {
     match scope {
-        Scope::Catalog => 0,
+        Scope::Catalog | Scope::Stranger => 0,
         Scope::Repository(_) => 1,
+        Scope::Api(_) => 2,
     }
 }
 

@@ -8,7 +8,7 @@ use ureq::http::Uri;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
     /// RFC 7617.
-    Basic,
+    Basic { realm: Option<String> },
     /// RFC 6750, with the parameters of the token specification.
     Bearer {
         /// Where tokens are had.
@@ -24,7 +24,7 @@ impl Challenge {
     pub(super) fn choose(offered: Vec<Offer>, from: &Uri) -> Option<Challenge> {
         offered.into_iter().find_map(|mut offer| {
             if offer.scheme.eq_ignore_ascii_case("basic") {
-                return Some(Challenge::Basic);
+                return Some(Challenge::Basic { realm: offer.take("realm") });
             }
             if !offer.scheme.eq_ignore_ascii_case("bearer") {
                 return None;
@@ -35,10 +35,16 @@ impl Challenge {
         })
     }
 
+    /// Whether this is how Harbor guards its catalog, alone among registries and in all its versions
+    /// (v2.0 to v2.14, src/server/middleware/v2auth/auth.go).
+    pub(super) fn is_harbors(&self) -> bool {
+        matches!(self, Challenge::Basic { realm: Some(realm) } if realm == "harbor")
+    }
+
     /// The scope that the challenge asks for.
     pub(super) fn scope(&self) -> Option<&str> {
         match self {
-            Challenge::Basic => None,
+            Challenge::Basic { .. } => None,
             Challenge::Bearer { scope, .. } => scope.as_deref().filter(|scope| !scope.is_empty()),
         }
     }
@@ -170,8 +176,9 @@ mod tests {
 
     #[test]
     fn the_first_known_of_several_is_taken() {
-        assert_eq!(choose(&["Negotiate, Basic realm=\"x\""]), Some(Challenge::Basic));
-        assert_eq!(choose(&["Negotiate", "Digest nonce=\"a\", realm=b", "basic"]), Some(Challenge::Basic));
+        let basic = |realm: Option<&str>| Some(Challenge::Basic { realm: realm.map(str::to_owned) });
+        assert_eq!(choose(&["Negotiate, Basic realm=\"x\""]), basic(Some("x")));
+        assert_eq!(choose(&["Negotiate", "Digest nonce=\"a\", realm=b", "basic"]), basic(None));
         assert_eq!(
             choose(&[r#"Bearer realm="https://a/t", Basic realm="x""#]),
             bearer_of("https://a/t", None, None)

@@ -4,7 +4,8 @@
 
 use crate::storage::{Error, ErrorKind};
 use serde::Deserialize;
-use std::io;
+use std::error::Error as _;
+use std::{fmt, io};
 
 /// Most of an error's text that is shown, in characters: a line of a log, not a page of HTML.
 const MAX_DETAIL: usize = 200;
@@ -22,16 +23,58 @@ pub(super) fn status(what: &str, status: u16, body: &[u8]) -> Error {
         Some(detail) => format!(" {detail}"),
         None => String::new(),
     };
-    Error::new(kind, format!("{what}: {status}{detail}"))
+    let told = Answer { text: format!("{what}: {status} {}", code(body)), status };
+    Error::new(kind, format!("{what}: {status}{detail}")).with_source(told)
+}
+
+/// An answer that is no error, yet none to what was asked.
+pub(super) fn unfit(what: &str, why: &str) -> Error {
+    let told = Answer { text: format!("{what}: {why}"), status: 200 };
+    protocol(what, why).with_source(told)
+}
+
+/// What an error was made of, if it was an answer: the cause of each such [`Error`].
+#[derive(Debug)]
+struct Answer {
+    /// Of the answerer's own words only a code, if there was one.
+    text: String,
+    status: u16,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text.trim_end())
+    }
+}
+
+impl std::error::Error for Answer {}
+
+fn answer(error: &Error) -> Option<&Answer> {
+    error.source()?.downcast_ref()
+}
+
+/// The answer that the error is, if it would be the same when asked again: told in our words.
+pub(super) fn final_answer(error: &Error) -> Option<String> {
+    answer(error).filter(|answer| !may_pass(answer.status)).map(Answer::to_string)
+}
+
+/// Whether the answer was that nothing of the kind exists here, whoever asks.
+pub(super) fn is_no_such_thing(error: &Error) -> bool {
+    answer(error).is_some_and(|answer| matches!(answer.status, 404 | 405 | 501))
 }
 
 /// The same, of a token server, of whose answer nothing is told but a code of the spec's: it may
 /// repeat what it was sent.
 pub(super) fn token_status(what: &str, status_code: u16, body: &[u8]) -> Error {
+    let told = Answer { text: format!("{what}: {status_code} {}", code(body)), status: status_code };
+    Error::new(status("", status_code, b"").kind(), told.to_string()).with_source(told)
+}
+
+/// The code of the first error listed, or nothing.
+fn code(body: &[u8]) -> String {
     let code = first_listed(body).and_then(|text| text.split(':').next().map(str::to_owned));
     let is_code = |code: &String| code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-    let what = format!("{what}: {status_code} {}", code.filter(is_code).unwrap_or_default());
-    Error::new(status("", status_code, b"").kind(), what.trim_end())
+    code.filter(is_code).unwrap_or_default()
 }
 
 /// Whether a status may be another one when asked again (distribution-spec v1.1.0, "Error Codes";

@@ -11,7 +11,7 @@ pub type Bearer = (Uri, Option<String>, Option<String>);
 /// Basic.
 pub fn challenge(headers: &[String], from: &Uri) -> Option<Option<Bearer>> {
     match Challenge::choose(challenge::parse(headers), from)? {
-        Challenge::Basic => Some(None),
+        Challenge::Basic { .. } => Some(None),
         Challenge::Bearer { realm, service, scope } => Some(Some((realm, service, scope))),
     }
 }

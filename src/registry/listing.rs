@@ -40,8 +40,10 @@ impl Registry {
             let what = answer.what().to_owned();
             let linked = page::next_query(&answer.texts("link"));
             let body = answer.read(page::MAX_PAGE)?;
-            let page: P = serde_json::from_slice(&body)
-                .map_err(|cause| error::protocol(&what, format!("not a listing: {cause}")))?;
+            let page: P = serde_json::from_slice(&body).map_err(|_| match names.is_empty() {
+                true => error::unfit(&what, "not a listing"),
+                false => error::protocol(&what, "not a listing"),
+            })?;
             let page = page.names();
             // Who links at all links to every page there is.
             links |= linked.is_some();

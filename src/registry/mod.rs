@@ -5,9 +5,12 @@
 mod answer;
 mod auth;
 mod challenge;
+mod charts_index;
+mod discovery;
 mod error;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod harbor;
 mod listing;
 mod page;
 mod patience;
@@ -25,7 +28,8 @@ use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage};
 use answer::Answer;
 use auth::{Authenticator, Scope};
-use listing::{Catalog, TagList};
+use discovery::Discovery;
+use listing::TagList;
 use patience::{Failure, Patience, Then};
 use shared::Shared;
 use std::io::Read;
@@ -41,8 +45,6 @@ use ureq::http::Uri;
 const ACCEPT_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json";
-/// For when a registry has no catalog, or not for us.
-const CATALOG_ADVICE: &str = "if this registry lists no repositories for you, name them with --repository";
 /// For when a registry wants to know who we are.
 const CREDENTIALS_ADVICE: &str = "check what --storage-registry-config holds for this registry";
 
@@ -58,7 +60,7 @@ pub struct Options {
     pub credentials: Arc<Source>,
     /// Only what lies below this is walked.
     pub prefix: Option<RepositoryName>,
-    /// Walked instead of the catalog, unless empty.
+    /// Walked instead of what the registry lists, unless empty.
     pub repositories: Vec<RepositoryName>,
     /// How many connections are kept alive.
     pub connections: usize,
@@ -70,6 +72,7 @@ pub struct Registry {
     transport: Transport,
     authenticator: Authenticator,
     scheme: Shared<Scheme>,
+    discovery: Discovery,
     patience: Mutex<Patience>,
     /// Whether the registry has shown that it answers no `HEAD` of a manifest.
     without_head: AtomicBool,
@@ -82,6 +85,7 @@ impl Registry {
             transport: Transport::new(&options.tls, options.connections, &options.authority),
             authenticator: Authenticator::new(options.authority.clone(), options.credentials.clone()),
             scheme: Shared::new(options.scheme),
+            discovery: Discovery::default(),
             patience: Mutex::default(),
             without_head: AtomicBool::new(false),
             options,
@@ -164,32 +168,11 @@ impl Registry {
             None => Ok(answer),
         }
     }
-
-    fn is_wanted(&self, name: &RepositoryName) -> bool {
-        self.options.prefix.as_ref().is_none_or(|prefix| name.is_below(prefix))
-    }
 }
 
 impl Storage for Registry {
-    /// `GET /v2/_catalog` (distribution's API, not in the OCI spec), unless repositories are given.
     fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
-        if !self.options.repositories.is_empty() {
-            return Ok(self.options.repositories.clone());
-        }
-        let names =
-            self.list::<Catalog>("/v2/_catalog", Scope::Catalog).map_err(|error| match error.kind() {
-                ErrorKind::NotFound | ErrorKind::Refused | ErrorKind::Invalid => error.advise(CATALOG_ADVICE),
-                _ => error,
-            })?;
-        let mut repositories = Vec::with_capacity(names.len());
-        for name in names {
-            match name.parse::<RepositoryName>() {
-                Ok(name) if self.is_wanted(&name) => repositories.push(name),
-                Ok(_) => {}
-                Err(error) => crate::debug!("skipped repository {name:?}: {error}"),
-            }
-        }
-        Ok(repositories)
+        self.discover()
     }
 
     /// `GET /v2/<name>/tags/list` (distribution-spec v1.1.0, end-8a and end-8b).

@@ -1,0 +1,226 @@
+//! Which repositories a registry holds, from the best source that will tell: those named by hand,
+//! Harbor's own API, the catalog, or a charts index that somebody has pushed. No registry has to list
+//! anything (the catalog isn't in the OCI spec), and many list nothing, or not to everyone.
+//!
+//! A lesser source is never asked because a better one stumbles: only an answer that would be the
+//! same tomorrow, or an empty list, lets the next one be tried. Else a bad minute of the registry
+//! would shrink the index to what the lesser source knows.
+
+use super::auth::Scope;
+use super::charts_index::Read;
+use super::harbor::Projects;
+use super::listing::Catalog;
+use super::{CREDENTIALS_ADVICE, Registry, error};
+use crate::oci::RepositoryName;
+use crate::storage::{Error, ErrorKind};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Where repositories are listed. In the order in which they're tried, except that the catalog is
+/// asked twice: see [`Source::OpenCatalog`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The catalog, asked without credentials, as every first question is: a Harbor is known by how
+    /// it refuses this one, so knowing it costs nothing.
+    OpenCatalog,
+    Harbor,
+    Catalog,
+    ChartsIndex,
+}
+
+const SOURCES: [Source; 4] = [Source::OpenCatalog, Source::Harbor, Source::Catalog, Source::ChartsIndex];
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::OpenCatalog | Source::Catalog => "the catalog",
+            Source::Harbor => "Harbor's API",
+            Source::ChartsIndex => "charts-index:latest",
+        })
+    }
+}
+
+/// What earlier walks have taught us.
+#[derive(Default)]
+pub(super) struct Discovery {
+    /// The source that has listed something, and will go on doing so.
+    proven: Mutex<Option<Source>>,
+    said: Mutex<String>,
+    pub(super) projects: Mutex<Projects>,
+    pub(super) charts_index: Mutex<Option<Read>>,
+}
+
+impl Discovery {
+    /// Says it in the log, unless it was the last thing said.
+    fn say(&self, text: String) {
+        let mut said = lock(&self.said);
+        if *said != text {
+            crate::info!("{text}");
+            *said = text;
+        }
+    }
+}
+
+impl Registry {
+    /// The repositories to walk.
+    ///
+    /// Errors when that can't be told now, or at all; then in one sentence, which holds no word of the
+    /// registry's but a status and a code.
+    pub(super) fn discover(&self) -> Result<Vec<RepositoryName>, Error> {
+        if !self.options.repositories.is_empty() {
+            self.discovery.say("repositories: those named by --repository".to_owned());
+            return Ok(self.options.repositories.clone());
+        }
+        let proven = *lock(&self.discovery.proven);
+        if let Some(source) = proven {
+            match self.ask(source) {
+                Ok(repositories) if !repositories.is_empty() => return Ok(repositories),
+                // Whether that's to be believed is not for us to say, nor what it means tomorrow.
+                Ok(none) => {
+                    *lock(&self.discovery.proven) = None;
+                    return Ok(none);
+                }
+                Err(error) if !error::is_no_such_thing(&error) => return Err(error),
+                Err(error) => crate::warn!("{source} lists no repositories any more: {error}"),
+            }
+        }
+        self.search()
+    }
+
+    /// Asks one source after the other, until one lists something.
+    fn search(&self) -> Result<Vec<RepositoryName>, Error> {
+        let mut answers = Vec::new();
+        let mut is_empty = false;
+        for source in SOURCES {
+            if !self.is_worth_asking(source) {
+                continue;
+            }
+            let answer = match self.ask(source) {
+                Ok(repositories) if !repositories.is_empty() => {
+                    self.settle(source, &answers);
+                    return Ok(repositories);
+                }
+                Ok(_) => {
+                    is_empty = true;
+                    format!("{source} lists nothing")
+                }
+                Err(error) => error::final_answer(&error).ok_or(error)?,
+            };
+            if !answers.contains(&answer) {
+                answers.push(answer);
+            }
+        }
+        *lock(&self.discovery.proven) = None;
+        let text = format!("{} lists no repositories ({})", self.options.authority, answers.join("; "));
+        let advice = advice(&self.options.authority, &answers);
+        if is_empty {
+            self.discovery.say(format!("{text}; should there be any, {advice}"));
+            return Ok(Vec::new());
+        }
+        Err(Error::new(ErrorKind::Refused, format!("{text}; {advice}")))
+    }
+
+    fn settle(&self, source: Source, answers: &[String]) {
+        let lasting = if source == Source::OpenCatalog { Source::Catalog } else { source };
+        *lock(&self.discovery.proven) = Some(lasting);
+        let instead = if answers.is_empty() { String::new() } else { format!(" ({})", answers.join("; ")) };
+        self.discovery.say(format!("repositories: those that {source} lists{instead}"));
+    }
+
+    fn is_worth_asking(&self, source: Source) -> bool {
+        match source {
+            Source::OpenCatalog => !self.authenticator.has_met(Scope::Catalog),
+            Source::Harbor => self.authenticator.has_met_harbor(),
+            // What was refused to a stranger without asking for credentials is refused to us.
+            Source::Catalog => self.authenticator.has_met(Scope::Catalog),
+            Source::ChartsIndex => true,
+        }
+    }
+
+    fn ask(&self, source: Source) -> Result<Vec<RepositoryName>, Error> {
+        // distribution's API (v2.8.2, docs/content/spec/api.md, "Listing Repositories").
+        let catalog = |scope| self.list::<Catalog>("/v2/_catalog", scope).map(|names| self.wanted(names));
+        match source {
+            Source::OpenCatalog => catalog(Scope::Stranger),
+            Source::Harbor => self.harbor_repositories(),
+            Source::Catalog => catalog(Scope::Catalog),
+            Source::ChartsIndex => self.indexed_repositories(),
+        }
+    }
+
+    /// The names that are names, below the prefix.
+    pub(super) fn wanted(&self, names: impl IntoIterator<Item = String>) -> Vec<RepositoryName> {
+        let parse = |name: String| match name.parse::<RepositoryName>() {
+            Ok(name) => Some(name),
+            Err(error) => {
+                crate::debug!("skipped repository {name:?}: {error}");
+                None
+            }
+        };
+        let prefix = self.options.prefix.as_ref();
+        let is_wanted = |name: &RepositoryName| prefix.is_none_or(|prefix| name.is_below(prefix));
+        names.into_iter().filter_map(parse).filter(is_wanted).collect()
+    }
+}
+
+/// Registries that are known by their host, and why they may list nothing.
+const KNOWN: [(&str, &str); 8] = [
+    ("docker.io", "Docker Hub has no catalog"),
+    ("ghcr.io", "GHCR has no catalog"),
+    ("pkg.dev", "Artifact Registry's catalog is empty"),
+    ("gcr.io", "Container Registry lists what the account may browse"),
+    ("azurecr.io", "ACR lists nothing to a token that is limited by a scope map"),
+    ("gitlab.com", "GitLab's catalog is for its administrators"),
+    ("quay.io", "Quay lists what the account may read"),
+    ("jfrog.io", "Artifactory has a catalog for each of its repositories, not for all"),
+];
+
+/// What may help.
+fn advice(authority: &str, answers: &[String]) -> String {
+    let host = authority.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    let is_of =
+        |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let flag = "name them with --repository";
+    if let Some((_, why)) = KNOWN.iter().find(|(domain, _)| is_of(domain)) {
+        return format!("{why}: {flag}");
+    }
+    if answers.iter().any(|answer| answer.contains("/api/v2.0/")) {
+        return format!(
+            "Harbor lists to a robot that may list repositories, of the project that is the prefix in \
+             --storage-registry-repo: give it that right, or {flag}"
+        );
+    }
+    if answers.iter().any(|answer| answer.contains(": 401") || answer.contains(": 403")) {
+        return format!("{CREDENTIALS_ADVICE}, or {flag}");
+    }
+    flag.to_owned()
+}
+
+/// What these locks guard is replaced whole.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helps_depends_on_whose_registry_it_is() {
+        let of = |authority: &str, answers: &[&str]| {
+            advice(authority, &answers.iter().map(|answer| (*answer).to_owned()).collect::<Vec<_>>())
+        };
+        for host in ["docker.io", "registry-1.docker.io", "INDEX.docker.io:443"] {
+            assert_eq!(of(host, &[]), "Docker Hub has no catalog: name them with --repository");
+        }
+        assert!(of("ghcr.io", &[]).starts_with("GHCR has no catalog"));
+        assert!(of("team.azurecr.io", &[]).contains("scope map"));
+        assert_eq!(of("notghcr.io", &[]), "name them with --repository");
+        assert!(
+            of("reg:5000", &["GET http://reg:5000/v2/_catalog: 401"]).contains("--storage-registry-config")
+        );
+        let harbor =
+            of("reg", &["GET https://reg/v2/_catalog: 401", "GET https://reg/api/v2.0/projects: 403"]);
+        assert!(harbor.starts_with("Harbor") && harbor.ends_with("--repository"), "{harbor}");
+    }
+}

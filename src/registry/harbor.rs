@@ -1,0 +1,135 @@
+//! Harbor's own API (`/api/v2.0`; harbor v2.11, api/v2.0/swagger.yaml: `listProjects`,
+//! `listRepositories`). Harbor opens its catalog to administrators alone; this lists to anyone what
+//! he may see, a project's robot included. It knows Basic and no tokens, and tells strangers what
+//! is public instead of asking who they are: so credentials are sent unasked, to the registry's own
+//! origin and never beyond.
+
+use super::auth::Scope;
+use super::discovery::lock;
+use super::transport::Ask;
+use super::{Registry, error, page};
+use crate::oci::RepositoryName;
+use crate::storage::{Error, ErrorKind};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Names asked for at a time: the most that Harbor gives.
+const PAGE_SIZE: usize = 100;
+
+/// What each project held when it was last listed.
+pub(super) type Projects = BTreeMap<String, Vec<RepositoryName>>;
+
+/// A project or a repository, of which its name is enough.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+impl Registry {
+    /// The repositories of all projects that we may see; with a prefix, of its project alone, which
+    /// needs no listing: older Harbors hide a private project from its own robot there.
+    pub(super) fn harbor_repositories(&self) -> Result<Vec<RepositoryName>, Error> {
+        let projects = match &self.options.prefix {
+            Some(prefix) => prefix.as_str().split('/').next().map(str::to_owned).into_iter().collect(),
+            None => self.projects()?,
+        };
+        let last = std::mem::take(&mut *lock(&self.discovery.projects));
+        let mut now = Projects::new();
+        let mut refusal = None;
+        for project in projects {
+            let path = format!("/api/v2.0/projects/{project}/repositories");
+            let result = self.api_list(&path);
+            let repositories = match (result, last.get(&project)) {
+                (Ok(names), _) => self.wanted(names),
+                // It was ours to see: whether it still is, its repositories will tell.
+                (Err(error), Some(known)) if error.kind() == ErrorKind::Refused => {
+                    crate::warn!("project {project} stays as it was: {error}");
+                    known.clone()
+                }
+                (Err(error), _) if error::final_answer(&error).is_some() => {
+                    crate::debug!("skipped project {project}: {error}");
+                    refusal.get_or_insert(error);
+                    continue;
+                }
+                (Err(error), _) => {
+                    *lock(&self.discovery.projects) = last;
+                    return Err(error);
+                }
+            };
+            now.insert(project, repositories);
+        }
+        let repositories = now.values().flatten().cloned().collect();
+        if let Some(refusal) = refusal.filter(|_| now.is_empty()) {
+            return Err(refusal);
+        }
+        *lock(&self.discovery.projects) = now;
+        Ok(repositories)
+    }
+
+    fn projects(&self) -> Result<BTreeSet<String>, Error> {
+        let path = "/api/v2.0/projects";
+        let mut projects = self.api_list(path)?;
+        // A project's name is one part of a repository's, so it may stand in a path as it is.
+        projects.retain(|name| !name.contains('/') && name.parse::<RepositoryName>().is_ok());
+        if projects.is_empty() {
+            return Err(error::unfit(&format!("GET {path}"), "no project"));
+        }
+        Ok(projects)
+    }
+
+    /// One listing, all pages of it. Pages are numbered, so when something is deleted meanwhile,
+    /// something else slips through between two of them. Then the total isn't reached, and the listing
+    /// is read again: what is the same both times is all there is.
+    fn api_list(&self, path: &str) -> Result<BTreeSet<String>, Error> {
+        let (names, is_complete) = self.api_list_once(path)?;
+        if is_complete {
+            return Ok(names);
+        }
+        let (again, is_complete) = self.api_list_once(path)?;
+        if is_complete || again == names {
+            return Ok(again);
+        }
+        let text = format!("GET {path}: fewer names than it counts; the listing changes while it's read");
+        Err(Error::new(ErrorKind::Unavailable, text))
+    }
+
+    /// All pages, and whether they hold as many names as there are.
+    fn api_list_once(&self, path: &str) -> Result<(BTreeSet<String>, bool), Error> {
+        let scope = Scope::Api(self.options.prefix.as_ref());
+        let mut names = BTreeSet::new();
+        let mut length_of_all = 0;
+        for number in 1..=page::MAX_PAGES {
+            let query = format!("page={number}&page_size={PAGE_SIZE}");
+            let answer = self.fetch(&format!("{path}?{query}"), Ask::List, scope)?;
+            if answer.status() != 200 {
+                return Err(answer.into_error());
+            }
+            let what = answer.what().to_owned();
+            let is_linked = page::next_query(&answer.texts("link")).is_some();
+            let total = answer.texts("x-total-count").first().and_then(|total| total.parse::<usize>().ok());
+            let body = answer.read(page::MAX_PAGE)?;
+            let page = serde_json::from_slice::<Option<Vec<Named>>>(&body);
+            let page = page.map_err(|_| match names.is_empty() {
+                true => error::unfit(&what, "not a listing"),
+                false => error::protocol(&what, "not a listing"),
+            })?;
+            let page = page.unwrap_or_default();
+            // Of a proxy that lets neither the link nor the total pass, a full page is all we hear.
+            let is_last = !is_linked && (total.is_some() || page.len() < PAGE_SIZE);
+            let known = names.len();
+            length_of_all += page.iter().map(|named| named.name.len()).sum::<usize>();
+            names.extend(page.into_iter().map(|named| named.name));
+            if length_of_all > page::MAX_LISTING {
+                return Err(error::protocol(
+                    &what,
+                    format!("the listing is over {} bytes", page::MAX_LISTING),
+                ));
+            }
+            let are_all = total.is_none_or(|total| names.len() >= total);
+            if (is_last && are_all) || names.len() == known {
+                return Ok((names, are_all));
+            }
+        }
+        Err(error::protocol(&format!("GET {path}"), format!("over {} pages", page::MAX_PAGES)))
+    }
+}
