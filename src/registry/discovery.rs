@@ -164,11 +164,10 @@ impl Registry {
 }
 
 /// Registries that are known by their host, and why they may list nothing.
-const KNOWN: [(&str, &str); 8] = [
+const KNOWN: [(&str, &str); 7] = [
     ("docker.io", "Docker Hub has no catalog"),
     ("ghcr.io", "GHCR has no catalog"),
     ("pkg.dev", "Artifact Registry's catalog is empty"),
-    ("gcr.io", "Container Registry lists what the account may browse"),
     ("azurecr.io", "ACR lists nothing to a token that is limited by a scope map"),
     ("gitlab.com", "GitLab's catalog is for its administrators"),
     ("quay.io", "Quay lists what the account may read"),

@@ -2,7 +2,8 @@
 //! `listRepositories`). Harbor opens its catalog to administrators alone; this lists to anyone what
 //! he may see, a project's robot included. It knows Basic and no tokens, and tells strangers what
 //! is public instead of asking who they are: so credentials are sent unasked, to the registry's own
-//! origin and never beyond.
+//! origin and never beyond. No call here has a repository's name in its path, where its slashes
+//! would have to be encoded twice.
 
 use super::auth::Scope;
 use super::discovery::lock;

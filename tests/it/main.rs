@@ -13,6 +13,7 @@ mod chart_cache;
 mod clients;
 mod codings;
 mod credentials;
+mod discovery;
 mod fake_registry_is_honest;
 mod fake_registry_keeps_its_word;
 mod faults;

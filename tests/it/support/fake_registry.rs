@@ -10,6 +10,7 @@ mod access;
 mod artifacts;
 mod connection;
 mod door;
+mod harbor;
 mod honest;
 mod reply;
 mod request;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 pub use access::Guard;
 pub use artifacts::{Chart, Descriptor, Pushed, media};
 use door::Door;
+pub use harbor::Harbor;
 pub use honest::{Listing, Next};
 pub use reply::Reply;
 pub use request::Request;
@@ -150,6 +152,11 @@ impl FakeRegistry {
 
     pub fn guard_repository(&self, repository: &str, guard: Guard) {
         self.state().access.guard_repository(repository, guard);
+    }
+
+    /// Makes it a Harbor, or changes the Harbor it is.
+    pub fn harbor(&self, change: impl FnOnce(&mut Harbor)) {
+        change(self.state().access.harbor());
     }
 
     pub fn add_user(&self, user: &str, password: &str) {

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::harbor::Harbor;
 use super::honest::{Route, detailed};
 use super::reply::Reply;
 use super::request::Request;
@@ -27,11 +28,20 @@ pub(super) struct Access {
     exceptions: HashMap<String, Guard>,
     users: Vec<(String, String)>,
     pub tokens: TokenServer,
+    pub harbor: Option<Harbor>,
 }
 
 impl Access {
     pub fn guard_all(&mut self, guard: Guard) {
         (self.ping, self.catalog, self.repositories) = (guard, guard, guard);
+    }
+
+    /// The Harbor that this is from now on.
+    pub fn harbor(&mut self) -> &mut Harbor {
+        self.guard_all(Guard::Bearer);
+        self.catalog = Guard::Basic;
+        self.tokens.service = "harbor-registry";
+        self.harbor.get_or_insert_default()
     }
 
     pub fn guard_repository(&mut self, name: &str, guard: Guard) {
@@ -54,11 +64,15 @@ impl Access {
         };
         match guard {
             Guard::Open => None,
-            Guard::Basic if self.knows_user(request) => None,
-            Guard::Basic => {
-                let challenge = "Basic realm=\"a registry, fake\"";
-                Some(unauthorized(route).header("Www-Authenticate", challenge))
-            }
+            Guard::Basic => match &self.harbor {
+                Some(harbor) if harbor.opens_catalog(request) => None,
+                Some(_) => Some(unauthorized(route).header("Www-Authenticate", "Basic realm=\"harbor\"")),
+                None if self.knows_user(request) => None,
+                None => {
+                    let challenge = "Basic realm=\"a registry, fake\"";
+                    Some(unauthorized(route).header("Www-Authenticate", challenge))
+                }
+            },
             Guard::Bearer => self.tokens.refuse(request, route),
         }
     }
@@ -91,12 +105,15 @@ impl Access {
     }
 
     fn knows_user(&self, request: &Request) -> bool {
-        let sent = request.header("Authorization");
-        let basic = |(user, password): &(String, String)| {
-            format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
-        };
-        self.users.iter().any(|user| sent == Some(&basic(user)))
+        let of_harbor = self.harbor.as_ref().is_some_and(|harbor| harbor.knows(request));
+        of_harbor || self.users.iter().any(|user| is_user(request, user))
     }
+}
+
+/// Whether this name and password were sent.
+pub(super) fn is_user(request: &Request, (user, password): &(String, String)) -> bool {
+    let basic = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+    request.header("Authorization") == Some(&basic)
 }
 
 pub(super) fn unauthorized(route: &Route) -> Reply {

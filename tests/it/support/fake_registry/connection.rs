@@ -230,6 +230,10 @@ impl State {
                 return reply;
             }
         }
+        let harbor = self.access.harbor.as_ref().filter(|_| ours);
+        if let Some(reply) = harbor.and_then(|harbor| harbor.answer(request, &self.store)) {
+            return reply;
+        }
         self.unexpected.push(request.to_string());
         Reply::new(404).body("404 page not found\n")
     }
