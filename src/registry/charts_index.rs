@@ -6,7 +6,7 @@
 
 use super::discovery::lock;
 use super::{Registry, error};
-use crate::oci::{Descriptor, Digest, Manifest, Reference, RepositoryName};
+use crate::oci::{Descriptor, Digest, Manifest, RepositoryName};
 use crate::storage::{Error, Storage, read_blob};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -17,13 +17,13 @@ const REPOSITORY: &str = "charts-index";
 const TAG: &str = "latest";
 /// The layer's type.
 const LAYER: &str = "application/vnd.vmware.charts.index.layer.v1+json";
-/// Largest index read, in bytes: Bitnami's, with all versions of 150 charts, takes a few MB.
-const MAX_INDEX: u64 = 64 * 1024 * 1024;
+/// Largest index read, in bytes: it takes 350 for a version, and Bitnami has 20,000 of 150 charts.
+const MAX_INDEX: u64 = 32 * 1024 * 1024;
 
 /// An index that was read, and what it lists.
 #[derive(Clone)]
 pub(super) struct Read {
-    layer: Digest,
+    manifest: Digest,
     repositories: Vec<RepositoryName>,
 }
 
@@ -33,35 +33,55 @@ struct ChartsIndex {
 }
 
 impl Registry {
-    /// What the charts index lists. Asked again, only its manifest is fetched while it stays the same.
+    /// What the charts index lists. While it stays the same, knowing that costs one `HEAD`, which
+    /// Docker Hub doesn't count.
     pub(super) fn indexed_repositories(&self) -> Result<Vec<RepositoryName>, Error> {
-        let beside = |name: &str| match &self.options.prefix {
+        let what = format!("{}:{TAG}", self.beside(REPOSITORY));
+        let (Ok(home), Ok(tag)) = (self.beside(REPOSITORY).parse(), TAG.parse()) else {
+            return Err(error::unfit(&what, "too long a name"));
+        };
+        let known = lock(&self.discovery.charts_index).clone();
+        let same = |digest: &Digest| {
+            let known = known.as_ref().filter(|known| known.manifest == *digest);
+            known.map(|known| known.repositories.clone())
+        };
+        if known.is_some()
+            && let Some(repositories) = self.digest(&home, &tag)?.and_then(|digest| same(&digest))
+        {
+            return Ok(repositories);
+        }
+        let bytes = self.manifest(&home, &tag)?;
+        let manifest = Digest::sha256(&bytes);
+        if let Some(repositories) = same(&manifest) {
+            return Ok(repositories);
+        }
+        let repositories = self.read_index(&home, &what, &bytes)?;
+        *lock(&self.discovery.charts_index) = Some(Read { manifest, repositories: repositories.clone() });
+        Ok(repositories)
+    }
+
+    fn read_index(
+        &self,
+        home: &RepositoryName,
+        what: &str,
+        manifest: &[u8],
+    ) -> Result<Vec<RepositoryName>, Error> {
+        let no_index = || error::unfit(what, "not a charts index");
+        let layer = index_layer(manifest).ok_or_else(no_index)?;
+        if layer.size > MAX_INDEX {
+            return Err(error::unfit(what, &format!("over {MAX_INDEX} bytes")));
+        }
+        let index = read_blob(self, home, &layer)?;
+        let index = serde_json::from_slice::<ChartsIndex>(&index).map_err(|_| no_index())?;
+        Ok(self.wanted(index.entries.keys().map(|name| self.beside(name))))
+    }
+
+    /// A repository's name below the prefix.
+    fn beside(&self, name: &str) -> String {
+        match &self.options.prefix {
             Some(prefix) => format!("{prefix}/{name}"),
             None => name.to_owned(),
-        };
-        let what = format!("{}:{TAG}", beside(REPOSITORY));
-        let (Ok(home), Ok(tag)) = (beside(REPOSITORY).parse::<RepositoryName>(), TAG.parse::<Reference>())
-        else {
-            return Err(error::unfit(&what, "a name too long"));
-        };
-        let Some(layer) = index_layer(&self.manifest(&home, &tag)?) else {
-            return Err(error::unfit(&what, "not a charts index"));
-        };
-        if let Some(read) =
-            lock(&self.discovery.charts_index).as_ref().filter(|read| read.layer == layer.digest)
-        {
-            return Ok(read.repositories.clone());
         }
-        if layer.size > MAX_INDEX {
-            return Err(error::unfit(&what, &format!("over {MAX_INDEX} bytes")));
-        }
-        let bytes = read_blob(self, &home, &layer)?;
-        let index: ChartsIndex =
-            serde_json::from_slice(&bytes).map_err(|_| error::unfit(&what, "not a charts index"))?;
-        let repositories = self.wanted(index.entries.keys().map(|name| beside(name)));
-        *lock(&self.discovery.charts_index) =
-            Some(Read { layer: layer.digest, repositories: repositories.clone() });
-        Ok(repositories)
     }
 }
 
