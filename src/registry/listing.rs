@@ -88,7 +88,7 @@ impl Registry {
 }
 
 fn how(scope: Scope) -> Ask<'static> {
-    if scope == Scope::Catalog { Ask::ListCatalog } else { Ask::List }
+    if matches!(scope, Scope::Catalog | Scope::Stranger) { Ask::ListCatalog } else { Ask::List }
 }
 
 /// What became of a listing.

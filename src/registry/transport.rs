@@ -180,7 +180,9 @@ impl Transport {
             if let Some(value) = authorization {
                 request = request.header(AUTHORIZATION, value);
             }
-            request.config().timeout_recv_response(Some(longest)).build().call()
+            // The wait for a head is a read too, so each of the two would end it.
+            let config = request.config().timeout_recv_response(Some(longest));
+            config.timeout_per_read(Some(longest.max(STALL))).build().call()
         };
         let result = match ask {
             Ask::Get { accept } => send(self.agent.get(here), accept, ANSWER),

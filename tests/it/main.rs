@@ -23,6 +23,7 @@ mod frugal;
 mod gold;
 mod index_endpoint;
 mod integrity;
+mod large_listings;
 mod layout;
 mod paging;
 mod paper_readers;

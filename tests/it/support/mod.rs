@@ -17,6 +17,7 @@ pub mod readers;
 pub mod served;
 pub mod shop;
 pub mod story;
+pub mod tls_front;
 pub mod tools;
 pub mod wiretap;
 pub mod zoo;
