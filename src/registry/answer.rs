@@ -4,7 +4,7 @@ use super::error;
 use super::transport::STALL;
 use crate::storage::Error;
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use ureq::Body;
 use ureq::http::header::{HeaderMap, LOCATION};
 use ureq::http::{Response, Uri};
@@ -63,6 +63,15 @@ impl Answer {
         location.to_str().ok().map(str::to_owned)
     }
 
+    /// `Retry-After` (RFC 9110 §10.2.3) in seconds, or until a date.
+    fn retry_after(&self) -> Option<Duration> {
+        let text = self.texts("retry-after").into_iter().next()?;
+        match text.trim().parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::now()).ok(),
+        }
+    }
+
     /// The error that this answer is.
     pub(super) fn into_error(self) -> Error {
         self.told_by(error::status)
@@ -73,10 +82,10 @@ impl Answer {
         self.told_by(error::token_status)
     }
 
-    fn told_by(self, tell: fn(&str, u16, &[u8]) -> Error) -> Error {
-        let (what, status) = (self.what.clone(), self.status());
+    fn told_by(self, tell: fn(&str, u16, Option<Duration>, &[u8]) -> Error) -> Error {
+        let (what, status, retry_after) = (self.what.clone(), self.status(), self.retry_after());
         let body = collect(self.response.into_body().into_reader(), MAX_ERROR_BODY, ERROR_BODY);
-        tell(&what, status, &body.unwrap_or_default())
+        tell(&what, status, retry_after, &body.unwrap_or_default())
     }
 
     /// The whole body, of at most `limit` bytes.
@@ -98,7 +107,7 @@ impl Answer {
 }
 
 /// Reads to the end, or to `limit` bytes. No single byte gives it more time than `longest`, and one
-/// wait of [`STALL`].
+/// wait for the next of them.
 fn collect(source: impl Read, limit: u64, longest: Duration) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + longest;
     let mut source = source.take(limit);

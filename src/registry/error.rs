@@ -2,79 +2,106 @@
 //! UNAUTHORIZED: authentication required`. A query string is never shown, because pre-signed URLs
 //! carry secrets there; a certificate error says what to do.
 
+use super::patience::Failure;
 use crate::storage::{Error, ErrorKind};
 use serde::Deserialize;
 use std::error::Error as _;
+use std::time::Duration;
 use std::{fmt, io};
 
 /// Most of an error's text that is shown, in characters: a line of a log, not a page of HTML.
 const MAX_DETAIL: usize = 200;
 
+/// What an error was made of, if that was an answer: the cause of each such [`Error`].
+#[derive(Clone, Debug)]
+struct Told {
+    /// In our words; of the answerer's own only a code.
+    text: String,
+    status: u16,
+    retry_after: Option<Duration>,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Told {}
+
+fn told(error: &Error) -> Option<&Told> {
+    error.source()?.downcast_ref()
+}
+
 /// An answer with a status that isn't success. `body` may hold the spec's error list
 /// (distribution-spec v1.1.0, "Error Codes").
-pub(super) fn status(what: &str, status: u16, body: &[u8]) -> Error {
-    let kind = match status {
-        404 => ErrorKind::NotFound,
-        _ if may_pass(status) => ErrorKind::Unavailable,
-        400.. => ErrorKind::Refused,
-        _ => ErrorKind::Invalid,
-    };
+pub(super) fn status(what: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> Error {
     let detail = match first_listed(body) {
         Some(detail) => format!(" {detail}"),
         None => String::new(),
     };
-    let told = Answer { text: format!("{what}: {status} {}", code(body)), status };
-    Error::new(kind, format!("{what}: {status}{detail}")).with_source(told)
-}
-
-/// An answer that is no error, yet none to what was asked.
-pub(super) fn unfit(what: &str, why: &str) -> Error {
-    let told = Answer { text: format!("{what}: {why}"), status: 200 };
-    protocol(what, why).with_source(told)
-}
-
-/// What an error was made of, if it was an answer: the cause of each such [`Error`].
-#[derive(Debug)]
-struct Answer {
-    /// Of the answerer's own words only a code, if there was one.
-    text: String,
-    status: u16,
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text.trim_end())
-    }
-}
-
-impl std::error::Error for Answer {}
-
-fn answer(error: &Error) -> Option<&Answer> {
-    error.source()?.downcast_ref()
-}
-
-/// The answer that the error is, if it would be the same when asked again: told in our words.
-pub(super) fn final_answer(error: &Error) -> Option<String> {
-    answer(error).filter(|answer| !may_pass(answer.status)).map(Answer::to_string)
-}
-
-/// Whether the answer was that nothing of the kind exists here, whoever asks.
-pub(super) fn is_no_such_thing(error: &Error) -> bool {
-    answer(error).is_some_and(|answer| matches!(answer.status, 404 | 405 | 501))
+    let told = Told { text: with_code(what, status, body), status, retry_after };
+    Error::new(kind(status), format!("{what}: {status}{detail}")).with_source(told)
 }
 
 /// The same, of a token server, of whose answer nothing is told but a code of the spec's: it may
 /// repeat what it was sent.
-pub(super) fn token_status(what: &str, status_code: u16, body: &[u8]) -> Error {
-    let told = Answer { text: format!("{what}: {status_code} {}", code(body)), status: status_code };
-    Error::new(status("", status_code, b"").kind(), told.to_string()).with_source(told)
+pub(super) fn token_status(what: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> Error {
+    let text = with_code(what, status, body);
+    let told = Told { text: text.clone(), status, retry_after };
+    Error::new(kind(status), text).with_source(told)
 }
 
-/// The code of the first error listed, or nothing.
-fn code(body: &[u8]) -> String {
+/// An answer that is no error, yet none to what was asked.
+pub(super) fn unfit(what: &str, why: &str) -> Error {
+    let told = Told { text: format!("{what}: {why}"), status: 200, retry_after: None };
+    protocol(what, why).with_source(told)
+}
+
+/// The answer that the error is, if it would be the same when asked again: told in our words.
+pub(super) fn final_answer(error: &Error) -> Option<String> {
+    told(error).filter(|told| !may_pass(told.status)).map(Told::to_string)
+}
+
+/// Whether the answer was that nothing of the kind exists here, whoever asks.
+pub(super) fn is_no_such_thing(error: &Error) -> bool {
+    told(error).is_some_and(|told| matches!(told.status, 404 | 405 | 501))
+}
+
+/// How a call has failed that may succeed later.
+pub(super) fn failure(error: &Error) -> Failure {
+    match (told(error), error.kind()) {
+        (Some(Told { status: 429, retry_after, .. }), _) => Failure::Throttled(*retry_after),
+        (Some(Told { retry_after, .. }), _) => Failure::Failed(*retry_after),
+        (None, ErrorKind::TimedOut) => Failure::TimedOut,
+        (None, _) => Failure::Broken,
+    }
+}
+
+/// The same error once more, for whoever has waited for the same thing.
+pub(super) fn copy(error: &Error) -> Error {
+    let copy = Error::new(error.kind(), error.to_string());
+    match told(error) {
+        Some(told) => copy.with_source(told.clone()),
+        None => copy,
+    }
+}
+
+fn kind(status: u16) -> ErrorKind {
+    match status {
+        404 => ErrorKind::NotFound,
+        _ if may_pass(status) => ErrorKind::Unavailable,
+        400.. => ErrorKind::Refused,
+        _ => ErrorKind::Invalid,
+    }
+}
+
+/// The status, and the code of the first error listed if it looks like one.
+fn with_code(what: &str, status: u16, body: &[u8]) -> String {
     let code = first_listed(body).and_then(|text| text.split(':').next().map(str::to_owned));
     let is_code = |code: &String| code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-    code.filter(is_code).unwrap_or_default()
+    let code = code.filter(is_code).unwrap_or_default();
+    format!("{what}: {status} {code}").trim_end().to_owned()
 }
 
 /// Whether a status may be another one when asked again (distribution-spec v1.1.0, "Error Codes";
@@ -168,7 +195,7 @@ mod tests {
     #[test]
     fn a_status_is_told_with_the_specs_code() {
         let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":[]}]}"#;
-        let error = status("GET https://reg.example/v2/team/web/tags/list", 401, body);
+        let error = status("GET https://reg.example/v2/team/web/tags/list", 401, None, body);
         assert_eq!(
             error.to_string(),
             "GET https://reg.example/v2/team/web/tags/list: 401 UNAUTHORIZED: authentication required"
@@ -178,7 +205,7 @@ mod tests {
 
     #[test]
     fn of_a_token_server_only_a_code_is_told() {
-        let text = |body: &str| token_status("GET x", 401, body.as_bytes()).to_string();
+        let text = |body: &str| token_status("GET x", 401, None, body.as_bytes()).to_string();
         assert_eq!(
             text(r#"{"errors":[{"code":"UNAUTHORIZED","message":"Basic dTpw"}]}"#),
             "GET x: 401 UNAUTHORIZED"
@@ -189,13 +216,13 @@ mod tests {
     #[test]
     fn other_bodies_are_not_quoted() {
         for body in ["<html>", "", r#"{"errors":[]}"#, r#"{"errors":"x"}"#] {
-            assert_eq!(status("GET x", 503, body.as_bytes()).to_string(), "GET x: 503", "{body}");
+            assert_eq!(status("GET x", 503, None, body.as_bytes()).to_string(), "GET x: 503", "{body}");
         }
     }
 
     #[test]
     fn only_404_is_definite_and_what_may_pass_is_unavailable() {
-        let kind = |code| status("GET x", code, b"").kind();
+        let kind = |code| status("GET x", code, None, b"").kind();
         assert_eq!(kind(404), ErrorKind::NotFound);
         for code in [408, 429, 500, 502, 503] {
             assert_eq!(kind(code), ErrorKind::Unavailable, "{code}");

@@ -25,18 +25,18 @@ pub use transport::{Tls, certificates};
 
 use crate::credentials::Source;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
-use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage};
+use crate::storage::{Error, MAX_MANIFEST, Storage};
 use answer::Answer;
 use auth::{Authenticator, Scope};
 use discovery::Discovery;
 use listing::TagList;
-use patience::{Failure, Patience, Then};
+use patience::{Patience, Then};
 use shared::Shared;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use transport::{Ask, Transport};
 use ureq::http::Uri;
 
@@ -124,19 +124,15 @@ impl Registry {
         loop {
             let turn = self.patience().turn(Instant::now());
             thread::sleep(turn.map_err(|resting| error::unavailable(&what, resting))?);
-            let (error, failure) = match self.fetch_once(&target, ask, scope) {
-                Ok(answer) if error::may_pass(answer.status()) => {
-                    let failure = failure(&answer);
-                    (answer.into_error(), failure)
-                }
-                Err(error) if error.kind() == ErrorKind::Unavailable => (error, Failure::Broken),
-                Err(error) if error.kind() == ErrorKind::TimedOut => (error, Failure::TimedOut),
+            let error = match self.fetch_once(&target, ask, scope) {
+                Ok(answer) if error::may_pass(answer.status()) => answer.into_error(),
+                Err(error) if error.kind().is_no_answer() => error,
                 result => {
                     self.patience().answered();
                     return result;
                 }
             };
-            match self.patience().failed(failure, attempt, Instant::now()) {
+            match self.patience().failed(error::failure(&error), attempt, Instant::now()) {
                 Then::AskAgain(pause) => {
                     crate::debug!("{error}: tried again");
                     thread::sleep(pause);
@@ -217,21 +213,5 @@ impl Storage for Registry {
 
     fn requests(&self) -> u64 {
         self.transport.requests()
-    }
-}
-
-fn failure(answer: &Answer) -> Failure {
-    let asked = retry_after(answer);
-    if answer.status() == 429 { Failure::Throttled(asked) } else { Failure::Failed(asked) }
-}
-
-/// `Retry-After` (RFC 9110 §10.2.3) in seconds, or until a date.
-fn retry_after(answer: &Answer) -> Option<Duration> {
-    let text = answer.texts("retry-after").into_iter().next()?;
-    match text.trim().parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => {
-            httpdate::parse_http_date(text.trim()).ok()?.duration_since(std::time::SystemTime::now()).ok()
-        }
     }
 }

@@ -2,7 +2,8 @@
 //! who waited for a fetch that failed doesn't start the same wait again, or a server that hangs
 //! would keep the last of a queue for as many times its deadline as there are callers.
 
-use crate::storage::{Error, ErrorKind};
+use super::error;
+use crate::storage::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ pub(super) struct Shared<T>(Mutex<State<T>>);
 
 struct State<T> {
     value: Option<T>,
-    failed: Option<(Instant, ErrorKind, String)>,
+    failed: Option<(Instant, Error)>,
 }
 
 impl<T> Default for Shared<T> {
@@ -37,8 +38,8 @@ impl<T: Clone> Shared<T> {
         if let Some(value) = state.value.as_ref().filter(|value| good(value)) {
             return Ok(value.clone());
         }
-        if let Some((_, kind, text)) = state.failed.as_ref().filter(|(when, ..)| *when > came) {
-            return Err(Error::new(*kind, text.clone()));
+        if let Some((_, error)) = state.failed.as_ref().filter(|(when, _)| *when > came) {
+            return Err(error::copy(error));
         }
         match fetch() {
             Ok(value) => {
@@ -46,7 +47,7 @@ impl<T: Clone> Shared<T> {
                 Ok(value)
             }
             Err(error) => {
-                state.failed = Some((Instant::now(), error.kind(), error.to_string()));
+                state.failed = Some((Instant::now(), error::copy(&error)));
                 Err(error)
             }
         }
@@ -56,6 +57,7 @@ impl<T: Clone> Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::ErrorKind;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
     use std::time::Duration;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::fake_registry::{ChallengeForm, Chart, Fault, Guard, Request, TokenField, TokenServer};
+use crate::support::fake_registry::{
+    ChallengeForm, Chart, Fault, Guard, Reply, Request, TokenField, TokenServer,
+};
 use crate::support::guarded::{AUTH, Guarded, IDENTITY};
 use crate::support::story::{Index, ready_daemon};
 
@@ -42,7 +44,7 @@ fn a_bearer_challenge_is_met_with_one_token_for_each_scope() {
 #[test]
 fn a_challenge_may_be_written_in_any_way_that_registries_write_it() {
     type Change = fn(&mut TokenServer);
-    let forms: [(&str, Change); 13] = [
+    let forms: [(&str, Change); 15] = [
         ("two headers", |t| t.challenge = ChallengeForm::TwoHeaders),
         ("one header", |t| t.challenge = ChallengeForm::OneHeader),
         ("odd case", |t| t.challenge = ChallengeForm::OddCase),
@@ -52,6 +54,8 @@ fn a_challenge_may_be_written_in_any_way_that_registries_write_it() {
         ("access_token alone", |t| t.field = TokenField::AccessToken),
         ("both fields", |t| t.field = TokenField::Both),
         ("no expires_in", |t| t.expires_in = None),
+        ("expires_in of 0", |t| t.expires_in = Some(0)),
+        ("expires_in of half a minute", |t| t.expires_in = Some(30)),
         ("expires_in of an hour", |t| t.expires_in = Some(3600)),
         ("expires_in of a century", |t| t.expires_in = Some(u64::from(u32::MAX))),
         ("OAuth2 beside it", |t| t.oauth2 = true),
@@ -155,6 +159,18 @@ fn public_repositories_are_read_with_anonymous_tokens() {
     for request in guarded.fake.requests("* /token") {
         assert_eq!(request.header("Authorization"), None);
     }
+}
+
+#[test]
+fn a_token_server_that_throttles_is_given_the_time_it_asks_for() {
+    let guarded = Guarded::by(Guard::Bearer);
+    let throttled = Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", "1");
+    guarded.fake.spoil("GET /token").first(1).with(Fault::Answer(throttled));
+    guarded.assert_served();
+    let asked = guarded.fake.requests("GET /token");
+    assert_eq!(asked.len(), 1 + 3, "{}", guarded.fake.seen());
+    let waited = asked[1].at.duration_since(asked[0].at);
+    assert!(waited >= Duration::from_secs(1), "asked again after {waited:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A registry that stumbles while it is walked: what fails costs itself alone, what passes is
 //! waited for, and nothing that it says leads us astray (contracts C6 to C8).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
@@ -138,16 +138,20 @@ fn a_registry_that_stumbles_is_asked_again_and_nothing_is_lost() {
 
 #[test]
 fn a_registry_that_throttles_is_given_the_time_it_asks_for() {
-    let fake = FakeRegistry::start();
-    fake.push(&Chart::new("web", "1.0.0"));
-    let throttled = Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", "1");
-    let listing = "GET /v2/web/tags/list";
-    fake.spoil(listing).first(1).with(Fault::Answer(throttled));
+    // In seconds, or as a date; its fractions of a second are cut off.
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3));
+    for asked_for in [&*date, "1"] {
+        let fake = FakeRegistry::start();
+        fake.push(&Chart::new("web", "1.0.0"));
+        let throttled = Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", asked_for);
+        let listing = "GET /v2/web/tags/list";
+        fake.spoil(listing).first(1).with(Fault::Answer(throttled));
 
-    let daemon = ready_daemon(&fake, &[]);
+        let daemon = ready_daemon(&fake, &[]);
 
-    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
-    let asked = fake.requests(listing);
-    let waited = asked[1].at.duration_since(asked[0].at);
-    assert!(waited >= Duration::from_secs(1), "asked again after {waited:?}");
+        assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
+        let asked = fake.requests(listing);
+        let waited = asked[1].at.duration_since(asked[0].at);
+        assert!(waited >= Duration::from_secs(1), "asked again after {waited:?}");
+    }
 }

@@ -43,7 +43,8 @@ pub struct TokenServer {
     /// Whether a client without credentials gets a token.
     pub anonymous: bool,
     pub field: TokenField,
-    /// What an answer says; tokens live that long, or 60 seconds as the spec has it.
+    /// What an answer says; tokens live that long, or 60 seconds as the spec has it. Some servers
+    /// write 0 where they mean to say nothing.
     pub expires_in: Option<u64>,
     /// Tokens die after so many uses, however young.
     pub uses: usize,
@@ -185,7 +186,7 @@ impl TokenServer {
         let granted = asked.filter(|scope| !self.forbidden.iter().any(|f| f == scope));
         let scopes: Vec<String> = granted.map(str::to_owned).collect();
         let token = format!("secret-token-{}", self.issued.len());
-        let lives = Duration::from_secs(self.expires_in.unwrap_or(60));
+        let lives = Duration::from_secs(self.expires_in.filter(|seconds| *seconds > 0).unwrap_or(60));
         let grant = Grant { scopes, expires: self.now() + lives, uses: self.uses };
         self.issued.insert(token.clone(), grant);
         let mut answer = json!({});
