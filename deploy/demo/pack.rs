@@ -178,7 +178,7 @@ impl Layout {
         let folder = self.directory.join("blobs").join(algorithm);
         fs::create_dir_all(&folder)?;
         fs::write(folder.join(hex), bytes)?;
-        Ok(json!({"mediaType": media_type, "digest": digest.as_str(), "size": bytes.len()}))
+        Ok(json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()}))
     }
 
     fn finish(&self) -> Result<()> {

@@ -40,7 +40,7 @@ pub struct ChartLayers {
     /// The `.tgz`.
     pub archive: Descriptor,
     /// The `.tgz.prov`, for a signed chart.
-    pub provenance: Option<Descriptor>,
+    pub provenance: Option<Box<Descriptor>>,
 }
 
 impl ChartLayers {
@@ -65,7 +65,7 @@ impl ChartLayers {
         Ok(ChartLayers {
             config: config.untyped(),
             archive: archive.untyped(),
-            provenance: layer(PROVENANCE_TYPE).map(Descriptor::untyped),
+            provenance: layer(PROVENANCE_TYPE).map(|layer| Box::new(layer.untyped())),
         })
     }
 }
@@ -90,8 +90,8 @@ mod tests {
     #[test]
     fn the_parts_of_a_chart_are_found_wherever_they_stand() {
         let found = layers(&[CONFIG_TYPE, PROVENANCE_TYPE, "text/plain", ARCHIVE_TYPE], 9).unwrap();
-        assert!(found.archive.digest.as_str().ends_with("3"));
-        assert!(found.provenance.unwrap().digest.as_str().ends_with("1"));
+        assert!(found.archive.digest.to_string().ends_with("3"));
+        assert!(found.provenance.unwrap().digest.to_string().ends_with('1'));
         assert!(layers(&[CONFIG_TYPE, LEGACY_ARCHIVE_TYPE], 9).unwrap().provenance.is_none());
     }
 

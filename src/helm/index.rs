@@ -5,6 +5,7 @@ use super::metadata::ChartMetadata;
 use super::packed::PackedMetadata;
 use super::version::Version;
 use super::yaml;
+use crate::oci::Digest;
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 use std::collections::BTreeMap;
@@ -19,14 +20,14 @@ pub struct ChartVersion<'a> {
     pub metadata: &'a PackedMetadata,
     /// When the chart was made, if its manifest says so.
     pub created: Option<OffsetDateTime>,
-    /// Bare hex of the archive's sha256. Helm 4 uses it as the key of its content cache without
-    /// checking it, so it's left out rather than guessed.
-    pub digest: Option<&'a str>,
+    /// The archive's. Its bare hex is listed if it's a sha256: Helm 4 uses that as the key of its content
+    /// cache without checking it, so another is left out.
+    pub digest: &'a Digest,
 }
 
 /// The same as it's written, which is one after the other.
 #[derive(Serialize)]
-struct Entry<'a> {
+struct Entry {
     #[serde(flatten)]
     metadata: ChartMetadata,
     /// Where the archive is, relative to the index. Helm uses the first and ignores the rest.
@@ -34,7 +35,7 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339")]
     created: Option<OffsetDateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<&'a str>,
+    digest: Option<String>,
 }
 
 impl ChartVersion<'_> {
@@ -53,7 +54,8 @@ impl ChartVersion<'_> {
 impl Serialize for ChartVersion<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let ChartVersion { metadata, created, digest } = *self;
-        Entry { metadata: metadata.unpack(), urls: [self.url()], created, digest }.serialize(serializer)
+        let (metadata, digest) = (metadata.unpack(), digest.sha256_hex());
+        Entry { metadata, urls: [self.url()], created, digest }.serialize(serializer)
     }
 }
 
@@ -196,6 +198,9 @@ pub(super) fn json_length(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::LazyLock;
+
+    static UNLISTED: LazyLock<Digest> = LazyLock::new(|| format!("sha512:{:0128}", 0).parse().unwrap());
 
     fn metadata(name: &str, version: &str) -> PackedMetadata {
         let config = serde_json::json!({"apiVersion": "v2", "name": name, "version": version});
@@ -203,7 +208,11 @@ mod tests {
     }
 
     fn chart<'a>(metadata: &'a PackedMetadata, created: Option<&str>) -> ChartVersion<'a> {
-        ChartVersion { metadata, created: created.map(|text| parse_created(text).unwrap()), digest: None }
+        ChartVersion {
+            metadata,
+            created: created.map(|text| parse_created(text).unwrap()),
+            digest: &UNLISTED,
+        }
     }
 
     fn yaml_of(charts: Vec<ChartVersion>) -> String {

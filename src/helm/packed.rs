@@ -3,47 +3,55 @@
 
 use super::metadata::ChartMetadata;
 use serde_json::Value;
+use std::sync::Arc;
 
-/// A [`ChartMetadata`], with the two fields that are asked for all the time.
+/// A [`ChartMetadata`], with the two fields that are asked for all the time. A clone shares its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedMetadata {
-    name: Box<str>,
-    version: Box<str>,
-    /// All of it, as JSON of our own writing.
-    json: Box<str>,
+    /// The chart's name, its version, and all of it as JSON of our own writing.
+    text: Arc<str>,
+    version_at: u32,
+    json_at: u32,
 }
 
 impl PackedMetadata {
     /// The chart's name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.text[..self.version_at as usize]
     }
 
     /// The chart's version.
     pub fn version(&self) -> &str {
-        &self.version
+        &self.text[self.version_at as usize..self.json_at as usize]
     }
 
     /// How much text it is, in bytes.
     pub(super) fn len(&self) -> usize {
-        self.json.len()
+        self.text.len()
     }
 
     /// All fields.
     pub fn unpack(&self) -> ChartMetadata {
-        serde_json::from_str(&self.json).expect("it was written by `from` of the same type")
+        serde_json::from_str(self.json()).expect("it was written by `from` of the same type")
     }
 
     /// All fields, of whatever type.
     pub(super) fn value(&self) -> Value {
-        serde_json::from_str(&self.json).expect("it's JSON")
+        serde_json::from_str(self.json()).expect("it's JSON")
+    }
+
+    fn json(&self) -> &str {
+        &self.text[self.json_at as usize..]
     }
 }
 
 impl From<ChartMetadata> for PackedMetadata {
     fn from(metadata: ChartMetadata) -> PackedMetadata {
         let json = serde_json::to_string(&metadata).expect("strings and maps of strings into memory");
-        PackedMetadata { name: metadata.name.into(), version: metadata.version.into(), json: json.into() }
+        let ChartMetadata { name, version, .. } = metadata;
+        // A config blob is at most a megabyte, so each place fits.
+        let (version_at, json_at) = (name.len() as u32, (name.len() + version.len()) as u32);
+        PackedMetadata { text: [name, version, json].concat().into(), version_at, json_at }
     }
 }
 

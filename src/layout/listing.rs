@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_is_no_digest_is_listed_as_that_and_harms_no_other() {
-        let bad = |text: &str| entry(0, Some("1.0.0"), false).replace(digest(0).as_str(), text);
+        let bad = |text: &str| entry(0, Some("1.0.0"), false).replace(&digest(0).to_string(), text);
         let entries = [bad("sha256:../../x"), bad("1.0.0"), entry(1, Some("1.0.0"), false)];
         let expected = [r#"home refuses "1.0.0""#, r#"home refuses "sha256:../../x""#, "home:1.0.0=1"];
         assert_eq!(listed(index(&entries), false, no_index), expected);

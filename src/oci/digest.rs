@@ -10,48 +10,48 @@ use std::str::FromStr;
 
 /// A digest of a registered algorithm: `sha256:` and 64, or `sha512:` and 128 lower-case hex
 /// digits (image-spec v1.1.0, descriptor.md "Registered algorithms"). Others can't be verified
-/// here and so are refused.
+/// here and so are refused. Kept as bytes, because a snapshot holds thousands of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Digest(Box<str>);
+pub struct Digest(Hash);
 
-/// Length of a sha256 in hex digits.
-const SHA256_HEX: usize = 64;
-/// Length of a sha512 in hex digits.
-const SHA512_HEX: usize = 128;
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Hash {
+    Sha256([u8; 32]),
+    Sha512(Box<[u8; 64]>),
+}
 
 impl Digest {
     /// The sha256 digest of `bytes`.
     pub fn sha256(bytes: &[u8]) -> Digest {
-        Digest(format!("sha256:{}", hex(&Sha256::digest(bytes))).into())
-    }
-
-    /// `sha256:…`, as in a reference or a descriptor.
-    pub fn as_str(&self) -> &str {
-        &self.0
+        Digest(Hash::Sha256(Sha256::digest(bytes).into()))
     }
 
     /// The algorithm and its hex digits, apart.
-    pub fn parts(&self) -> (&str, &str) {
-        self.0.split_once(':').expect("checked by from_str")
+    pub fn parts(&self) -> (&'static str, String) {
+        match &self.0 {
+            Hash::Sha256(bytes) => ("sha256", hex(bytes)),
+            Hash::Sha512(bytes) => ("sha512", hex(&**bytes)),
+        }
     }
 
     /// The bare hex of a sha256, which is what a Helm index calls `digest`; `None` for others.
-    pub fn sha256_hex(&self) -> Option<&str> {
-        self.0.strip_prefix("sha256:")
+    pub fn sha256_hex(&self) -> Option<String> {
+        matches!(self.0, Hash::Sha256(_)).then(|| self.parts().1)
     }
 
     fn hasher(&self) -> Hasher {
-        match self.sha256_hex() {
-            Some(_) => Hasher::Sha256(Sha256::new()),
-            None => Hasher::Sha512(Sha512::new()),
+        match self.0 {
+            Hash::Sha256(_) => Hasher::Sha256(Sha256::new()),
+            Hash::Sha512(_) => Hasher::Sha512(Sha512::new()),
         }
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let (algorithm, hex) = self.parts();
+        write!(f, "{algorithm}:{hex}")
     }
 }
 
@@ -71,14 +71,26 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Digest, InvalidDigest> {
-        let digits = match text.split_once(':') {
-            Some(("sha256", hex)) if hex.len() == SHA256_HEX => hex,
-            Some(("sha512", hex)) if hex.len() == SHA512_HEX => hex,
-            _ => return Err(InvalidDigest),
+        let hash = match text.split_once(':') {
+            Some(("sha256", hex)) => bytes(hex).map(Hash::Sha256),
+            Some(("sha512", hex)) => bytes(hex).map(|bytes| Hash::Sha512(Box::new(bytes))),
+            _ => None,
         };
-        let lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        if digits.bytes().all(lower_hex) { Ok(Digest(text.into())) } else { Err(InvalidDigest) }
+        hash.map(Digest).ok_or(InvalidDigest)
     }
+}
+
+/// What exactly as many lower-case hex digits as it takes stand for.
+fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let pairs = hex.as_bytes().chunks(2);
+    let bytes: Option<Vec<u8>> =
+        pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect();
+    bytes?.try_into().ok()
 }
 
 impl TryFrom<String> for Digest {
@@ -102,11 +114,11 @@ impl Hasher {
         }
     }
 
-    fn finish(&mut self) -> String {
-        match self {
-            Hasher::Sha256(hasher) => hex(&hasher.finalize_reset()),
-            Hasher::Sha512(hasher) => hex(&hasher.finalize_reset()),
-        }
+    fn finish(&mut self) -> Digest {
+        Digest(match self {
+            Hasher::Sha256(hasher) => Hash::Sha256(hasher.finalize_reset().into()),
+            Hasher::Sha512(hasher) => Hash::Sha512(Box::new(hasher.finalize_reset().into())),
+        })
     }
 }
 
@@ -149,8 +161,8 @@ impl<R: Read> Verifying<R> {
 
     fn verify(&mut self) -> io::Result<()> {
         let actual = self.hasher.finish();
-        if actual != self.digest.parts().1 {
-            let text = format!("{} turned out to hash to {actual}", self.digest);
+        if actual != self.digest {
+            let text = format!("{} turned out to hash to {}", self.digest, actual.parts().1);
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         self.verified = true;
@@ -252,7 +264,7 @@ mod tests {
     #[test]
     fn an_empty_blob_is_verified_too() {
         let empty = Digest::sha256(b"");
-        assert!(read_all(b"", empty.as_str(), 0).1.is_ok());
+        assert!(read_all(b"", &empty.to_string(), 0).1.is_ok());
         assert!(read_all(b"", HELLO, 0).1.is_err());
     }
 }

@@ -113,34 +113,34 @@ impl fmt::Display for InvalidTag {
 
 impl std::error::Error for InvalidTag {}
 
-/// What a manifest is asked by.
+/// What a manifest is asked by: a tag, which may move, or a digest. A tag holds no colon, so each is
+/// known by its text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reference {
-    /// A name that may move.
-    Tag(Tag),
-    /// A content address.
-    Digest(Digest),
+pub struct Reference(Arc<str>);
+
+impl TryFrom<Arc<str>> for Reference {
+    type Error = InvalidTag;
+
+    fn try_from(text: Arc<str>) -> Result<Reference, InvalidTag> {
+        if text.parse::<Digest>().is_err() {
+            text.parse::<Tag>()?;
+        }
+        Ok(Reference(text))
+    }
 }
 
 impl FromStr for Reference {
     type Err = InvalidTag;
 
-    /// A digest, or else a tag; a tag holds no colon.
     fn from_str(text: &str) -> Result<Reference, InvalidTag> {
-        match text.parse() {
-            Ok(digest) => Ok(Reference::Digest(digest)),
-            Err(_) => text.parse().map(Reference::Tag),
-        }
+        Reference::try_from(Arc::from(text))
     }
 }
 
 impl Reference {
     /// The reference as it stands in a URL path.
     pub fn as_str(&self) -> &str {
-        match self {
-            Reference::Tag(tag) => tag.as_str(),
-            Reference::Digest(digest) => digest.as_str(),
-        }
+        &self.0
     }
 }
 

@@ -22,14 +22,15 @@ pub(super) enum Look {
 
 /// What an artifact turned out to be, by its manifest.
 pub(super) enum Artifact {
-    Chart(Box<Candidate>),
+    Chart(Candidate),
     NoChart(String),
 }
 
 /// A manifest that says it's a chart's.
 pub(super) struct Candidate {
     pub(super) created: Option<OffsetDateTime>,
-    pub(super) layers: ChartLayers,
+    /// Boxed once for all: it's handed from the thread that has read it to the one that keeps it.
+    pub(super) layers: Box<ChartLayers>,
 }
 
 /// Why a tag isn't worth a request, if it isn't.
@@ -77,10 +78,10 @@ fn read(storage: &dyn Storage, repository: &RepositoryName, manifest: &[u8]) -> 
         Ok(layers) => layers,
         Err(reason) => return no_chart(reason.to_string()),
     };
-    for blob in layers.provenance.iter().chain([&layers.archive]) {
+    for blob in layers.provenance.as_deref().into_iter().chain([&layers.archive]) {
         storage.check(repository, blob)?;
     }
-    Ok(Artifact::Chart(Box::new(Candidate { created: created(&manifest), layers })))
+    Ok(Artifact::Chart(Candidate { created: created(&manifest), layers: Box::new(layers) }))
 }
 
 fn created(manifest: &ImageManifest) -> Option<OffsetDateTime> {

@@ -63,9 +63,9 @@ mod tests {
         Found {
             repository: repository.parse().unwrap(),
             reference: tag.parse().unwrap(),
-            metadata: Arc::new(ChartMetadata::parse(config.as_bytes()).unwrap().into()),
+            metadata: ChartMetadata::parse(config.as_bytes()).unwrap().into(),
             created: None,
-            layers: ChartLayers { config: blob(&config), archive: blob(archive), provenance: None },
+            layers: Box::new(ChartLayers { config: blob(&config), archive: blob(archive), provenance: None }),
         }
     }
 

@@ -28,8 +28,8 @@ pub enum IndexFormat {
 
 /// An index and its archives.
 pub(super) struct ChartRepository {
-    /// `NAME-VERSION.tgz` → its place among what was found.
-    archives: HashMap<String, usize>,
+    /// The places of what is listed among what was found, in the order of its archives' file names.
+    listed: Box<[u32]>,
     pub(super) index: Arc<Representation>,
     index_json: OnceLock<Arc<Representation>>,
     /// What another chart of its name keeps out.
@@ -50,13 +50,17 @@ impl ChartRepository {
                 Entry::Occupied(taken) => shadowed.extend(shadow(taken.key(), &found[*taken.get()], chart)),
             }
         }
-        let index_file = index_file(&archives, found);
+        let mut listed: Vec<(String, usize)> = archives.into_iter().collect();
+        listed.sort_unstable();
+        // No more than a million tags are looked at.
+        let listed: Box<[u32]> = listed.into_iter().map(|(_, at)| at as u32).collect();
+        let index_file = index_file(&listed, found);
         let (charts, _) = index_file.counts();
         let index = Arc::new(Representation::new(match format {
             IndexFormat::Yaml => index_file.to_yaml(),
             IndexFormat::Json => index_file.to_json(),
         }));
-        ChartRepository { archives, index, index_json: OnceLock::new(), shadowed, charts }
+        ChartRepository { listed, index, index_json: OnceLock::new(), shadowed, charts }
     }
 
     /// The index as JSON: made when it's first asked for, unless it's JSON anyway.
@@ -65,18 +69,21 @@ impl ChartRepository {
             if self.index.identity().bytes.starts_with(b"{") {
                 return self.index.clone();
             }
-            Arc::new(Representation::new(index_file(&self.archives, found).to_json()))
+            Arc::new(Representation::new(index_file(&self.listed, found).to_json()))
         })
     }
 
     /// The chart of an archive's file name.
     pub(super) fn chart<'a>(&self, archive_name: &str, found: &'a [Arc<Found>]) -> Option<&'a Found> {
-        self.archives.get(archive_name).map(|at| &*found[*at])
+        let chart = |at: &u32| &*found[*at as usize];
+        let name = |at: &u32| ChartVersion::archive_name(&chart(at).metadata);
+        let at = self.listed.binary_search_by(|at| (*name(at)).cmp(archive_name)).ok()?;
+        Some(chart(&self.listed[at]))
     }
 
     /// How many versions are listed.
     pub(super) fn versions(&self) -> usize {
-        self.archives.len()
+        self.listed.len()
     }
 
     /// Says so when the index grows beyond what a client of renown reads, or comes back.
@@ -107,17 +114,10 @@ fn place(chart: &Found) -> String {
     qualified(&chart.repository, chart.reference.as_str())
 }
 
-fn index_file<'a>(archives: &HashMap<String, usize>, found: &'a [Arc<Found>]) -> IndexFile<'a> {
-    let mut listed: Vec<usize> = archives.values().copied().collect();
-    // A map has an order of its own each time.
-    listed.sort_unstable();
-    IndexFile::new(listed.into_iter().map(|at| entry(&found[at])))
+fn index_file<'a>(listed: &[u32], found: &'a [Arc<Found>]) -> IndexFile<'a> {
+    IndexFile::new(listed.iter().map(|at| entry(&found[*at as usize])))
 }
 
 fn entry(chart: &Found) -> ChartVersion<'_> {
-    ChartVersion {
-        metadata: &chart.metadata,
-        created: chart.created,
-        digest: chart.layers.archive.digest.sha256_hex(),
-    }
+    ChartVersion { metadata: &chart.metadata, created: chart.created, digest: &chart.layers.archive.digest }
 }

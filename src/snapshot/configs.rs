@@ -10,7 +10,6 @@ use crate::helm::{ChartMetadata, PackedMetadata};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{ErrorKind, Storage, read_blob};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 /// Most bytes of config blobs in one repository: 5,000 versions of a chart with many words.
 const MAX_REPOSITORY: u64 = 8 * 1024 * 1024;
@@ -27,7 +26,7 @@ type Key<'a> = (&'a RepositoryName, &'a Digest);
 /// What came of reading a config blob.
 #[derive(Clone)]
 pub(super) enum Reading {
-    Metadata(Arc<PackedMetadata>),
+    Metadata(PackedMetadata),
     /// It's not what a chart needs, for this reason.
     NotAChart(String),
     /// The budget is spent.
@@ -89,7 +88,7 @@ impl<'a> Configs<'a> {
         if candidates.is_empty() {
             return Configs(readings);
         }
-        let known: HashMap<&Digest, &Arc<PackedMetadata>> =
+        let known: HashMap<&Digest, &PackedMetadata> =
             memory.charts().map(|found| (&found.layers.config.digest, &found.metadata)).collect();
         let mut wanted = Vec::new();
         let mut budget = Budget::default();
@@ -101,7 +100,7 @@ impl<'a> Configs<'a> {
             }
             let reading = match (room, known.get(&config.digest)) {
                 (Err(reason), _) => Reading::NoRoom(reason),
-                (Ok(()), Some(metadata)) => Reading::Metadata(Arc::clone(metadata)),
+                (Ok(()), Some(metadata)) => Reading::Metadata(PackedMetadata::clone(metadata)),
                 (Ok(()), None) => {
                     wanted.push((repository, config));
                     Reading::NotAChart("not read yet".to_owned())
@@ -141,7 +140,7 @@ fn with_known<'a>(
 fn read(storage: &dyn Storage, repository: &RepositoryName, config: &Descriptor) -> Reading {
     match read_blob(storage, repository, config) {
         Ok(bytes) => match ChartMetadata::parse(&bytes) {
-            Ok(metadata) => Reading::Metadata(Arc::new(metadata.into())),
+            Ok(metadata) => Reading::Metadata(metadata.into()),
             Err(reason) => Reading::NotAChart(reason.to_string()),
         },
         Err(error) => Reading::Failed(error.kind(), error.to_string()),

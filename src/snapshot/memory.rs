@@ -5,7 +5,7 @@
 use super::configs::Budget;
 use super::tag::{Answer, Known, Question, Tag, Trouble, Verdict, Which};
 use super::walk::{Found, Harvest, Skipped};
-use crate::oci::{Digest, RepositoryName, qualified};
+use crate::oci::{Digest, Reference, RepositoryName, qualified};
 use crate::storage::{Error, ErrorKind};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -77,7 +77,11 @@ impl Memory {
         let tags = self.tags().filter(|(_, tag)| tag.is_asked_for(which, now));
         let question = |(repository, tag): (&RepositoryName, &Tag)| {
             let known = tag.known.as_ref().and_then(|known| known.manifest.clone());
-            Some(Question { repository: repository.clone(), reference: tag.text.parse().ok()?, known })
+            Some(Question {
+                repository: repository.clone(),
+                reference: Reference::try_from(tag.text.clone()).ok()?,
+                known,
+            })
         };
         tags.filter_map(question).take(most).collect()
     }
@@ -180,7 +184,7 @@ impl Repository {
             return relieved;
         }
         let before = std::mem::take(&mut self.tags).into_iter();
-        let mut before: HashMap<Box<str>, Tag> = before.map(|tag| (tag.text.clone(), tag)).collect();
+        let mut before: HashMap<Arc<str>, Tag> = before.map(|tag| (tag.text.clone(), tag)).collect();
         let tag = |text: String| before.remove(&*text).unwrap_or_else(|| Tag::new(text.into(), now));
         self.tags = listed.into_iter().map(tag).collect();
         true

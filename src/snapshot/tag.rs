@@ -15,8 +15,8 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
 /// What is known of a tag, by its repository and its text.
 pub(super) struct Tag {
-    /// As it's listed, which may be no tag at all.
-    pub(super) text: Box<str>,
+    /// As it's listed, which may be no tag at all. What is found under it shares it.
+    pub(super) text: Arc<str>,
     pub(super) known: Option<Known>,
     /// Why it couldn't be asked the last time.
     pub(super) trouble: Option<Box<Trouble>>,
@@ -98,7 +98,7 @@ pub(super) enum Answer {
 
 impl Tag {
     /// Nothing is known of it yet, unless its text tells.
-    pub(super) fn new(text: Box<str>, now: Instant) -> Tag {
+    pub(super) fn new(text: Arc<str>, now: Instant) -> Tag {
         match passed_over(&text) {
             Some(reason) => {
                 let known = Known { manifest: None, verdict: Verdict::NoChart(reason.into()) };

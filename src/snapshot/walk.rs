@@ -25,11 +25,11 @@ pub struct Found {
     /// Under which name.
     pub reference: Reference,
     /// The config blob's words.
-    pub metadata: Arc<PackedMetadata>,
+    pub metadata: PackedMetadata,
     /// The manifest's word on its date.
     pub created: Option<OffsetDateTime>,
     /// The archive and the provenance file.
-    pub layers: ChartLayers,
+    pub layers: Box<ChartLayers>,
 }
 
 /// Something that isn't listed.
@@ -140,7 +140,7 @@ impl Walk<'_> {
             Look::Read(digest, Artifact::NoChart(reason)) => {
                 Ok(Answer::Now(digest, Verdict::NoChart(reason.into())))
             }
-            Look::Read(digest, Artifact::Chart(candidate)) => chart(question, digest, *candidate, reading),
+            Look::Read(digest, Artifact::Chart(candidate)) => chart(question, digest, candidate, reading),
         });
         answers.collect()
     }

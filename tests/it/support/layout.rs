@@ -63,7 +63,7 @@ impl Layout {
     /// Writes a blob and answers its descriptor.
     pub fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
         let digest = Digest::sha256(bytes);
-        let descriptor = json!({"mediaType": media_type, "digest": digest.as_str(), "size": bytes.len()});
+        let descriptor = json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()});
         fs::write(self.place(&descriptor), bytes).expect("write a blob");
         descriptor
     }

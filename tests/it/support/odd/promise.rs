@@ -60,14 +60,14 @@ fn found(repository: &str, config: &[u8], created: &str) -> Option<Found> {
     Some(Found {
         repository: repository.parse().expect("a repository name"),
         reference: "1".parse().expect("a tag"),
-        metadata: Arc::new(ChartMetadata::parse(config).ok()?.into()),
+        metadata: ChartMetadata::parse(config).ok()?.into(),
         created: parse_created(created),
         // No two archives alike, or they would be one chart.
-        layers: ChartLayers {
+        layers: Box::new(ChartLayers {
             config: blob(config),
             archive: blob(&archive(repository, config)),
             provenance: None,
-        },
+        }),
     })
 }
 
@@ -112,7 +112,7 @@ fn has(entries: &serde_json::Map<String, Value>, chart: &Found) -> Result<(), St
     let name = chart.metadata.name();
     let digest = chart.layers.archive.digest.sha256_hex();
     let versions = entries.get(name).and_then(Value::as_array).ok_or_else(|| format!("no entry {name:?}"))?;
-    let entry = versions.iter().find(|entry| entry["digest"].as_str() == digest);
+    let entry = versions.iter().find(|entry| entry["digest"].as_str() == digest.as_deref());
     let mut entry =
         entry.ok_or_else(|| format!("{name:?} is not listed"))?.as_object().cloned().unwrap_or_default();
     let url = entry.remove("urls").unwrap_or_default();
