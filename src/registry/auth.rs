@@ -126,6 +126,10 @@ impl Authenticator {
         refusal: &Answer,
         sent: Option<&str>,
     ) -> Result<Option<String>, Error> {
+        // To whom we have said unasked who we are, there's nothing to add.
+        if matches!(scope, Scope::Api(_)) {
+            return Ok(None);
+        }
         let offered = challenge::parse(&refusal.texts("www-authenticate"));
         let Some(challenge) = Challenge::choose(offered, refusal.url()) else {
             return Ok(None);

@@ -80,7 +80,10 @@ impl Registry {
                     *lock(&self.discovery.proven) = None;
                     return Ok(none);
                 }
-                Err(error) if !error::is_no_such_thing(&error) => return Err(error),
+                // Unless it's gone for everyone, a refusal is about us, today.
+                Err(error) if !matches!(error::status_of(&error), Some(404 | 405 | 501)) => {
+                    return Err(error);
+                }
                 Err(error) => crate::warn!("{source} lists no repositories any more: {error}"),
             }
         }

@@ -63,9 +63,9 @@ pub(super) fn final_answer(error: &Error) -> Option<String> {
     told(error).filter(|told| !may_pass(told.status)).map(Told::to_string)
 }
 
-/// Whether the answer was that nothing of the kind exists here, whoever asks.
-pub(super) fn is_no_such_thing(error: &Error) -> bool {
-    told(error).is_some_and(|told| matches!(told.status, 404 | 405 | 501))
+/// The status of the answer that the error is.
+pub(super) fn status_of(error: &Error) -> Option<u16> {
+    told(error).map(|told| told.status)
 }
 
 /// How a call has failed that may succeed later.

@@ -30,44 +30,38 @@ impl Registry {
     /// The repositories of all projects that we may see; with a prefix, of its project alone, which
     /// needs no listing: older Harbors hide a private project from its own robot there.
     pub(super) fn harbor_repositories(&self) -> Result<Vec<RepositoryName>, Error> {
-        let projects = match &self.options.prefix {
+        let last = lock(&self.discovery.projects).clone();
+        let listed = match &self.options.prefix {
             Some(prefix) => prefix.as_str().split('/').next().map(str::to_owned).into_iter().collect(),
-            None => self.projects()?,
+            None => self.projects(last.is_empty())?,
         };
-        let last = std::mem::take(&mut *lock(&self.discovery.projects));
+        let hidden = last.keys().filter(|project| !listed.contains(*project));
         let mut now = Projects::new();
         let mut refusal = None;
-        for project in projects {
-            let path = format!("/api/v2.0/projects/{project}/repositories");
-            let result = self.api_list(&path);
-            let repositories = match (result, last.get(&project)) {
-                (Ok(names), _) => self.wanted(names),
-                // It was ours to see: whether it still is, its repositories will tell.
-                (Err(error), Some(known)) if error.kind() == ErrorKind::Refused => {
-                    crate::warn!("project {project} stays as it was: {error}");
-                    known.clone()
-                }
-                (Err(error), _) if error::final_answer(&error).is_some() => {
+        for project in listed.iter().chain(hidden) {
+            match self.project(project, last.get(project), listed.contains(project)) {
+                Ok(repositories) => drop(now.insert(project.clone(), repositories)),
+                Err(error) if error::final_answer(&error).is_some() => {
                     crate::debug!("skipped project {project}: {error}");
                     refusal.get_or_insert(error);
-                    continue;
                 }
-                (Err(error), _) => {
-                    *lock(&self.discovery.projects) = last;
-                    return Err(error);
-                }
-            };
-            now.insert(project, repositories);
+                Err(error) => return Err(error),
+            }
         }
-        let repositories = now.values().flatten().cloned().collect();
         if let Some(refusal) = refusal.filter(|_| now.is_empty()) {
             return Err(refusal);
         }
+        let repositories = now.values().flatten().cloned().collect();
         *lock(&self.discovery.projects) = now;
         Ok(repositories)
     }
 
-    fn projects(&self) -> Result<BTreeSet<String>, Error> {
+    /// The projects that are listed to us. Harbor takes whoever shows a wrong or an expired password
+    /// for a stranger and lists less to him, where others refuse: so that's found out `first`.
+    fn projects(&self, first: bool) -> Result<BTreeSet<String>, Error> {
+        if first {
+            self.check_password()?;
+        }
         let path = "/api/v2.0/projects";
         let mut projects = self.api_list(path)?;
         // A project's name is one part of a repository's, so it may stand in a path as it is.
@@ -76,6 +70,38 @@ impl Registry {
             return Err(error::unfit(&format!("GET {path}"), "no project"));
         }
         Ok(projects)
+    }
+
+    /// `GET /v2/` (distribution-spec v1.1.0, end-1), which Harbor answers to those it knows.
+    fn check_password(&self) -> Result<(), Error> {
+        let scope = Scope::Api(None);
+        if self.authenticator.known(&self.transport, scope)?.is_none() {
+            return Ok(());
+        }
+        self.get("/v2/", Ask::Get { accept: "application/json" }, scope).map(drop)
+    }
+
+    /// The repositories of one project, of which these were known.
+    fn project(
+        &self,
+        project: &str,
+        known: Option<&Vec<RepositoryName>>,
+        is_listed: bool,
+    ) -> Result<Vec<RepositoryName>, Error> {
+        let names = self.api_list(&format!("/api/v2.0/projects/{project}/repositories"));
+        match (names, known) {
+            (Ok(names), _) => Ok(self.wanted(names)),
+            // It was ours to see: whether it still is, its repositories will tell. A project that isn't
+            // listed any more and is refused to us has gone, unless we're strangers (401).
+            (Err(error), Some(known))
+                if error.kind() == ErrorKind::Refused
+                    && (is_listed || error::status_of(&error) == Some(401)) =>
+            {
+                crate::warn!("project {project} stays as it was: {error}");
+                Ok(known.clone())
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// One listing, all pages of it. Pages are numbered, so when something is deleted meanwhile,

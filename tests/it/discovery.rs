@@ -216,6 +216,34 @@ fn a_project_that_a_harbor_stops_listing_keeps_its_charts() {
 }
 
 #[test]
+fn a_robot_that_expires_loses_no_charts_though_harbor_takes_it_for_a_stranger() {
+    let robot = Robot::new();
+    let daemon = robot.ready();
+    robot.fake.harbor(|harbor| harbor.expire(ROBOT));
+    refresh_until_logged(&daemon, " WARN project team stays as it was", 2);
+    assert_eq!(Index::of(&daemon).charts(), ["db 1.0.0", "pub 1.0.0", "web 1.0.0"]);
+}
+
+#[test]
+fn a_wrong_password_is_told_though_harbor_takes_its_bearer_for_a_stranger() {
+    let robot = Robot::with(|harbor| harbor.add_robot(ROBOT, "another", &["team"]));
+    let daemon = starting_daemon(&robot.fake, &[&robot.flag]);
+    let told = daemon.wait_for_log(" ERROR first walk failed");
+    assert!(told.contains("/v2/: 401 UNAUTHORIZED") && told.contains("--storage-registry-config"), "{told}");
+    assert_eq!(daemon.get("/index.yaml").status, 503);
+    assert!(!daemon.log().contains(PASSWORD));
+}
+
+#[test]
+fn a_project_that_is_deleted_takes_its_charts_along() {
+    let robot = Robot::new();
+    let daemon = robot.ready();
+    robot.fake.delete_repository("team/web");
+    robot.fake.delete_repository("team/a/db");
+    wait_for_charts(&daemon, &["pub 1.0.0"]);
+}
+
+#[test]
 fn a_harbor_that_stumbles_is_asked_again_and_no_lesser_source_is() {
     let robot = Robot::with(|harbor| harbor.add_administrator(ROBOT, PASSWORD));
     push_charts_index(&robot.fake, "charts-index", &["library/pub"]);

@@ -1,6 +1,7 @@
 //! Harbor's ways on top of a registry's (harbor v2.11, src/server/middleware/v2auth and
 //! src/server/v2.0/handler): a catalog for administrators alone, who are asked for Basic; Bearer
-//! tokens for repositories; and the two listings of its API, which tell a stranger what is public.
+//! tokens for repositories; and the two listings of its API, which tell a stranger what is public,
+//! and take whoever shows a wrong password for one.
 
 use serde_json::{Value, json};
 
@@ -53,6 +54,13 @@ impl Harbor {
         self.add(user, password, Sight::Nothing);
     }
 
+    /// The account expires: whoever shows its password is a stranger from now on.
+    pub fn expire(&mut self, user: &str) {
+        let before = self.accounts.len();
+        self.accounts.retain(|account| account.user.0 != user);
+        assert!(self.accounts.len() < before, "{user} was never added");
+    }
+
     fn add(&mut self, user: &str, password: &str, sees: Sight) {
         self.accounts.push(Account { user: (user.to_owned(), password.to_owned()), sees });
     }
@@ -71,9 +79,6 @@ impl Harbor {
         let path = request.path().strip_prefix("/api/v2.0/projects")?;
         if request.method != "GET" {
             return None;
-        }
-        if request.header("Authorization").is_some() && !self.knows(request) {
-            return Some(Reply::error(401, "UNAUTHORIZED", "unauthorized"));
         }
         match path.strip_prefix('/') {
             None if path.is_empty() => Some(self.projects(request, store)),
@@ -103,14 +108,14 @@ impl Harbor {
             Some(Sight::Projects(own)) => own.iter().any(|one| one == project),
             Some(Sight::Nothing) | None => false,
         };
-        if !is_open && !self.public.contains(&project) {
+        let mut names = store.names();
+        names.retain(|name| project_of(name) == project);
+        if names.is_empty() || (!is_open && !self.public.contains(&project)) {
             return match account {
                 Some(_) => Reply::error(403, "FORBIDDEN", "forbidden"),
                 None => Reply::error(401, "UNAUTHORIZED", "unauthorized"),
             };
         }
-        let mut names = store.names();
-        names.retain(|name| project_of(name) == project);
         // The newest first, if they were pushed in alphabetical order.
         names.reverse();
         self.paged(request, &names, |name| json!({ "name": name, "artifact_count": 1 }))
