@@ -156,6 +156,18 @@ fn what_slips_through_between_two_pages_of_harbors_is_found_by_reading_again() {
 }
 
 #[test]
+fn a_listing_of_harbors_that_is_short_of_another_name_each_time_is_not_believed() {
+    let robot = Robot::new();
+    let daemon = robot.ready();
+    let first_page = "GET /api/v2.0/projects/team/repositories?page=1&*";
+    let short = |name: &str| Fault::Body(json!([{ "name": name }]).to_string().into());
+    robot.fake.spoil(first_page).first(1).with(short("team/web"));
+    robot.fake.spoil(first_page).after(1).first(1).with(short("team/a/db"));
+    refresh_until_logged(&daemon, "the listing changes while it's read", 1);
+    assert_eq!(Index::of(&daemon).charts(), ["db 1.0.0", "pub 1.0.0", "web 1.0.0"]);
+}
+
+#[test]
 fn a_total_that_is_wrong_both_times_is_not_waited_for() {
     let robot = Robot::new();
     let wrong = Fault::Header("X-Total-Count", "7".to_owned());
