@@ -21,6 +21,7 @@ mod flags;
 mod freshness;
 mod frugal;
 mod gold;
+mod harbor;
 mod index_endpoint;
 mod integrity;
 mod large_listings;

@@ -2,6 +2,7 @@
 //! and the charts. Nothing here asserts a promise; that is what the modules beside it are for.
 
 pub mod certificates;
+pub mod charts_index;
 pub mod daemon;
 pub mod docker_registry;
 pub mod fake_registry;

@@ -106,3 +106,10 @@ pub fn assert_skipped(daemon: &Daemon, expected: &[(&str, &str)]) {
     let skipped: BTreeSet<&str> = skipped.collect();
     assert_eq!(skipped.len(), expected.len(), "nothing else is skipped: {skipped:#?}");
 }
+
+/// The INFO lines that say where repositories come from.
+pub fn sources_told(daemon: &Daemon) -> Vec<String> {
+    let log = daemon.log();
+    let told = log.lines().filter_map(|line| Some(line.split_once(" INFO repositories: ")?.1.to_owned()));
+    told.collect()
+}
