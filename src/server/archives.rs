@@ -2,6 +2,7 @@
 //! whole or in part, from wherever [`Downloads`](super::downloads::Downloads) has it. What the
 //! snapshot doesn't list isn't served, be it in memory or not.
 
+use super::chart_cache::Buffer;
 use super::downloads::{Refusal, Source, Wanted};
 use super::head::Head;
 use super::respond::{Answer, Body, Responder, is_known, not_ready};
@@ -10,6 +11,7 @@ use crate::representation::{self, Part};
 use crate::snapshot::Found;
 use crate::storage::ErrorKind;
 use std::net::IpAddr;
+use std::sync::Arc;
 use tiny_http::Method;
 
 /// How long a cache may hand out an archive without asking (RFC 9111 §5.2.2.1). Its bytes never change
@@ -25,25 +27,25 @@ struct File<'a> {
     blob: &'a Descriptor,
     name: &'a str,
     content_type: &'static str,
+    etag: String,
 }
 
 impl Responder {
     /// `NAME-VERSION.tgz`
     pub(super) fn archive(&self, head: &Head, peer: IpAddr, name: &str) -> Answer {
         self.of_chart(name, |chart| {
-            let blob = &chart.layers.archive;
-            self.file(head, peer, &File { chart, blob, name, content_type: "application/x-tar" })
+            self.file(head, peer, &File::new(chart, &chart.layers.archive, name, "application/x-tar"))
         })
     }
 
     /// `NAME-VERSION.tgz.prov`
     pub(super) fn provenance(&self, head: &Head, peer: IpAddr, archive_name: &str) -> Answer {
-        self.of_chart(archive_name, |chart| {
-            let Some(blob) = &chart.layers.provenance else {
-                return Answer::text(404, "this chart version is not signed");
-            };
-            let name = &format!("{archive_name}.prov");
-            self.file(head, peer, &File { chart, blob, name, content_type: "application/pgp-signature" })
+        self.of_chart(archive_name, |chart| match &chart.layers.provenance {
+            None => Answer::text(404, "this chart version is not signed"),
+            Some(blob) => {
+                let name = format!("{archive_name}.prov");
+                self.file(head, peer, &File::new(chart, blob, &name, "application/pgp-signature"))
+            }
         })
     }
 
@@ -57,40 +59,36 @@ impl Responder {
         }
     }
 
-    /// The head is in the snapshot: for it alone, the storage isn't asked.
+    /// What the head says is in the snapshot: where that is all, the storage isn't asked.
     fn file(&self, head: &Head, peer: IpAddr, file: &File) -> Answer {
-        let etag = representation::etag(&file.blob.digest);
-        let answer = if is_known(head, &etag) {
-            Answer::not_modified(&etag)
-        } else if head.method == Method::Head {
-            self.found(200, Body::Withheld { length: file.blob.size }, file).with("ETag", etag)
-        } else {
-            match self.bytes(head, peer, file, &etag) {
-                Ok(answer) => answer.with("ETag", etag),
-                Err(refusal) => {
-                    // It's listed, so its tag may have moved.
-                    if let Refusal::Storage(ErrorKind::NotFound) = refusal {
-                        self.current.doubt(&file.chart.repository);
-                    }
-                    return refused(&refusal);
-                }
+        if is_known(head, &file.etag) {
+            return Answer::not_modified(&file.etag).with("Cache-Control", CACHE_CONTROL);
+        }
+        if head.method == Method::Head {
+            return self.found(200, Body::Withheld { length: file.blob.size }, file);
+        }
+        let repository = &file.chart.repository;
+        let wanted = Wanted { repository, blob: file.blob, file_name: file.name, peer };
+        match self.downloads.obtain(&wanted) {
+            Ok(Source::Memory(archive)) => self.part(head, archive, file),
+            Ok(Source::Stream(source, slot)) => {
+                let (length, name) = (file.blob.size, file.name.to_owned());
+                self.found(200, Body::Stream { source, length, name, slot }, file)
             }
-        };
-        answer.with("Cache-Control", CACHE_CONTROL)
+            Err(refusal) => {
+                // It's listed, so its tag may have moved.
+                if let Refusal::Storage(ErrorKind::NotFound) = refusal {
+                    self.current.doubt(repository);
+                }
+                refused(&refusal)
+            }
+        }
     }
 
-    fn bytes(&self, head: &Head, peer: IpAddr, file: &File, etag: &str) -> Result<Answer, Refusal> {
-        let File { chart, blob, name, .. } = *file;
-        let wanted = Wanted { repository: &chart.repository, blob, file_name: name, peer };
-        let archive = match self.downloads.obtain(&wanted)? {
-            Source::Memory(archive) => archive,
-            Source::Stream(source, slot) => {
-                let body = Body::Stream { source, length: blob.size, name: name.to_owned(), slot };
-                return Ok(self.found(200, body, file));
-            }
-        };
+    fn part(&self, head: &Head, archive: Arc<Buffer>, file: &File) -> Answer {
+        let (range, if_range) = (head.range.as_deref(), head.if_range.as_deref());
         let length = archive.len();
-        Ok(match representation::part(head.range.as_deref(), head.if_range.as_deref(), etag, length) {
+        match representation::part(range, if_range, &file.etag, length) {
             Part::Whole => self.found(200, Body::Part(archive, 0..length), file),
             Part::Bytes(part) => {
                 let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
@@ -98,16 +96,22 @@ impl Responder {
             }
             Part::Unsatisfiable => Answer::text(416, format!("the file has no more than {length} bytes"))
                 .with("Content-Range", format!("bytes */{length}")),
-        })
+        }
     }
 
     fn found(&self, status: u16, body: Body, file: &File) -> Answer {
-        let headers = vec![("Content-Type", file.content_type.into())];
-        let answer = Answer { status, headers, body };
+        let answer = Answer { status, headers: vec![("Content-Type", file.content_type.into())], body };
+        let answer = answer.with("ETag", file.etag.clone()).with("Cache-Control", CACHE_CONTROL);
         match self.downloads.has_parts(file.blob) {
             true => answer.with("Accept-Ranges", "bytes"),
             false => answer,
         }
+    }
+}
+
+impl<'a> File<'a> {
+    fn new(chart: &'a Found, blob: &'a Descriptor, name: &'a str, content_type: &'static str) -> File<'a> {
+        File { chart, blob, name, content_type, etag: representation::etag(&blob.digest) }
     }
 }
 
