@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::daemon_on;
+use super::{daemon_on, reading_daemon_on};
 use crate::support::daemon::Daemon;
 use crate::support::helm::argument;
 use crate::support::layout::{Layout, flags};
@@ -61,7 +61,7 @@ fn a_link_that_leads_out_is_refused_though_what_it_leads_to_is_right() {
 fn an_archive_that_is_replaced_by_a_link_out_is_not_served() {
     let scratch = Scratch::new("layout");
     let layout = Layout::with(scratch.join("layout"), &[("web", "1.0.0")]);
-    let daemon = daemon_on(layout.flags());
+    let daemon = reading_daemon_on(layout.flags());
     assert_eq!(daemon.get("/charts/web-1.0.0.tgz").status, 200);
     move_out(&layout.place(&layout.chart("web", "1.0.0").archive), scratch.join("outside"));
     assert_eq!(daemon.get("/charts/web-1.0.0.tgz").status, 502);

@@ -12,10 +12,17 @@ mod links;
 mod no_files;
 
 use crate::support::daemon::Daemon;
+use crate::support::served::UNCACHED;
 
 /// A daemon that has walked the layout.
 fn daemon_on(flags: [String; 2]) -> Daemon {
     Daemon::start_ready(&flags.each_ref().map(String::as_str))
+}
+
+/// One that reads an archive from the directory each time it's asked for it.
+fn reading_daemon_on(flags: [String; 2]) -> Daemon {
+    let [storage, directory] = flags.each_ref().map(String::as_str);
+    Daemon::start_ready(&[storage, directory, UNCACHED])
 }
 
 fn index(daemon: &Daemon) -> String {

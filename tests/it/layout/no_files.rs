@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::daemon_on;
 use super::hostile::{assert_alive_and_small, assert_nothing_served, assert_only_good, layout_with_good};
+use super::{daemon_on, reading_daemon_on};
 use crate::support::daemon::Daemon;
 use crate::support::helm::argument;
 use crate::support::layout::{Chart, Layout, flags, named};
@@ -81,7 +81,7 @@ fn an_archive_that_turns_into_something_else_is_not_served() {
         let scratch = Scratch::new("layout");
         let (layout, good) = layout_with_good(&scratch);
         layout.list(&[good]);
-        let mut daemon = daemon_on(layout.flags());
+        let mut daemon = reading_daemon_on(layout.flags());
         assert_only_good(&mut daemon);
         kind.put(&layout.place(&layout.chart("good", "1.0.0").archive));
         assert_eq!(daemon.get("/charts/good-1.0.0.tgz").status, 502, "{kind:?}");
