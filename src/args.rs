@@ -17,6 +17,9 @@ pub struct Args {
     pub registry_insecure: bool,
     pub layout_dir: Option<String>,
     pub repositories: Vec<String>,
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+    pub all_tags: bool,
     pub refresh_interval: Option<String>,
     pub max_stale: Option<String>,
     pub max_wait: Option<String>,
@@ -30,7 +33,7 @@ pub struct Args {
 }
 
 /// Every flag's name, for the nearest to a mistyped one.
-const FLAGS: [&str; 20] = [
+const FLAGS: [&str; 23] = [
     "--port",
     "--listen-host",
     "--storage",
@@ -41,6 +44,9 @@ const FLAGS: [&str; 20] = [
     "--storage-registry-insecure-skip-tls-verify",
     "--storage-layout-dir",
     "--repository",
+    "--include",
+    "--exclude",
+    "--all-tags",
     "--refresh-interval",
     "--max-stale",
     "--max-wait",
@@ -73,6 +79,10 @@ Usage: oci-chartrepo [flags]
   --storage-layout-dir DIR           with --storage=layout: an OCI image layout, or a folder
                                      that holds some
   --repository NAME                  walk this repository instead of the catalog (repeatable)
+  --include PATTERN                  leave out repositories that match none of these: * stands for
+                                     a part of one component, ** for any part (repeatable)
+  --exclude PATTERN                  leave out repositories that match (repeatable)
+  --all-tags                         also look at tags that are no versions, such as latest
   --refresh-interval DURATION        how often known tags are looked at again, and everything is
                                      listed again if nobody asks for the index [5m]
   --max-stale DURATION               an index older than this is refreshed when it's asked for
@@ -109,6 +119,9 @@ impl Args {
             registry_insecure: typed.contains("--storage-registry-insecure-skip-tls-verify"),
             layout_dir: value(&mut typed, "--storage-layout-dir")?,
             repositories: typed.values_from_str("--repository").map_err(|error| error.to_string())?,
+            include: typed.values_from_str("--include").map_err(|error| error.to_string())?,
+            exclude: typed.values_from_str("--exclude").map_err(|error| error.to_string())?,
+            all_tags: typed.contains("--all-tags"),
             refresh_interval: value(&mut typed, "--refresh-interval")?,
             max_stale: value(&mut typed, "--max-stale")?,
             max_wait: value(&mut typed, "--max-wait")?,

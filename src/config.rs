@@ -5,7 +5,7 @@ use crate::credentials::Source;
 use crate::observe::log::Level;
 use crate::oci::RepositoryName;
 use crate::registry::{Scheme, Tls};
-use crate::snapshot::IndexFormat;
+use crate::snapshot::{self, IndexFormat};
 use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
@@ -45,8 +45,8 @@ pub struct Config {
     pub listen_host: Option<String>,
     /// Where the charts are.
     pub storage: StorageChoice,
-    /// Upstream requests at a time during a walk.
-    pub concurrency: usize,
+    /// What is looked at, and what is made of it.
+    pub walk: snapshot::Options,
     /// How often known tags are looked at again, and all is listed if nobody asks.
     pub refresh_interval: Duration,
     /// An index older than this is refreshed when it's asked for.
@@ -55,8 +55,6 @@ pub struct Config {
     pub max_wait: Duration,
     /// How many bytes of archives are kept in memory.
     pub chart_cache_size: usize,
-    /// What `/index.yaml` holds.
-    pub index_format: IndexFormat,
     /// How long a shutdown waits for running downloads.
     pub shutdown_grace: Duration,
     /// The least grave events that are logged.
@@ -75,6 +73,7 @@ impl Config {
             "layout" => StorageChoice::Layout(layout(&args)?),
             other => return Err(mistake("--storage", other, "not one of: registry, layout")),
         };
+        let walk = walk(&args, concurrency)?;
         Ok(Config {
             port: parse_or("--port", args.port.as_deref(), 8080)?,
             listen_host: args.listen_host.filter(|host| !host.is_empty()),
@@ -91,17 +90,12 @@ impl Config {
             }),
             max_wait: time("--max-wait", args.max_wait, MAX_WAIT)?.unwrap_or(Duration::from_secs(2)),
             storage,
-            concurrency,
+            walk,
             chart_cache_size: match args.chart_cache_size {
                 None => 32 << 20,
                 Some(text) => size(&text).ok_or_else(|| {
                     mistake("--chart-cache-size", &text, "not a size such as 500KiB, 32MiB or 1GiB")
                 })?,
-            },
-            index_format: match args.index_format.as_deref().unwrap_or("yaml") {
-                "yaml" => IndexFormat::Yaml,
-                "json" => IndexFormat::Json,
-                other => return Err(mistake("--index-format", other, "not one of: yaml, json")),
             },
             shutdown_grace: time("--shutdown-grace", args.shutdown_grace, MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
@@ -161,6 +155,23 @@ fn size(text: &str) -> Option<usize> {
         _ => return None,
     };
     number.parse::<usize>().ok()?.checked_mul(unit)
+}
+
+fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
+    let patterns = |flag, texts: &[String]| -> Result<Vec<snapshot::Pattern>, Mistake> {
+        texts.iter().map(|text| text.parse().map_err(|why| mistake(flag, text, why))).collect()
+    };
+    let filter = snapshot::Filter {
+        include: patterns("--include", &args.include)?,
+        exclude: patterns("--exclude", &args.exclude)?,
+        all_tags: args.all_tags,
+    };
+    let format = match args.index_format.as_deref().unwrap_or("yaml") {
+        "yaml" => IndexFormat::Yaml,
+        "json" => IndexFormat::Json,
+        other => return Err(mistake("--index-format", other, "not one of: yaml, json")),
+    };
+    Ok(snapshot::Options { concurrency, filter, format })
 }
 
 fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options, Mistake> {

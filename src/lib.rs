@@ -67,7 +67,7 @@ pub fn run(config: Config) -> io::Result<()> {
         StorageChoice::Layout(directory) => (Arc::new(Layout::new(directory)), None, LAYOUT_PAUSE),
     };
     let timing = Timing { max_stale, max_wait, interval, trust, longest_pause };
-    let current = Arc::new(Current::new(timing, config.index_format));
+    let current = Arc::new(Current::new(timing));
     let host = config.listen_host.as_deref();
     let server = Server::bind(host, config.port, current.clone(), storage.clone(), config.chart_cache_size)?;
     let server = Arc::new(server);
@@ -75,7 +75,7 @@ pub fn run(config: Config) -> io::Result<()> {
     info!("listening on http://{}", server.address());
     spawn("refresh", {
         let current = current.clone();
-        move || current.run(&*storage, config.concurrency)
+        move || current.run(&*storage, config.walk)
     })?;
     spawn("accept", {
         let server = server.clone();

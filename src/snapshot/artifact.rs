@@ -3,7 +3,7 @@
 use super::tag::Question;
 use crate::helm::ChartLayers;
 use crate::helm::index::parse_created;
-use crate::oci::{Digest, ImageManifest, Manifest, Reference, RepositoryName};
+use crate::oci::{Digest, ImageManifest, Manifest, RepositoryName};
 use crate::storage::{Error, Storage};
 use time::OffsetDateTime;
 
@@ -31,17 +31,6 @@ pub(super) struct Candidate {
     pub(super) created: Option<OffsetDateTime>,
     /// Boxed once for all: it's handed from the thread that has read it to the one that keeps it.
     pub(super) layers: Box<ChartLayers>,
-}
-
-/// Why a tag isn't worth a request, if it isn't.
-pub(super) fn passed_over(tag: &str) -> Option<String> {
-    match tag.parse::<Reference>() {
-        Ok(_) if is_companion(tag) => {
-            Some("the tag names a signature, attestation or other companion".into())
-        }
-        Ok(_) => None,
-        Err(error) => Some(error.to_string()),
-    }
 }
 
 /// Looks at one tag. Its manifest is read only if the digest says that it's another one than before
@@ -86,34 +75,4 @@ fn read(storage: &dyn Storage, repository: &RepositoryName, manifest: &[u8]) -> 
 
 fn created(manifest: &ImageManifest) -> Option<OffsetDateTime> {
     manifest.annotations.get(CREATED).and_then(|text| parse_created(text))
-}
-
-/// Tags that by convention belong to another artifact: cosign's `sha256-….sig`, `.att` and `.sbom`,
-/// the referrers tag schema (distribution-spec v1.1.0), and Artifact Hub's metadata. They outnumber
-/// charts where everything is signed, and aren't worth a request each.
-fn is_companion(tag: &str) -> bool {
-    let of_digest = ["sha256-", "sha512-"].iter().find_map(|algorithm| tag.strip_prefix(algorithm));
-    let hex = of_digest.map_or("", |rest| rest.split('.').next().unwrap_or_default());
-    tag == "artifacthub.io" || (hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn companions_are_known_by_their_tag() {
-        let hex = "0".repeat(64);
-        for tag in [
-            format!("sha256-{hex}"),
-            format!("sha256-{hex}.sig"),
-            format!("sha512-{hex}.att"),
-            "artifacthub.io".into(),
-        ] {
-            assert!(passed_over(&tag).is_some(), "{tag}");
-        }
-        for tag in ["1.0.0", "sha256-abc", "latest", "sha256-1.0.0"] {
-            assert_eq!(passed_over(tag), None, "{tag}");
-        }
-    }
 }

@@ -3,6 +3,7 @@
 //! a definite answer takes something away. It holds no more than the last listings named.
 
 use super::configs::Budget;
+use super::filter::Filter;
 use super::tag::{Answer, Known, Question, Tag, Trouble, Verdict, Which};
 use super::walk::{Found, Harvest, Skipped};
 use crate::oci::{Digest, Reference, RepositoryName, qualified};
@@ -18,8 +19,10 @@ pub(super) const MAX_TAGS: usize = 1_000_000;
 const DOUBT_PAUSE: Duration = Duration::from_secs(5);
 
 /// All that is known.
-#[derive(Default)]
 pub(super) struct Memory {
+    filter: Filter,
+    /// Repositories that the filter leaves out.
+    left_out: Vec<Skipped>,
     repositories: BTreeMap<RepositoryName, Repository>,
     /// Whether anything has changed since this was last set to `false`.
     pub(super) changed: bool,
@@ -35,14 +38,27 @@ struct Repository {
 }
 
 impl Memory {
-    /// Forgets every repository that isn't among `listed`.
-    pub(super) fn keep(&mut self, listed: &[RepositoryName]) {
+    /// Nothing yet, and later what the filter lets pass.
+    pub(super) fn new(filter: Filter) -> Memory {
+        Memory { filter, left_out: Vec::new(), repositories: BTreeMap::new(), changed: false }
+    }
+
+    /// Forgets every repository that isn't among `listed`; those that are to be listed, in order.
+    pub(super) fn keep(&mut self, mut listed: Vec<RepositoryName>) -> Vec<RepositoryName> {
+        listed.sort();
+        let mut left_out = Vec::new();
+        listed.retain(|name| {
+            let reason = self.filter.leaves_out(name);
+            let wanted = reason.is_none();
+            left_out.extend(reason.map(|reason| Skipped { reference: name.to_string(), reason }));
+            wanted
+        });
         let mut before = std::mem::take(&mut self.repositories);
-        for name in listed {
-            let known = before.remove(name).unwrap_or_default();
-            self.repositories.insert(name.clone(), known);
-        }
-        self.changed |= !before.is_empty();
+        let known = |name: &RepositoryName| (name.clone(), before.remove(name).unwrap_or_default());
+        self.repositories = listed.iter().map(known).collect();
+        self.changed |= !before.is_empty() || left_out != self.left_out;
+        self.left_out = left_out;
+        listed
     }
 
     /// Whether no chart is known.
@@ -62,7 +78,7 @@ impl Memory {
     ) {
         let repository = self.repositories.entry(name.clone()).or_default();
         self.changed |= match listing {
-            Ok(tags) => repository.list(tags, *room, now),
+            Ok(tags) => repository.list(tags, &self.filter, *room, now),
             Err(error) => repository.fail(name, &error),
         };
         *room = room.saturating_sub(repository.tags.len());
@@ -142,7 +158,7 @@ impl Memory {
 
     /// All of it, in the order of names, which doesn't depend on the order of answers.
     pub(super) fn harvest(&self) -> Harvest {
-        let mut harvest = Harvest::default();
+        let mut harvest = Harvest { skipped: self.left_out.clone(), ..Harvest::default() };
         let mut budget = Budget::default();
         for (name, repository) in &self.repositories {
             if let Some(trouble) = &repository.trouble {
@@ -175,7 +191,7 @@ impl Repository {
     }
 
     /// Adopts a listing, as far as there is room. Whether that changes anything.
-    fn list(&mut self, mut listed: Vec<String>, room: usize, now: Instant) -> bool {
+    fn list(&mut self, mut listed: Vec<String>, filter: &Filter, room: usize, now: Instant) -> bool {
         listed.sort_unstable();
         listed.dedup();
         listed.truncate(room);
@@ -185,7 +201,7 @@ impl Repository {
         }
         let before = std::mem::take(&mut self.tags).into_iter();
         let mut before: HashMap<Arc<str>, Tag> = before.map(|tag| (tag.text.clone(), tag)).collect();
-        let tag = |text: String| before.remove(&*text).unwrap_or_else(|| Tag::new(text.into(), now));
+        let tag = |text: String| before.remove(&*text).unwrap_or_else(|| Tag::new(text.into(), filter, now));
         self.tags = listed.into_iter().map(tag).collect();
         true
     }

@@ -6,6 +6,7 @@ mod artifact;
 pub mod assemble;
 mod chart_repository;
 mod configs;
+mod filter;
 mod memory;
 mod parallel;
 mod progress;
@@ -16,6 +17,7 @@ pub mod walk;
 mod walker;
 
 pub use chart_repository::IndexFormat;
+pub use filter::{Filter, Pattern};
 pub use refresh::Current;
 pub use schedule::Timing;
 pub use walk::Found;
@@ -25,6 +27,17 @@ use chart_repository::ChartRepository;
 use std::fmt;
 use std::sync::Arc;
 use walk::Skipped;
+
+/// What is looked at, and what is made of it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Requests at a time.
+    pub concurrency: usize,
+    /// What is worth a request.
+    pub filter: Filter,
+    /// What `/index.yaml` holds.
+    pub format: IndexFormat,
+}
 
 /// All that is served, as of one walk.
 pub struct Snapshot {

@@ -6,7 +6,7 @@
 
 use super::schedule::{Attend, Next, Schedule, Timing};
 use super::walker::Walker;
-use super::{IndexFormat, Snapshot};
+use super::{Options, Snapshot};
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind, Storage};
 use std::collections::BTreeSet;
@@ -19,7 +19,6 @@ const MAX_DOUBTS: usize = 1000;
 
 /// The snapshot in force, and the walk that will replace it.
 pub struct Current {
-    format: IndexFormat,
     state: Mutex<State>,
     /// Told of every change of `state`.
     changed: Condvar,
@@ -41,10 +40,10 @@ enum Task {
 
 impl Current {
     /// Nothing yet; the first walk is wanted at once.
-    pub fn new(timing: Timing, format: IndexFormat) -> Current {
+    pub fn new(timing: Timing) -> Current {
         let schedule = Schedule::new(timing);
         let state = State { schedule, snapshot: None, doubts: BTreeSet::new() };
-        Current { format, state: Mutex::new(state), changed: Condvar::new() }
+        Current { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// The snapshot in force, however old.
@@ -81,9 +80,9 @@ impl Current {
     }
 
     /// Walks whenever it's wanted, until [`Current::stop`].
-    pub fn run(&self, storage: &dyn Storage, concurrency: usize) {
+    pub fn run(&self, storage: &dyn Storage, options: Options) {
         let trust = self.lock().schedule.timing().trust;
-        let mut walker = Walker::new(storage, concurrency, trust, self.format);
+        let mut walker = Walker::new(storage, options, trust);
         while let Some(task) = self.wait_for_task() {
             match task {
                 Task::Refresh(began) => self.refresh(&mut walker, began),

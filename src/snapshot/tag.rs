@@ -1,7 +1,7 @@
 //! What is known of one tag: what it names, why it couldn't be asked, and when it's to be looked at
 //! again. The clock is a parameter.
 
-use super::artifact::passed_over;
+use super::filter::Filter;
 use super::walk::Found;
 use crate::oci::{Digest, Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind};
@@ -98,8 +98,8 @@ pub(super) enum Answer {
 
 impl Tag {
     /// Nothing is known of it yet, unless its text tells.
-    pub(super) fn new(text: Arc<str>, now: Instant) -> Tag {
-        match passed_over(&text) {
+    pub(super) fn new(text: Arc<str>, filter: &Filter, now: Instant) -> Tag {
+        match filter.passes_over(&text) {
             Some(reason) => {
                 let known = Known { manifest: None, verdict: Verdict::NoChart(reason.into()) };
                 Tag { text, known: Some(known), trouble: None, due: None }

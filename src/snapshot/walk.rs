@@ -92,15 +92,14 @@ pub(super) struct Walk<'a> {
 
 impl Walk<'_> {
     /// Lists the tags of `repositories`, which are all there are, and looks at what is new.
-    pub(super) fn refresh(&self, memory: &mut Memory, mut repositories: Vec<RepositoryName>) {
-        repositories.sort();
+    pub(super) fn refresh(&self, memory: &mut Memory, repositories: Vec<RepositoryName>) {
+        let repositories = memory.keep(repositories);
         self.progress.expect_listings(repositories.len());
         let listings = in_parallel(&repositories, self.concurrency, |repository| {
             let listing = self.storage.tags(repository);
             self.progress.listed();
             listing
         });
-        memory.keep(&repositories);
         let (mut room, now) = (MAX_TAGS, Instant::now());
         for (repository, listing) in repositories.iter().zip(listings) {
             memory.list(repository, listing, &mut room, now);

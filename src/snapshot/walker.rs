@@ -5,7 +5,7 @@ use super::memory::Memory;
 use super::progress::Progress;
 use super::tag::Which;
 use super::walk::{Harvest, Walk};
-use super::{IndexFormat, Snapshot};
+use super::{Options, Snapshot};
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::collections::BTreeSet;
@@ -25,9 +25,8 @@ const CHECKED_AT_ONCE: usize = 8;
 /// What it remembers from one walk to the next.
 pub(super) struct Walker<'a> {
     storage: &'a dyn Storage,
-    concurrency: usize,
+    options: Options,
     trust: Option<Duration>,
-    format: IndexFormat,
     memory: Memory,
     walked: Option<Walked>,
     was_empty: bool,
@@ -50,14 +49,9 @@ impl Walked {
 
 impl<'a> Walker<'a> {
     /// Knows nothing yet. `trust` is how long a known tag needn't be looked at again, if at all.
-    pub(super) fn new(
-        storage: &'a dyn Storage,
-        concurrency: usize,
-        trust: Option<Duration>,
-        format: IndexFormat,
-    ) -> Walker<'a> {
-        let memory = Memory::default();
-        Walker { storage, concurrency, trust, format, memory, walked: None, was_empty: false, attempts: 0 }
+    pub(super) fn new(storage: &'a dyn Storage, options: Options, trust: Option<Duration>) -> Walker<'a> {
+        let memory = Memory::new(options.filter.clone());
+        Walker { storage, options, trust, memory, walked: None, was_empty: false, attempts: 0 }
     }
 
     /// Lists everything, and looks at what is new: a snapshot, or `None` when the last one still holds.
@@ -72,10 +66,9 @@ impl<'a> Walker<'a> {
         let repositories = self.storage.repositories()?;
         self.believe_listing(&repositories)?;
         let progress = Progress::default();
-        let (storage, memory) = (self.storage, &mut self.memory);
-        let walk = Walk { storage, concurrency: self.concurrency, trust: self.trust, progress: &progress };
+        let (walk, memory) = (walk(self.storage, &self.options, self.trust, &progress), &mut self.memory);
         match last {
-            None => progress.told(storage, || walk.refresh(memory, repositories)),
+            None => progress.told(self.storage, || walk.refresh(memory, repositories)),
             Some(_) => walk.refresh(memory, repositories),
         }
         let harvest = self.memory.harvest();
@@ -96,9 +89,8 @@ impl<'a> Walker<'a> {
         let began = Instant::now();
         doubts.iter().for_each(|repository| self.memory.doubt(repository, began));
         let progress = Progress::default();
-        let Walker { storage, concurrency, trust, .. } = *self;
-        let walk = Walk { storage, concurrency, trust, progress: &progress };
-        walk.ask(&mut self.memory, Which::Due(concurrency * CHECKED_AT_ONCE));
+        let walk = walk(self.storage, &self.options, self.trust, &progress);
+        walk.ask(&mut self.memory, Which::Due(self.options.concurrency * CHECKED_AT_ONCE));
         last?;
         if self.memory.changed { self.snapshot(self.memory.harvest(), last, began) } else { None }
     }
@@ -113,7 +105,7 @@ impl<'a> Walker<'a> {
             return None;
         }
         self.memory.changed = false;
-        let snapshot = assemble(harvest, self.format, last);
+        let snapshot = assemble(harvest, self.options.format, last);
         report(&snapshot, last, began);
         Some(snapshot)
     }
@@ -141,6 +133,15 @@ impl<'a> Walker<'a> {
         let example = harvest.example.as_ref().map(|one| format!(", such as {one}")).unwrap_or_default();
         unbelievable(&format!("{} repositories or tags could not be read{example}", harvest.missed))
     }
+}
+
+fn walk<'a>(
+    storage: &'a dyn Storage,
+    options: &Options,
+    trust: Option<Duration>,
+    progress: &'a Progress,
+) -> Walk<'a> {
+    Walk { storage, concurrency: options.concurrency, trust, progress }
 }
 
 fn unbelievable(text: &str) -> Result<(), Error> {

@@ -84,7 +84,7 @@ fn a_tag_that_moves_to_a_manifest_that_is_known_costs_no_manifest() {
     fake.push(&old);
     fake.push(&new);
     fake.push(&old.clone().tag("stable"));
-    let daemon = ready_daemon(&fake, &["--refresh-interval=1s", EACH_TIME]);
+    let daemon = ready_daemon(&fake, &["--refresh-interval=1s", "--all-tags", EACH_TIME]);
     fake.push(&new.tag("stable"));
     let before = fake.count("HEAD /v2/web/manifests/stable");
     wait_for_count(&fake, &daemon, "HEAD /v2/web/manifests/stable", before + 2);
@@ -100,7 +100,8 @@ fn charts_of_one_config_blob_share_it() {
     for (tag, archive) in [("1.0.0", "one"), ("latest", "two"), ("stable", "three")] {
         fake.push(&Chart::new("web", "1.0.0").tag(tag).config_bytes(config).archive(archive));
     }
-    let _daemon = ready_daemon(&fake, &[]);
+    let _daemon = ready_daemon(&fake, &["--all-tags"]);
+    assert_eq!(fake.count(MANIFESTS), 3, "{}", fake.seen());
     assert_eq!(fake.count(BLOBS), 1, "{}", fake.seen());
 }
 

@@ -17,6 +17,7 @@ mod discovery;
 mod fake_registry_is_honest;
 mod fake_registry_keeps_its_word;
 mod faults;
+mod filters;
 mod flags;
 mod freshness;
 mod frugal;

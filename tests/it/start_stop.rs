@@ -152,7 +152,7 @@ fn a_download_that_outlasts_the_grace_is_cut_and_the_code_is_still_0() {
 #[test]
 fn newcomers_are_refused_at_once_while_it_waits_for_a_download() {
     let fake = slow_download(Duration::from_millis(100));
-    let mut daemon = ready_daemon(&fake, &[]);
+    let mut daemon = ready_daemon(&fake, &["--chart-cache-size=0"]);
     let (stream, first) = begun_download(&daemon);
     daemon.signal("TERM");
     daemon.wait_for_log("SIGTERM received");

@@ -38,7 +38,7 @@ fn charts_are_listed_and_everything_beside_them_is_skipped_with_its_reason() {
     });
     push_json(&fake, "misc/sbom", "1.0.0", media::OCI_MANIFEST, &artifact);
 
-    let daemon = ready_daemon(&fake, &[]);
+    let daemon = ready_daemon(&fake, &["--all-tags"]);
 
     let charts = ["db 0.2.0", "web 1.0.0", "web 1.1.0+build.5"];
     assert_eq!(Index::of(&daemon).charts(), charts);
@@ -92,7 +92,7 @@ fn several_tags_of_one_chart_version_are_one_entry() {
         fake.push(&chart.clone().tag(tag));
     }
 
-    let daemon = ready_daemon(&fake, &[]);
+    let daemon = ready_daemon(&fake, &["--all-tags"]);
 
     let index = Index::of(&daemon);
     assert_eq!(index.charts(), ["web 1.0.0+b"]);
