@@ -7,6 +7,8 @@ use std::ffi::OsString;
 #[derive(Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // the flags are described in HELP
 pub struct Args {
+    /// `index`, rather than to serve.
+    pub index_only: bool,
     pub port: Option<String>,
     pub listen_host: Option<String>,
     pub storage: Option<String>,
@@ -63,7 +65,8 @@ const FLAGS: [&str; 23] = [
 pub const HELP: &str = "\
 oci-chartrepo: serves the Helm charts of an OCI registry as a classic chart repository
 
-Usage: oci-chartrepo [flags]
+Usage: oci-chartrepo [flags]          serves until it's stopped
+       oci-chartrepo index [flags]    walks once and writes the index to stdout
 
   --port PORT                        port to listen on [8080]
   --listen-host HOST                 address to listen on [all, IPv4 and IPv6]
@@ -106,7 +109,12 @@ impl Args {
     /// Reads the arguments behind the program's name.
     pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Args, Mistake> {
         let mut typed = pico_args::Arguments::from_vec(arguments.flat_map(canonical).collect());
+        let command = typed.subcommand().map_err(|error| error.to_string())?;
+        if let Some(other) = command.as_deref().filter(|command| *command != "index") {
+            return Err(left_over(other));
+        }
         let args = Args {
+            index_only: command.is_some(),
             help: typed.contains(["-h", "--help"]),
             version: typed.contains(["-V", "--version"]),
             port: value(&mut typed, "--port")?,

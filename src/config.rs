@@ -39,6 +39,8 @@ pub enum StorageChoice {
 
 /// All settings, checked.
 pub struct Config {
+    /// Whether only an index is to be written, once.
+    pub index_only: bool,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
     /// Address to listen on; none means all.
@@ -75,6 +77,7 @@ impl Config {
         };
         let walk = walk(&args, concurrency)?;
         Ok(Config {
+            index_only: args.index_only,
             port: parse_or("--port", args.port.as_deref(), 8080)?,
             listen_host: args.listen_host.filter(|host| !host.is_empty()),
             refresh_interval: match time("--refresh-interval", args.refresh_interval, MAX_AGE)? {

@@ -42,7 +42,7 @@ use server::Server;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use snapshot::{Current, Timing};
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -62,10 +62,11 @@ pub fn run(config: Config) -> io::Result<()> {
     let ended = watch_signals()?;
     let Config { max_stale, max_wait, refresh_interval: interval, .. } = config;
     // To look at a tag again costs a request to a registry, and next to nothing in a directory.
-    let (storage, trust, longest_pause): (Arc<dyn Storage>, _, _) = match config.storage {
-        StorageChoice::Registry(options) => (Arc::new(registry(options)), Some(interval), REGISTRY_PAUSE),
-        StorageChoice::Layout(directory) => (Arc::new(Layout::new(directory)), None, LAYOUT_PAUSE),
+    let (trust, longest_pause) = match config.storage {
+        StorageChoice::Registry(_) => (Some(interval), REGISTRY_PAUSE),
+        StorageChoice::Layout(_) => (None, LAYOUT_PAUSE),
     };
+    let storage = open(config.storage);
     let timing = Timing { max_stale, max_wait, interval, trust, longest_pause };
     let current = Arc::new(Current::new(timing));
     let host = config.listen_host.as_deref();
@@ -90,6 +91,23 @@ pub fn run(config: Config) -> io::Result<()> {
     }
     info!("stopped");
     Ok(())
+}
+
+/// Walks once and writes the index to stdout.
+///
+/// Errors when there's no telling whether the index would be whole: who publishes it would take charts
+/// away from everyone.
+pub fn index(config: Config) -> io::Result<()> {
+    observe::log::set_level(config.log_level);
+    let snapshot = snapshot::once(&*open(config.storage), config.walk).map_err(io::Error::other)?;
+    io::stdout().write_all(&snapshot.index().identity().bytes)
+}
+
+fn open(choice: StorageChoice) -> Arc<dyn Storage> {
+    match choice {
+        StorageChoice::Registry(options) => Arc::new(registry(options)),
+        StorageChoice::Layout(directory) => Arc::new(Layout::new(directory)),
+    }
 }
 
 fn registry(options: registry::Options) -> Registry {

@@ -21,6 +21,7 @@ pub use filter::{Filter, Pattern};
 pub use refresh::Current;
 pub use schedule::Timing;
 pub use walk::Found;
+pub use walker::once;
 
 use crate::representation::Representation;
 use chart_repository::ChartRepository;

@@ -9,6 +9,7 @@ use super::{Options, Snapshot};
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::collections::BTreeSet;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A storage that hasn't changed is still walked again after this long if the last walk missed
@@ -18,6 +19,8 @@ const MISSED_PAUSE: Duration = Duration::from_secs(5);
 /// what is lacking: a replica that starts while the registry stumbles must not show less than the
 /// others, and one artifact that never answers must not keep it from starting.
 const FIRST_ATTEMPTS: u32 = 3;
+/// Longer than one walk takes.
+const LONG: Duration = Duration::from_secs(24 * 3600);
 /// Known tags that are looked at in one go, for each request at a time: a refresh waits for them, so
 /// that is a few round trips.
 const CHECKED_AT_ONCE: usize = 8;
@@ -30,7 +33,9 @@ pub(super) struct Walker<'a> {
     memory: Memory,
     walked: Option<Walked>,
     was_empty: bool,
+    /// How many first walks weren't believed, and after how many one is that lacks something.
     attempts: u32,
+    tolerant_after: u32,
 }
 
 /// The last refresh that ended well.
@@ -51,7 +56,16 @@ impl<'a> Walker<'a> {
     /// Knows nothing yet. `trust` is how long a known tag needn't be looked at again, if at all.
     pub(super) fn new(storage: &'a dyn Storage, options: Options, trust: Option<Duration>) -> Walker<'a> {
         let memory = Memory::new(options.filter.clone());
-        Walker { storage, options, trust, memory, walked: None, was_empty: false, attempts: 0 }
+        Walker {
+            storage,
+            options,
+            trust,
+            memory,
+            walked: None,
+            was_empty: false,
+            attempts: 0,
+            tolerant_after: FIRST_ATTEMPTS,
+        }
     }
 
     /// Lists everything, and looks at what is new: a snapshot, or `None` when the last one still holds.
@@ -125,13 +139,35 @@ impl<'a> Walker<'a> {
     /// Errors when too much is lacking to begin with.
     fn believe_first(&mut self, harvest: &Harvest) -> Result<(), Error> {
         let nothing = harvest.found.is_empty() && harvest.unanswered + harvest.refused > 0;
-        let stumbling = harvest.unanswered > 0 && self.attempts + 1 < FIRST_ATTEMPTS;
+        let stumbling = harvest.unanswered > 0 && self.attempts + 1 < self.tolerant_after;
         if !nothing && !stumbling {
             return Ok(());
         }
         self.attempts += 1;
         let example = harvest.example.as_ref().map(|one| format!(", such as {one}")).unwrap_or_default();
         unbelievable(&format!("{} repositories or tags could not be read{example}", harvest.missed))
+    }
+}
+
+/// One walk, for who wants a snapshot and no service; made again where that may help.
+///
+/// Errors when the repositories can't be listed, or when a repository or tag gives no answer even then.
+/// What is refused, or makes no sense, is left out.
+pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> {
+    let walker = Walker::new(storage, options, Some(LONG));
+    let mut walker = Walker { tolerant_after: u32::MAX, ..walker };
+    let mut pause = Duration::from_secs(1);
+    let mut attempt = 1;
+    loop {
+        match walker.refresh(None) {
+            Ok(Some(snapshot)) => return Ok(snapshot),
+            Ok(None) => {}
+            Err(error) if attempt >= FIRST_ATTEMPTS || !error.kind().is_no_answer() => return Err(error),
+            Err(error) => crate::warn!("{error}: tried again in {} s", pause.as_secs()),
+        }
+        thread::sleep(pause);
+        pause *= 2;
+        attempt += 1;
     }
 }
 

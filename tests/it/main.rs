@@ -23,6 +23,7 @@ mod freshness;
 mod frugal;
 mod gold;
 mod harbor;
+mod index_command;
 mod index_endpoint;
 mod integrity;
 mod large_listings;
