@@ -1,7 +1,7 @@
 //! One connection from its first byte to its last: heads in, answers out, one after the other.
 
 use super::connections::{Phase, Place};
-use super::head::{Head, Inbox, NoHead};
+use super::head::{Head, IDLE, Inbox, NoHead};
 use super::outlet::{Outlet, STALL};
 use super::respond::{Answer, Body, Responder};
 use socket2::SockRef;
@@ -26,6 +26,7 @@ const LINGER_BYTES: u64 = 64 * 1024;
 
 /// Serves one connection until either side has had enough.
 pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) -> io::Result<()> {
+    stream.set_read_timeout(Some(IDLE))?;
     stream.set_write_timeout(Some(STALL))?;
     let mut inbox = Inbox::default();
     loop {

@@ -15,7 +15,7 @@ const READ: usize = 2 * 1024;
 /// Most header fields: Go's client with a proxy or two in front sends twenty.
 const MAX_FIELDS: usize = 64;
 /// How long a connection may wait between requests: browsers and ingresses reuse sooner.
-const IDLE: Duration = Duration::from_secs(15);
+pub(super) const IDLE: Duration = Duration::from_secs(15);
 /// How long a head may take from its first byte on: it fits into a few packets.
 const HEAD: Duration = Duration::from_secs(5);
 
@@ -54,23 +54,28 @@ pub(super) struct Inbox(pub(super) Vec<u8>);
 
 impl Inbox {
     /// The next head. A slow one isn't given more time for each byte, but one deadline for all.
+    ///
+    /// The stream's read timeout must be [`IDLE`], and is again afterwards: a head that comes in one
+    /// piece, as nearly all do, costs no call to set it.
     pub(super) fn next(&mut self, mut stream: &TcpStream) -> Result<Head, NoHead> {
         let mut deadline = None;
         let mut chunk = [0; READ];
         loop {
             if let Some(head) = self.take()? {
+                if deadline.is_some() {
+                    stream.set_read_timeout(Some(IDLE))?;
+                }
                 return Ok(head);
             }
             let started = !self.0.is_empty();
-            let left = match (started, deadline) {
-                (false, _) => IDLE,
-                (true, None) => *deadline.insert(Instant::now() + HEAD) - Instant::now(),
-                (true, Some(end)) => end.saturating_duration_since(Instant::now()),
-            };
-            if left.is_zero() {
-                return Err(NoHead::Refuse(408, "the request head took too long"));
+            if started {
+                let now = Instant::now();
+                let left = deadline.get_or_insert(now + HEAD).saturating_duration_since(now);
+                if left.is_zero() {
+                    return Err(NoHead::Refuse(408, "the request head took too long"));
+                }
+                stream.set_read_timeout(Some(left))?;
             }
-            stream.set_read_timeout(Some(left))?;
             let room = READ.min(MAX_HEAD - self.0.len());
             match stream.read(&mut chunk[..room]) {
                 Ok(0) => return Err(NoHead::Gone),
