@@ -9,6 +9,7 @@ use super::{Options, Snapshot};
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,7 @@ impl<'a> Walker<'a> {
     ///
     /// Errors when the repositories can't be listed, or what they list can't be believed.
     pub(super) fn refresh(&mut self, last: Option<&Snapshot>) -> Result<Option<Snapshot>, Error> {
-        let began = Instant::now();
+        let start = self.start();
         let revision = self.storage.revision();
         if self.walked.as_ref().is_some_and(|walked| walked.still_holds(revision)) {
             return Ok(None);
@@ -90,7 +91,7 @@ impl<'a> Walker<'a> {
             self.believe_first(&harvest)?;
         }
         self.walked = Some(Walked { revision, complete: harvest.missed == 0, at: Instant::now() });
-        Ok(self.snapshot(harvest, last, began))
+        Ok(self.snapshot(harvest, last, start))
     }
 
     /// Looks at some of the tags that are due, and makes those of `doubts` due: a snapshot, if
@@ -100,13 +101,18 @@ impl<'a> Walker<'a> {
         last: Option<&Snapshot>,
         doubts: &BTreeSet<RepositoryName>,
     ) -> Option<Snapshot> {
-        let began = Instant::now();
-        doubts.iter().for_each(|repository| self.memory.doubt(repository, began));
+        let start = self.start();
+        doubts.iter().for_each(|repository| self.memory.doubt(repository, start.0));
         let progress = Progress::default();
         let walk = walk(self.storage, &self.options, self.trust, &progress);
         walk.ask(&mut self.memory, Which::Due(self.options.concurrency * CHECKED_AT_ONCE));
         last?;
-        if self.memory.changed { self.snapshot(self.memory.harvest(), last, began) } else { None }
+        if self.memory.changed { self.snapshot(self.memory.harvest(), last, start) } else { None }
+    }
+
+    /// When a walk begins, and how many requests there were before.
+    fn start(&self) -> (Instant, u64) {
+        (Instant::now(), self.storage.requests())
     }
 
     /// When the next tag is due.
@@ -114,13 +120,20 @@ impl<'a> Walker<'a> {
         self.memory.next_due()
     }
 
-    fn snapshot(&mut self, harvest: Harvest, last: Option<&Snapshot>, began: Instant) -> Option<Snapshot> {
+    fn snapshot(
+        &mut self,
+        harvest: Harvest,
+        last: Option<&Snapshot>,
+        start: (Instant, u64),
+    ) -> Option<Snapshot> {
         if last.is_some() && !self.memory.changed {
             return None;
         }
         self.memory.changed = false;
         let snapshot = assemble(harvest, self.options.format, last);
-        report(&snapshot, last, began);
+        let (began, before) = start;
+        let cost = Cost { time: began.elapsed(), requests: self.storage.requests() - before };
+        report(&snapshot, last, cost);
         Some(snapshot)
     }
 
@@ -184,7 +197,20 @@ fn unbelievable(text: &str) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Unavailable, text))
 }
 
-fn report(snapshot: &Snapshot, last: Option<&Snapshot>, began: Instant) {
+/// What a walk has cost. Downloads that were under way count in.
+struct Cost {
+    time: Duration,
+    requests: u64,
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "walked in {:.1} s", self.time.as_secs_f32())?;
+        if self.requests > 0 { write!(f, ", {} requests", self.requests) } else { Ok(()) }
+    }
+}
+
+fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: Cost) {
     for skipped in &snapshot.skipped {
         crate::debug!("{skipped}");
     }
@@ -193,6 +219,6 @@ fn report(snapshot: &Snapshot, last: Option<&Snapshot>, began: Instant) {
         last.index().identity().etag != snapshot.index().identity().etag || last.counts != snapshot.counts
     });
     if changed {
-        crate::info!("snapshot: {} (walked in {:.1} s)", snapshot.counts, began.elapsed().as_secs_f32());
+        crate::info!("snapshot: {} ({cost})", snapshot.counts);
     }
 }
