@@ -3,6 +3,7 @@
 //! snapshot doesn't list isn't served, be it in memory or not.
 
 use super::chart_cache::Buffer;
+use super::client::Client;
 use super::downloads::{Refusal, Source, Wanted};
 use super::head::Head;
 use super::respond::{Answer, Body, Responder, is_known, not_ready};
@@ -10,7 +11,6 @@ use crate::oci::Descriptor;
 use crate::representation::{self, Part};
 use crate::snapshot::Found;
 use crate::storage::ErrorKind;
-use std::net::IpAddr;
 use std::sync::Arc;
 use tiny_http::Method;
 
@@ -32,19 +32,19 @@ struct File<'a> {
 
 impl Responder {
     /// `NAME-VERSION.tgz`
-    pub(super) fn archive(&self, head: &Head, peer: IpAddr, name: &str) -> Answer {
+    pub(super) fn archive(&self, head: &Head, client: Client, name: &str) -> Answer {
         self.of_chart(name, |chart| {
-            self.file(head, peer, &File::new(chart, &chart.layers.archive, name, "application/x-tar"))
+            self.file(head, client, &File::new(chart, &chart.layers.archive, name, "application/x-tar"))
         })
     }
 
     /// `NAME-VERSION.tgz.prov`
-    pub(super) fn provenance(&self, head: &Head, peer: IpAddr, archive_name: &str) -> Answer {
+    pub(super) fn provenance(&self, head: &Head, client: Client, archive_name: &str) -> Answer {
         self.of_chart(archive_name, |chart| match &chart.layers.provenance {
             None => Answer::text(404, "this chart version is not signed"),
             Some(blob) => {
                 let name = format!("{archive_name}.prov");
-                self.file(head, peer, &File::new(chart, blob, &name, "application/pgp-signature"))
+                self.file(head, client, &File::new(chart, blob, &name, "application/pgp-signature"))
             }
         })
     }
@@ -60,7 +60,7 @@ impl Responder {
     }
 
     /// What the head says is in the snapshot: where that is all, the storage isn't asked.
-    fn file(&self, head: &Head, peer: IpAddr, file: &File) -> Answer {
+    fn file(&self, head: &Head, client: Client, file: &File) -> Answer {
         if is_known(head, &file.etag) {
             return Answer::not_modified(&file.etag).with("Cache-Control", CACHE_CONTROL);
         }
@@ -68,7 +68,7 @@ impl Responder {
             return self.found(200, Body::Withheld { length: file.blob.size }, file);
         }
         let repository = &file.chart.repository;
-        let wanted = Wanted { repository, blob: file.blob, file_name: file.name, peer };
+        let wanted = Wanted { repository, blob: file.blob, file_name: file.name, client };
         match self.downloads.obtain(&wanted) {
             Ok(Source::Memory(archive)) => self.part(head, archive, file),
             Ok(Source::Stream(source, slot)) => {

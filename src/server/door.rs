@@ -1,14 +1,13 @@
 //! One connection from its first byte to its last: heads in, answers out, one after the other.
 
+use super::client::Client;
 use super::connections::{Phase, Place};
 use super::head::{Head, IDLE, Inbox, NoHead};
 use super::outlet::{Outlet, STALL};
 use super::respond::{Answer, Body, Responder};
-use socket2::SockRef;
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
-use std::net::{IpAddr, Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
@@ -28,6 +27,7 @@ const LINGER_BYTES: u64 = 64 * 1024;
 pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) -> io::Result<()> {
     stream.set_read_timeout(Some(IDLE))?;
     stream.set_write_timeout(Some(STALL))?;
+    let client = Client::new(place.peer(), stream);
     let mut inbox = Inbox::default();
     loop {
         let head = match inbox.next(stream) {
@@ -39,21 +39,23 @@ pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) ->
             }
         };
         place.set(Phase::Finding)?;
-        let answer = answer(responder, &head, place.peer());
-        crate::trace!("{} {} {}: {}", place.peer(), head.method, path(&head.target), answer.status);
+        let answer = answer(responder, &head, client);
+        crate::trace!("{} {} {}: {}", client.address, head.method, path(&head.target), answer.status);
         // After a 400, the client and we may disagree on where its next request begins.
         let keep = head.keep_alive && answer.status != 400 && place.may_stay();
         send(&mut Outlet::new(stream, place), answer, keep)?;
         if !keep {
-            return if inbox.0.is_empty() && has_no_more_to_say(stream) { Ok(()) } else { linger(stream) };
+            // A client whose one request is answered has nothing more to say: its place and thread are
+            // free at once, as with nginx and Go's server.
+            return if inbox.0.is_empty() && !client.has_said_more() { Ok(()) } else { linger(stream) };
         }
         place.set(Phase::Waiting)?;
     }
 }
 
 /// A panic is a defect of ours and costs its own request, nobody else's.
-fn answer(responder: &Responder, head: &Head, peer: IpAddr) -> Answer {
-    let attempt = catch_unwind(AssertUnwindSafe(|| responder.answer(head, peer)));
+fn answer(responder: &Responder, head: &Head, client: Client) -> Answer {
+    let attempt = catch_unwind(AssertUnwindSafe(|| responder.answer(head, client)));
     attempt.unwrap_or_else(|_| {
         crate::error!("a request has met a defect of this program; please report the panic above");
         Answer::text(500, "a defect of this program")
@@ -149,15 +151,6 @@ fn head(status: u16, headers: &[(&str, Cow<str>)], length: Option<u64>, keep: bo
     bytes
 }
 
-/// Whether nothing has arrived that would turn our hanging up into a reset. Nor is more to be expected
-/// of a client whose one request is answered, so that its place and thread are free at once; nginx
-/// and Go's server do the same.
-fn has_no_more_to_say(stream: &TcpStream) -> bool {
-    let mut byte = [MaybeUninit::uninit()];
-    let unread = SockRef::from(stream).recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT);
-    !unread.is_ok_and(|count| count > 0)
-}
-
 /// Says that we're done and hears the client out for a moment.
 fn linger(stream: &TcpStream) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
@@ -179,23 +172,6 @@ fn linger(stream: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener};
-
-    #[test]
-    fn a_client_is_heard_out_only_if_it_has_said_more() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, _) = listener.accept().unwrap();
-        assert!(has_no_more_to_say(&stream));
-        client.write_all(b"GET").unwrap();
-        // Waits until it has arrived, and leaves it there.
-        stream.peek(&mut [0]).unwrap();
-        assert!(!has_no_more_to_say(&stream));
-        (&stream).read_exact(&mut [0; 3]).unwrap();
-        client.shutdown(Shutdown::Both).unwrap();
-        assert_eq!(stream.peek(&mut [0]).unwrap(), 0);
-        assert!(has_no_more_to_say(&stream));
-    }
 
     #[test]
     fn a_head_has_a_length_whatever_the_size_and_says_when_it_closes() {

@@ -3,11 +3,11 @@
 //! needs a slot.
 
 use super::chart_cache::{Buffer, ChartCache, Claim, Lead, Obtained, Outcome};
+use super::client::Client;
 use super::slots::{Slot, Slots};
 use crate::oci::{Descriptor, RepositoryName, Verifying};
 use crate::storage::{Error, ErrorKind, Storage};
 use std::io::Read;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The ways to archives.
@@ -23,7 +23,7 @@ pub(super) struct Wanted<'a> {
     pub(super) blob: &'a Descriptor,
     /// What the log calls it.
     pub(super) file_name: &'a str,
-    pub(super) peer: IpAddr,
+    pub(super) client: Client<'a>,
 }
 
 /// Bytes for a client.
@@ -56,7 +56,8 @@ impl Downloads {
 
     /// The bytes of what is wanted.
     pub(super) fn obtain(&self, wanted: &Wanted) -> Result<Source, Refusal> {
-        let slot = || self.slots.take(wanted.peer).ok_or(Refusal::Crowded);
+        let Client { address, .. } = wanted.client;
+        let slot = || self.slots.take(address, || wanted.client.has_hung_up()).ok_or(Refusal::Crowded);
         let mut own = None;
         let mut claim = self.cache.claim(wanted.blob, false);
         if let Claim::Nothing = claim {

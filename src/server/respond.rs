@@ -2,6 +2,7 @@
 //! never holds bytes of the client's.
 
 use super::chart_cache::Buffer;
+use super::client::Client;
 use super::downloads::Downloads;
 use super::head::Head;
 use super::route::{BadTarget, Route, route};
@@ -10,7 +11,6 @@ use crate::representation::{self, Coding, Representation};
 use crate::snapshot::Current;
 use std::borrow::Cow;
 use std::io::Read;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use tiny_http::Method;
@@ -91,23 +91,23 @@ pub(super) struct Responder {
 
 impl Responder {
     /// The answer to one request.
-    pub(super) fn answer(&self, head: &Head, peer: IpAddr) -> Answer {
+    pub(super) fn answer(&self, head: &Head, client: Client) -> Answer {
         let answer = match route(&head.target) {
-            Ok(route) => self.at(head, peer, route),
+            Ok(route) => self.at(head, client, route),
             Err(BadTarget(why)) => Answer::text(400, why),
         };
         if head.method == Method::Head { answer.withhold() } else { answer }
     }
 
-    fn at(&self, head: &Head, peer: IpAddr, route: Route) -> Answer {
+    fn at(&self, head: &Head, client: Client, route: Route) -> Answer {
         match (&head.method, &route) {
-            (Method::Get | Method::Head, _) | (_, Route::Unknown) => self.get(head, peer, route),
+            (Method::Get | Method::Head, _) | (_, Route::Unknown) => self.get(head, client, route),
             (Method::NonStandard(_), _) => Answer::text(501, "the method is unknown here"),
             _ => Answer::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD"),
         }
     }
 
-    fn get(&self, head: &Head, peer: IpAddr, route: Route) -> Answer {
+    fn get(&self, head: &Head, client: Client, route: Route) -> Answer {
         match route {
             Route::Home => self.home(head),
             Route::Live => Answer::text(200, "alive"),
@@ -123,8 +123,8 @@ impl Responder {
                 Some(snapshot) => index(snapshot.index_json(), JSON, head),
                 None => not_ready(),
             },
-            Route::Archive(name) => self.archive(head, peer, &name),
-            Route::Provenance(name) => self.provenance(head, peer, &name),
+            Route::Archive(name) => self.archive(head, client, &name),
+            Route::Provenance(name) => self.provenance(head, client, &name),
             Route::Unknown => {
                 Answer::text(404, "not found: there are /index.yaml and /charts/NAME-VERSION.tgz")
             }

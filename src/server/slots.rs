@@ -46,8 +46,9 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    /// A slot for `peer`, if one is free in time.
-    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Slot> {
+    /// A slot for `peer`, if one is free in time. Who has waited for it is asked whether it `has_hung_up`
+    /// meanwhile: then the registry needn't be asked.
+    pub(super) fn take(self: &Arc<Self>, peer: IpAddr, has_hung_up: impl FnOnce() -> bool) -> Option<Slot> {
         let mut count = self.lock();
         if count.has_room(peer) {
             count.enter(peer);
@@ -66,7 +67,7 @@ impl Slots {
             self.lock().waiting.retain(|one| one.ticket != ticket);
         }
         // One that is handed over at the last moment is dropped with `called`, and so handed on.
-        slot
+        slot.filter(|_| !has_hung_up())
     }
 
     fn lock(&self) -> MutexGuard<'_, Count> {
@@ -127,9 +128,10 @@ mod tests {
     #[test]
     fn downloads_are_counted_and_a_freed_slot_goes_to_who_waits() {
         let slots = Arc::new(Slots::default());
-        let mut held: Vec<_> = (0..MAX_DOWNLOADS).map(|n| slots.take(peer(n as u8)).unwrap()).collect();
+        let mut held: Vec<_> =
+            (0..MAX_DOWNLOADS).map(|n| slots.take(peer(n as u8), || false).unwrap()).collect();
         let waiting = slots.clone();
-        let waiter = thread::spawn(move || waiting.take(peer(200)));
+        let waiter = thread::spawn(move || waiting.take(peer(200), || false));
         while slots.lock().waiting.is_empty() {
             thread::yield_now();
         }
@@ -158,9 +160,25 @@ mod tests {
     }
 
     #[test]
+    fn who_has_hung_up_while_waiting_takes_none() {
+        let slots = Arc::new(Slots::default());
+        let mut held: Vec<_> =
+            (0..MAX_DOWNLOADS).map(|n| slots.take(peer(n as u8), || true).unwrap()).collect();
+        let waiting = slots.clone();
+        let waiter = thread::spawn(move || waiting.take(peer(200), || true).is_none());
+        while slots.lock().waiting.is_empty() {
+            thread::yield_now();
+        }
+        held.pop();
+        assert!(waiter.join().unwrap());
+        assert_eq!(slots.lock().taken, MAX_DOWNLOADS - 1);
+    }
+
+    #[test]
     fn a_slot_for_one_who_has_given_up_goes_to_the_next_in_line() {
         let slots = Arc::new(Slots::default());
-        let mut held: Vec<_> = (0..MAX_DOWNLOADS).map(|n| slots.take(peer(n as u8)).unwrap()).collect();
+        let mut held: Vec<_> =
+            (0..MAX_DOWNLOADS).map(|n| slots.take(peer(n as u8), || false).unwrap()).collect();
         let (gone, (call, called)) = (sync_channel(1).0, sync_channel(1));
         let line = [(0, gone), (1, call)];
         slots.lock().waiting.extend(line.map(|(ticket, call)| Waiting { ticket, peer: peer(200), call }));
@@ -176,6 +194,6 @@ mod tests {
         let line =
             (0..MAX_WAITING as u64).map(|ticket| Waiting { ticket, peer: peer(2), call: sync_channel(1).0 });
         slots.lock().waiting.extend(line);
-        assert!(slots.take(peer(1)).is_none());
+        assert!(slots.take(peer(1), || false).is_none());
     }
 }
