@@ -170,7 +170,9 @@ fn left_over(argument: &str) -> Mistake {
     let (name, value) =
         argument.split_once('=').map_or((argument, None), |(name, value)| (name, Some(value)));
     if !name.starts_with('-') {
-        return format!("unexpected argument {argument:?}: everything is given by flags, see --help");
+        return format!(
+            "unexpected argument {argument:?}: there are flags, and `index` before them, see --help"
+        );
     }
     if !FLAGS.contains(&name) {
         let nearest = FLAGS.iter().min_by_key(|flag| distance(name, flag)).unwrap_or(&"--help");
@@ -246,7 +248,14 @@ mod tests {
             ("--port", "--port needs a value"),
             ("--port 1 --port 2", "--port is given more than once"),
             ("--help=yes", "--help takes no value"),
-            ("index", "unexpected argument \"index\": everything is given by flags, see --help"),
+            (
+                "indices",
+                "unexpected argument \"indices\": there are flags, and `index` before them, see --help",
+            ),
+            (
+                "--port 1 index",
+                "unexpected argument \"index\": there are flags, and `index` before them, see --help",
+            ),
         ] {
             assert_eq!(parse(line), Err(text.into()), "{line}");
         }

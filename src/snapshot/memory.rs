@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Most tags that are looked at in all: twenty times the largest registry that we aim at.
 pub(super) const MAX_TAGS: usize = 1_000_000;
+/// Most that is said in one walk of what stays as it was, in lines.
+const MAX_TOLD: usize = 10;
 /// A repository's tags are doubted no more often than this: a registry that has lost a blob, but not
 /// the manifest, would be asked at each attempt to download it.
 const DOUBT_PAUSE: Duration = Duration::from_secs(5);
@@ -24,6 +26,7 @@ pub(super) struct Memory {
     /// Repositories that the filter leaves out.
     left_out: Vec<Skipped>,
     repositories: BTreeMap<RepositoryName, Repository>,
+    staying: Staying,
     /// Whether anything has changed since this was last set to `false`.
     pub(super) changed: bool,
 }
@@ -40,7 +43,13 @@ struct Repository {
 impl Memory {
     /// Nothing yet, and later what the filter lets pass.
     pub(super) fn new(filter: Filter) -> Memory {
-        Memory { filter, left_out: Vec::new(), repositories: BTreeMap::new(), changed: false }
+        Memory {
+            filter,
+            left_out: Vec::new(),
+            repositories: BTreeMap::new(),
+            staying: Staying(0),
+            changed: false,
+        }
     }
 
     /// Forgets every repository that isn't among `listed`; those that are to be listed, in order.
@@ -77,10 +86,16 @@ impl Memory {
         now: Instant,
     ) {
         let repository = self.repositories.entry(name.clone()).or_default();
-        self.changed |= match listing {
-            Ok(tags) => repository.list(tags, &self.filter, *room, now),
-            Err(error) => repository.fail(name, &error),
-        };
+        match listing {
+            Ok(tags) => self.changed |= repository.list(tags, &self.filter, *room, now),
+            Err(error) => {
+                let had_trouble = repository.trouble.is_some();
+                self.changed |= repository.fail(&error);
+                if !repository.tags.is_empty() && !had_trouble {
+                    self.staying.tell(|| name.to_string(), &error);
+                }
+            }
+        }
         *room = room.saturating_sub(repository.tags.len());
         if *room == 0 {
             crate::warn!("over {MAX_TAGS} tags in all: those after {name} are left out");
@@ -100,6 +115,14 @@ impl Memory {
             })
         };
         tags.filter_map(question).take(most).collect()
+    }
+
+    /// Says how many more stay as they were than was said already.
+    pub(super) fn close_walk(&mut self) {
+        let Staying(count) = std::mem::take(&mut self.staying);
+        if count > MAX_TOLD {
+            crate::warn!("{} more repositories or tags stay as they were", count - MAX_TOLD);
+        }
     }
 
     /// When the next tag is due.
@@ -130,10 +153,16 @@ impl Memory {
         let Question { repository: name, reference, .. } = question;
         let repository = self.repositories.get_mut(name);
         let Some(tag) = repository.and_then(|one| one.tag(reference.as_str())) else { return };
-        self.changed |= match answer {
-            Ok(answer) => tag.learn(answer, now + interval),
-            Err(error) => tag.fail(&qualified(name, reference.as_str()), &error, now),
-        };
+        match answer {
+            Ok(answer) => self.changed |= tag.learn(answer, now + interval),
+            Err(error) => {
+                let had_trouble = tag.trouble.is_some();
+                self.changed |= tag.fail(&error, now);
+                if tag.known.is_some() && !had_trouble {
+                    self.staying.tell(|| qualified(name, reference.as_str()), &error);
+                }
+            }
+        }
     }
 
     /// Every manifest that is known, and what it is.
@@ -195,7 +224,7 @@ impl Repository {
         listed.sort_unstable();
         listed.dedup();
         listed.truncate(room);
-        let relieved = self.trouble.take().is_some();
+        let relieved = self.trouble.take().is_some() && self.tags.is_empty();
         if listed.iter().map(|text| &**text).eq(self.tags.iter().map(|tag| &*tag.text)) {
             return relieved;
         }
@@ -207,17 +236,173 @@ impl Repository {
     }
 
     /// Notes why it couldn't be listed: what was known stays, unless it's definitely gone. Whether that
-    /// changes anything.
-    fn fail(&mut self, name: &RepositoryName, error: &Error) -> bool {
-        let gone = error.kind() == ErrorKind::NotFound;
-        let changed = self.trouble != Some(Trouble::of(error)) || (gone && !self.tags.is_empty());
+    /// changes what is listed or skipped.
+    fn fail(&mut self, error: &Error) -> bool {
+        let gone = error.kind() == ErrorKind::NotFound && !self.tags.is_empty();
         if gone {
             self.tags.clear();
         }
-        if self.trouble.is_none() && !self.tags.is_empty() {
-            crate::warn!("{name} stays as it was: {error}");
+        let before = self.trouble.replace(Trouble::of(error));
+        gone || (self.tags.is_empty() && before != self.trouble)
+    }
+}
+
+/// What is said of what stays as it was because it can't be asked: a registry that goes down may have
+/// 50,000 tags, and one reason.
+#[derive(Default)]
+struct Staying(usize);
+
+impl Staying {
+    fn tell(&mut self, reference: impl FnOnce() -> String, error: &Error) {
+        self.0 += 1;
+        if self.0 <= MAX_TOLD {
+            crate::warn!("{} stays as it was: {error}", reference());
         }
-        self.trouble = Some(Trouble::of(error));
-        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::helm::{ChartLayers, ChartMetadata};
+    use crate::oci::{Descriptor, MediaType};
+
+    const S: Duration = Duration::from_secs(1);
+    const INTERVAL: Duration = Duration::from_secs(300);
+
+    fn memory(listing: &[(&str, &[&str])], now: Instant) -> Memory {
+        let mut memory = Memory::new(Filter::default());
+        let names = listing.iter().map(|(name, _)| name.parse().unwrap()).collect();
+        let mut room = MAX_TAGS;
+        for (name, (_, tags)) in memory.keep(names).iter().zip(listing) {
+            memory.list(name, Ok(tags.iter().map(|tag| (*tag).to_owned()).collect()), &mut room, now);
+        }
+        memory
+    }
+
+    /// The chart that a question has found, with a config blob of so many bytes.
+    fn chart(question: &Question, size: u64) -> Answer {
+        let (name, version) = question.place();
+        let config = serde_json::json!({"name": name.as_str().replace('/', "-"), "version": version});
+        let blob = |text: &str| Descriptor {
+            media_type: MediaType::default(),
+            digest: Digest::sha256(format!("{text} of {config}").as_bytes()),
+            size,
+        };
+        let layers = ChartLayers { config: blob("config"), archive: blob("archive"), provenance: None };
+        let found = Found {
+            repository: name.clone(),
+            reference: question.reference.clone(),
+            metadata: ChartMetadata::parse(config.to_string().as_bytes()).unwrap().into(),
+            created: None,
+            layers: Box::new(layers),
+        };
+        Answer::Now(blob("manifest").digest, Verdict::Chart(Arc::new(found)))
+    }
+
+    /// Looks at everything new, and finds charts of that size.
+    fn look(memory: &mut Memory, size: u64, now: Instant) {
+        for question in memory.questions(Which::New, now) {
+            let answer = chart(&question, size);
+            memory.settle(&question, Ok(answer), now, INTERVAL);
+        }
+    }
+
+    fn asked(memory: &Memory, which: Which, now: Instant) -> Vec<String> {
+        let questions = memory.questions(which, now).into_iter();
+        questions.map(|question| qualified(&question.repository, question.reference.as_str())).collect()
+    }
+
+    fn fail(memory: &mut Memory, which: Which, kind: ErrorKind, now: Instant) {
+        for question in memory.questions(which, now) {
+            memory.settle(&question, Err(Error::new(kind, "a reason")), now, INTERVAL);
+        }
+    }
+
+    #[test]
+    fn a_tag_is_asked_for_when_it_is_new_and_then_when_it_is_due() {
+        let now = Instant::now();
+        let mut memory = memory(&[("a", &["1.0.0", "latest"]), ("b", &["2.0.0"])], now);
+        assert_eq!(asked(&memory, Which::New, now), ["a:1.0.0", "b:2.0.0"]);
+        look(&mut memory, 9, now);
+        assert_eq!(memory.next_due(), Some(now + INTERVAL));
+        assert_eq!(asked(&memory, Which::New, now + INTERVAL), [""; 0]);
+        assert_eq!(asked(&memory, Which::Due(1), now + INTERVAL), ["a:1.0.0"]);
+        assert_eq!(asked(&memory, Which::All, now), ["a:1.0.0", "b:2.0.0"]);
+        assert_eq!(memory.harvest().found.len(), 2);
+    }
+
+    #[test]
+    fn what_gives_no_answer_is_asked_by_the_next_walk_and_what_is_refused_later() {
+        for (kind, soon) in [(ErrorKind::TimedOut, true), (ErrorKind::Refused, false)] {
+            let now = Instant::now();
+            let mut memory = memory(&[("a", &["1.0.0"])], now);
+            fail(&mut memory, Which::New, kind, now);
+            assert_eq!(asked(&memory, Which::New, now + S).is_empty(), !soon, "{kind:?}");
+            assert_eq!(asked(&memory, Which::New, now + 31 * S), ["a:1.0.0"], "{kind:?}");
+            let harvest = memory.harvest();
+            assert_eq!(
+                (harvest.missed, harvest.skipped[0].to_string()),
+                (1, "skipped a:1.0.0: a reason".into())
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_asked_stays_as_it_was_and_only_what_is_gone_goes() {
+        let now = Instant::now();
+        let mut memory = memory(&[("a", &["1.0.0"])], now);
+        look(&mut memory, 9, now);
+        for (kind, left) in [(ErrorKind::Refused, 1), (ErrorKind::Unavailable, 1), (ErrorKind::NotFound, 0)] {
+            fail(&mut memory, Which::All, kind, now);
+            let name = "a".parse().unwrap();
+            assert_eq!(memory.harvest().found.len(), left, "{kind:?}");
+            if kind != ErrorKind::NotFound {
+                memory.list(&name, Err(Error::new(kind, "a reason")), &mut MAX_TAGS.clone(), now);
+                assert_eq!(memory.harvest().found.len(), left, "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_repository_is_doubted_now_but_not_all_the_time() {
+        let now = Instant::now();
+        let mut memory = memory(&[("a", &["1.0.0"])], now);
+        look(&mut memory, 9, now);
+        let name = "a".parse().unwrap();
+        memory.doubt(&name, now + S);
+        assert_eq!(asked(&memory, Which::Due(9), now + S), ["a:1.0.0"]);
+        for question in memory.questions(Which::Due(9), now + S) {
+            memory.settle(&question, Ok(Answer::Same), now + S, INTERVAL);
+        }
+        memory.doubt(&name, now + 2 * S);
+        assert_eq!(asked(&memory, Which::Due(9), now + 2 * S), [""; 0]);
+        memory.doubt(&name, now + 6 * S);
+        assert_eq!(asked(&memory, Which::Due(9), now + 6 * S), ["a:1.0.0"]);
+    }
+
+    #[test]
+    fn what_is_beyond_the_budget_is_decided_by_names_whatever_came_first() {
+        const HALF: u64 = 4 * 1024 * 1024;
+        let now = Instant::now();
+        let left = |first: &[&str], then: &[&str]| {
+            let mut memory = memory(&[("a", first), ("b", &["1.0.0"])], now);
+            look(&mut memory, HALF, now);
+            memory.list(
+                &"a".parse().unwrap(),
+                Ok(then.iter().map(|tag| (*tag).to_owned()).collect()),
+                &mut MAX_TAGS.clone(),
+                now,
+            );
+            look(&mut memory, HALF, now);
+            let harvest = memory.harvest();
+            let place = |found: &Arc<Found>| qualified(&found.repository, found.reference.as_str());
+            (harvest.found.iter().map(place).collect::<Vec<_>>(), harvest.skipped)
+        };
+        let all = ["1.0.0", "2.0.0", "3.0.0"];
+        let (found, skipped) = left(&["2.0.0", "3.0.0"], &all);
+        assert_eq!(found, ["a:1.0.0", "a:2.0.0", "b:1.0.0"]);
+        assert_eq!(skipped[0].to_string(), "skipped a:3.0.0: over 8388608 bytes of config blobs in a");
+        assert_eq!((found, skipped), left(&all, &all));
     }
 }

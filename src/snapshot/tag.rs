@@ -118,11 +118,13 @@ impl Tag {
         }
     }
 
+    /// Notes an answer, which holds until it's `due` again. Whether that changes what is listed or
+    /// skipped.
     pub(super) fn learn(&mut self, answer: Answer, due: Instant) -> bool {
         self.due = Some(due);
-        let relieved = self.trouble.take().is_some();
+        self.trouble = None;
         let known = match answer {
-            Answer::Same => return relieved,
+            Answer::Same => return false,
             Answer::Now(manifest, verdict) => Known { manifest: Some(manifest), verdict },
             // Not by its manifest: there may be room the next time.
             Answer::NoRoom(reason) => Known { manifest: None, verdict: Verdict::NoChart(reason.into()) },
@@ -131,19 +133,14 @@ impl Tag {
         true
     }
 
-    pub(super) fn fail(&mut self, reference: &str, error: &Error, now: Instant) -> bool {
+    /// Notes why it couldn't be asked: what was known stays, unless it's definitely gone. Whether that
+    /// changes what is listed or skipped.
+    pub(super) fn fail(&mut self, error: &Error, now: Instant) -> bool {
         let pause = if error.kind().is_no_answer() { UNANSWERED_PAUSE } else { REFUSED_PAUSE };
         self.due = Some(now + pause);
-        let gone = error.kind() == ErrorKind::NotFound;
-        let changed = self.trouble != Some(Trouble::of(error)) || (gone && self.known.is_some());
-        if gone {
-            self.known = None;
-        }
-        if self.trouble.is_none() && self.known.is_some() {
-            crate::warn!("{reference} stays as it was: {error}");
-        }
-        self.trouble = Some(Trouble::of(error));
-        changed
+        let gone = error.kind() == ErrorKind::NotFound && self.known.take().is_some();
+        let before = self.trouble.replace(Trouble::of(error));
+        gone || (self.known.is_none() && before != self.trouble)
     }
 }
 

@@ -108,15 +108,21 @@ impl Walk<'_> {
         self.ask(memory, which);
     }
 
-    /// Looks at those tags.
-    pub(super) fn ask(&self, memory: &mut Memory, which: Which) {
+    /// Looks at those tags. Whether any gave an answer, if any was asked.
+    pub(super) fn ask(&self, memory: &mut Memory, which: Which) -> bool {
         let questions = memory.questions(which, Instant::now());
         self.progress.expect_looks(questions.len());
         let answers = self.answers(memory, &questions);
+        let is_answer = |answer: &Result<_, Error>| {
+            answer.as_ref().err().is_none_or(|error| !error.kind().is_no_answer())
+        };
+        let answered = answers.is_empty() || answers.iter().any(is_answer);
         let now = Instant::now();
         for (question, answer) in questions.iter().zip(answers) {
             memory.settle(question, answer, now, self.trust.unwrap_or_default());
         }
+        memory.close_walk();
+        answered
     }
 
     fn answers(&self, memory: &Memory, questions: &[Question]) -> Vec<Result<Answer, Error>> {

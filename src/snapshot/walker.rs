@@ -20,6 +20,9 @@ const MISSED_PAUSE: Duration = Duration::from_secs(5);
 /// what is lacking: a replica that starts while the registry stumbles must not show less than the
 /// others, and one artifact that never answers must not keep it from starting.
 const FIRST_ATTEMPTS: u32 = 3;
+/// After tags of which none gave an answer, the rest is left for so long: a registry that is down is
+/// asked politely.
+const SILENT_PAUSE: Duration = Duration::from_secs(30);
 /// Longer than one walk takes.
 const LONG: Duration = Duration::from_secs(24 * 3600);
 /// Known tags that are looked at in one go, for each request at a time: a refresh waits for them, so
@@ -34,6 +37,8 @@ pub(super) struct Walker<'a> {
     memory: Memory,
     walked: Option<Walked>,
     was_empty: bool,
+    /// No known tag is looked at before this.
+    silent_until: Option<Instant>,
     /// How many first walks weren't believed, and after how many one is that lacks something.
     attempts: u32,
     tolerant_after: u32,
@@ -64,6 +69,7 @@ impl<'a> Walker<'a> {
             memory,
             walked: None,
             was_empty: false,
+            silent_until: None,
             attempts: 0,
             tolerant_after: FIRST_ATTEMPTS,
         }
@@ -105,7 +111,8 @@ impl<'a> Walker<'a> {
         doubts.iter().for_each(|repository| self.memory.doubt(repository, start.0));
         let progress = Progress::default();
         let walk = walk(self.storage, &self.options, self.trust, &progress);
-        walk.ask(&mut self.memory, Which::Due(self.options.concurrency * CHECKED_AT_ONCE));
+        let answered = walk.ask(&mut self.memory, Which::Due(self.options.concurrency * CHECKED_AT_ONCE));
+        self.silent_until = if answered { None } else { Some(Instant::now() + SILENT_PAUSE) };
         last?;
         if self.memory.changed { self.snapshot(self.memory.harvest(), last, start) } else { None }
     }
@@ -117,7 +124,7 @@ impl<'a> Walker<'a> {
 
     /// When the next tag is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.memory.next_due()
+        self.memory.next_due().map(|due| self.silent_until.map_or(due, |until| due.max(until)))
     }
 
     fn snapshot(
