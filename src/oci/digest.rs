@@ -40,6 +40,13 @@ impl Digest {
         matches!(self.0, Hash::Sha256(_)).then(|| self.parts().1)
     }
 
+    /// Whether these are the bytes that it names.
+    pub fn names(&self, bytes: &[u8]) -> bool {
+        let mut hasher = self.hasher();
+        hasher.update(bytes);
+        hasher.finish() == *self
+    }
+
     fn hasher(&self) -> Hasher {
         match self.0 {
             Hash::Sha256(_) => Hasher::Sha256(Sha256::new()),

@@ -4,9 +4,14 @@
 
 use super::digest::Digest;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// The media types of an image index and of a Docker manifest list.
+const INDEX_TYPES: [&str; 2] =
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 
 /// A media type (RFC 6838), as it stands in a descriptor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -63,13 +68,52 @@ pub struct ImageManifest {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// A list of further manifests (image-spec v1.1.0, image-index.md), which Docker calls a manifest list.
+#[derive(Clone, Debug)]
+pub struct ImageIndex {
+    /// What it lists, in its order; without what is no descriptor.
+    pub manifests: Vec<ListedManifest>,
+}
+
+/// One of the manifests that an image index lists.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedManifest {
+    /// Where it is.
+    #[serde(flatten)]
+    pub descriptor: Descriptor,
+    /// What kind of artifact it is, if that's told.
+    pub artifact_type: Option<MediaType>,
+    platform: Option<Platform>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Platform {
+    os: Option<String>,
+    architecture: Option<String>,
+}
+
+impl ListedManifest {
+    /// Whether it says what it runs on, as each image of a multi-platform one does. Some tools note
+    /// half of it for what is no image (buildx: an operating system and no architecture).
+    pub fn has_platform(&self) -> bool {
+        let told = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        self.platform.as_ref().is_some_and(|platform| told(&platform.os) && told(&platform.architecture))
+    }
+
+    /// Whether it says that it's a list itself.
+    pub fn is_index(&self) -> bool {
+        INDEX_TYPES.iter().any(|name| self.descriptor.media_type.is(name))
+    }
+}
+
 /// Whatever answers to a reference.
 #[derive(Clone, Debug)]
 pub enum Manifest {
     /// An artifact with a config and layers, OCI's or Docker's.
     Image(ImageManifest),
-    /// A list of further manifests (an OCI image index or a Docker manifest list).
-    Index,
+    /// A list of further manifests.
+    Index(ImageIndex),
     /// Docker's schema 1, which has no config blob.
     Schema1,
 }
@@ -84,8 +128,8 @@ impl Manifest {
         if body.manifests.is_some() && (body.config.is_some() || body.layers.is_some()) {
             return Err(InvalidManifest("manifest is both an image index and an image manifest".into()));
         }
-        if body.manifests.is_some() {
-            return Ok(Manifest::Index);
+        if let Some(manifests) = body.manifests {
+            return Ok(Manifest::Index(ImageIndex { manifests: readable(manifests) }));
         }
         if body.schema_version == Some(1.into()) {
             return Ok(Manifest::Schema1);
@@ -95,12 +139,7 @@ impl Manifest {
         };
         Ok(Manifest::Image(ImageManifest {
             config,
-            layers: body
-                .layers
-                .into_iter()
-                .flatten()
-                .filter_map(|layer| serde_json::from_value(layer).ok())
-                .collect(),
+            layers: readable(body.layers.unwrap_or_default()),
             annotations: strings(body.annotations),
         }))
     }
@@ -132,6 +171,11 @@ struct Body {
     layers: Option<Vec<Value>>,
     manifests: Option<Vec<Value>>,
     annotations: Option<Value>,
+}
+
+/// What can be read as a `T`: something strange in a list is no reason to lose the others.
+fn readable<T: DeserializeOwned>(list: Vec<Value>) -> Vec<T> {
+    list.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect()
 }
 
 fn strings(annotations: Option<Value>) -> BTreeMap<String, String> {
@@ -166,8 +210,28 @@ mod tests {
 
     #[test]
     fn other_kinds_are_told_apart_by_their_body() {
-        assert!(matches!(Manifest::parse(br#"{"schemaVersion":2,"manifests":[]}"#), Ok(Manifest::Index)));
+        assert!(matches!(Manifest::parse(br#"{"schemaVersion":2,"manifests":[]}"#), Ok(Manifest::Index(_))));
         assert!(matches!(Manifest::parse(br#"{"schemaVersion":1,"fsLayers":[]}"#), Ok(Manifest::Schema1)));
+    }
+
+    #[test]
+    fn an_image_index_tells_what_it_lists_apart() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let listed = |more: &str| format!(r#"{{"digest":"{digest}","size":5{more}}}"#);
+        let entries = [
+            listed(r#","artifactType":"a/b","platform":{"os":"linux","architecture":""}"#),
+            listed(r#","artifactType":null,"platform":{"os":"unknown","architecture":"unknown"}"#),
+            listed(r#","mediaType":"application/vnd.OCI.image.index.v1+json","platform":null"#),
+            r#"{"size":5},null,[],"manifest""#.to_owned(),
+        ];
+        let text = format!(r#"{{"manifests":[{}]}}"#, entries.join(","));
+        let Ok(Manifest::Index(index)) = Manifest::parse(text.as_bytes()) else {
+            panic!("not read as an image index");
+        };
+        let [half, image, nested] = &*index.manifests else { panic!("{:?}", index.manifests) };
+        assert!(half.artifact_type.as_ref().is_some_and(|kind| kind.is("a/b")));
+        assert_eq!([half, image, nested].map(ListedManifest::has_platform), [false, true, false]);
+        assert_eq!([half, image, nested].map(ListedManifest::is_index), [false, false, true]);
     }
 
     #[test]

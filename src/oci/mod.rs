@@ -6,5 +6,5 @@ pub mod manifest;
 pub mod reference;
 
 pub use digest::{Digest, Verifying};
-pub use manifest::{Descriptor, ImageManifest, Manifest, MediaType};
+pub use manifest::{Descriptor, ImageIndex, ImageManifest, ListedManifest, Manifest, MediaType};
 pub use reference::{Reference, RepositoryName, Tag, qualified};

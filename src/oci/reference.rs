@@ -129,6 +129,12 @@ impl TryFrom<Arc<str>> for Reference {
     }
 }
 
+impl From<&Digest> for Reference {
+    fn from(digest: &Digest) -> Reference {
+        Reference(digest.to_string().into())
+    }
+}
+
 impl FromStr for Reference {
     type Err = InvalidTag;
 

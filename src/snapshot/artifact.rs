@@ -2,13 +2,20 @@
 
 use super::tag::Question;
 use crate::helm::ChartLayers;
+use crate::helm::chart::CONFIG_TYPE;
 use crate::helm::index::parse_created;
-use crate::oci::{Digest, ImageManifest, Manifest, RepositoryName};
-use crate::storage::{Error, Storage};
+use crate::oci::{
+    Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference, RepositoryName, qualified,
+};
+use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage};
+use std::collections::BTreeSet;
 use time::OffsetDateTime;
 
 /// The annotation that says when a chart was made (image-spec v1.1.0, annotations.md).
 const CREATED: &str = "org.opencontainers.image.created";
+/// Most manifests of one image index that are read: an index of an image and its chart lists a few
+/// that aren't plainly images, a hostile one as many as it has room for.
+const MAX_CANDIDATES: usize = 32;
 
 /// What came of looking at a tag.
 pub(super) enum Look {
@@ -56,21 +63,83 @@ pub(super) fn look(
 }
 
 fn read(storage: &dyn Storage, repository: &RepositoryName, manifest: &[u8]) -> Result<Artifact, Error> {
-    let no_chart = |reason: String| Ok(Artifact::NoChart(reason));
-    let manifest = match Manifest::parse(manifest) {
-        Ok(Manifest::Image(manifest)) => manifest,
-        Ok(Manifest::Index) => return no_chart("an image index, not a chart's manifest".into()),
-        Ok(Manifest::Schema1) => return no_chart("a Docker image of schema 1".into()),
-        Err(error) => return no_chart(error.to_string()),
-    };
-    let layers = match ChartLayers::find(&manifest) {
+    match Manifest::parse(manifest) {
+        Ok(Manifest::Image(manifest)) => read_chart(storage, repository, &manifest),
+        Ok(Manifest::Index(index)) => choose(storage, repository, &index),
+        Ok(Manifest::Schema1) => no_chart("a Docker image of schema 1"),
+        Err(error) => no_chart(error),
+    }
+}
+
+fn read_chart(
+    storage: &dyn Storage,
+    repository: &RepositoryName,
+    manifest: &ImageManifest,
+) -> Result<Artifact, Error> {
+    let layers = match ChartLayers::find(manifest) {
         Ok(layers) => layers,
-        Err(reason) => return no_chart(reason.to_string()),
+        Err(reason) => return no_chart(reason),
     };
     for blob in layers.provenance.as_deref().into_iter().chain([&layers.archive]) {
         storage.check(repository, blob)?;
     }
-    Ok(Artifact::Chart(Candidate { created: created(&manifest), layers: Box::new(layers) }))
+    Ok(Artifact::Chart(Candidate { created: created(manifest), layers: Box::new(layers) }))
+}
+
+/// The chart among what an image index lists: an image and its chart may go by one tag (helm#31582).
+/// Of several nobody can tell which is meant; helm takes now one, now another (helm#32539).
+fn choose(storage: &dyn Storage, repository: &RepositoryName, index: &ImageIndex) -> Result<Artifact, Error> {
+    let candidates: BTreeSet<&Digest> =
+        index.manifests.iter().filter(|one| may_be_chart(one)).map(|one| &one.descriptor.digest).collect();
+    if candidates.len() > MAX_CANDIDATES {
+        return no_chart(format!("an image index of over {MAX_CANDIDATES} manifests that may be charts"));
+    }
+    let (mut charts, mut missing) = (Vec::new(), None);
+    for digest in candidates {
+        match read_listed(storage, repository, digest) {
+            Ok(Some(manifest)) if manifest.config.media_type.is(CONFIG_TYPE) => charts.push(manifest),
+            Ok(_) => {}
+            // An index may list more than was copied with it.
+            Err(error) if error.kind() == ErrorKind::NotFound => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match (&*charts, missing) {
+        ([chart], _) => read_chart(storage, repository, chart),
+        ([], Some(error)) => Err(error),
+        ([], None) => no_chart("an image index that lists no chart"),
+        (several, _) => no_chart(format!("an image index that lists {} charts, not one", several.len())),
+    }
+}
+
+/// Whether a manifest of an image index is worth a request. A chart doesn't run on anything; the
+/// images of an index do, and BuildKit writes `unknown/unknown` for what it attests of them.
+fn may_be_chart(listed: &ListedManifest) -> bool {
+    let declared = listed.artifact_type.as_ref().is_some_and(|kind| kind.is(CONFIG_TYPE));
+    let fits = listed.descriptor.size <= MAX_MANIFEST;
+    fits && (declared || !(listed.has_platform() || listed.is_index()))
+}
+
+/// A manifest that an image index lists; its bytes are the digest's, for that is all that ties it to
+/// the tag.
+fn read_listed(
+    storage: &dyn Storage,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Option<ImageManifest>, Error> {
+    let bytes = storage.manifest(repository, &Reference::from(digest))?;
+    if !digest.names(&bytes) {
+        let text = format!("{}: other bytes than the digest's", qualified(repository, &digest.to_string()));
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
+    Ok(match Manifest::parse(&bytes) {
+        Ok(Manifest::Image(manifest)) => Some(manifest),
+        _ => None,
+    })
+}
+
+fn no_chart(reason: impl ToString) -> Result<Artifact, Error> {
+    Ok(Artifact::NoChart(reason.to_string()))
 }
 
 fn created(manifest: &ImageManifest) -> Option<OffsetDateTime> {

@@ -23,6 +23,7 @@ mod freshness;
 mod frugal;
 mod gold;
 mod harbor;
+mod image_indexes;
 mod index_command;
 mod index_endpoint;
 mod integrity;
