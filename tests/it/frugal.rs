@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::support::daemon::Daemon;
-use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply, media};
 use crate::support::process::wait_until;
 use crate::support::story::{Index, ready_daemon, wait_for_charts};
 
@@ -124,6 +124,26 @@ fn a_registry_without_heads_or_digests_is_asked_for_manifests_instead() {
         wait_for_count(&fake, &daemon, MANIFESTS, 4);
         assert_eq!(fake.count(HEADS), 1, "{what}: once is enough:\n{}", fake.seen());
     }
+}
+
+#[test]
+fn tags_of_signatures_and_of_other_companions_cost_nothing() {
+    let fake = FakeRegistry::start();
+    let chart = fake.push(&Chart::new("web", "1.0.0"));
+    let of_it = chart.manifest.replace(':', "-");
+    for tag in [&*format!("{of_it}.sig"), &format!("{of_it}.att"), &format!("{of_it}.sbom"), "artifacthub.io"]
+    {
+        fake.push_image("web", tag);
+    }
+    // What refers to it, where the registry has no API for that (distribution-spec v1.1.0, "Referrers").
+    let referrers = r#"{"schemaVersion":2,"manifests":[]}"#;
+    fake.push_manifest("web", &of_it, media::OCI_INDEX, referrers.as_bytes());
+    let daemon = ready_daemon(&fake, &["--all-tags", "--refresh-interval=1s", EACH_TIME]);
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+    wait_for_count(&fake, &daemon, HEADS, 2);
+    assert_eq!((fake.count(MANIFESTS), fake.count(BLOBS)), (1, 1), "{}", fake.seen());
+    assert_eq!(fake.count("HEAD /v2/web/manifests/1.0.0"), fake.count(HEADS), "{}", fake.seen());
+    assert_eq!(daemon.log().matches(" companion").count(), 5, "{}", daemon.log());
 }
 
 #[test]

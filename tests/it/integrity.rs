@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::fake_registry::{Fault, Reply};
 use crate::support::http;
@@ -176,6 +176,19 @@ fn a_registry_that_hangs_is_a_gateway_timeout() {
     served.daemon.wait_for_complaint(&["web-1.0.0.tgz can't be served", "no answer in time"]);
     served.fake.heal(&format!("GET {}", served.chart.archive_path()));
     assert_eq!(served.daemon.get(PATH).body, served.archive);
+}
+
+#[test]
+fn an_archive_that_drips_is_given_up() {
+    let served = Served::with(100_000, &[UNCACHED]);
+    // A hundred bytes a second, so that all of it would take a quarter of an hour.
+    served.spoil(Fault::Drip(10, Duration::from_millis(100)));
+    let began = Instant::now();
+    served.assert_never_whole();
+    let taken = began.elapsed();
+    // A registry may stall for half a minute.
+    assert!((29..35).contains(&taken.as_secs()), "{taken:?}");
+    served.daemon.wait_for_complaint(&["web-1.0.0.tgz", "the registry sends too slowly"]);
 }
 
 fn throttled() -> Reply {

@@ -18,6 +18,7 @@ mod fake_registry_is_honest;
 mod fake_registry_keeps_its_word;
 mod faults;
 mod filters;
+mod fixtures;
 mod flags;
 mod freshness;
 mod frugal;

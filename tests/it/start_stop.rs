@@ -6,9 +6,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support::daemon::Daemon;
-use crate::support::fake_registry::{Chart, FakeRegistry, Fault};
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::process::wait_until;
-use crate::support::story::{Index, ready_daemon, starting_daemon};
+use crate::support::story::{Index, ready_daemon, starting_daemon, wait_for_charts};
 
 const SIGNALS: [&str; 2] = ["TERM", "INT"];
 const SIZE: usize = 400_000;
@@ -86,6 +86,25 @@ fn a_registry_that_is_down_at_the_start_is_tried_again_until_it_is_there() {
     daemon.wait_ready();
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
     assert!(daemon.is_running());
+}
+
+#[test]
+fn one_tag_that_never_answers_delays_the_first_index_and_does_not_prevent_it() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    fake.push(&Chart::new("web", "2.0.0"));
+    fake.push(&Chart::new("db", "1.0.0"));
+    let silent = "* /v2/web/manifests/2.0.0";
+    fake.spoil(silent).with(Fault::Answer(Reply::error(503, "UNAVAILABLE", "try later")));
+
+    let daemon = ready_daemon(&fake, &[]);
+
+    assert_eq!(Index::of(&daemon).charts(), ["db 1.0.0", "web 1.0.0"]);
+    assert_eq!(daemon.log().matches(" ERROR first walk failed").count(), 2, "{}", daemon.log());
+    daemon.wait_for_complaint(&["1 repositories or tags could not be read", "web:2.0.0", "503 UNAVAILABLE"]);
+    fake.heal(silent);
+    wait_for_charts(&daemon, &["db 1.0.0", "web 1.0.0", "web 2.0.0"]);
+    assert_eq!(fake.count("GET /v2/web/manifests/1.0.0"), 1, "once is enough:\n{}", fake.seen());
 }
 
 #[test]
