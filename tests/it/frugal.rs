@@ -46,6 +46,56 @@ fn an_unchanged_registry_costs_its_catalog_and_a_listing_for_each_repository() {
     assert_eq!(daemon.log().matches(" INFO snapshot: ").count(), 1, "nothing changed, nothing is made anew");
 }
 
+/// A registry as they are: 300 repositories, three of which are of charts, of 20 tags each: versions,
+/// moving names and, a quarter of them, signatures.
+fn mixed_registry() -> FakeRegistry {
+    let fake = FakeRegistry::start();
+    for number in 0..300 {
+        let name = format!("team{}/r{number}", number % 10);
+        let push = |tag: &str| drop(fake.push_image(&name, tag));
+        for minor in 0..12 {
+            let version = format!("1.{minor}.0");
+            match number % 100 {
+                50 => drop(fake.push(&Chart::new(&name, &version))),
+                _ => push(&version),
+            }
+        }
+        ["latest", "main", "edge"].into_iter().for_each(push);
+        (0..5).for_each(|signed| push(&format!("sha256-{signed:064}.sig")));
+    }
+    fake
+}
+
+#[test]
+fn a_walk_of_300_repositories_with_three_of_charts_costs_what_it_must() {
+    let fake = mixed_registry();
+    let daemon = ready_daemon(&fake, &[EACH_TIME]);
+    let first = costs(&fake);
+    assert_eq!(Index::of(&daemon).charts().len(), 3 * 12);
+    let both = costs(&fake);
+    let refresh: [usize; 5] = std::array::from_fn(|kind| both[kind] - first[kind]);
+    assert_eq!(fake.count("* *"), both.iter().sum::<usize>(), "and nothing else:\n{}", fake.seen());
+    drop(daemon);
+    let _daemon = ready_daemon(&fake, &["--all-tags"]);
+    let all = costs(&fake);
+    let all_tags: [usize; 5] = std::array::from_fn(|kind| all[kind] - both[kind]);
+
+    let reasons = [
+        ("GET _catalog", "a page of at most 1000 repositories"),
+        ("GET tags/list", "one for each repository: no registry tells which of them have changed"),
+        ("HEAD manifest", "one for each tag that is known, once in each --refresh-interval"),
+        ("GET manifest", "one for each new tag: only its manifest tells a chart from an image"),
+        ("GET blob", "one for each new chart's config: its name, version and all the index says"),
+    ];
+    println!("{:<14}{:>11}{:>9}{:>12}", "", "first walk", "refresh", "--all-tags");
+    for (kind, (what, why)) in reasons.iter().enumerate() {
+        println!("{what:<14}{:>11}{:>9}{:>12}  {why}", first[kind], refresh[kind], all_tags[kind]);
+    }
+    assert_eq!(first, [1, 300, 0, 300 * 12, 3 * 12], "signatures and moving names cost nothing");
+    assert_eq!(refresh, [1, 300, 0, 0, 0], "what hasn't changed is only listed");
+    assert_eq!(all_tags, [1, 300, 0, 300 * 15, 3 * 12], "signatures cost nothing");
+}
+
 #[test]
 fn a_new_tag_costs_its_manifest_and_its_config_and_is_seen_by_the_next_request() {
     let fake = FakeRegistry::start();
