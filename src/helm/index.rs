@@ -45,6 +45,12 @@ impl ChartVersion<'_> {
         format!("{}-{}.tgz", metadata.name(), metadata.version())
     }
 
+    /// Whether the archive's file name is this one.
+    pub fn is_archive_of(metadata: &PackedMetadata, file_name: &str) -> bool {
+        let rest = file_name.strip_prefix(metadata.name()).and_then(|rest| rest.strip_prefix('-'));
+        rest.and_then(|rest| rest.strip_suffix(".tgz")) == Some(metadata.version())
+    }
+
     /// Where the archive is, relative to the index.
     pub fn url(&self) -> String {
         format!("charts/{}", encode_path(&ChartVersion::archive_name(self.metadata)))

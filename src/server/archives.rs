@@ -7,6 +7,7 @@ use super::client::Client;
 use super::downloads::{Refusal, Source, Wanted};
 use super::head::Head;
 use super::respond::{Answer, Body, Responder, is_known, not_ready};
+use super::route::Base;
 use crate::oci::Descriptor;
 use crate::representation::{self, Part};
 use crate::snapshot::Found;
@@ -32,15 +33,15 @@ struct File<'a> {
 
 impl Responder {
     /// `NAME-VERSION.tgz`
-    pub(super) fn archive(&self, head: &Head, client: Client, name: &str) -> Answer {
-        self.of_chart(name, |chart| {
+    pub(super) fn archive(&self, head: &Head, client: Client, base: &Base, name: &str) -> Answer {
+        self.of_chart(base, name, |chart| {
             self.file(head, client, &File::new(chart, &chart.layers.archive, name, "application/x-tar"))
         })
     }
 
     /// `NAME-VERSION.tgz.prov`
-    pub(super) fn provenance(&self, head: &Head, client: Client, archive_name: &str) -> Answer {
-        self.of_chart(archive_name, |chart| match &chart.layers.provenance {
+    pub(super) fn provenance(&self, head: &Head, client: Client, base: &Base, archive_name: &str) -> Answer {
+        self.of_chart(base, archive_name, |chart| match &chart.layers.provenance {
             None => Answer::text(404, "this chart version is not signed"),
             Some(blob) => {
                 let name = format!("{archive_name}.prov");
@@ -49,10 +50,10 @@ impl Responder {
         })
     }
 
-    fn of_chart(&self, archive_name: &str, answer: impl FnOnce(&Found) -> Answer) -> Answer {
+    fn of_chart(&self, base: &Base, archive_name: &str, answer: impl FnOnce(&Found) -> Answer) -> Answer {
         match self.current.get() {
             None => not_ready(),
-            Some(snapshot) => match snapshot.chart(archive_name) {
+            Some(snapshot) => match snapshot.chart_below(base.as_ref(), archive_name) {
                 None => Answer::text(404, "no such chart version here"),
                 Some(chart) => answer(chart),
             },

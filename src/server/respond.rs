@@ -8,7 +8,7 @@ use super::head::Head;
 use super::route::{BadTarget, Route, route};
 use super::slots::Slot;
 use crate::representation::{self, Coding, Representation};
-use crate::snapshot::Current;
+use crate::snapshot::{Current, Snapshot};
 use std::borrow::Cow;
 use std::io::Read;
 use std::ops::Range;
@@ -115,20 +115,23 @@ impl Responder {
                 Some(snapshot) => Answer::text(200, format!("ready: {}", snapshot.counts)),
                 None => not_ready(),
             },
-            Route::Index => match self.current.fresh() {
-                Some(snapshot) => index(snapshot.index(), YAML, head),
-                None => not_ready(),
-            },
-            Route::IndexJson => match self.current.fresh() {
-                Some(snapshot) => index(snapshot.index_json(), JSON, head),
-                None => not_ready(),
-            },
-            Route::Archive(name) => self.archive(head, client, &name),
-            Route::Provenance(name) => self.provenance(head, client, &name),
+            Route::Index(base) => {
+                self.of_fresh(|snapshot| index(snapshot.index_below(base.as_ref()), YAML, head))
+            }
+            Route::IndexJson(base) => {
+                self.of_fresh(|snapshot| index(snapshot.index_json_below(base.as_ref()), JSON, head))
+            }
+            Route::Archive(base, name) => self.archive(head, client, &base, &name),
+            Route::Provenance(base, name) => self.provenance(head, client, &base, &name),
             Route::Unknown => {
                 Answer::text(404, "not found: there are /index.yaml and /charts/NAME-VERSION.tgz")
             }
         }
+    }
+
+    /// The answer that a fresh snapshot gives.
+    fn of_fresh(&self, answer: impl FnOnce(&Snapshot) -> Answer) -> Answer {
+        self.current.fresh().map_or_else(not_ready, |snapshot| answer(&snapshot))
     }
 
     /// What this is, and how to use it. The address is the one the person came by, if it's plain.
@@ -152,8 +155,15 @@ impl Responder {
     }
 }
 
-/// The index in the coding that is asked for. A cache may keep it, but must ask each time.
-fn index(representation: &Representation, content_type: &'static str, head: &Head) -> Answer {
+fn index(found: Option<Arc<Representation>>, content_type: &'static str, head: &Head) -> Answer {
+    match found {
+        Some(index) => represent(&index, content_type, head),
+        None => Answer::text(404, "not found: no repository below this path holds a chart"),
+    }
+}
+
+/// What is asked for, in the coding that is asked for. A cache may keep it, but must ask each time.
+fn represent(representation: &Representation, content_type: &'static str, head: &Head) -> Answer {
     let coded = representation.select(head.accept_encoding.as_deref());
     let answer = if is_known(head, &coded.etag) {
         Answer::not_modified(&coded.etag)

@@ -1,18 +1,23 @@
 //! From a request's target to what is asked for. Pure.
 
+use crate::oci::RepositoryName;
+
+/// Where a chart repository stands: at the root, or of what lies below a prefix.
+pub(super) type Base = Option<RepositoryName>;
+
 /// What a path stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// `/`
     Home,
-    /// `/index.yaml`
-    Index,
-    /// `/index.json`
-    IndexJson,
-    /// `/charts/NAME-VERSION.tgz`, by file name.
-    Archive(String),
-    /// `/charts/NAME-VERSION.tgz.prov`, by the archive's file name.
-    Provenance(String),
+    /// `[/PREFIX]/index.yaml`
+    Index(Base),
+    /// `[/PREFIX]/index.json`
+    IndexJson(Base),
+    /// `[/PREFIX]/charts/NAME-VERSION.tgz`, by file name.
+    Archive(Base, String),
+    /// `[/PREFIX]/charts/NAME-VERSION.tgz.prov`, by the archive's file name.
+    Provenance(Base, String),
     /// `/livez`
     Live,
     /// `/readyz`
@@ -28,28 +33,44 @@ pub(super) struct BadTarget(pub(super) &'static str);
 /// Reads a request target (RFC 9112 §3.2): origin-form, or absolute-form as proxies send it. The
 /// query is ignored, because Helm copies the query of the repository's URL onto everything.
 /// Percent-encoding is decoded once; a `+` is a plus.
+///
+/// What a path ends with decides first, for anything may stand before it: a repository's name may
+/// well hold a component `charts`, `index.yaml` or `livez`.
 pub(super) fn route(target: &str) -> Result<Route, BadTarget> {
-    let path = decode(path_of(target))?;
+    let encoded = path_of(target);
+    let path = decode(encoded)?;
     Ok(match path.as_str() {
+        // No name of ours holds a slash, and a proxy may have let it pass for not being one.
+        _ if encoded.contains("%2f") || encoded.contains("%2F") => Route::Unknown,
         "/" => Route::Home,
-        "/index.yaml" => Route::Index,
-        "/index.json" => Route::IndexJson,
         "/livez" => Route::Live,
         "/readyz" => Route::Ready,
-        path => match path.strip_prefix("/charts/") {
-            Some(name) => file(name),
-            None => Route::Unknown,
-        },
+        path => path.rsplit_once('/').and_then(|(before, last)| file(before, last)).unwrap_or(Route::Unknown),
     })
 }
 
-fn file(name: &str) -> Route {
-    match name.strip_suffix(".prov") {
-        _ if name.contains('/') => Route::Unknown,
-        Some(archive) if archive.ends_with(".tgz") => Route::Provenance(archive.to_owned()),
-        None if name.ends_with(".tgz") => Route::Archive(name.to_owned()),
-        _ => Route::Unknown,
+/// A chart repository's file, by the path before the last slash, and what is behind it.
+fn file(before: &str, last: &str) -> Option<Route> {
+    match last {
+        "index.yaml" => return Some(Route::Index(base(before)?)),
+        "index.json" => return Some(Route::IndexJson(base(before)?)),
+        _ => {}
     }
+    let archive = last.strip_suffix(".prov").unwrap_or(last);
+    archive.strip_suffix(".tgz").filter(|chart| !chart.is_empty())?;
+    let base = base(before.strip_suffix("/charts")?)?;
+    Some(match archive == last {
+        true => Route::Archive(base, archive.to_owned()),
+        false => Route::Provenance(base, archive.to_owned()),
+    })
+}
+
+/// `/PREFIX`, or nothing at all.
+fn base(path: &str) -> Option<Base> {
+    if path.is_empty() {
+        return Some(None);
+    }
+    path.strip_prefix('/')?.parse().ok().map(Some)
 }
 
 fn path_of(target: &str) -> &str {
@@ -92,15 +113,19 @@ fn decode(path: &str) -> Result<String, BadTarget> {
 mod tests {
     use super::*;
 
+    fn base(prefix: &str) -> Base {
+        (!prefix.is_empty()).then(|| prefix.parse().unwrap())
+    }
+
     #[test]
     fn every_path_has_its_route() {
-        let archive = |name: &str| Route::Archive(name.into());
+        let archive = |name: &str| Route::Archive(None, name.into());
         for (target, expected) in [
             ("/", Route::Home),
-            ("/index.yaml", Route::Index),
-            ("/index.yaml?token=x", Route::Index),
-            ("/index.json", Route::IndexJson),
-            ("http://charts.example/index.yaml", Route::Index),
+            ("/index.yaml", Route::Index(None)),
+            ("/index.yaml?token=x", Route::Index(None)),
+            ("/index.json", Route::IndexJson(None)),
+            ("http://charts.example/index.yaml", Route::Index(None)),
             ("HTTP://charts.example", Route::Home),
             ("http://charts.example?/index.yaml", Route::Home),
             ("/livez", Route::Live),
@@ -108,7 +133,42 @@ mod tests {
             ("/charts/a-1.0.0+b.tgz", archive("a-1.0.0+b.tgz")),
             ("/charts/a-1.0.0%2Bb.tgz?x", archive("a-1.0.0+b.tgz")),
             ("/charts/my%20chart-1%2525.tgz", archive("my chart-1%25.tgz")),
-            ("/charts/a-1.0.0.tgz.prov", Route::Provenance("a-1.0.0.tgz".into())),
+            ("/charts/a-1.0.0.tgz.prov", Route::Provenance(None, "a-1.0.0.tgz".into())),
+        ] {
+            assert_eq!(route(target), Ok(expected), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_may_stand_before_every_file_of_a_chart_repository() {
+        let name = "a-1.0.0+b.tgz".to_owned();
+        for prefix in ["team", "team/a", "a.b_c__d--e/0"] {
+            for (file, expected) in [
+                ("index.yaml", Route::Index(base(prefix))),
+                ("index.json", Route::IndexJson(base(prefix))),
+                ("index.yaml?x=/charts/y.tgz", Route::Index(base(prefix))),
+                ("charts/a-1.0.0+b.tgz", Route::Archive(base(prefix), name.clone())),
+                ("charts/a-1.0.0%2Bb.tgz", Route::Archive(base(prefix), name.clone())),
+                ("charts/a-1.0.0+b.tgz.prov", Route::Provenance(base(prefix), name.clone())),
+            ] {
+                assert_eq!(route(&format!("/{prefix}/{file}")), Ok(expected), "/{prefix}/{file}");
+            }
+        }
+        assert_eq!(route("/te%61m/index.yaml"), Ok(Route::Index(base("team"))));
+    }
+
+    #[test]
+    fn the_end_of_a_path_decides_and_what_stands_before_it_is_a_prefix() {
+        let archive = |prefix, name: &str| Route::Archive(base(prefix), name.into());
+        for (target, expected) in [
+            ("/charts/index.yaml", Route::Index(base("charts"))),
+            ("/index.yaml/index.yaml", Route::Index(base("index.yaml"))),
+            ("/index.json/charts/index.json", Route::IndexJson(base("index.json/charts"))),
+            ("/charts/charts/a-1.tgz", archive("charts", "a-1.tgz")),
+            ("/charts/a-1.tgz/charts/b-1.tgz", archive("charts/a-1.tgz", "b-1.tgz")),
+            ("/charts/a-1.tgz/index.yaml", Route::Index(base("charts/a-1.tgz"))),
+            ("/livez/index.yaml", Route::Index(base("livez"))),
+            ("/v2/charts/a-1.tgz", archive("v2", "a-1.tgz")),
         ] {
             assert_eq!(route(target), Ok(expected), "{target}");
         }
@@ -124,9 +184,26 @@ mod tests {
             "/charts/a",
             "/charts/a.prov",
             "/charts/x%2Fa.tgz",
+            "/charts/.tgz",
+            "/charts/.tgz.prov",
+            "/charts/x/a.tgz",
             "/index.yaml/",
             "//",
             "/Index.yaml",
+            "//index.yaml",
+            "/team//index.yaml",
+            "/team/./index.yaml",
+            "/Team/index.yaml",
+            "/team/a%2Fb/index.yaml",
+            "/team%2findex.yaml",
+            "/team/-a/index.yaml",
+            "/team/a b/index.yaml",
+            "/team/a%2520b/index.yaml",
+            "/team/index.yaml/",
+            "/team//charts/a-1.tgz",
+            "/teamcharts/a-1.tgz",
+            "/team/charts",
+            "team/index.yaml",
         ] {
             assert_eq!(route(target), Ok(Route::Unknown), "{target}");
         }
@@ -142,6 +219,9 @@ mod tests {
             "/a%00",
             "/a%0d%0ab",
             "/charts/../index.yaml",
+            "/team/../index.yaml",
+            "/team/%2e%2e/index.yaml",
+            "/team/%2E./charts/a-1.tgz",
             "/charts/%2e%2e/x",
             "/..",
         ] {

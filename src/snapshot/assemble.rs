@@ -3,6 +3,8 @@
 //! first.
 
 use super::chart_repository::{ChartRepository, IndexFormat};
+use super::kept::{Kept, Page};
+use super::places::Places;
 use super::walk::{Found, Harvest};
 use super::{Counts, Snapshot};
 use crate::helm::Version;
@@ -21,7 +23,19 @@ pub fn assemble(harvest: Harvest, format: IndexFormat, last: Option<&Snapshot>) 
     skipped.extend_from_slice(&root.shadowed);
     skipped.sort();
     let counts = Counts { charts: root.charts, versions: root.versions(), skipped: skipped.len() };
-    Snapshot { root, found, skipped, counts }
+    let places = Places::new(&found);
+    let mut snapshot = Snapshot { root, format, found, places, kept: Kept::default(), skipped, counts };
+    if let Some(last) = last {
+        snapshot.kept = last.kept.carried(|page| is_still_right(page, last, &snapshot));
+    }
+    snapshot
+}
+
+/// Whether a page of the `last` snapshot would be made alike of this one.
+fn is_still_right(page: &Page, last: &Snapshot, snapshot: &Snapshot) -> bool {
+    match page {
+        Page::Index(prefix, _) => tell_the_same(&last.found_below(prefix), &snapshot.found_below(prefix)),
+    }
 }
 
 /// Who goes first where two want one name: the shortest, then the first repository; in it the tag
@@ -48,12 +62,18 @@ fn tell_the_same(before: &[Arc<Found>], now: &[Arc<Found>]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::helm::{ChartLayers, ChartMetadata};
     use crate::oci::{Descriptor, Digest, MediaType};
 
-    fn found(repository: &str, tag: &str, name: &str, version: &str, archive: &str) -> Found {
+    pub(in crate::snapshot) fn found(
+        repository: &str,
+        tag: &str,
+        name: &str,
+        version: &str,
+        archive: &str,
+    ) -> Found {
         let config = serde_json::json!({"name": name, "version": version}).to_string();
         let blob = |bytes: &str| Descriptor {
             media_type: MediaType::default(),
@@ -69,11 +89,11 @@ mod tests {
         }
     }
 
-    fn harvest(found: Vec<Found>) -> Harvest {
+    pub(in crate::snapshot) fn harvest(found: Vec<Found>) -> Harvest {
         Harvest { found: found.into_iter().map(Arc::new).collect(), ..Harvest::default() }
     }
 
-    fn snapshot(found: Vec<Found>) -> Snapshot {
+    pub(in crate::snapshot) fn snapshot(found: Vec<Found>) -> Snapshot {
         assemble(harvest(found), IndexFormat::Yaml, None)
     }
 
@@ -112,7 +132,10 @@ mod tests {
             found("web", "0-latest", "web", "1.0.0", "old"),
             found("web", "1.0.0", "web", "1.0.0", "new"),
         ]);
-        assert_eq!(snapshot.chart("web-1.0.0.tgz").unwrap().layers.archive.digest, Digest::sha256(b"new"));
+        assert_eq!(
+            snapshot.chart_below(None, "web-1.0.0.tgz").unwrap().layers.archive.digest,
+            Digest::sha256(b"new")
+        );
         assert_eq!(
             snapshot.skipped[0].to_string(),
             "skipped web:0-latest: web-1.0.0.tgz is shadowed by web:1.0.0"
@@ -133,7 +156,7 @@ mod tests {
         let other = snapshot(turned);
         assert_eq!(one.index().identity().bytes, other.index().identity().bytes);
         assert_eq!(one.skipped, other.skipped);
-        assert_eq!(one.chart("web-1.tgz").unwrap().repository.as_str(), "team/a");
+        assert_eq!(one.chart_below(None, "web-1.tgz").unwrap().repository.as_str(), "team/a");
         assert_eq!(one.counts, Counts { charts: 1, versions: 1, skipped: 2 });
     }
 
@@ -144,5 +167,11 @@ mod tests {
             found("amb-1.0.0-x", "1", "amb-1.0.0-x", "1.0.0", "b"),
         ]);
         assert_eq!(snapshot.counts, Counts { charts: 1, versions: 1, skipped: 1 });
+        let archive = "amb-1.0.0-x-1.0.0.tgz";
+        for (prefix, repository) in [(None, "amb"), (Some("amb-1.0.0-x"), "amb-1.0.0-x")] {
+            let prefix = prefix.map(|prefix| prefix.parse().unwrap());
+            let chart = snapshot.chart_below(prefix.as_ref(), archive).unwrap();
+            assert_eq!(chart.repository.as_str(), repository);
+        }
     }
 }

@@ -17,7 +17,7 @@ const RANCHER_READS: usize = 5 * 1024 * 1024;
 const FLUX_READS: usize = 50 * 1024 * 1024;
 
 /// What `/index.yaml` holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IndexFormat {
     /// YAML, where every reader gets every string back.
     #[default]

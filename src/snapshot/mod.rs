@@ -1,14 +1,17 @@
 //! What readers see: an immutable [`Snapshot`], swapped whole. The only room that speaks both
 //! dictionaries: [`walk`] reads OCI words and finds Helm's, [`memory`] keeps what was found, [`assemble`]
-//! makes an index of it, [`schedule`] says when, [`refresh`] does it.
+//! makes an index of it, [`prefixes`] one of a part of it, [`schedule`] says when, [`refresh`] does it.
 
 mod artifact;
 pub mod assemble;
 mod chart_repository;
 mod configs;
 mod filter;
+mod kept;
 mod memory;
 mod parallel;
+mod places;
+mod prefixes;
 mod progress;
 pub mod refresh;
 mod schedule;
@@ -25,6 +28,8 @@ pub use walker::once;
 
 use crate::representation::Representation;
 use chart_repository::ChartRepository;
+use kept::Kept;
+use places::Places;
 use std::fmt;
 use std::sync::Arc;
 use walk::Skipped;
@@ -44,8 +49,14 @@ pub struct Options {
 pub struct Snapshot {
     /// What is served at `/`.
     root: Arc<ChartRepository>,
+    /// What `/index.yaml` holds, and `/PREFIX/index.yaml` too.
+    format: IndexFormat,
     /// What was found where, in order of precedence.
     pub found: Vec<Arc<Found>>,
+    /// Which of it lies where.
+    places: Places,
+    /// What has been made of it besides.
+    kept: Kept,
     /// What isn't listed, and why; sorted.
     pub skipped: Vec<Skipped>,
     /// What is counted in it.
@@ -66,11 +77,6 @@ impl Snapshot {
     /// Says so when the index grows beyond what a client of renown reads, or comes back.
     fn report_size(&self, last: Option<&Snapshot>) {
         self.root.report_size(last.map(|last| &*last.root));
-    }
-
-    /// The chart whose archive is `NAME-VERSION.tgz`.
-    pub fn chart(&self, archive_name: &str) -> Option<&Found> {
-        self.root.chart(archive_name, &self.found)
     }
 }
 

@@ -32,6 +32,7 @@ mod large_listings;
 mod layout;
 mod paging;
 mod paper_readers;
+mod prefixes;
 mod properties;
 mod registries;
 mod start_stop;
