@@ -77,6 +77,19 @@ impl ErrorKind {
     }
 }
 
+impl fmt::Display for ErrorKind {
+    /// In words that tell nothing of where, so that everybody may read them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ErrorKind::NotFound => "nothing is there",
+            ErrorKind::Refused => "access was refused",
+            ErrorKind::TimedOut => "no answer came in time",
+            ErrorKind::Unavailable => "no answer, or a failure at the other end",
+            ErrorKind::Invalid => "an answer that makes no sense",
+        })
+    }
+}
+
 /// Why a call failed: what was tried, on what, and what came of it.
 #[derive(Debug)]
 pub struct Error {

@@ -55,6 +55,11 @@ impl ChartVersion<'_> {
     pub fn url(&self) -> String {
         format!("charts/{}", encode_path(&ChartVersion::archive_name(self.metadata)))
     }
+
+    /// The entry as one line of JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        line_of_json(self, Vec::new())
+    }
 }
 
 impl Serialize for ChartVersion<'_> {
@@ -155,12 +160,33 @@ impl<'a> IndexFile<'a> {
 
     /// The index as one line of JSON.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut bytes = self.room();
-        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, YamlSafeJson);
-        self.serialize(&mut serializer).expect("strings and maps of strings into memory");
-        bytes.push(b'\n');
-        bytes
+        line_of_json(self, self.room())
     }
+
+    /// The versions of all charts, by name, as one line of JSON.
+    pub fn entries_to_json(&self) -> Vec<u8> {
+        line_of_json(&self.entries, self.room())
+    }
+
+    /// The versions of one chart as one line of JSON.
+    pub fn versions_to_json(&self, name: &str) -> Vec<u8> {
+        let versions = self.entries.get(name).map_or(&[][..], |versions| versions);
+        line_of_json(&versions, self.room())
+    }
+
+    /// The newest version of a chart that Helm takes when it's asked for none.
+    pub fn latest(&self, name: &str) -> Option<&ChartVersion<'a>> {
+        let version = |chart: &ChartVersion| Version::parse(chart.metadata.version());
+        let is_release = |version: Version| !version.is_prerelease();
+        self.entries.get(name)?.iter().find(|chart| version(chart).is_some_and(is_release))
+    }
+}
+
+fn line_of_json(value: &impl Serialize, mut bytes: Vec<u8>) -> Vec<u8> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, YamlSafeJson);
+    value.serialize(&mut serializer).expect("strings and maps of strings into memory");
+    bytes.push(b'\n');
+    bytes
 }
 
 /// JSON that YAML 1.1 readers read as JSON readers do. Helm up to 3.13 reads JSON with a YAML
@@ -240,6 +266,29 @@ mod tests {
              created: 2024-01-02T03:04:05Z\n  - apiVersion: v2\n    name: web\n    version: 1.9.0\n    urls:\n    \
              - charts/web-1.9.0.tgz\n    created: 2024-01-02T03:04:05.5Z\ngenerated: 2024-01-02T03:04:05.5Z\n"
         );
+    }
+
+    #[test]
+    fn the_latest_version_is_no_prerelease() {
+        let versions = ["1.9.0", "2.0.0-rc.1", "1.10.0+b", "0.1.0"].map(|version| metadata("web", version));
+        let latest = |versions: &[PackedMetadata]| {
+            let index = IndexFile::new(versions.iter().map(|metadata| chart(metadata, None)));
+            index.latest("web").map(|chart| chart.metadata.version().to_owned())
+        };
+        assert_eq!(latest(&versions).as_deref(), Some("1.10.0+b"));
+        assert_eq!(latest(&versions[1..2]), None);
+        assert_eq!(latest(&[]), None);
+    }
+
+    #[test]
+    fn an_archive_is_known_by_its_file_name() {
+        let web = metadata("my web", "1.0.0-x");
+        assert!(ChartVersion::is_archive_of(&web, &ChartVersion::archive_name(&web)));
+        for other in
+            ["", "my web", "my web-1.0.0-x", "my web-1.0.0.tgz", "my web1.0.0-x.tgz", "web-1.0.0-x.tgz"]
+        {
+            assert!(!ChartVersion::is_archive_of(&web, other), "{other}");
+        }
     }
 
     #[test]

@@ -33,6 +33,11 @@ impl Version {
         Some(Version { order: semver::Version::parse(&strict).ok()?, text: text.to_owned() })
     }
 
+    /// Whether it's none that Helm takes unasked (SemVer 2, §9).
+    pub fn is_prerelease(&self) -> bool {
+        !self.order.pre.is_empty()
+    }
+
     /// The tag that `helm push` gives this version: a tag can't hold a `+`.
     pub fn tag(&self) -> String {
         self.text.replace('+', "_")

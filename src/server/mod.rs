@@ -22,6 +22,7 @@
 //! longest or has stalled, never who moves; downloads are counted ([`slots`]), and what is kept of them
 //! ([`chart_cache`]) has a bound too. `make attack` holds it against every row above.
 
+mod api;
 mod archives;
 mod chart_cache;
 mod client;

@@ -21,7 +21,7 @@ const RETRY_AFTER: &str = "2";
 const NOT_READY: &str = "not ready: the first walk of the charts has not succeeded yet";
 const TEXT: &str = "text/plain; charset=utf-8";
 const YAML: &str = "application/x-yaml";
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// What is sent back.
 pub(super) struct Answer {
@@ -47,11 +47,16 @@ pub(super) enum Body {
 impl Answer {
     /// A sentence for a person.
     pub(super) fn text(status: u16, text: impl AsRef<str>) -> Answer {
-        let line = format!("{}\n", text.as_ref());
+        Answer::line(status, TEXT, text.as_ref())
+    }
+
+    /// One line.
+    pub(super) fn line(status: u16, content_type: &'static str, line: &str) -> Answer {
+        let bytes = format!("{line}\n").into_bytes();
         Answer {
             status,
-            headers: vec![("Content-Type", TEXT.into())],
-            body: Body::Bytes(Arc::new(line.into_bytes().into())),
+            headers: vec![("Content-Type", content_type.into())],
+            body: Body::Bytes(Arc::new(bytes.into())),
         }
     }
 
@@ -121,6 +126,7 @@ impl Responder {
             Route::IndexJson(base) => {
                 self.of_fresh(|snapshot| index(snapshot.index_json_below(base.as_ref()), JSON, head))
             }
+            Route::Api(api) => self.api(head, &api),
             Route::Archive(base, name) => self.archive(head, client, &base, &name),
             Route::Provenance(base, name) => self.provenance(head, client, &base, &name),
             Route::Unknown => {
@@ -130,7 +136,7 @@ impl Responder {
     }
 
     /// The answer that a fresh snapshot gives.
-    fn of_fresh(&self, answer: impl FnOnce(&Snapshot) -> Answer) -> Answer {
+    pub(super) fn of_fresh(&self, answer: impl FnOnce(&Snapshot) -> Answer) -> Answer {
         self.current.fresh().map_or_else(not_ready, |snapshot| answer(&snapshot))
     }
 
@@ -163,7 +169,7 @@ fn index(found: Option<Arc<Representation>>, content_type: &'static str, head: &
 }
 
 /// What is asked for, in the coding that is asked for. A cache may keep it, but must ask each time.
-fn represent(representation: &Representation, content_type: &'static str, head: &Head) -> Answer {
+pub(super) fn represent(representation: &Representation, content_type: &'static str, head: &Head) -> Answer {
     let coded = representation.select(head.accept_encoding.as_deref());
     let answer = if is_known(head, &coded.etag) {
         Answer::not_modified(&coded.etag)

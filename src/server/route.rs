@@ -18,12 +18,27 @@ pub(super) enum Route {
     Archive(Base, String),
     /// `[/PREFIX]/charts/NAME-VERSION.tgz.prov`, by the archive's file name.
     Provenance(Base, String),
+    /// `/api/…`
+    Api(Api),
     /// `/livez`
     Live,
     /// `/readyz`
     Ready,
     /// Nothing of ours.
     Unknown,
+}
+
+/// What programs ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Api {
+    /// `/api/charts`
+    Charts,
+    /// `/api/charts/NAME`
+    Chart(String),
+    /// `/api/charts/NAME/VERSION`
+    ChartVersion(String, String),
+    /// `/api/skipped`
+    Skipped,
 }
 
 /// Why a target isn't looked at.
@@ -45,12 +60,28 @@ pub(super) fn route(target: &str) -> Result<Route, BadTarget> {
         "/" => Route::Home,
         "/livez" => Route::Live,
         "/readyz" => Route::Ready,
-        path => path.rsplit_once('/').and_then(|(before, last)| file(before, last)).unwrap_or(Route::Unknown),
+        path => file(path).or_else(|| api(path).map(Route::Api)).unwrap_or(Route::Unknown),
     })
 }
 
-/// A chart repository's file, by the path before the last slash, and what is behind it.
-fn file(before: &str, last: &str) -> Option<Route> {
+/// ChartMuseum's addresses, and ours beside them. They come second: a repository may be named
+/// `api/charts`, but hardly a chart `index.yaml`, or a version `web-1.0.0.tgz`.
+fn api(path: &str) -> Option<Api> {
+    let parts: Vec<&str> = path.strip_prefix("/api/")?.split('/').collect();
+    match parts[..] {
+        ["skipped"] => Some(Api::Skipped),
+        ["charts"] => Some(Api::Charts),
+        ["charts", name] if !name.is_empty() => Some(Api::Chart(name.to_owned())),
+        ["charts", name, version] if !name.is_empty() && !version.is_empty() => {
+            Some(Api::ChartVersion(name.to_owned(), version.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// A chart repository's file.
+fn file(path: &str) -> Option<Route> {
+    let (before, last) = path.rsplit_once('/')?;
     match last {
         "index.yaml" => return Some(Route::Index(base(before)?)),
         "index.json" => return Some(Route::IndexJson(base(before)?)),
@@ -175,6 +206,27 @@ mod tests {
     }
 
     #[test]
+    fn the_api_has_its_addresses_unless_they_are_files_of_a_chart_repository() {
+        let version = |name: &str, version: &str| Route::Api(Api::ChartVersion(name.into(), version.into()));
+        for (target, expected) in [
+            ("/api/skipped", Route::Api(Api::Skipped)),
+            ("/api/charts?limit=1", Route::Api(Api::Charts)),
+            ("/api/charts/web", Route::Api(Api::Chart("web".into()))),
+            ("/api/charts/web/1.0.0+b", version("web", "1.0.0+b")),
+            ("/api/charts/web/1.0.0%2Bb", version("web", "1.0.0+b")),
+            ("/api/charts/my%20chart/latest", version("my chart", "latest")),
+            ("/api/index.yaml", Route::Index(base("api"))),
+            ("/api/charts/index.yaml", Route::Index(base("api/charts"))),
+            ("/api/skipped/index.json", Route::IndexJson(base("api/skipped"))),
+            ("/api/charts/web-1.0.0.tgz", Route::Archive(base("api"), "web-1.0.0.tgz".into())),
+            ("/api/charts/charts/a-1.tgz", Route::Archive(base("api/charts"), "a-1.tgz".into())),
+            ("/api/charts/web/index.yaml", Route::Index(base("api/charts/web"))),
+        ] {
+            assert_eq!(route(target), Ok(expected), "{target}");
+        }
+    }
+
+    #[test]
     fn what_is_not_ours_is_unknown() {
         for target in [
             "",
@@ -185,6 +237,16 @@ mod tests {
             "/charts/a.prov",
             "/charts/x%2Fa.tgz",
             "/charts/.tgz",
+            "/api",
+            "/api/",
+            "/api/skipped/",
+            "/api/skipped/x",
+            "/api/charts/",
+            "/api/charts//1.0.0",
+            "/api/charts/web/",
+            "/api/charts/web/1.0.0/values",
+            "/api/charts/a%2Fb",
+            "/API/charts",
             "/charts/.tgz.prov",
             "/charts/x/a.tgz",
             "/index.yaml/",

@@ -5,7 +5,7 @@
 use super::chart_repository::{ChartRepository, IndexFormat};
 use super::kept::{Kept, Page};
 use super::places::Places;
-use super::walk::{Found, Harvest};
+use super::walk::{Found, Harvest, Skipped};
 use super::{Counts, Snapshot};
 use crate::helm::Version;
 use std::cmp::Reverse;
@@ -14,14 +14,16 @@ use std::sync::Arc;
 /// Makes a snapshot of a walk's findings. Where they are those of the `last` one, so is what was
 /// rendered of them.
 pub fn assemble(harvest: Harvest, format: IndexFormat, last: Option<&Snapshot>) -> Snapshot {
-    let Harvest { mut found, mut skipped, .. } = harvest;
+    let Harvest { mut found, mut skipped, walked_at, .. } = harvest;
     sort(&mut found);
     let root = match last.filter(|last| tell_the_same(&last.found, &found)) {
         Some(last) => last.root.clone(),
         None => Arc::new(ChartRepository::new(&found, format)),
     };
     skipped.extend_from_slice(&root.shadowed);
-    skipped.sort();
+    skipped
+        .sort_unstable_by(|one, other| (&one.reference, &one.reason).cmp(&(&other.reference, &other.reason)));
+    date(&mut skipped, last.map_or(&[], |last| &last.skipped), walked_at);
     let counts = Counts { charts: root.charts, versions: root.versions(), skipped: skipped.len() };
     let places = Places::new(&found);
     let mut snapshot = Snapshot { root, format, found, places, kept: Kept::default(), skipped, counts };
@@ -31,10 +33,23 @@ pub fn assemble(harvest: Harvest, format: IndexFormat, last: Option<&Snapshot>) 
     snapshot
 }
 
+/// What was skipped for the same reason `before` has been so since then, the rest since now. Both are
+/// sorted.
+fn date(skipped: &mut [Skipped], before: &[Skipped], now: i64) {
+    let mut before = before.iter().peekable();
+    for one in skipped {
+        while before.next_if(|known| known.reference < one.reference).is_some() {}
+        let known = before.peek().filter(|known| known.reference == one.reference);
+        one.since = known.filter(|known| known.told() == one.told()).map_or(now, |known| known.since);
+    }
+}
+
 /// Whether a page of the `last` snapshot would be made alike of this one.
 fn is_still_right(page: &Page, last: &Snapshot, snapshot: &Snapshot) -> bool {
     match page {
         Page::Index(prefix, _) => tell_the_same(&last.found_below(prefix), &snapshot.found_below(prefix)),
+        Page::Charts | Page::Chart(_) => Arc::ptr_eq(&last.root, &snapshot.root),
+        Page::Skipped => last.skipped == snapshot.skipped,
     }
 }
 
@@ -158,6 +173,33 @@ pub(super) mod tests {
         assert_eq!(one.skipped, other.skipped);
         assert_eq!(one.chart_below(None, "web-1.tgz").unwrap().repository.as_str(), "team/a");
         assert_eq!(one.counts, Counts { charts: 1, versions: 1, skipped: 2 });
+    }
+
+    #[test]
+    fn what_is_skipped_for_the_same_reason_has_been_so_since_then() {
+        let walk = |walked_at, skipped: &[(&str, &str)], last: Option<&Snapshot>| {
+            let skipped = skipped.iter().map(|(tag, reason)| Skipped::new((*tag).into(), *reason));
+            let harvest = Harvest { skipped: skipped.collect(), walked_at, ..Harvest::default() };
+            assemble(harvest, IndexFormat::Yaml, last)
+        };
+        let since = |snapshot: &Snapshot| snapshot.skipped.iter().map(|one| one.since).collect::<Vec<_>>();
+        let first = walk(1, &[("c:1", "an image"), ("a:1", "an image"), ("b:1", "an image")], None);
+        assert_eq!(since(&first), [1, 1, 1]);
+        let next = walk(2, &[("b:0", "new"), ("c:1", "an image"), ("a:1", "a signature")], Some(&first));
+        assert_eq!(since(&next), [2, 2, 1]);
+        let back = walk(3, &[("a:1", "a signature"), ("b:1", "an image")], Some(&next));
+        assert_eq!(since(&back), [2, 3]);
+    }
+
+    #[test]
+    fn what_the_storage_says_is_not_told_to_everybody() {
+        let mut skipped = Skipped::new("a:1".into(), "GET http://inside/v2/a: 500: secret");
+        skipped.unread = Some(crate::storage::ErrorKind::Unavailable);
+        let harvest = Harvest { skipped: vec![skipped], ..Harvest::default() };
+        let told = assemble(harvest, IndexFormat::Yaml, None).skipped_json();
+        let told = String::from_utf8(told.identity().bytes.to_vec()).unwrap();
+        assert!(told.contains("could not be read: no answer"), "{told}");
+        assert!(!told.contains("inside") && !told.contains("secret"), "{told}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub enum IndexFormat {
 /// An index and its archives.
 pub(super) struct ChartRepository {
     /// The places of what is listed among what was found, in the order of its archives' file names.
-    listed: Box<[u32]>,
+    pub(super) listed: Box<[u32]>,
     pub(super) index: Arc<Representation>,
     index_json: OnceLock<Arc<Representation>>,
     /// What another chart of its name keeps out.
@@ -81,6 +81,17 @@ impl ChartRepository {
         Some(chart(&self.listed[at]))
     }
 
+    /// The places of one chart's versions.
+    pub(super) fn versions_of(&self, name: &str, found: &[Arc<Found>]) -> Vec<u32> {
+        let metadata = |at: &u32| &found[*at as usize].metadata;
+        let start = format!("{name}-");
+        let first = self.listed.partition_point(|at| ChartVersion::archive_name(metadata(at)) < start);
+        // Between them are those of charts whose names begin alike.
+        let begins = |at: &&u32| ChartVersion::archive_name(metadata(at)).starts_with(&start);
+        let listed = self.listed[first..].iter().take_while(begins);
+        listed.filter(|at| metadata(at).name() == name).copied().collect()
+    }
+
     /// How many versions are listed.
     pub(super) fn versions(&self) -> usize {
         self.listed.len()
@@ -107,17 +118,18 @@ impl ChartRepository {
 fn shadow(name: &str, listed: &Found, other: &Found) -> Option<Skipped> {
     let reason = || format!("{name} is shadowed by {}", place(listed));
     let is_alias = listed.layers.archive.digest == other.layers.archive.digest;
-    (!is_alias).then(|| Skipped { reference: place(other), reason: reason() })
+    (!is_alias).then(|| Skipped::new(place(other), reason()))
 }
 
 fn place(chart: &Found) -> String {
     qualified(&chart.repository, chart.reference.as_str())
 }
 
-fn index_file<'a>(listed: &[u32], found: &'a [Arc<Found>]) -> IndexFile<'a> {
+/// The index of those places.
+pub(super) fn index_file<'a>(listed: &[u32], found: &'a [Arc<Found>]) -> IndexFile<'a> {
     IndexFile::new(listed.iter().map(|at| entry(&found[*at as usize])))
 }
 
-fn entry(chart: &Found) -> ChartVersion<'_> {
+pub(super) fn entry(chart: &Found) -> ChartVersion<'_> {
     ChartVersion { metadata: &chart.metadata, created: chart.created, digest: &chart.layers.archive.digest }
 }

@@ -20,6 +20,12 @@ const LEAST: usize = 4 * 1024;
 pub(super) enum Page {
     /// The index of what lies below a prefix.
     Index(RepositoryName, IndexFormat),
+    /// All charts, as ChartMuseum lists them.
+    Charts,
+    /// All versions of one.
+    Chart(String),
+    /// What isn't listed.
+    Skipped,
 }
 
 /// Those that were made.

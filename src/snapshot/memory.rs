@@ -59,7 +59,7 @@ impl Memory {
         listed.retain(|name| {
             let reason = self.filter.leaves_out(name);
             let wanted = reason.is_none();
-            left_out.extend(reason.map(|reason| Skipped { reference: name.to_string(), reason }));
+            left_out.extend(reason.map(|reason| Skipped::new(name.to_string(), reason)));
             wanted
         });
         let mut before = std::mem::take(&mut self.repositories);
@@ -198,13 +198,13 @@ impl Memory {
                 if let Some(trouble) = &tag.trouble {
                     harvest.miss(reference(), trouble, tag.known.is_none());
                 }
-                let skip = |reason: &str| Skipped { reference: reference(), reason: reason.to_owned() };
+                let skip = |reason: Arc<str>| Skipped::new(reference(), reason);
                 match tag.known.as_ref().map(|known| &known.verdict) {
                     Some(Verdict::Chart(found)) => match budget.spend(name, &found.layers.config) {
                         Ok(()) => harvest.found.push(found.clone()),
-                        Err(reason) => harvest.skipped.push(skip(&reason)),
+                        Err(reason) => harvest.skipped.push(skip(reason.into())),
                     },
-                    Some(Verdict::NoChart(reason)) => harvest.skipped.push(skip(reason)),
+                    Some(Verdict::NoChart(reason)) => harvest.skipped.push(skip(reason.clone())),
                     None => {}
                 }
             }

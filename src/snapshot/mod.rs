@@ -2,6 +2,7 @@
 //! dictionaries: [`walk`] reads OCI words and finds Helm's, [`memory`] keeps what was found, [`assemble`]
 //! makes an index of it, [`prefixes`] one of a part of it, [`schedule`] says when, [`refresh`] does it.
 
+mod api;
 mod artifact;
 pub mod assemble;
 mod chart_repository;
@@ -19,6 +20,7 @@ mod tag;
 pub mod walk;
 mod walker;
 
+pub use api::NotListed;
 pub use chart_repository::IndexFormat;
 pub use filter::{Filter, Pattern};
 pub use refresh::Current;

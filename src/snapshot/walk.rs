@@ -12,6 +12,7 @@ use super::tag::{Answer, Question, Trouble, Verdict, Which};
 use crate::helm::{ChartLayers, PackedMetadata};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -33,12 +34,32 @@ pub struct Found {
 }
 
 /// Something that isn't listed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// `repository`, or `repository:tag`.
     pub reference: String,
-    /// Why.
-    pub reason: String,
+    /// Why. Many tags share their reason.
+    pub reason: Arc<str>,
+    /// What kept it from being read, if that's the reason; which then holds words of the storage's.
+    pub unread: Option<ErrorKind>,
+    /// When this was first found, in seconds since 1970; not before this process began.
+    pub since: i64,
+}
+
+impl Skipped {
+    /// What was looked at, and is no chart to be listed for that reason; to be dated later.
+    pub(super) fn new(reference: String, reason: impl Into<Arc<str>>) -> Skipped {
+        Skipped { reference, reason: reason.into(), unread: None, since: 0 }
+    }
+
+    /// The reason as it may be told to everybody: where charts come from, and what is said there, is
+    /// for the log alone.
+    pub(super) fn told(&self) -> Cow<'_, str> {
+        match self.unread {
+            None => Cow::Borrowed(&self.reason),
+            Some(kind) => Cow::Owned(format!("could not be read: {kind}; the log says more")),
+        }
+    }
 }
 
 impl fmt::Display for Skipped {
@@ -63,6 +84,8 @@ pub struct Harvest {
     pub unanswered: usize,
     /// How many of them were refused to us.
     pub refused: usize,
+    /// When the walk ended, in seconds since 1970.
+    pub walked_at: i64,
 }
 
 impl Harvest {
@@ -73,7 +96,7 @@ impl Harvest {
         self.unanswered += usize::from(kind.is_no_answer());
         self.refused += usize::from(*kind == ErrorKind::Refused);
         if lost {
-            let skipped = Skipped { reference, reason: text.clone() };
+            let skipped = Skipped { unread: Some(*kind), ..Skipped::new(reference, &**text) };
             self.example.get_or_insert_with(|| skipped.clone());
             self.skipped.push(skipped);
         }

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
+use time::OffsetDateTime;
 
 /// A storage that hasn't changed is still walked again after this long if the last walk missed
 /// something: a blob that was being copied changes no listing when it's complete.
@@ -129,7 +130,7 @@ impl<'a> Walker<'a> {
 
     fn snapshot(
         &mut self,
-        harvest: Harvest,
+        mut harvest: Harvest,
         last: Option<&Snapshot>,
         start: (Instant, u64),
     ) -> Option<Snapshot> {
@@ -137,6 +138,7 @@ impl<'a> Walker<'a> {
             return None;
         }
         self.memory.changed = false;
+        harvest.walked_at = OffsetDateTime::now_utc().unix_timestamp();
         let snapshot = assemble(harvest, self.options.format, last);
         let (began, before) = start;
         let cost = Cost { time: began.elapsed(), requests: self.storage.requests() - before };

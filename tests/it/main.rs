@@ -5,6 +5,7 @@
 
 mod support;
 
+mod api;
 mod archives;
 mod auth;
 mod binary;

@@ -1,0 +1,196 @@
+//! What programs ask for: the charts as ChartMuseum's API tells of them, and what isn't listed and
+//! why; so that "why is my chart missing?" is one request.
+
+use std::io::Read;
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::support::daemon::Daemon;
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
+use crate::support::http::Answer;
+use crate::support::process::wait_until;
+use crate::support::story::ready_daemon;
+
+const ONCE: &str = "--max-stale=1h";
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn registry() -> FakeRegistry {
+    let fake = FakeRegistry::start();
+    for version in ["1.0.0+b", "1.1.0", "2.0.0-rc.1"] {
+        fake.push(&Chart::new("team/web", version));
+    }
+    fake.push(&Chart::new("web-1.1.0", "1.0.0"));
+    fake.push(&Chart::new("db", "1.0.0"));
+    fake.push_image("images/app", "1.0.0");
+    fake
+}
+
+fn parsed(answer: &Answer) -> Value {
+    assert_eq!(answer.header("Content-Type"), Some("application/json"), "{}", answer.body_text());
+    serde_json::from_slice(&answer.body).expect("JSON")
+}
+
+fn json_at(daemon: &Daemon, path: &str) -> Value {
+    let answer = daemon.get(path);
+    assert_eq!(answer.status, 200, "{path}: {}", answer.body_text());
+    parsed(&answer)
+}
+
+#[test]
+fn charts_are_told_as_the_index_lists_them() {
+    let fake = registry();
+    let daemon = ready_daemon(&fake, &[ONCE]);
+    let index = json_at(&daemon, "/index.json");
+    assert_eq!(json_at(&daemon, "/api/charts"), index["entries"]);
+    for name in ["web", "web-1.1.0", "db"] {
+        let versions = &index["entries"][name];
+        assert_eq!(&json_at(&daemon, &format!("/api/charts/{name}")), versions, "{name}");
+        for entry in versions.as_array().expect("a list") {
+            let path = format!("/api/charts/{name}/{}", entry["version"].as_str().expect("a version"));
+            assert_eq!(&json_at(&daemon, &path), entry);
+            assert_eq!(&json_at(&daemon, &path.replace('+', "%2B")), entry);
+        }
+    }
+    assert_eq!(json_at(&daemon, "/api/charts/web/latest")["version"], "1.1.0");
+    assert_eq!(json_at(&daemon, "/api/charts/web")[0]["version"], "2.0.0-rc.1");
+}
+
+#[test]
+fn what_is_not_listed_is_an_error_as_chartmuseum_tells_it() {
+    let fake = registry();
+    let daemon = ready_daemon(&fake, &[ONCE]);
+    for (path, error) in [
+        ("/api/charts/we", "chart not found"),
+        ("/api/charts/%22", "chart not found"),
+        ("/api/charts/nowhere/1.0.0", "no chart name found"),
+        ("/api/charts/web/9.9.9", "no chart version found for web-9.9.9"),
+        ("/api/charts/web/1.0.0", "no chart version found for web-1.0.0"),
+        ("/api/charts/web/%22", "no chart version found for web-\""),
+    ] {
+        let answer = daemon.get(path);
+        assert_eq!((answer.status, parsed(&answer)), (404, json!({ "error": error })), "{path}");
+        let head = daemon.head(path);
+        assert_eq!((head.status, head.body.len()), (404, 0), "{path}");
+    }
+    for path in ["/api", "/api/", "/api/charts/", "/api/charts/web/", "/api/prov", "/api/skipped/x"] {
+        assert_eq!(daemon.get(path).status, 404, "{path}");
+    }
+    for (method, path) in
+        [("POST", "/api/charts"), ("DELETE", "/api/charts/web/1.1.0"), ("PUT", "/api/skipped")]
+    {
+        let refused = daemon.request(method, path, &[]);
+        assert_eq!((refused.status, refused.header("Allow")), (405, Some("GET, HEAD")), "{method} {path}");
+    }
+}
+
+#[test]
+fn what_is_skipped_is_told_with_its_reason_and_since_when() {
+    let fake = registry();
+    fake.push(&Chart::new("team/bad", "1.0.0").config_bytes("{}"));
+    fake.push(&Chart::new("b/db", "1.0.0").archive("another archive"));
+    let began = OffsetDateTime::now_utc().unix_timestamp();
+    let daemon = ready_daemon(&fake, &["--max-stale=0"]);
+    let skipped = json_at(&daemon, "/api/skipped");
+    let of = |skipped: &Value, field: &str| {
+        let list = skipped.as_array().expect("a list").clone();
+        list.iter().map(|one| one[field].as_str().expect("a string").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&skipped, "reference"), ["b/db:1.0.0", "images/app:1.0.0", "team/bad:1.0.0"]);
+    let reasons = of(&skipped, "reason");
+    assert_eq!(reasons[0], "db-1.0.0.tgz is shadowed by db:1.0.0");
+    assert!(reasons[2].contains("name"), "{reasons:?}");
+    for since in of(&skipped, "since") {
+        let since = OffsetDateTime::parse(&since, &Rfc3339).expect("RFC 3339").unix_timestamp();
+        assert!((began..=OffsetDateTime::now_utc().unix_timestamp()).contains(&since), "{since}");
+    }
+
+    // A verdict that stands keeps its date, whatever comes and goes beside it.
+    let second = OffsetDateTime::now_utc().unix_timestamp() + 1;
+    let past = || (OffsetDateTime::now_utc().unix_timestamp() >= second).then_some(());
+    wait_until(DEADLINE, || "the next second".to_owned(), past);
+    fake.push_image("images/app", "2.0.0");
+    fake.delete_tag("team/bad", "1.0.0");
+    let later = json_at(&daemon, "/api/skipped");
+    assert_eq!(of(&later, "reference"), ["b/db:1.0.0", "images/app:1.0.0", "images/app:2.0.0"]);
+    assert_eq!(later[0], skipped[0]);
+    assert_eq!(later[1], skipped[1]);
+    assert_ne!(later[2]["since"], skipped[1]["since"]);
+}
+
+#[test]
+fn what_the_registry_says_in_refusing_stays_in_the_log() {
+    let fake = registry();
+    let refusal = Fault::Answer(Reply::error(403, "DENIED", "the password is swordfish"));
+    fake.spoil("GET /v2/db/manifests/*").with(refusal);
+    let daemon = ready_daemon(&fake, &[ONCE]);
+    let skipped = json_at(&daemon, "/api/skipped");
+    let told = json!("could not be read: access was refused; the log says more");
+    assert_eq!((&skipped[0]["reference"], &skipped[0]["reason"]), (&json!("db:1.0.0"), &told));
+    assert!(!skipped.to_string().contains(&fake.host()), "{skipped}");
+    daemon.wait_for_log("swordfish");
+}
+
+#[test]
+fn answers_to_programs_are_conditional_and_compressed_and_cost_the_registry_nothing() {
+    let fake = registry();
+    for number in 0..20 {
+        fake.push(&Chart::new("team/web", &format!("3.{number}.0")));
+        fake.push_image("images/app", &format!("3.{number}.0"));
+    }
+    let daemon = ready_daemon(&fake, &[ONCE]);
+    let walked = fake.count("* /v2/*");
+    for path in ["/api/charts", "/api/charts/web", "/api/skipped"] {
+        let plain = daemon.get(path);
+        let etag = plain.header("ETag").expect("an ETag");
+        assert_eq!(plain.header("Cache-Control"), Some("no-cache"), "{path}");
+        assert_eq!(daemon.get(path).header("ETag"), Some(etag), "{path}");
+        let head = daemon.head(path);
+        assert_eq!((head.status, head.header("ETag"), head.body.len()), (200, Some(etag), 0), "{path}");
+        let known = daemon.request("GET", path, &[("If-None-Match", etag)]);
+        assert_eq!((known.status, known.body.len()), (304, 0), "{path}");
+        let packed = daemon.request("GET", path, &[("Accept-Encoding", "gzip")]);
+        assert_eq!(packed.header("Content-Encoding"), Some("gzip"), "{path}");
+        let mut text = String::new();
+        GzDecoder::new(&packed.body[..]).read_to_string(&mut text).expect("gzip");
+        assert_eq!(text, plain.body_text(), "{path}");
+    }
+    let version = daemon.get("/api/charts/web/1.1.0");
+    let etag = version.header("ETag").expect("an ETag");
+    assert_eq!(daemon.request("GET", "/api/charts/web/1.1.0", &[("If-None-Match", etag)]).status, 304);
+    assert_eq!(fake.count("* /v2/*"), walked, "{}", fake.seen());
+}
+
+#[test]
+fn a_pushed_chart_is_told_of_at_once_and_a_deleted_one_no_more() {
+    let fake = registry();
+    let daemon = ready_daemon(&fake, &["--max-stale=0"]);
+    for path in ["/api/charts", "/api/charts/db", "/api/skipped"] {
+        daemon.get(path);
+    }
+    fake.push(&Chart::new("db", "2.0.0"));
+    assert_eq!(json_at(&daemon, "/api/charts/db/latest")["version"], "2.0.0");
+    assert_eq!(json_at(&daemon, "/api/charts/db")[0]["version"], "2.0.0");
+    assert_eq!(json_at(&daemon, "/api/charts")["db"][0]["version"], "2.0.0");
+    fake.delete_repository("db");
+    let gone = || (daemon.get("/api/charts/db").status == 404).then_some(());
+    wait_until(DEADLINE, || format!("db is gone:\n{}", daemon.log()), gone);
+}
+
+#[test]
+fn a_repository_may_lie_where_the_api_is() {
+    let fake = registry();
+    for repository in ["api/web", "api/charts", "api/charts/web"] {
+        fake.push(&Chart::new(repository, "5.0.0"));
+    }
+    let daemon = ready_daemon(&fake, &[ONCE]);
+    let index = json_at(&daemon, "/api/charts/index.json");
+    assert_eq!(index["entries"].as_object().expect("entries").len(), 2, "{index}");
+    assert_eq!(daemon.get("/api/charts/web-5.0.0.tgz").body_text(), "archive of api/web 5.0.0");
+    let archive = daemon.get("/api/charts/charts/web-5.0.0.tgz");
+    assert_eq!(archive.body_text(), "archive of api/charts/web 5.0.0");
+    assert_eq!(json_at(&daemon, "/api/charts/charts/5.0.0")["name"], "charts");
+}
