@@ -95,19 +95,32 @@ impl fmt::Display for ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     text: String,
+    told: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// `text` says what was tried, on what, and why it failed.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Error {
-        Error { kind, text: text.into(), source: None }
+        Error { kind, text: text.into(), told: None, source: None }
     }
 
     /// The same, with the cause for `source()`; `text` already tells it.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         self.source = Some(source.into());
         self
+    }
+
+    /// The same, with what everybody may read of it: it holds no word of the storage's, which may
+    /// repeat what it was sent.
+    pub fn telling(mut self, told: impl Into<String>) -> Error {
+        self.told = Some(told.into());
+        self
+    }
+
+    /// What everybody may read of it: of most errors, only of which kind it is.
+    pub fn told(&self) -> String {
+        self.told.clone().unwrap_or_else(|| format!("{}; the log says more", self.kind))
     }
 
     /// The same, and what can be done about it.

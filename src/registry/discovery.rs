@@ -120,7 +120,8 @@ impl Registry {
             self.discovery.say(format!("{text}; should there be any, {advice}"));
             return Ok(Vec::new());
         }
-        Err(Error::new(ErrorKind::Refused, format!("{text}; {advice}")))
+        let text = format!("{text}; {advice}");
+        Err(Error::new(ErrorKind::Refused, &*text).telling(text))
     }
 
     fn settle(&self, source: Source, answers: &[String]) {

@@ -17,7 +17,6 @@ use tiny_http::Method;
 
 /// When to ask again while there's no index yet, in seconds: a first walk takes this order of time.
 const RETRY_AFTER: &str = "2";
-/// Why is in the log: it may tell what not every client is meant to know.
 const NOT_READY: &str = "not ready: the first walk of the charts has not succeeded yet";
 const TEXT: &str = "text/plain; charset=utf-8";
 const YAML: &str = "application/x-yaml";
@@ -118,7 +117,7 @@ impl Responder {
             Route::Live => Answer::text(200, "alive"),
             Route::Ready => match self.current.get() {
                 Some(snapshot) => Answer::text(200, format!("ready: {}", snapshot.counts)),
-                None => not_ready(),
+                None => self.not_ready_yet(),
             },
             Route::Index(base) => {
                 self.of_fresh(|snapshot| index(snapshot.index_below(base.as_ref()), YAML, head))
@@ -132,6 +131,14 @@ impl Responder {
             Route::Unknown => {
                 Answer::text(404, "not found: there are /index.yaml and /charts/NAME-VERSION.tgz")
             }
+        }
+    }
+
+    /// With what was tried, and what may help.
+    fn not_ready_yet(&self) -> Answer {
+        match self.current.trouble() {
+            Some(trouble) => Answer::text(503, format!("{NOT_READY}: {trouble}")).retry(),
+            None => not_ready(),
         }
     }
 

@@ -28,6 +28,8 @@ struct State {
     schedule: Schedule,
     snapshot: Option<Arc<Snapshot>>,
     doubts: BTreeSet<RepositoryName>,
+    /// Why the last refresh failed, as everybody may read it.
+    trouble: Option<Arc<str>>,
 }
 
 /// What the one who walks is to do.
@@ -42,13 +44,18 @@ impl Current {
     /// Nothing yet; the first walk is wanted at once.
     pub fn new(timing: Timing) -> Current {
         let schedule = Schedule::new(timing);
-        let state = State { schedule, snapshot: None, doubts: BTreeSet::new() };
+        let state = State { schedule, snapshot: None, doubts: BTreeSet::new(), trouble: None };
         Current { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// The snapshot in force, however old.
     pub fn get(&self) -> Option<Arc<Snapshot>> {
         self.lock().snapshot.clone()
+    }
+
+    /// Why the last refresh failed, if it did, as everybody may read it.
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.lock().trouble.clone()
     }
 
     /// The snapshot for an index: one that a walk found which began at most `max_stale` before now,
@@ -104,11 +111,18 @@ impl Current {
         match unless_defect(|| walker.refresh(last.as_deref())) {
             Ok(snapshot) => self.publish(snapshot, Some(began)),
             Err(error) => {
-                let pause = self.lock().schedule.fail(Instant::now());
-                self.changed.notify_all();
+                let pause = self.fail(&error);
                 report_failure(&error, last.is_some(), pause);
             }
         }
+    }
+
+    /// How long it will be before the next refresh.
+    fn fail(&self, error: &Error) -> Duration {
+        let mut state = self.lock();
+        state.trouble = Some(error.told().into());
+        self.changed.notify_all();
+        state.schedule.fail(Instant::now())
     }
 
     fn check(&self, walker: &mut Walker, doubts: &BTreeSet<RepositoryName>) {
@@ -146,6 +160,7 @@ impl Current {
         let before = snapshot.and_then(|snapshot| state.snapshot.replace(Arc::new(snapshot)));
         if let Some(began) = as_of {
             state.schedule.succeed(began);
+            state.trouble = None;
         }
         self.changed.notify_all();
         drop(state);

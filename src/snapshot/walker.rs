@@ -167,7 +167,9 @@ impl<'a> Walker<'a> {
         }
         self.attempts += 1;
         let example = harvest.example.as_ref().map(|one| format!(", such as {one}")).unwrap_or_default();
-        unbelievable(&format!("{} repositories or tags could not be read{example}", harvest.missed))
+        let unread = format!("{} repositories or tags could not be read", harvest.missed);
+        unbelievable(&format!("{unread}{example}"))
+            .map_err(|error| error.telling(format!("{unread}; the log says more")))
     }
 }
 

@@ -1,5 +1,5 @@
 //! What programs ask for: the charts as ChartMuseum's API tells of them, and what isn't listed and
-//! why; so that "why is my chart missing?" is one request.
+//! why; so that "why is my chart missing?" is one request, of `/readyz` as long as there is no index.
 
 use std::io::Read;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::support::daemon::Daemon;
-use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
 use crate::support::http::Answer;
 use crate::support::process::wait_until;
-use crate::support::story::ready_daemon;
+use crate::support::story::{ready_daemon, starting_daemon};
 
 const ONCE: &str = "--max-stale=1h";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -193,4 +193,52 @@ fn a_repository_may_lie_where_the_api_is() {
     let archive = daemon.get("/api/charts/charts/web-5.0.0.tgz");
     assert_eq!(archive.body_text(), "archive of api/charts/web 5.0.0");
     assert_eq!(json_at(&daemon, "/api/charts/charts/5.0.0")["name"], "charts");
+}
+
+#[test]
+fn while_there_is_no_index_readyz_says_what_was_tried_and_what_helps() {
+    let fake = registry();
+    let closed = Reply::error(404, "UNSUPPORTED", "swordfish");
+    fake.spoil("GET /v2/_catalog").with(Fault::Answer(closed));
+    let daemon = starting_daemon(&fake, &[]);
+    daemon.wait_for_log(" ERROR first walk failed");
+    let answer = daemon.get("/readyz");
+    let text = answer.body_text();
+    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("2")), "{text}");
+    assert!(text.starts_with("not ready: "), "{text}");
+    for word in ["/v2/_catalog: 404", "/v2/charts-index/manifests/latest: 404", "--repository"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    assert!(!text.contains("swordfish") && text.lines().count() == 1, "{text}");
+    for path in
+        ["/index.yaml", "/team/index.yaml", "/api/charts", "/api/skipped", "/team/charts/web-1.1.0.tgz"]
+    {
+        let early = daemon.get(path);
+        assert_eq!((early.status, early.header("Retry-After")), (503, Some("2")), "{path}");
+        assert!(!early.body_text().contains("_catalog"), "{path}: {}", early.body_text());
+    }
+    fake.heal("GET /v2/_catalog");
+    daemon.wait_ready();
+    assert!(daemon.get("/readyz").body_text().starts_with("ready: "));
+}
+
+#[test]
+fn what_a_registry_says_when_it_fails_is_not_for_readyz() {
+    for reply in
+        [Reply::error(500, "UNKNOWN", "swordfish"), Reply::error(429, "TOOMANYREQUESTS", "swordfish")]
+    {
+        let fake = registry();
+        fake.spoil("GET /v2/_catalog").with(Fault::Answer(reply));
+        let daemon = starting_daemon(&fake, &[]);
+        daemon.wait_for_log(" ERROR first walk failed");
+        let text = daemon.get("/readyz").body_text();
+        assert!(text.ends_with(": no answer, or a failure at the other end; the log says more\n"), "{text}");
+        assert!(!text.contains("swordfish") && !text.contains(&fake.host()), "{text}");
+    }
+    let fake = registry();
+    fake.guard(Guard::Basic);
+    let daemon = starting_daemon(&fake, &[]);
+    daemon.wait_for_log(" ERROR first walk failed");
+    let text = daemon.get("/readyz").body_text();
+    assert!(text.contains("401") && text.contains("--storage-registry-config"), "{text}");
 }
