@@ -22,6 +22,7 @@ pub struct Args {
     pub include: Vec<String>,
     pub exclude: Vec<String>,
     pub all_tags: bool,
+    pub max_versions: Option<String>,
     pub refresh_interval: Option<String>,
     pub max_stale: Option<String>,
     pub max_wait: Option<String>,
@@ -35,7 +36,7 @@ pub struct Args {
 }
 
 /// Every flag's name, for the nearest to a mistyped one.
-const FLAGS: [&str; 23] = [
+const FLAGS: [&str; 24] = [
     "--port",
     "--listen-host",
     "--storage",
@@ -49,6 +50,7 @@ const FLAGS: [&str; 23] = [
     "--include",
     "--exclude",
     "--all-tags",
+    "--max-versions",
     "--refresh-interval",
     "--max-stale",
     "--max-wait",
@@ -86,6 +88,7 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      a part of one component, ** for any part (repeatable)
   --exclude PATTERN                  leave out repositories that match (repeatable)
   --all-tags                         also look at tags that are no versions, such as latest
+  --max-versions N                   list only the newest N versions of each chart [all]
   --refresh-interval DURATION        how often known tags are looked at again, and everything is
                                      listed again if nobody asks for the index [5m]
   --max-stale DURATION               an index older than this is refreshed when it's asked for
@@ -130,6 +133,7 @@ impl Args {
             include: typed.values_from_str("--include").map_err(|error| error.to_string())?,
             exclude: typed.values_from_str("--exclude").map_err(|error| error.to_string())?,
             all_tags: typed.contains("--all-tags"),
+            max_versions: value(&mut typed, "--max-versions")?,
             refresh_interval: value(&mut typed, "--refresh-interval")?,
             max_stale: value(&mut typed, "--max-stale")?,
             max_wait: value(&mut typed, "--max-wait")?,

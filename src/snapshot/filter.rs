@@ -1,9 +1,14 @@
-//! Which repositories and tags are worth a request, by their names alone. Pure.
+//! Which repositories and tags are worth a request, by their names alone, and which versions are too
+//! old to be listed. Pure.
 
+use super::walk::Found;
 use crate::helm::Version;
 use crate::oci::{Reference, RepositoryName};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Longest pattern, in bytes: no repository's name is longer.
 const MAX_PATTERN: usize = 255;
@@ -17,6 +22,8 @@ pub struct Filter {
     pub exclude: Vec<Pattern>,
     /// Also look at tags that are no versions.
     pub all_tags: bool,
+    /// List only so many versions of each chart of a repository, the newest.
+    pub max_versions: Option<NonZeroUsize>,
 }
 
 impl Filter {
@@ -39,6 +46,32 @@ impl Filter {
             Ok(_) if self.all_tags || tag.contains(':') || names_version(tag) => None,
             Ok(_) => Some("the tag is no version; --all-tags would look at it"),
         }
+    }
+}
+
+/// For each chart among those of one repository: the oldest version that is listed.
+pub(super) struct Oldest<'a>(HashMap<&'a str, Version>);
+
+impl<'a> Oldest<'a> {
+    /// Of so many versions of each.
+    pub(super) fn of(charts: &'a [Arc<Found>], most: NonZeroUsize) -> Oldest<'a> {
+        let mut versions = HashMap::<&str, BTreeSet<Version>>::new();
+        for metadata in charts.iter().map(|chart| &chart.metadata) {
+            versions.entry(metadata.name()).or_default().extend(Version::parse(metadata.version()));
+        }
+        let oldest = |versions: BTreeSet<Version>| {
+            let too_old = versions.len().saturating_sub(most.get());
+            versions.into_iter().nth(too_old)
+        };
+        Oldest(versions.into_iter().filter_map(|(name, all)| Some((name, oldest(all)?))).collect())
+    }
+
+    /// Whether a chart is at least as new.
+    pub(super) fn lists(&self, chart: &Found) -> bool {
+        let version = Version::parse(chart.metadata.version());
+        self.0
+            .get(chart.metadata.name())
+            .is_none_or(|oldest| version.is_none_or(|version| version >= *oldest))
     }
 }
 
@@ -125,7 +158,7 @@ mod tests {
 
     fn filter(include: &[&str], exclude: &[&str]) -> Filter {
         let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        Filter { include: patterns(include), exclude: patterns(exclude), all_tags: false }
+        Filter { include: patterns(include), exclude: patterns(exclude), ..Filter::default() }
     }
 
     #[test]

@@ -190,6 +190,7 @@ impl Memory {
         let mut harvest = Harvest { skipped: self.left_out.clone(), ..Harvest::default() };
         let mut budget = Budget::default();
         for (name, repository) in &self.repositories {
+            let start = harvest.found.len();
             if let Some(trouble) = &repository.trouble {
                 harvest.miss(name.to_string(), trouble, repository.tags.is_empty());
             }
@@ -207,6 +208,9 @@ impl Memory {
                     Some(Verdict::NoChart(reason)) => harvest.skipped.push(skip(reason.clone())),
                     None => {}
                 }
+            }
+            if let Some(most) = self.filter.max_versions {
+                harvest.leave_old(start, most);
             }
         }
         harvest

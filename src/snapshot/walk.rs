@@ -5,15 +5,17 @@
 
 use super::artifact::{Artifact, Candidate, Look, look};
 use super::configs::{Configs, Reading};
+use super::filter::Oldest;
 use super::memory::{MAX_TAGS, Memory};
 use super::parallel::in_parallel;
 use super::progress::Progress;
 use super::tag::{Answer, Question, Trouble, Verdict, Which};
 use crate::helm::{ChartLayers, PackedMetadata};
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
 use crate::storage::{Error, ErrorKind, Storage};
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -99,6 +101,20 @@ impl Harvest {
             let skipped = Skipped { unread: Some(*kind), ..Skipped::new(reference, &**text) };
             self.example.get_or_insert_with(|| skipped.clone());
             self.skipped.push(skipped);
+        }
+    }
+
+    /// Leaves out all but the newest versions of each chart of those that were found from `start` on.
+    pub(super) fn leave_old(&mut self, start: usize, most: NonZeroUsize) {
+        let of_one = self.found.split_off(start);
+        let oldest = Oldest::of(&of_one, most);
+        for chart in &of_one {
+            if oldest.lists(chart) {
+                self.found.push(chart.clone());
+            } else {
+                let place = qualified(&chart.repository, chart.reference.as_str());
+                self.skipped.push(Skipped::new(place, "too old for --max-versions"));
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry};
-use crate::support::story::{Index, ready_daemon, skip_reason};
+use crate::support::story::{Index, ready_daemon, skip_reason, wait_for_charts};
 
 fn three_teams() -> FakeRegistry {
     let fake = FakeRegistry::start();
@@ -57,4 +57,20 @@ fn a_tag_that_is_no_version_is_looked_at_only_with_all_tags() {
     assert_eq!(skip_reason(&daemon, "web:latest"), "the tag is no version; --all-tags would look at it");
     let (listed, asked, _) = story(&["--all-tags"]);
     assert_eq!((listed.len(), asked), (3, 1));
+}
+
+#[test]
+fn only_the_newest_versions_of_each_chart_are_listed_however_many_tags_they_have() {
+    let fake = FakeRegistry::start();
+    for version in ["1.9.0", "1.10.0", "1.10.0-rc.1", "0.1.0"] {
+        fake.push(&Chart::new("team/web", version));
+    }
+    fake.push(&Chart::new("team/web", "1.10.0").tag("latest"));
+    fake.push(&Chart::new("team/db", "0.1.0"));
+    let daemon = ready_daemon(&fake, &["--max-versions=2", "--all-tags"]);
+    assert_eq!(charts(&daemon), ["db 0.1.0", "web 1.10.0", "web 1.10.0-rc.1"]);
+    assert_eq!(skip_reason(&daemon, "team/web:1.9.0"), "too old for --max-versions");
+    assert_eq!(daemon.get("/charts/web-1.9.0.tgz").status, 404);
+    fake.push(&Chart::new("team/web", "2.0.0"));
+    wait_for_charts(&daemon, &["db 0.1.0", "web 1.10.0", "web 2.0.0"]);
 }

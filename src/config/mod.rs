@@ -1,11 +1,16 @@
 //! From what was typed to what is meant: where a user's mistake is found, and named by its flag.
 
+mod address;
+mod quantity;
+
 use crate::args::{Args, Mistake};
 use crate::credentials::Source;
 use crate::observe::log::Level;
 use crate::oci::RepositoryName;
-use crate::registry::{Scheme, Tls};
+use crate::registry::Tls;
 use crate::snapshot::{self, IndexFormat};
+use address::Address;
+use quantity::{duration, size};
 use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
@@ -128,38 +133,6 @@ fn time(flag: &str, value: Option<String>, longest: Duration) -> Result<Option<D
     }
 }
 
-/// `300ms`, `10s`, `5m`, `1h`: one number and one unit, as Go writes them.
-fn duration(text: &str) -> Option<Duration> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let number: u64 = number.parse().ok()?;
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.saturating_mul(60))),
-        "h" => Some(Duration::from_secs(number.saturating_mul(3600))),
-        "" if number == 0 => Some(Duration::ZERO),
-        _ => None,
-    }
-}
-
-/// `32MiB`, `10MB`, `4096`: one number, and one unit or none.
-fn size(text: &str) -> Option<usize> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let unit = match unit {
-        "" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "KB" | "kB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return None,
-    };
-    number.parse::<usize>().ok()?.checked_mul(unit)
-}
-
 fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
     let patterns = |flag, texts: &[String]| -> Result<Vec<snapshot::Pattern>, Mistake> {
         texts.iter().map(|text| text.parse().map_err(|why| mistake(flag, text, why))).collect()
@@ -168,6 +141,10 @@ fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
         include: patterns("--include", &args.include)?,
         exclude: patterns("--exclude", &args.exclude)?,
         all_tags: args.all_tags,
+        max_versions: match args.max_versions.as_deref() {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|why| mistake("--max-versions", text, why))?),
+        },
     };
     let format = match args.index_format.as_deref().unwrap_or("yaml") {
         "yaml" => IndexFormat::Yaml,
@@ -226,46 +203,6 @@ fn layout(args: &Args) -> Result<PathBuf, Mistake> {
     }
 }
 
-/// What `--storage-registry-repo` says.
-#[derive(Debug, PartialEq, Eq)]
-struct Address {
-    scheme: Option<Scheme>,
-    authority: String,
-    prefix: Option<RepositoryName>,
-}
-
-impl Address {
-    fn parse(text: &str) -> Result<Address, String> {
-        let (scheme, rest) = match text.split_once("://") {
-            Some((scheme, rest)) => {
-                (Some(scheme.parse::<Scheme>().map_err(|why| format!("scheme {scheme:?}: {why}"))?), rest)
-            }
-            None => (None, text),
-        };
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let parsed: ureq::http::uri::Authority = authority.parse().map_err(|_| "not host[:port][/prefix]")?;
-        let rest = authority.strip_prefix(parsed.host());
-        let port = |text: &str| text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
-        if parsed.host().is_empty() || !rest.is_some_and(|rest| rest.is_empty() || port(rest)) {
-            return Err("not host[:port][/prefix]".into());
-        }
-        let path = path.trim_matches('/');
-        let prefix = match path {
-            "" | "v2" => None,
-            path => Some(path.parse().map_err(|why| format!("prefix {path:?}: {why}"))?),
-        };
-        Ok(Address { scheme, authority: dialled(authority).to_owned(), prefix })
-    }
-}
-
-/// Docker Hub's registry isn't at the name it goes by.
-fn dialled(authority: &str) -> &str {
-    match authority {
-        "docker.io" | "index.docker.io" => "registry-1.docker.io",
-        other => other,
-    }
-}
-
 fn repositories(names: &[String], prefix: Option<&RepositoryName>) -> Result<Vec<RepositoryName>, Mistake> {
     let mut repositories = Vec::with_capacity(names.len());
     for text in names {
@@ -298,66 +235,6 @@ fn credentials(file: Option<&str>) -> Result<Source, Mistake> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn address(text: &str) -> (Option<Scheme>, String, Option<String>) {
-        let Address { scheme, authority, prefix } = Address::parse(text).unwrap();
-        (scheme, authority, prefix.map(|prefix| prefix.to_string()))
-    }
-
-    #[test]
-    fn an_address_is_a_host_or_a_url_with_or_without_a_prefix() {
-        let own = |text: &str| text.to_owned();
-        assert_eq!(address("localhost:5000"), (None, own("localhost:5000"), None));
-        assert_eq!(address("https://reg.example/"), (Some(Scheme::Https), own("reg.example"), None));
-        assert_eq!(address("HTTP://reg/team/a/"), (Some(Scheme::Http), own("reg"), Some(own("team/a"))));
-        assert_eq!(address("[::1]:5000/v2/"), (None, own("[::1]:5000"), None));
-        assert_eq!(address("docker.io/bitnami"), (None, own("registry-1.docker.io"), Some(own("bitnami"))));
-    }
-
-    #[test]
-    fn what_is_no_address_says_why() {
-        for (text, why) in [
-            ("", "not host[:port][/prefix]"),
-            ("a b", "not host[:port][/prefix]"),
-            ("host:99999", "not host[:port][/prefix]"),
-            ("ftp://host", "scheme \"ftp\": not HTTP or HTTPS"),
-            (
-                "host/Team",
-                "prefix \"Team\": not a repository name (lower-case letters, digits and . _ - between slashes)",
-            ),
-        ] {
-            assert_eq!(Address::parse(text), Err(why.to_owned()), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_duration_is_a_number_and_a_unit() {
-        assert_eq!(duration("300ms"), Some(Duration::from_millis(300)));
-        assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
-        assert_eq!(duration("0"), Some(Duration::ZERO));
-        for bad in ["", "10", "s", "-1s", "1.5s", "1d", "99999999999999999999h"] {
-            assert!(duration(bad).is_none(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_size_is_a_number_with_or_without_a_unit() {
-        for (text, expected) in [
-            ("0", 0),
-            ("4096", 4096),
-            ("500KiB", 512_000),
-            ("32MiB", 32 << 20),
-            ("1GiB", 1 << 30),
-            ("10MB", 10_000_000),
-        ] {
-            assert_eq!(size(text), Some(expected), "{text}");
-        }
-        for bad in
-            ["", "MiB", "-1", "1.5MiB", "32 MiB", "32mib", "32M", "99999999999999999999", "99999999999GiB"]
-        {
-            assert_eq!(size(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn a_mistake_names_its_flag() {

@@ -1,0 +1,80 @@
+//! Where the registry is, as it's typed: a host or a URL, with or without a prefix.
+
+use crate::oci::RepositoryName;
+use crate::registry::Scheme;
+
+/// What `--storage-registry-repo` says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) scheme: Option<Scheme>,
+    pub(super) authority: String,
+    pub(super) prefix: Option<RepositoryName>,
+}
+
+impl Address {
+    pub(super) fn parse(text: &str) -> Result<Address, String> {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => {
+                (Some(scheme.parse::<Scheme>().map_err(|why| format!("scheme {scheme:?}: {why}"))?), rest)
+            }
+            None => (None, text),
+        };
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let parsed: ureq::http::uri::Authority = authority.parse().map_err(|_| "not host[:port][/prefix]")?;
+        let rest = authority.strip_prefix(parsed.host());
+        let port = |text: &str| text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+        if parsed.host().is_empty() || !rest.is_some_and(|rest| rest.is_empty() || port(rest)) {
+            return Err("not host[:port][/prefix]".into());
+        }
+        let path = path.trim_matches('/');
+        let prefix = match path {
+            "" | "v2" => None,
+            path => Some(path.parse().map_err(|why| format!("prefix {path:?}: {why}"))?),
+        };
+        Ok(Address { scheme, authority: dialled(authority).to_owned(), prefix })
+    }
+}
+
+/// Docker Hub's registry isn't at the name it goes by.
+fn dialled(authority: &str) -> &str {
+    match authority {
+        "docker.io" | "index.docker.io" => "registry-1.docker.io",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> (Option<Scheme>, String, Option<String>) {
+        let Address { scheme, authority, prefix } = Address::parse(text).unwrap();
+        (scheme, authority, prefix.map(|prefix| prefix.to_string()))
+    }
+
+    #[test]
+    fn an_address_is_a_host_or_a_url_with_or_without_a_prefix() {
+        let own = |text: &str| text.to_owned();
+        assert_eq!(address("localhost:5000"), (None, own("localhost:5000"), None));
+        assert_eq!(address("https://reg.example/"), (Some(Scheme::Https), own("reg.example"), None));
+        assert_eq!(address("HTTP://reg/team/a/"), (Some(Scheme::Http), own("reg"), Some(own("team/a"))));
+        assert_eq!(address("[::1]:5000/v2/"), (None, own("[::1]:5000"), None));
+        assert_eq!(address("docker.io/bitnami"), (None, own("registry-1.docker.io"), Some(own("bitnami"))));
+    }
+
+    #[test]
+    fn what_is_no_address_says_why() {
+        for (text, why) in [
+            ("", "not host[:port][/prefix]"),
+            ("a b", "not host[:port][/prefix]"),
+            ("host:99999", "not host[:port][/prefix]"),
+            ("ftp://host", "scheme \"ftp\": not HTTP or HTTPS"),
+            (
+                "host/Team",
+                "prefix \"Team\": not a repository name (lower-case letters, digits and . _ - between slashes)",
+            ),
+        ] {
+            assert_eq!(Address::parse(text), Err(why.to_owned()), "{text}");
+        }
+    }
+}
