@@ -35,6 +35,7 @@ mod paging;
 mod paper_readers;
 mod prefixes;
 mod properties;
+mod real_setups;
 mod registries;
 mod start_stop;
 mod verdicts;

@@ -8,8 +8,10 @@ use oci_chartrepo::helm::ChartLayers;
 use oci_chartrepo::oci::{Descriptor, Manifest};
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(Manifest::Image(manifest)) = Manifest::parse(data) else {
-        return;
+    let manifest = match Manifest::parse(data) {
+        Ok(Manifest::Image(manifest)) => manifest,
+        Ok(Manifest::Index(index)) => return index.manifests.iter().for_each(|one| check(&one.descriptor)),
+        _ => return,
     };
     std::iter::once(&manifest.config).chain(&manifest.layers).for_each(check);
     let Ok(chart) = ChartLayers::find(&manifest) else {

@@ -55,6 +55,6 @@ impl Certificates {
     }
 }
 
-fn openssl(arguments: &[&str]) {
+pub fn openssl(arguments: &[&str]) {
     run_ok(Path::new("openssl"), arguments, &[]);
 }

@@ -1,10 +1,12 @@
 //! Debian's docker-registry as a child on a free port, with its own storage directory: plain,
-//! with htpasswd, or behind TLS. It ends with the test process whatever happens, for the zoo's
-//! registry lives in a static, and statics are never dropped.
+//! with htpasswd, with a token server, or behind TLS. It ends with the test process whatever
+//! happens, for the zoo's registry lives in a static, and statics are never dropped.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use oci_chartrepo::oci::Digest;
 
 use super::certificates::Certificates;
 use super::http;
@@ -15,6 +17,7 @@ const STORAGE: &str = "storage";
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
 const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// The one user of a registry with htpasswd, and the line of the file that lets them in
 /// (bcrypt, the only hash this registry takes).
@@ -41,6 +44,8 @@ const LISTENING: &str = "msg=\"listening on 127.0.0.1:";
 #[derive(Default)]
 pub struct Options<'a> {
     pub htpasswd: bool,
+    /// Where tokens are had and who signs them, as its configuration tells it.
+    pub tokens: Option<serde_json::Value>,
     pub tls: Option<&'a Certificates>,
     /// Storage that outlives this registry, or was filled by another.
     pub storage: Option<PathBuf>,
@@ -104,9 +109,22 @@ impl DockerRegistry {
     /// Gives what `tag` names another tag.
     pub fn alias(&self, repository: &str, tag: &str, other: &str) {
         let bytes = self.manifest_bytes(repository, tag);
-        let path = format!("/v2/{repository}/manifests/{other}");
-        let kind = [("Content-Type", IMAGE_MANIFEST)];
-        let answer = http::send(self.port, "PUT", &path, &kind, &bytes).expect("an answer");
+        self.put_manifest(repository, other, IMAGE_MANIFEST, &bytes);
+    }
+
+    /// Has `tag` name an image index that lists what it has named so far.
+    pub fn wrap(&self, repository: &str, tag: &str) {
+        let bytes = self.manifest_bytes(repository, tag);
+        let (digest, size) = (Digest::sha256(&bytes).to_string(), bytes.len());
+        let listed = serde_json::json!({"mediaType": IMAGE_MANIFEST, "digest": digest, "size": size});
+        let index = serde_json::json!({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [listed]});
+        self.put_manifest(repository, tag, IMAGE_INDEX, index.to_string().as_bytes());
+    }
+
+    fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, bytes: &[u8]) {
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        let kind = [("Content-Type", media_type)];
+        let answer = http::send(self.port, "PUT", &path, &kind, bytes).expect("an answer");
         assert_eq!(answer.status, 201, "PUT {path}: {}", answer.body_text());
     }
 
@@ -146,6 +164,9 @@ fn configuration(scratch: &Scratch, options: &Options) -> PathBuf {
     if options.htpasswd {
         let path = scratch.file("htpasswd", HTPASSWD);
         settings["auth"] = serde_json::json!({"htpasswd": {"realm": "charts", "path": path}});
+    }
+    if let Some(tokens) = &options.tokens {
+        settings["auth"] = serde_json::json!({"token": tokens});
     }
     if let Some(tls) = options.tls {
         let (certificate, key) = (tls.certificate(), tls.key());

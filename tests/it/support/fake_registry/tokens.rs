@@ -36,6 +36,8 @@ pub enum TokenField {
     Both,
 }
 
+pub type Mint = Box<dyn Fn(&str, &[String]) -> String + Send>;
+
 pub struct TokenServer {
     /// Where tokens are had: absolute or relative, with or without a query. Empty: here, `/token`.
     pub realm: String,
@@ -59,6 +61,8 @@ pub struct TokenServer {
     /// The actions of a challenge's scope.
     pub actions: &'static str,
     pub challenge: ChallengeForm,
+    /// Makes the tokens, for a registry that isn't the fake's own: of the service and the scopes granted.
+    pub mint: Option<Mint>,
     pub(super) registry_url: String,
     issued: HashMap<String, Grant>,
     ahead: Duration,
@@ -185,7 +189,10 @@ impl TokenServer {
         let asked = asked.iter().flat_map(|scope| scope.split(' '));
         let granted = asked.filter(|scope| !self.forbidden.iter().any(|f| f == scope));
         let scopes: Vec<String> = granted.map(str::to_owned).collect();
-        let token = format!("secret-token-{}", self.issued.len());
+        let token = match &self.mint {
+            Some(mint) => mint(self.service, &scopes),
+            None => format!("secret-token-{}", self.issued.len()),
+        };
         let lives = Duration::from_secs(self.expires_in.filter(|seconds| *seconds > 0).unwrap_or(60));
         let grant = Grant { scopes, expires: self.now() + lives, uses: self.uses };
         self.issued.insert(token.clone(), grant);
@@ -218,6 +225,7 @@ impl Default for TokenServer {
             forbidden: Vec::new(),
             actions: "pull",
             challenge: ChallengeForm::default(),
+            mint: None,
             registry_url: String::new(),
             issued: HashMap::new(),
             ahead: Duration::ZERO,
