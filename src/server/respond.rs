@@ -168,6 +168,7 @@ impl Responder {
     }
 }
 
+/// The index of what lies below a path, if anything does.
 fn index(found: Option<Arc<Representation>>, content_type: &'static str, head: &Head) -> Answer {
     match found {
         Some(index) => represent(&index, content_type, head),

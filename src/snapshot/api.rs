@@ -1,6 +1,6 @@
 //! What programs ask for besides an index: the charts as ChartMuseum's API tells of them, and what
-//! isn't listed and why. Of ChartMuseum (v0.16, `pkg/chartmuseum/server/multitenant/api.go`) it's the
-//! reading half, of the chart repository at the root, without its pages (`offset`, `limit`) and without
+//! isn't listed and why. Of ChartMuseum (`pkg/chartmuseum/server/multitenant/api.go` at 01b1309) it's
+//! the reading half, of the chart repository at the root, without its pages (`offset`, `limit`) and without
 //! ranges of versions.
 
 use super::Snapshot;
