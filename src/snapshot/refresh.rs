@@ -66,12 +66,15 @@ impl Current {
         let visit = state.schedule.visit(Instant::now());
         loop {
             let now = Instant::now();
-            match state.schedule.attend(&visit, now) {
+            let was_wanted = state.schedule.is_wanted();
+            let attend = state.schedule.attend(&visit, now);
+            // Told once: those who wait would else wake one another for as long as they wait.
+            if state.schedule.is_wanted() && !was_wanted {
+                self.changed.notify_all();
+            }
+            match attend {
                 Attend::Serve => return state.snapshot.clone(),
                 Attend::Wait(until) => {
-                    if state.schedule.is_wanted() {
-                        self.changed.notify_all();
-                    }
                     state = self.wait(state, Some(until.saturating_duration_since(now)));
                 }
             }
@@ -198,5 +201,45 @@ fn report_failure(error: &Error, serving: bool, pause: Duration) {
         );
     } else {
         crate::error!("first walk failed, nothing is served yet: {error} (again in {pause} s)");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::thread;
+
+    /// How often this thread has gone to sleep so far.
+    fn sleeps() -> u64 {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse().unwrap()
+    }
+
+    #[test]
+    fn those_who_wait_for_the_same_refresh_do_not_keep_one_another_awake() {
+        let current = Current::new(Timing {
+            max_stale: Duration::ZERO,
+            max_wait: Duration::from_millis(500),
+            interval: Duration::from_secs(300),
+            trust: None,
+            longest_pause: Duration::from_secs(1),
+        });
+        let began = Instant::now();
+        current.lock().schedule.begin(began);
+        current.lock().schedule.succeed(began);
+        // One is under way, and all who come from now on want the next.
+        current.lock().schedule.begin(began);
+        let wait = || {
+            let before = sleeps();
+            current.fresh();
+            sleeps() - before
+        };
+        let sleeps: Vec<u64> = thread::scope(|scope| {
+            let waiting: Vec<_> = (0..4).map(|_| scope.spawn(wait)).collect();
+            waiting.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(sleeps.iter().all(|count| *count < 20), "{sleeps:?}");
     }
 }
