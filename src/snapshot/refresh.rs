@@ -98,8 +98,10 @@ impl Current {
                 Task::Refresh(began) => self.refresh(&mut walker, began),
                 Task::Check(doubts) => self.check(&mut walker, &doubts),
             }
-            let next_due = walker.next_due();
-            self.lock().schedule.check(next_due, Instant::now());
+            let (next_due, now) = (walker.next_due(), Instant::now());
+            let mut state = self.lock();
+            let next_due = if state.doubts.is_empty() { next_due } else { Some(now) };
+            state.schedule.check(next_due, now);
         }
     }
 
@@ -146,11 +148,13 @@ impl Current {
                     state.schedule.begin(now);
                     return Some(Task::Refresh(now));
                 }
-                Next::Check => return Some(Task::Check(std::mem::take(&mut state.doubts))),
-                Next::Wait(_) if !state.doubts.is_empty() => {
+                Next::Wait(until) if state.doubts.is_empty() => {
+                    until.map(|until| until.saturating_duration_since(now))
+                }
+                Next::Check | Next::Wait(_) => {
+                    state.schedule.begin_check();
                     return Some(Task::Check(std::mem::take(&mut state.doubts)));
                 }
-                Next::Wait(until) => until.map(|until| until.saturating_duration_since(now)),
             };
             state = self.wait(state, pause);
         }

@@ -41,6 +41,9 @@ pub(super) struct Schedule {
     failures: u64,
     /// When the next known tag is to be looked at.
     check_at: Option<Instant>,
+    /// Whether a check may go before a refresh that is wanted: the last one to have its turn was a
+    /// refresh. Where one is always wanted, nothing known would ever be looked at again.
+    checks_turn: bool,
     stopped: bool,
 }
 
@@ -81,6 +84,7 @@ impl Schedule {
             pause: FIRST_PAUSE,
             failures: 0,
             check_at: None,
+            checks_turn: false,
             stopped: false,
         }
     }
@@ -97,10 +101,11 @@ impl Schedule {
         let background = self.as_of.map(|as_of| as_of + self.timing.interval);
         let refresh_at = if self.wanted { Some(now) } else { background };
         let refresh_at = refresh_at.map(|at| self.not_before.map_or(at, |not_before| at.max(not_before)));
-        if refresh_at.is_some_and(|at| at <= now) {
+        let check = self.check_at.is_some_and(|at| at <= now);
+        if refresh_at.is_some_and(|at| at <= now) && !(check && self.checks_turn) {
             return Next::Refresh;
         }
-        if self.check_at.is_some_and(|at| at <= now) {
+        if check {
             return Next::Check;
         }
         Next::Wait(refresh_at.into_iter().chain(self.check_at).min())
@@ -110,6 +115,12 @@ impl Schedule {
     pub(super) fn begin(&mut self, now: Instant) {
         self.wanted = false;
         self.refreshing_since = Some(now);
+        self.checks_turn = true;
+    }
+
+    /// A check begins.
+    pub(super) fn begin_check(&mut self) {
+        self.checks_turn = false;
     }
 
     /// The refresh that began then has ended well.
@@ -132,10 +143,11 @@ impl Schedule {
         pause
     }
 
-    /// The next tags are to be checked then; not at once, or tags that can't be asked would keep us
-    /// busy.
+    /// The next tags are to be checked then; not at once after a check, or tags that can't be asked
+    /// would keep us busy.
     pub(super) fn check(&mut self, at: Option<Instant>, now: Instant) {
-        self.check_at = at.map(|at| at.max(now + CHECK_PAUSE)).filter(|_| self.timing.trust.is_some());
+        let soonest = if self.checks_turn { now } else { now + CHECK_PAUSE };
+        self.check_at = at.map(|at| at.max(soonest)).filter(|_| self.timing.trust.is_some());
     }
 
     pub(super) fn stop(&mut self) {
@@ -158,12 +170,13 @@ impl Schedule {
         let fresh = self.as_of.is_none_or(helps);
         let resting = self.not_before.is_some_and(|at| at > now);
         let slow = self.refreshing_since.is_some_and(|began| visit.came >= began + max_wait);
-        let deadline = visit.came + max_wait;
-        if fresh || resting || slow || self.stopped || self.failures != visit.failures || deadline <= now {
+        if fresh || resting || slow || self.stopped || self.failures != visit.failures {
             return Attend::Serve;
         }
+        // Also for who doesn't wait: the next to come has something of it.
         self.wanted |= !self.refreshing_since.is_some_and(helps);
-        Attend::Wait(deadline)
+        let deadline = visit.came + max_wait;
+        if deadline <= now { Attend::Serve } else { Attend::Wait(deadline) }
     }
 
     /// Whether a refresh is wanted that hasn't begun.
@@ -278,14 +291,44 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_checked_when_they_are_due_but_a_refresh_comes_first() {
+    fn tags_are_checked_when_they_are_due_in_turn_with_refreshes_however_many_are_wanted() {
         let (mut schedule, began) = refreshed();
         schedule.check(Some(began + 20 * S), began);
         assert_eq!(schedule.next(began + 10 * S), Next::Wait(Some(began + 20 * S)));
         assert_eq!(schedule.next(began + 20 * S), Next::Check);
-        let visit = schedule.visit(began + 20 * S);
-        schedule.attend(&visit, began + 20 * S);
-        assert_eq!(schedule.next(began + 20 * S), Next::Refresh);
+        for round in 2..5 {
+            let now = began + round * 10 * S;
+            let visit = schedule.visit(now);
+            schedule.attend(&visit, now);
+            assert_eq!(schedule.next(now), Next::Check);
+            schedule.begin_check();
+            schedule.check(Some(began), now);
+            assert_eq!(schedule.next(now + S), Next::Refresh);
+            schedule.begin(now + S);
+            schedule.succeed(now + S);
+            schedule.check(Some(began), now + 2 * S);
+        }
+    }
+
+    #[test]
+    fn one_check_does_not_follow_another_at_once() {
+        let (mut schedule, began) = refreshed();
+        schedule.begin_check();
+        schedule.check(Some(began), began);
+        assert_eq!(schedule.next(began), Next::Wait(Some(began + CHECK_PAUSE)));
+        assert_eq!(schedule.next(began + CHECK_PAUSE), Next::Check);
+    }
+
+    #[test]
+    fn who_never_waits_asks_for_a_refresh_nevertheless() {
+        let mut schedule = Schedule::new(Timing { max_wait: Duration::ZERO, ..TIMING });
+        let began = Instant::now();
+        schedule.begin(began);
+        schedule.succeed(began);
+        let now = began + 6 * S;
+        let visit = schedule.visit(now);
+        assert_eq!(schedule.attend(&visit, now), Attend::Serve);
+        assert_eq!(schedule.next(now), Next::Refresh);
     }
 
     #[test]
