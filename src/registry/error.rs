@@ -19,6 +19,8 @@ struct Told {
     text: String,
     status: u16,
     retry_after: Option<Duration>,
+    /// Whether its body is some page: not the spec's list of errors, nor nothing.
+    is_page: bool,
 }
 
 impl fmt::Display for Told {
@@ -40,7 +42,8 @@ pub(super) fn status(what: &str, status: u16, retry_after: Option<Duration>, bod
         Some(detail) => format!(" {detail}"),
         None => String::new(),
     };
-    let told = Told { text: with_code(what, status, body), status, retry_after };
+    let is_page = detail.is_empty() && !body.is_empty();
+    let told = Told { text: with_code(what, status, body), status, retry_after, is_page };
     Error::new(kind(status), format!("{what}: {status}{detail}")).with_source(told)
 }
 
@@ -48,13 +51,13 @@ pub(super) fn status(what: &str, status: u16, retry_after: Option<Duration>, bod
 /// repeat what it was sent.
 pub(super) fn token_status(what: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> Error {
     let text = with_code(what, status, body);
-    let told = Told { text: text.clone(), status, retry_after };
+    let told = Told { text: text.clone(), status, retry_after, is_page: false };
     Error::new(kind(status), text).with_source(told)
 }
 
 /// An answer that is no error, yet none to what was asked.
 pub(super) fn unfit(what: &str, why: &str) -> Error {
-    let told = Told { text: format!("{what}: {why}"), status: 200, retry_after: None };
+    let told = Told { text: format!("{what}: {why}"), status: 200, retry_after: None, is_page: false };
     protocol(what, why).with_source(told)
 }
 
@@ -66,6 +69,18 @@ pub(super) fn final_answer(error: &Error) -> Option<String> {
 /// The status of the answer that the error is.
 pub(super) fn status_of(error: &Error) -> Option<u16> {
     told(error).map(|told| told.status)
+}
+
+/// The same error, unless it's a 404 that isn't the registry's word: an ingress says so of a registry
+/// that restarts, for each path, and with a page of its own.
+pub(super) fn of_registry(error: Error) -> Error {
+    match told(&error).filter(|told| told.status == 404 && told.is_page).cloned() {
+        Some(told) => {
+            let text = format!("{error}, with a page that is no registry's");
+            Error::new(ErrorKind::Unavailable, text).with_source(told)
+        }
+        None => error,
+    }
 }
 
 /// How a call has failed that may succeed later.

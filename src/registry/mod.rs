@@ -31,7 +31,9 @@ use auth::{Authenticator, Scope};
 use discovery::Discovery;
 use listing::TagList;
 use patience::{Patience, Then};
+use serde::de::IgnoredAny;
 use shared::Shared;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -174,15 +176,22 @@ impl Storage for Registry {
     /// `GET /v2/<name>/tags/list` (distribution-spec v1.1.0, end-8a and end-8b).
     fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error> {
         let path = format!("/v2/{repository}/tags/list");
-        let tags = self.list::<TagList>(&path, Scope::Repository(repository))?;
+        let tags = self.list::<TagList>(&path, Scope::Repository(repository)).map_err(error::of_registry)?;
         Ok(tags.into_iter().collect())
     }
 
     /// `GET /v2/<name>/manifests/<reference>` (end-3).
     fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>, Error> {
         let path = format!("/v2/{repository}/manifests/{}", reference.as_str());
-        let answer = self.get(&path, Ask::Get { accept: ACCEPT_MANIFEST }, Scope::Repository(repository))?;
-        answer.read(MAX_MANIFEST)
+        let answer = self.get(&path, Ask::Get { accept: ACCEPT_MANIFEST }, Scope::Repository(repository));
+        let answer = answer.map_err(error::of_registry)?;
+        let what = answer.what().to_owned();
+        let bytes = answer.read(MAX_MANIFEST)?;
+        // A page of an ingress or a log-in may come with 200 too, and says nothing about the tag.
+        match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(&bytes) {
+            Ok(_) => Ok(bytes),
+            Err(_) => Err(error::unfit(&what, "not a manifest")),
+        }
     }
 
     /// `HEAD /v2/<name>/manifests/<reference>` (end-3), which neither Harbor nor Docker Hub counts as a
@@ -197,7 +206,9 @@ impl Storage for Registry {
             self.fetch(&path, Ask::Head { accept: ACCEPT_MANIFEST }, Scope::Repository(repository))?;
         let digest = answer.texts("docker-content-digest").first().and_then(|text| text.parse().ok());
         let answers = answer.status() == 200 && digest.is_some();
-        if matches!(answer.status(), 200 | 405 | 501) && !answers {
+        // Nor does a page of an ingress tell anything about the registry.
+        let is_page = answer.texts("content-type").iter().any(|kind| kind.starts_with("text/"));
+        if matches!(answer.status(), 200 | 405 | 501) && !answers && !is_page {
             crate::info!("{}: tells no digest; manifests are read instead", answer.what());
             self.without_head.store(true, Ordering::Relaxed);
         }

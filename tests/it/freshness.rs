@@ -196,3 +196,42 @@ fn time_of_a_good_answer(daemon: &Daemon) -> Duration {
     assert_eq!(Index::of(daemon).charts(), ["web 1.0.0"]);
     start.elapsed()
 }
+
+#[test]
+fn a_page_in_the_registrys_place_takes_no_chart_away() {
+    let pages = [
+        Reply::new(404).header("Content-Type", "text/plain; charset=utf-8").body("404 page not found\n"),
+        Reply::new(404).header("Content-Type", "text/html").body("<html>404 Not Found</html>"),
+        Reply::new(200).header("Content-Type", "text/html").body("<html>back in a minute</html>"),
+        Reply::new(200).header("Content-Type", "text/html"),
+    ];
+    let story = |page: Reply| {
+        let fake = FakeRegistry::start();
+        fake.push(&Chart::new("web", "1.0.0"));
+        let daemon = ready_daemon(&fake, &[CHECKS]);
+        fake.spoil("* /v2/*").with(Fault::Answer(page));
+        let told = daemon.wait_for_log("web:1.0.0 stays as it was");
+        assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{told}");
+        fake.heal("* /v2/*");
+        fake.push(&Chart::new("web", "1.1.0"));
+        wait_for_charts(&daemon, &["web 1.0.0", "web 1.1.0"]);
+    };
+    thread::scope(|scope| pages.into_iter().for_each(|page| drop(scope.spawn(|| story(page)))));
+}
+
+#[test]
+fn a_page_in_the_registrys_place_does_not_make_every_check_a_pull() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[CHECKS]);
+    let page = Reply::new(200).header("Content-Type", "text/html").body("<html>back in a minute</html>");
+    fake.spoil("* /v2/*").with(Fault::Answer(page));
+    daemon.wait_for_log("web:1.0.0 stays as it was");
+    fake.heal("* /v2/*");
+    fake.push(&Chart::new("web", "1.1.0"));
+    wait_for_charts(&daemon, &["web 1.0.0", "web 1.1.0"]);
+    let lacking = || format!("a HEAD of 1.1.0:\n{}", fake.seen());
+    let heads = || fake.count("HEAD /v2/web/manifests/1.1.0");
+    wait_until(Duration::from_secs(20), lacking, || (heads() > 0).then_some(()));
+    assert_eq!(fake.count("GET /v2/web/manifests/1.1.0"), 1, "{}", fake.seen());
+}
