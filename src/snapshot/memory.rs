@@ -102,10 +102,15 @@ impl Memory {
         }
     }
 
-    /// The tags to look at, in the order of their names.
+    /// The tags to look at, in the order of their names; if not all that are due, then those that have
+    /// waited longest, or some that fail each time would keep the rest waiting for good.
     pub(super) fn questions(&self, which: Which, now: Instant) -> Vec<Question> {
-        let most = if let Which::Due(most) = which { most } else { usize::MAX };
-        let tags = self.tags().filter(|(_, tag)| tag.is_asked_for(which, now));
+        let asked_for = self.tags().filter(|(_, tag)| tag.is_asked_for(which, now));
+        let mut tags: Vec<(&RepositoryName, &Tag)> = asked_for.collect();
+        if let Which::Due(most) = which {
+            tags.sort_by_key(|(_, tag)| tag.due);
+            tags.truncate(most);
+        }
         let question = |(repository, tag): (&RepositoryName, &Tag)| {
             let known = tag.known.as_ref().and_then(|known| known.manifest.clone());
             Some(Question {
@@ -114,7 +119,7 @@ impl Memory {
                 known,
             })
         };
-        tags.filter_map(question).take(most).collect()
+        tags.into_iter().filter_map(question).collect()
     }
 
     /// Says how many more stay as they were than was said already.
@@ -366,6 +371,17 @@ mod tests {
                 assert_eq!(memory.harvest().found.len(), left, "{kind:?}");
             }
         }
+    }
+
+    #[test]
+    fn tags_that_fail_each_time_do_not_keep_others_that_are_due_from_being_asked() {
+        let mut now = Instant::now();
+        let mut memory = memory(&[("a", &["1.0.0", "2.0.0"]), ("b", &["1.0.0"])], now);
+        look(&mut memory, 9, now);
+        now += INTERVAL;
+        fail(&mut memory, Which::Due(2), ErrorKind::Unavailable, now);
+        now += 30 * S;
+        assert_eq!(asked(&memory, Which::Due(2), now), ["b:1.0.0", "a:1.0.0"]);
     }
 
     #[test]
