@@ -79,7 +79,7 @@ impl Responder {
             Err(refusal) => {
                 // It's listed, so its tag may have moved.
                 if let Refusal::Storage(ErrorKind::NotFound) = refusal {
-                    self.current.doubt(repository);
+                    self.current.doubt(file.chart);
                 }
                 refused(&refusal)
             }

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 pub(super) const MAX_TAGS: usize = 1_000_000;
 /// Most that is said in one walk of what stays as it was, in lines.
 const MAX_TOLD: usize = 10;
-/// A repository's tags are doubted no more often than this: a registry that has lost a blob, but not
-/// the manifest, would be asked at each attempt to download it.
+/// A tag is doubted no more often than this: a registry that has lost a blob, but not the manifest,
+/// would be asked at each attempt to download it.
 const DOUBT_PAUSE: Duration = Duration::from_secs(5);
 
 /// All that is known.
@@ -27,6 +27,8 @@ pub(super) struct Memory {
     left_out: Vec<Skipped>,
     repositories: BTreeMap<RepositoryName, Repository>,
     staying: Staying,
+    /// Tags that were doubted not long ago, and when.
+    doubted: BTreeMap<(RepositoryName, Reference), Instant>,
     /// Whether anything has changed since this was last set to `false`.
     pub(super) changed: bool,
 }
@@ -37,7 +39,6 @@ struct Repository {
     tags: Vec<Tag>,
     /// Why its tags couldn't be listed.
     trouble: Option<Box<Trouble>>,
-    doubted: Option<Instant>,
 }
 
 impl Memory {
@@ -48,6 +49,7 @@ impl Memory {
             left_out: Vec::new(),
             repositories: BTreeMap::new(),
             staying: Staying(0),
+            doubted: BTreeMap::new(),
             changed: false,
         }
     }
@@ -135,16 +137,15 @@ impl Memory {
         self.tags().filter_map(|(_, tag)| tag.due).min()
     }
 
-    /// Makes all tags of a repository due: one of its blobs has gone. Whether they weren't already.
-    pub(super) fn doubt(&mut self, name: &RepositoryName, now: Instant) {
-        let Some(repository) = self.repositories.get_mut(name) else { return };
-        if repository.doubted.is_some_and(|when| now.saturating_duration_since(when) < DOUBT_PAUSE) {
-            return;
-        }
-        repository.doubted = Some(now);
-        for tag in &mut repository.tags {
-            tag.due = tag.due.map(|due| due.min(now));
-        }
+    /// Makes a tag due: a blob of what it names has gone. Not the repository's others, which may be
+    /// thousands.
+    pub(super) fn doubt(&mut self, name: &RepositoryName, reference: &Reference, now: Instant) {
+        self.doubted.retain(|_, when| now.saturating_duration_since(*when) < DOUBT_PAUSE);
+        let place = (name.clone(), reference.clone());
+        let tag = self.repositories.get_mut(name).and_then(|one| one.tag(reference.as_str()));
+        let Some(tag) = tag.filter(|_| !self.doubted.contains_key(&place)) else { return };
+        tag.due = tag.due.map(|due| due.min(now));
+        self.doubted.insert(place, now);
     }
 
     /// Notes what came of a question; what is known now is looked at again after `interval`.
@@ -385,19 +386,19 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_is_doubted_now_but_not_all_the_time() {
+    fn a_tag_is_doubted_now_but_not_all_the_time_and_not_its_neighbours() {
         let now = Instant::now();
-        let mut memory = memory(&[("a", &["1.0.0"])], now);
+        let mut memory = memory(&[("a", &["1.0.0", "2.0.0"])], now);
         look(&mut memory, 9, now);
-        let name = "a".parse().unwrap();
-        memory.doubt(&name, now + S);
+        let (name, tag) = ("a".parse().unwrap(), "1.0.0".parse().unwrap());
+        memory.doubt(&name, &tag, now + S);
         assert_eq!(asked(&memory, Which::Due(9), now + S), ["a:1.0.0"]);
         for question in memory.questions(Which::Due(9), now + S) {
             memory.settle(&question, Ok(Answer::Same), now + S, INTERVAL);
         }
-        memory.doubt(&name, now + 2 * S);
+        memory.doubt(&name, &tag, now + 2 * S);
         assert_eq!(asked(&memory, Which::Due(9), now + 2 * S), [""; 0]);
-        memory.doubt(&name, now + 6 * S);
+        memory.doubt(&name, &tag, now + 6 * S);
         assert_eq!(asked(&memory, Which::Due(9), now + 6 * S), ["a:1.0.0"]);
     }
 

@@ -6,15 +6,15 @@
 
 use super::schedule::{Attend, Next, Schedule, Timing};
 use super::walker::Walker;
-use super::{Options, Snapshot};
-use crate::oci::RepositoryName;
+use super::{Found, Options, Snapshot};
+use crate::oci::{Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most repositories whose tags are doubted at a time: the rest wait for the next refresh.
+/// Most tags that are doubted at a time: the rest wait until they are due.
 const MAX_DOUBTS: usize = 1000;
 
 /// The snapshot in force, and the walk that will replace it.
@@ -27,7 +27,7 @@ pub struct Current {
 struct State {
     schedule: Schedule,
     snapshot: Option<Arc<Snapshot>>,
-    doubts: BTreeSet<RepositoryName>,
+    doubts: BTreeSet<(RepositoryName, Reference)>,
     /// Why the last refresh failed, as everybody may read it.
     trouble: Option<Arc<str>>,
 }
@@ -36,8 +36,8 @@ struct State {
 enum Task {
     /// List everything, and look at what is new. It began then.
     Refresh(Instant),
-    /// Look at the tags that are due, and at all of these repositories.
-    Check(BTreeSet<RepositoryName>),
+    /// Look at the tags that are due, and at all of these.
+    Check(BTreeSet<(RepositoryName, Reference)>),
 }
 
 impl Current {
@@ -81,10 +81,11 @@ impl Current {
         }
     }
 
-    /// A blob that a repository should hold is gone: its tags are looked at again now.
-    pub fn doubt(&self, repository: &RepositoryName) {
+    /// A blob of a chart is gone: what it was found under is looked at again now.
+    pub fn doubt(&self, chart: &Found) {
         let mut state = self.lock();
-        if state.doubts.len() < MAX_DOUBTS && state.doubts.insert(repository.clone()) {
+        let place = (chart.repository.clone(), chart.reference.clone());
+        if state.doubts.len() < MAX_DOUBTS && state.doubts.insert(place) {
             self.changed.notify_all();
         }
     }
@@ -130,7 +131,7 @@ impl Current {
         state.schedule.fail(Instant::now())
     }
 
-    fn check(&self, walker: &mut Walker, doubts: &BTreeSet<RepositoryName>) {
+    fn check(&self, walker: &mut Walker, doubts: &BTreeSet<(RepositoryName, Reference)>) {
         let last = self.get();
         match unless_defect(|| Ok(walker.check(last.as_deref(), doubts))) {
             Ok(snapshot) => self.publish(snapshot, None),

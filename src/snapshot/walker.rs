@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::tag::Which;
 use super::walk::{Harvest, Walk};
 use super::{Options, Snapshot};
-use crate::oci::RepositoryName;
+use crate::oci::{Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -106,10 +106,10 @@ impl<'a> Walker<'a> {
     pub(super) fn check(
         &mut self,
         last: Option<&Snapshot>,
-        doubts: &BTreeSet<RepositoryName>,
+        doubts: &BTreeSet<(RepositoryName, Reference)>,
     ) -> Option<Snapshot> {
         let start = self.start();
-        doubts.iter().for_each(|repository| self.memory.doubt(repository, start.0));
+        doubts.iter().for_each(|(repository, tag)| self.memory.doubt(repository, tag, start.0));
         let progress = Progress::default();
         let walk = walk(self.storage, &self.options, self.trust, &progress);
         let answered = walk.ask(&mut self.memory, Which::Due(self.options.concurrency * CHECKED_AT_ONCE));

@@ -219,3 +219,21 @@ fn a_first_walk_that_takes_long_says_how_far_it_has_come() {
     assert!(told.contains("1/2 repositories, 0/0 tags, 0 charts, 3 requests, 5 s"), "{told}");
     daemon.wait_for_log(" INFO snapshot: 2 charts, 2 versions");
 }
+
+#[test]
+fn an_archive_that_is_gone_costs_a_look_at_its_tag_and_not_at_its_neighbours() {
+    let fake = FakeRegistry::start();
+    for minor in 0..30 {
+        fake.push(&Chart::new("web", &format!("1.{minor}.0")));
+    }
+    let lost = fake.push(&Chart::new("web", "2.0.0"));
+    let daemon = ready_daemon(&fake, &[EACH_TIME]);
+    fake.delete_blob("web", &lost.archive.digest);
+
+    assert_eq!(daemon.get("/charts/web-2.0.0.tgz").status, 404);
+
+    wait_for_count(&fake, &daemon, HEADS, 1);
+    // A refresh that begins now begins after all of that.
+    assert_eq!(Index::of(&daemon).charts().len(), 31);
+    assert_eq!(fake.count(HEADS), fake.count("HEAD /v2/web/manifests/2.0.0"), "{}", fake.seen());
+}
