@@ -6,6 +6,7 @@ use super::transport::Ask;
 use super::{CREDENTIALS_ADVICE, Registry, error, page};
 use crate::storage::{Error, ErrorKind};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::collections::BTreeSet;
 
 /// Names asked for at a time: the most that distribution (`catalog.maxentries`) and ECR give, then
@@ -40,11 +41,11 @@ impl Registry {
             let what = answer.what().to_owned();
             let linked = page::next_query(&answer.texts("link"));
             let body = answer.read(page::MAX_PAGE)?;
-            let page: P = serde_json::from_slice(&body).map_err(|_| match names.is_empty() {
+            let page = serde_json::from_slice::<P>(&body).ok().and_then(P::names);
+            let page = page.ok_or_else(|| match names.is_empty() {
                 true => error::unfit(&what, "not a listing"),
                 false => error::protocol(&what, "not a listing"),
             })?;
-            let page = page.names();
             // Who links at all links to every page there is.
             links |= linked.is_some();
             let next = linked.or_else(|| page::guessed_query(length, &page).filter(|_| !links));
@@ -100,7 +101,8 @@ enum Pages {
 
 /// A page of a listing, whose names may be `null`.
 pub(super) trait Page: for<'de> Deserialize<'de> {
-    fn names(self) -> Vec<String>;
+    /// `None`, if it's no such page.
+    fn names(self) -> Option<Vec<String>>;
 }
 
 #[derive(Deserialize)]
@@ -110,17 +112,23 @@ pub(super) struct Catalog {
 
 #[derive(Deserialize)]
 pub(super) struct TagList {
+    name: Option<IgnoredAny>,
     tags: Option<Vec<String>>,
 }
 
 impl Page for Catalog {
-    fn names(self) -> Vec<String> {
-        self.repositories.unwrap_or_default()
+    fn names(self) -> Option<Vec<String>> {
+        Some(self.repositories.unwrap_or_default())
     }
 }
 
 impl Page for TagList {
-    fn names(self) -> Vec<String> {
-        self.tags.unwrap_or_default()
+    /// A repository that has no tags still has a name; what has neither is a gateway's JSON, and must
+    /// not take all tags away.
+    fn names(self) -> Option<Vec<String>> {
+        match (self.tags, self.name) {
+            (None, None) => None,
+            (tags, _) => Some(tags.unwrap_or_default()),
+        }
     }
 }

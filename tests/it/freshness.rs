@@ -235,3 +235,15 @@ fn a_page_in_the_registrys_place_does_not_make_every_check_a_pull() {
     wait_until(Duration::from_secs(20), lacking, || (heads() > 0).then_some(()));
     assert_eq!(fake.count("GET /v2/web/manifests/1.1.0"), 1, "{}", fake.seen());
 }
+
+#[test]
+fn json_that_is_no_listing_takes_no_repositorys_charts_away() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("a/web", "1.0.0"));
+    fake.push(&Chart::new("b/db", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[]);
+    fake.spoil("GET /v2/a/web/tags/list").with(Fault::Body(r#"{"message":"back soon"}"#.into()));
+    fake.push(&Chart::new("b/db", "1.1.0"));
+    wait_for_charts(&daemon, &["db 1.0.0", "db 1.1.0", "web 1.0.0"]);
+    daemon.wait_for_complaint(&["a/web stays as it was", "not a listing"]);
+}
