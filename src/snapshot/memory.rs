@@ -197,6 +197,7 @@ impl Memory {
         let mut budget = Budget::default();
         for (name, repository) in &self.repositories {
             let start = harvest.found.len();
+            harvest.answered |= repository.trouble.is_none();
             if let Some(trouble) = &repository.trouble {
                 harvest.miss(name.to_string(), trouble, repository.tags.is_empty());
             }

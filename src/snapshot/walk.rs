@@ -86,6 +86,8 @@ pub struct Harvest {
     pub unanswered: usize,
     /// How many of them were refused to us.
     pub refused: usize,
+    /// Whether any repository was listed.
+    pub answered: bool,
     /// When the walk ended, in seconds since 1970.
     pub walked_at: i64,
 }

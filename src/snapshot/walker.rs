@@ -160,14 +160,17 @@ impl<'a> Walker<'a> {
 
     /// Errors when too much is lacking to begin with.
     fn believe_first(&mut self, harvest: &Harvest) -> Result<(), Error> {
-        let nothing = harvest.found.is_empty() && harvest.unanswered + harvest.refused > 0;
-        let stumbling = harvest.unanswered > 0 && self.attempts + 1 < self.tolerant_after;
-        if !nothing && !stumbling {
+        let lacking = harvest.unanswered > 0 || (harvest.found.is_empty() && harvest.refused > 0);
+        let tolerable = harvest.answered && self.attempts + 1 >= self.tolerant_after;
+        if !lacking || tolerable {
             return Ok(());
         }
         self.attempts += 1;
         let example = harvest.example.as_ref().map(|one| format!(", such as {one}")).unwrap_or_default();
-        let unread = format!("{} repositories or tags could not be read", harvest.missed);
+        let unread = match harvest.missed {
+            1 => "1 repository or tag could not be read".to_owned(),
+            many => format!("{many} repositories or tags could not be read"),
+        };
         unbelievable(&format!("{unread}{example}"))
             .map_err(|error| error.telling(format!("{unread}; the log says more")))
     }

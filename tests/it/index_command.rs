@@ -48,7 +48,7 @@ fn a_registry_that_stumbles_is_asked_again_and_one_that_fails_leaves_stdout_empt
     let output = index(&[&fake.flag()]);
     assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]));
     let told = stderr(&output);
-    assert!(told.contains("oci-chartrepo: 1 repositories or tags could not be read"), "{told}");
+    assert!(told.contains("oci-chartrepo: 1 repository or tag could not be read"), "{told}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn one_tag_that_never_answers_delays_the_first_index_and_does_not_prevent_it() {
 
     assert_eq!(Index::of(&daemon).charts(), ["db 1.0.0", "web 1.0.0"]);
     assert_eq!(daemon.log().matches(" ERROR first walk failed").count(), 2, "{}", daemon.log());
-    daemon.wait_for_complaint(&["1 repositories or tags could not be read", "web:2.0.0", "503 UNAVAILABLE"]);
+    daemon.wait_for_complaint(&["1 repository or tag could not be read", "web:2.0.0", "503 UNAVAILABLE"]);
     fake.heal(silent);
     wait_for_charts(&daemon, &["db 1.0.0", "web 1.0.0", "web 2.0.0"]);
     assert_eq!(fake.count("GET /v2/web/manifests/1.0.0"), 1, "once is enough:\n{}", fake.seen());
@@ -166,6 +166,18 @@ fn a_download_that_outlasts_the_grace_is_cut_and_the_code_is_still_0() {
     assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(body_length(stream, first) < SIZE);
+}
+
+#[test]
+fn a_registry_without_charts_and_with_a_repository_that_is_closed_to_us_is_an_empty_one() {
+    let fake = FakeRegistry::start();
+    fake.push_image("images/app", "1.0.0");
+    fake.push_image("private/app", "1.0.0");
+    let denied = Reply::error(403, "DENIED", "requested access to the resource is denied");
+    fake.spoil("GET /v2/private/app/tags/list").with(Fault::Answer(denied));
+    let daemon = ready_daemon(&fake, &[]);
+    assert_eq!(Index::of(&daemon).charts(), [""; 0]);
+    assert_eq!(daemon.log().matches(" ERROR first walk failed").count(), 2, "{}", daemon.log());
 }
 
 #[test]
