@@ -30,6 +30,8 @@ struct State {
     doubts: BTreeSet<(RepositoryName, Reference)>,
     /// Why the last refresh failed, as everybody may read it.
     trouble: Option<Arc<str>>,
+    /// When the first of the refreshes ended that have all failed.
+    failing_since: Option<Instant>,
 }
 
 /// What the one who walks is to do.
@@ -44,7 +46,8 @@ impl Current {
     /// Nothing yet; the first walk is wanted at once.
     pub fn new(timing: Timing) -> Current {
         let schedule = Schedule::new(timing);
-        let state = State { schedule, snapshot: None, doubts: BTreeSet::new(), trouble: None };
+        let state =
+            State { schedule, snapshot: None, doubts: BTreeSet::new(), trouble: None, failing_since: None };
         Current { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -127,6 +130,7 @@ impl Current {
     fn fail(&self, error: &Error) -> Duration {
         let mut state = self.lock();
         state.trouble = Some(error.told().into());
+        state.failing_since.get_or_insert_with(Instant::now);
         self.changed.notify_all();
         state.schedule.fail(Instant::now())
     }
@@ -170,8 +174,12 @@ impl Current {
             state.schedule.succeed(began);
             state.trouble = None;
         }
+        let recovered = if as_of.is_some() { state.failing_since.take() } else { None };
         self.changed.notify_all();
         drop(state);
+        if let Some(since) = recovered {
+            crate::info!("refreshes succeed again, after {} s", since.elapsed().as_secs());
+        }
         // The last reader frees a snapshot, and if that's us, then not while others wait for the lock.
         drop(before);
     }

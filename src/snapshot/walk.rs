@@ -54,6 +54,11 @@ impl Skipped {
         Skipped { reference, reason: reason.into(), unread: None, since: 0 }
     }
 
+    /// In a sentence that names one of many.
+    pub(super) fn example(&self) -> String {
+        format!("{}: {}", self.reference, self.reason)
+    }
+
     /// The reason as it may be told to everybody: where charts come from, and what is said there, is
     /// for the log alone.
     pub(super) fn told(&self) -> Cow<'_, str> {

@@ -97,7 +97,11 @@ impl<'a> Walker<'a> {
         if last.is_none() {
             self.believe_first(&harvest)?;
         }
-        self.walked = Some(Walked { revision, complete: harvest.missed == 0, at: Instant::now() });
+        let complete = harvest.missed == 0;
+        if complete && self.walked.as_ref().is_some_and(|walked| !walked.complete) {
+            crate::info!("every repository and tag can be read again");
+        }
+        self.walked = Some(Walked { revision, complete, at: Instant::now() });
         Ok(self.snapshot(harvest, last, start))
     }
 
@@ -166,7 +170,8 @@ impl<'a> Walker<'a> {
             return Ok(());
         }
         self.attempts += 1;
-        let example = harvest.example.as_ref().map(|one| format!(", such as {one}")).unwrap_or_default();
+        let example =
+            harvest.example.as_ref().map(|one| format!(", such as {}", one.example())).unwrap_or_default();
         let unread = match harvest.missed {
             1 => "1 repository or tag could not be read".to_owned(),
             many => format!("{many} repositories or tags could not be read"),
@@ -178,8 +183,9 @@ impl<'a> Walker<'a> {
 
 /// One walk, for who wants a snapshot and no service; made again where that may help.
 ///
-/// Errors when the repositories can't be listed, or when a repository or tag gives no answer even then.
-/// What is refused, or makes no sense, is left out.
+/// Errors when the repositories can't be listed, when a repository or tag gives no answer even then, or
+/// when there's no chart: who publishes that has most likely mistyped something. What is refused, or
+/// makes no sense, is left out.
 pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> {
     let walker = Walker::new(storage, options, Some(LONG));
     let mut walker = Walker { tolerant_after: u32::MAX, ..walker };
@@ -187,6 +193,7 @@ pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> 
     let mut attempt = 1;
     loop {
         match walker.refresh(None) {
+            Ok(Some(snapshot)) if snapshot.counts.versions == 0 => return Err(no_chart(&snapshot)),
             Ok(Some(snapshot)) => return Ok(snapshot),
             Ok(None) => {}
             Err(error) if attempt >= FIRST_ATTEMPTS || !error.kind().is_no_answer() => return Err(error),
@@ -205,6 +212,15 @@ fn walk<'a>(
     progress: &'a Progress,
 ) -> Walk<'a> {
     Walk { storage, concurrency: options.concurrency, trust, progress }
+}
+
+/// A mistyped prefix, name or filter looks like this.
+fn no_chart(snapshot: &Snapshot) -> Error {
+    let example = match snapshot.skipped.first() {
+        Some(skipped) => format!("; {} skipped, such as {}", snapshot.skipped.len(), skipped.example()),
+        None => String::new(),
+    };
+    Error::new(ErrorKind::NotFound, format!("no chart was found{example}"))
 }
 
 fn unbelievable(text: &str) -> Result<(), Error> {
@@ -234,5 +250,8 @@ fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: Cost) {
     });
     if changed {
         crate::info!("snapshot: {} ({cost})", snapshot.counts);
+    }
+    if changed && snapshot.counts.versions == 0 {
+        crate::warn!("{}", no_chart(snapshot));
     }
 }

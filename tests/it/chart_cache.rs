@@ -116,6 +116,7 @@ fn a_failure_is_shared_by_those_who_waited_for_it_and_by_no_one_else() {
             assert_eq!(answer.status, status, "{}", answer.body_text());
         }
         assert_eq!(served.fetches(), 1);
+        served.daemon.wait_for_log(" WARN ");
         assert_eq!(served.daemon.log().matches(" WARN ").count(), 1, "{}", served.daemon.log());
         assert_eq!(served.daemon.get(PATH).body, served.archive);
         assert_eq!(served.fetches(), 2);

@@ -91,6 +91,7 @@ fn a_registry_that_goes_down_leaves_the_last_good_index_and_is_seen_again_when_i
     fake.push(&Chart::new("web", "1.1.0"));
     fake.reopen();
     wait_for_charts(&daemon, &["web 1.0.0", "web 1.1.0"]);
+    daemon.wait_for_log(" INFO refreshes succeed again, after ");
 }
 
 #[test]
@@ -120,6 +121,13 @@ fn what_fails_in_a_refresh_keeps_its_charts_and_everything_else_moves_on() {
     for told in ["a/listing", "b/manifest", "c/config", "e/throttled"] {
         daemon.wait_for_complaint(&[" WARN ", told]);
     }
+    for pattern in
+        ["GET /v2/a/listing/tags/list", "* /v2/b/manifest/manifests/1.0.0", "GET /v2/e/throttled/tags/list"]
+    {
+        fake.heal(pattern);
+    }
+    fake.heal(&format!("GET {}", moved.config_path()));
+    refresh_until_logged(&daemon, " INFO every repository and tag can be read again", 1);
 }
 
 #[test]

@@ -65,6 +65,22 @@ fn a_registry_that_is_not_there_ends_it_with_1_and_a_mistake_with_2() {
 }
 
 #[test]
+fn an_index_without_a_chart_is_taken_for_a_mistake() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("team/web", "1.0.0"));
+    for (flag, told) in [
+        ("--repository=team/wbe", "no chart was found; 1 skipped, such as team/wbe: GET "),
+        ("--include=web", "no chart was found; 1 skipped, such as team/web: left out: no --include matches"),
+    ] {
+        let output = index(&[&fake.flag(), flag]);
+        assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]), "{flag}");
+        assert!(stderr(&output).contains(&format!("oci-chartrepo: {told}")), "{}", stderr(&output));
+    }
+    let daemon = ready_daemon(&fake, &["--include=web"]);
+    daemon.wait_for_complaint(&[" WARN no chart was found", "team/web", "--include"]);
+}
+
+#[test]
 fn on_a_terminal_the_way_it_has_come_is_one_line_drawn_anew() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("web", "1.0.0"));
