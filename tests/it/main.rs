@@ -24,6 +24,7 @@ mod flags;
 mod freshness;
 mod frugal;
 mod gold;
+mod goldens;
 mod harbor;
 mod image_indexes;
 mod index_command;
