@@ -107,6 +107,8 @@ impl Registry {
                     is_empty = true;
                     format!("{source} lists nothing")
                 }
+                // A stranger who is asked who he is hasn't been refused: he asks again, and by name.
+                Err(_) if source == Source::OpenCatalog && self.is_worth_asking(Source::Catalog) => continue,
                 Err(error) => error::final_answer(&error).ok_or(error)?,
             };
             if !answers.contains(&answer) {

@@ -9,7 +9,7 @@ use crate::support::fake_registry::{
     ChallengeForm, Chart, Fault, Guard, Reply, Request, TokenField, TokenServer,
 };
 use crate::support::guarded::{AUTH, Guarded, IDENTITY};
-use crate::support::story::{Index, ready_daemon};
+use crate::support::story::{Index, ready_daemon, sources_told};
 
 #[test]
 fn a_registry_with_basic_authentication_is_walked_and_read() {
@@ -18,6 +18,14 @@ fn a_registry_with_basic_authentication_is_walked_and_read() {
     let refused = guarded.fake.requests("* *").into_iter().filter(|r| r.status == 401);
     // The catalog and the two repositories, which may be asked at the same time.
     assert!(refused.count() <= 3, "{}", guarded.fake.seen());
+}
+
+#[test]
+fn being_asked_who_we_are_is_no_refusal_to_be_told() {
+    for guard in [Guard::Basic, Guard::Bearer] {
+        let daemon = Guarded::by(guard).assert_served();
+        assert_eq!(sources_told(&daemon), ["those that the catalog lists"], "{}", daemon.log());
+    }
 }
 
 #[test]
