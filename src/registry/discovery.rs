@@ -13,6 +13,8 @@ use super::listing::Catalog;
 use super::{CREDENTIALS_ADVICE, Registry, error};
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -53,11 +55,37 @@ pub(super) struct Discovery {
 impl Discovery {
     /// Says it in the log, unless it was the last thing said.
     fn say(&self, text: String) {
-        let mut said = lock(&self.said);
-        if *said != text {
+        if self.is_news(&text) {
             crate::info!("{text}");
-            *said = text;
         }
+    }
+
+    /// The same of what looks like a mistake.
+    fn warn(&self, text: String) {
+        if self.is_news(&text) {
+            crate::warn!("{text}");
+        }
+    }
+
+    fn is_news(&self, text: &str) -> bool {
+        let mut said = lock(&self.said);
+        let is_news = *said != text;
+        text.clone_into(&mut said);
+        is_news
+    }
+}
+
+/// What a source has told.
+struct Listed {
+    /// Below the prefix.
+    repositories: Vec<RepositoryName>,
+    /// How many it lists elsewhere, if it lists nothing there, and the one that looks most alike.
+    elsewhere: Option<(usize, RepositoryName)>,
+}
+
+impl From<Vec<RepositoryName>> for Listed {
+    fn from(repositories: Vec<RepositoryName>) -> Listed {
+        Listed { repositories, elsewhere: None }
     }
 }
 
@@ -74,11 +102,11 @@ impl Registry {
         let proven = *lock(&self.discovery.proven);
         if let Some(source) = proven {
             match self.ask(source) {
-                Ok(repositories) if !repositories.is_empty() => return Ok(repositories),
+                Ok(listed) if !listed.repositories.is_empty() => return Ok(listed.repositories),
                 // Whether that's to be believed is not for us to say, nor what it means tomorrow.
                 Ok(none) => {
                     *lock(&self.discovery.proven) = None;
-                    return Ok(none);
+                    return Ok(none.repositories);
                 }
                 // Unless it's gone for everyone, a refusal is about us, today.
                 Err(error) if !matches!(error::status_of(&error), Some(404 | 405 | 501)) => {
@@ -94,18 +122,21 @@ impl Registry {
     fn search(&self) -> Result<Vec<RepositoryName>, Error> {
         let mut answers = Vec::new();
         let mut is_empty = false;
+        let mut elsewhere = None;
         for source in SOURCES {
             if !self.is_worth_asking(source) {
                 continue;
             }
             let answer = match self.ask(source) {
-                Ok(repositories) if !repositories.is_empty() => {
+                Ok(listed) if !listed.repositories.is_empty() => {
                     self.settle(source, &answers);
-                    return Ok(repositories);
+                    return Ok(listed.repositories);
                 }
-                Ok(_) => {
+                Ok(none) => {
                     is_empty = true;
-                    format!("{source} lists nothing")
+                    let text = none.elsewhere.map(|beside| self.tell_elsewhere(source, beside));
+                    elsewhere = elsewhere.or_else(|| text.clone());
+                    text.unwrap_or_else(|| format!("{source} lists nothing"))
                 }
                 // A stranger who is asked who he is hasn't been refused: he asks again, and by name.
                 Err(_) if source == Source::OpenCatalog && self.is_worth_asking(Source::Catalog) => continue,
@@ -116,8 +147,17 @@ impl Registry {
             }
         }
         *lock(&self.discovery.proven) = None;
+        if let Some(text) = elsewhere {
+            self.discovery.warn(text);
+            return Ok(Vec::new());
+        }
+        self.nothing_listed(&answers, is_empty)
+    }
+
+    /// The end of a search that has found nothing, or nobody who would tell.
+    fn nothing_listed(&self, answers: &[String], is_empty: bool) -> Result<Vec<RepositoryName>, Error> {
         let text = format!("{} lists no repositories ({})", self.options.authority, answers.join("; "));
-        let advice = advice(&self.options.authority, &answers);
+        let advice = advice(&self.options.authority, answers);
         if is_empty {
             self.discovery.say(format!("{text}; should there be any, {advice}"));
             return Ok(Vec::new());
@@ -133,6 +173,14 @@ impl Registry {
         self.discovery.say(format!("repositories: those that {source} lists{instead}"));
     }
 
+    fn tell_elsewhere(&self, source: Source, (count, alike): (usize, RepositoryName)) -> String {
+        let prefix = self.options.prefix.as_ref().map_or("", RepositoryName::as_str);
+        format!(
+            "none of the repositories that {source} lists ({count}, such as {alike}) lies below the prefix \
+             {prefix}"
+        )
+    }
+
     fn is_worth_asking(&self, source: Source) -> bool {
         match source {
             Source::OpenCatalog => !self.authenticator.has_met(Scope::Catalog),
@@ -143,15 +191,27 @@ impl Registry {
         }
     }
 
-    fn ask(&self, source: Source) -> Result<Vec<RepositoryName>, Error> {
+    fn ask(&self, source: Source) -> Result<Listed, Error> {
         // distribution's API (v2.8.2, docs/content/spec/api.md, "Listing Repositories").
-        let catalog = |scope| self.list::<Catalog>("/v2/_catalog", scope).map(|names| self.wanted(names));
+        let catalog = |scope| self.list::<Catalog>("/v2/_catalog", scope).map(|names| self.below(names));
         match source {
             Source::OpenCatalog => catalog(Scope::Stranger),
-            Source::Harbor => self.harbor_repositories(),
+            Source::Harbor => self.harbor_repositories().map(Listed::from),
             Source::Catalog => catalog(Scope::Catalog),
-            Source::ChartsIndex => self.indexed_repositories(),
+            Source::ChartsIndex => self.indexed_repositories().map(Listed::from),
         }
+    }
+
+    /// What of a whole listing is wanted, or what is there instead.
+    fn below(&self, names: BTreeSet<String>) -> Listed {
+        let repositories = self.wanted(names.iter().cloned());
+        let prefix = self.options.prefix.as_ref().filter(|_| repositories.is_empty());
+        let elsewhere = prefix.and_then(|prefix| {
+            let mut others: Vec<RepositoryName> = names.iter().filter_map(|name| name.parse().ok()).collect();
+            others.sort_by_cached_key(|name| Reverse(likeness(name.as_str(), prefix.as_str())));
+            Some((others.len(), others.into_iter().next()?))
+        });
+        Listed { repositories, elsewhere }
     }
 
     /// The names that are names, below the prefix.
@@ -167,6 +227,11 @@ impl Registry {
         let is_wanted = |name: &RepositoryName| prefix.is_none_or(|prefix| name.is_below(prefix));
         names.into_iter().filter_map(parse).filter(is_wanted).collect()
     }
+}
+
+/// How many bytes two names begin with in common.
+fn likeness(one: &str, other: &str) -> usize {
+    one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count()
 }
 
 /// Registries that are known by their host, and why they may list nothing.

@@ -90,6 +90,25 @@ fn a_registry_that_lists_nothing_is_believed_and_the_log_says_what_helps_if_that
 }
 
 #[test]
+fn a_prefix_that_nothing_lies_below_is_warned_of_once_with_what_looks_like_it() {
+    let fake = FakeRegistry::start();
+    for repository in ["apps/a", "platform/charts/db", "platform/charts/web", "zoo"] {
+        fake.push(&Chart::new(repository, "1.0.0"));
+    }
+    let registry = format!("--storage-registry-repo={}/platform/chart", fake.url());
+    let daemon = Daemon::start_ready(&[&registry]);
+    assert_eq!(Index::of(&daemon).charts(), [""; 0]);
+    let told = daemon.wait_for_log(" WARN ");
+    let sentence = "none of the repositories that the catalog lists (4, such as platform/charts/db) lies below \
+                    the prefix platform/chart";
+    assert!(told.ends_with(sentence), "{told}");
+    fake.push(&Chart::new("platform/chart/web", "1.0.0"));
+    wait_for_charts(&daemon, &["web 1.0.0"]);
+    assert_eq!(daemon.log().matches(sentence).count(), 1, "{}", daemon.log());
+    assert!(!daemon.log().contains("--repository"), "{}", daemon.log());
+}
+
+#[test]
 fn a_catalog_that_stumbles_at_the_start_is_asked_again_and_no_lesser_source_is() {
     for stumble in [Reply::new(503), Reply::new(429), Reply::new(500)] {
         let fake = FakeRegistry::start();
