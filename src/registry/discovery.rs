@@ -10,7 +10,7 @@ use super::auth::Scope;
 use super::charts_index::Read;
 use super::harbor::Projects;
 use super::listing::Catalog;
-use super::{CREDENTIALS_ADVICE, Registry, error};
+use super::{CREDENTIALS_ADVICE, HTTPS_ADVICE, Registry, error};
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind};
 use std::cmp::Reverse;
@@ -260,6 +260,9 @@ fn advice(authority: &str, answers: &[String]) -> String {
              --storage-registry-repo: give it that right, or {flag}"
         );
     }
+    if answers.iter().any(|answer| answer.starts_with("GET http:") && answer.contains(": 400")) {
+        return HTTPS_ADVICE.to_owned();
+    }
     if answers.iter().any(|answer| answer.contains(": 401") || answer.contains(": 403")) {
         return format!("{CREDENTIALS_ADVICE}, or {flag}");
     }
@@ -289,6 +292,8 @@ mod tests {
         assert!(
             of("reg:5000", &["GET http://reg:5000/v2/_catalog: 401"]).contains("--storage-registry-config")
         );
+        assert_eq!(of("reg", &["GET http://reg/v2/_catalog: 400"]), HTTPS_ADVICE);
+        assert!(of("reg", &["GET https://reg/v2/_catalog: 400"]).contains("--repository"));
         let harbor =
             of("reg", &["GET https://reg/v2/_catalog: 401", "GET https://reg/api/v2.0/projects: 403"]);
         assert!(harbor.starts_with("Harbor") && harbor.ends_with("--repository"), "{harbor}");

@@ -145,6 +145,8 @@ pub(super) fn transport(what: &str, error: ureq::Error) -> Error {
     let (kind, why) = match &error {
         ureq::Error::Timeout(phase) => (ErrorKind::TimedOut, format!("no answer in time ({phase})")),
         _ if is_certificate_error(&error) => (ErrorKind::Refused, format!("{error}; {CERTIFICATE_ADVICE}")),
+        // Asking again would meet the same port.
+        _ if is_not_tls(&error) => (ErrorKind::Refused, "what answers speaks no TLS".to_owned()),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Protocol(_) => {
             (ErrorKind::Invalid, error.to_string())
         }
@@ -152,6 +154,12 @@ pub(super) fn transport(what: &str, error: ureq::Error) -> Error {
         _ => (ErrorKind::Unavailable, error.to_string()),
     };
     Error::new(kind, format!("{what}: {why}")).with_source(error)
+}
+
+/// The same error, with what to do if TLS was spoken to a port that knows none.
+pub(super) fn about_scheme(error: Error) -> Error {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    if cause.is_some_and(is_not_tls) { error.advise("is it --storage-registry-scheme=HTTP?") } else { error }
 }
 
 /// A body that failed while it was read.

@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::auth::Scope;
 use super::transport::Ask;
-use super::{CREDENTIALS_ADVICE, Registry, error, page};
+use super::{Registry, error, page};
 use crate::storage::{Error, ErrorKind};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -81,8 +81,7 @@ impl Registry {
                 200 => return Ok((answer, length)),
                 // PAGINATION_NUMBER_INVALID (distribution), UNSUPPORTED (ECR): too long a page.
                 400 | 405 if length.is_some() => {}
-                401 | 403 => return Err(answer.into_error().advise(CREDENTIALS_ADVICE)),
-                _ => return Err(answer.into_error()),
+                _ => return Err(self.refusal(answer)),
             }
         }
     }

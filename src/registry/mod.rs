@@ -49,6 +49,8 @@ const ACCEPT_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json";
 /// For when a registry wants to know who we are.
 const CREDENTIALS_ADVICE: &str = "check what --storage-registry-config holds for this registry";
+/// For what a port of TLS answers to plain HTTP (Go's `net/http` and nginx do, with 400).
+const HTTPS_ADVICE: &str = "should it speak TLS, say --storage-registry-scheme=HTTPS";
 
 /// What a [`Registry`] needs to know.
 pub struct Options {
@@ -111,8 +113,16 @@ impl Registry {
         let answer = self.fetch(path, ask, scope)?;
         match answer.status() {
             200 => Ok(answer),
-            401 | 403 => Err(answer.into_error().advise(CREDENTIALS_ADVICE)),
-            _ => Err(answer.into_error()),
+            _ => Err(self.refusal(answer)),
+        }
+    }
+
+    /// The error that an answer is, with what may help.
+    fn refusal(&self, answer: Answer) -> Error {
+        match answer.status() {
+            401 | 403 => answer.into_error().advise(CREDENTIALS_ADVICE),
+            400 if answer.url().scheme_str() == Some("http") => answer.into_error().advise(HTTPS_ADVICE),
+            _ => answer.into_error(),
         }
     }
 
@@ -156,13 +166,14 @@ impl Registry {
     /// One request, and a second one if the first is answered by a challenge we can meet.
     fn fetch_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<Answer, Error> {
         let known = self.authenticator.known(&self.transport, scope)?;
-        let answer = self.transport.call(target, ask, known.as_deref())?;
+        let call = |known| self.transport.call(target, ask, known).map_err(error::about_scheme);
+        let answer = call(known.as_deref())?;
         // A challenge from where a redirect has led is not the registry's, and gets nothing.
         if answer.status() != 401 || url::origin(answer.url()) != url::origin(target) {
             return Ok(answer);
         }
         match self.authenticator.respond(&self.transport, scope, &answer, known.as_deref())? {
-            Some(authorization) => self.transport.call(target, ask, Some(&authorization)),
+            Some(authorization) => call(Some(&authorization)),
             None => Ok(answer),
         }
     }

@@ -146,6 +146,24 @@ fn a_plain_registry_said_to_speak_https_is_not_spoken_to_in_the_clear() {
     wait_until(REFRESH_DEADLINE, lacking, || (tap.first_bytes().len() > 1).then_some(()));
     assert_not_ready(&daemon);
     assert_all_tls(&tap);
+    let sentence = format!(
+        "GET https://{}/v2/_catalog: what answers speaks no TLS; is it --storage-registry-scheme=HTTP?",
+        tap.host()
+    );
+    let told = daemon.wait_for_log(" ERROR first walk failed");
+    assert!(told.contains(&sentence), "{sentence} in {told}");
+    drop(registry);
+}
+
+#[test]
+fn a_tls_registry_said_to_speak_http_is_told_by_the_flag_that_helps() {
+    let certificates = Certificates::new();
+    let (registry, tap) = tapped(Options { tls: Some(&certificates), ..Options::default() });
+    let daemon = Daemon::start(&["--storage-registry-repo", &behind(&tap), "--storage-registry-scheme=HTTP"]);
+    let told = daemon.wait_for_log(" ERROR first walk failed");
+    assert!(told.contains("/v2/_catalog: 400"), "{told}");
+    let advice = "; should it speak TLS, say --storage-registry-scheme=HTTPS";
+    assert!(told.contains(advice) && !told.contains("--repository"), "{told}");
     drop(registry);
 }
 
