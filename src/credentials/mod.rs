@@ -11,7 +11,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// How to prove who we are.
@@ -90,6 +90,11 @@ impl Auths {
                 && (entry.path.is_empty() || repository.is_some_and(|name| is_below(name, &entry.path)))
         };
         self.entries.iter().find(covers).map(|entry| &entry.credential)
+    }
+
+    /// The registries that there are entries for, each once, as they are looked up.
+    fn hosts(&self) -> BTreeSet<&str> {
+        self.entries.iter().map(|entry| entry.host.as_str()).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A dockerconfigjson on disk, read again whenever it changes, because secrets rotate: kubelet swaps
 //! the directory that a secret is mounted as.
 
-use super::Auths;
+use super::{Auths, canonical_host};
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
@@ -11,6 +11,8 @@ use std::time::SystemTime;
 
 /// Largest secret that is read: 1 MiB, Kubernetes' own bound for one.
 const MAX_FILE: u64 = 1024 * 1024;
+/// Most registries named in a message: a developer's own file may have dozens.
+const MAX_SHOWN: usize = 5;
 
 /// Why a dockerconfigjson can't be used.
 #[derive(Debug)]
@@ -98,6 +100,25 @@ impl Source {
         }
         (state.auths.clone(), state.generation, problem)
     }
+
+    /// What a refusal by `host[:port]` is about, as far as the file tells: for the log, and without a
+    /// secret.
+    pub fn explain_refusal(&self, host: &str) -> String {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = format!("--storage-registry-config {}", self.path.display());
+        if state.stamp.is_none() {
+            return format!("there is no file with credentials ({file})");
+        }
+        let hosts = state.auths.hosts();
+        if hosts.contains(canonical_host(host).as_str()) {
+            return format!("what {file} holds for {host} was refused, or lacks the right");
+        }
+        let shown: Vec<&str> = hosts.iter().copied().take(MAX_SHOWN).collect();
+        match shown.as_slice() {
+            [] => format!("{file} holds no credentials"),
+            shown => format!("{file} has no entry for {host}, but for {}", shown.join(", ")),
+        }
+    }
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -147,5 +168,27 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(username(&source).as_deref(), Some("bb"));
         assert!(Source::open(path, true).is_err());
+    }
+
+    #[test]
+    fn a_refusal_is_explained_by_what_the_file_holds_and_without_a_secret() {
+        let path = std::env::temp_dir().join(format!("oci-chartrepo-{}-refusal", std::process::id()));
+        let source = Source::open(path.clone(), false).unwrap();
+        let file = format!("--storage-registry-config {}", path.display());
+        let lacking = format!("there is no file with credentials ({file})");
+        assert_eq!(source.explain_refusal("reg:5000"), lacking);
+        let other =
+            r#"{"auths":{"reg":{"auth":"dTpw"},"reg/team":{"auth":"dTpw"},"docker.io":{"auth":"dTpw"}}}"#;
+        let own = r#"{"auths":{"https://REG:5000/v1/":{"username":"hunter","password":"hunter2"}}}"#;
+        for (text, expected) in [
+            ("{}", format!("{file} holds no credentials")),
+            (other, format!("{file} has no entry for reg:5000, but for index.docker.io, reg")),
+            (own, format!("what {file} holds for reg:5000 was refused, or lacks the right")),
+        ] {
+            fs::write(&path, text).unwrap();
+            source.current();
+            assert_eq!(source.explain_refusal("reg:5000"), expected, "{text}");
+        }
+        fs::remove_file(&path).unwrap();
     }
 }

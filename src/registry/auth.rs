@@ -8,6 +8,7 @@
 
 use super::answer::Answer;
 use super::challenge::{self, Challenge};
+use super::error;
 use super::shared::Shared;
 use super::token::{TokenRequest, basic};
 use super::transport::Transport;
@@ -186,12 +187,23 @@ impl Authenticator {
             current && Some(bearer(&token.value).as_str()) != refused
         };
         let fetch = || {
-            let (value, life) = request.send(transport)?;
+            let (value, life) = request.send(transport).map_err(|error| self.of_token_server(error))?;
             let renew_at = Instant::now() + life - MARGIN.min(life / 4);
             Ok(Token { value, renew_at, generation: demand.generation })
         };
         let token = self.cell(demand.scope.text()).get(good, fetch)?;
         Ok(bearer(&token.value))
+    }
+
+    /// A token server's refusal with what it is about; else whose token server it is that fails, for
+    /// its host may be one that nobody has heard of.
+    fn of_token_server(&self, error: Error) -> Error {
+        match error::status_of(&error) {
+            Some(status) if !error::may_pass(status) => {
+                error.advise(&self.source.explain_refusal(&self.host))
+            }
+            _ => error::with_subject(&format!("token server of {}", self.host), &error),
+        }
     }
 
     fn cell(&self, scope: String) -> TokenCell {

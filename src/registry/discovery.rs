@@ -157,13 +157,14 @@ impl Registry {
     /// The end of a search that has found nothing, or nobody who would tell.
     fn nothing_listed(&self, answers: &[String], is_empty: bool) -> Result<Vec<RepositoryName>, Error> {
         let text = format!("{} lists no repositories ({})", self.options.authority, answers.join("; "));
-        let advice = advice(&self.options.authority, answers);
+        let advice = |refusal: &str| advice(&self.options.authority, answers, refusal);
+        let logged = advice(&self.explain_refusal());
         if is_empty {
-            self.discovery.say(format!("{text}; should there be any, {advice}"));
+            self.discovery.say(format!("{text}; should there be any, {logged}"));
             return Ok(Vec::new());
         }
-        let text = format!("{text}; {advice}");
-        Err(Error::new(ErrorKind::Refused, &*text).telling(text))
+        let told = format!("{text}; {}", advice(CREDENTIALS_ADVICE));
+        Err(Error::new(ErrorKind::Refused, format!("{text}; {logged}")).telling(told))
     }
 
     fn settle(&self, source: Source, answers: &[String]) {
@@ -245,8 +246,8 @@ const KNOWN: [(&str, &str); 7] = [
     ("jfrog.io", "Artifactory has a catalog for each of its repositories, not for all"),
 ];
 
-/// What may help.
-fn advice(authority: &str, answers: &[String]) -> String {
+/// What may help; `refusal` is about credentials.
+fn advice(authority: &str, answers: &[String], refusal: &str) -> String {
     let host = authority.split(':').next().unwrap_or_default().to_ascii_lowercase();
     let is_of =
         |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
@@ -264,7 +265,7 @@ fn advice(authority: &str, answers: &[String]) -> String {
         return HTTPS_ADVICE.to_owned();
     }
     if answers.iter().any(|answer| answer.contains(": 401") || answer.contains(": 403")) {
-        return format!("{CREDENTIALS_ADVICE}, or {flag}");
+        return format!("{refusal}; or {flag}");
     }
     flag.to_owned()
 }
@@ -281,7 +282,8 @@ mod tests {
     #[test]
     fn what_helps_depends_on_whose_registry_it_is() {
         let of = |authority: &str, answers: &[&str]| {
-            advice(authority, &answers.iter().map(|answer| (*answer).to_owned()).collect::<Vec<_>>())
+            let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
+            advice(authority, &answers, CREDENTIALS_ADVICE)
         };
         for host in ["docker.io", "registry-1.docker.io", "INDEX.docker.io:443"] {
             assert_eq!(of(host, &[]), "Docker Hub has no catalog: name them with --repository");

@@ -95,10 +95,19 @@ pub(super) fn failure(error: &Error) -> Failure {
 
 /// The same error once more, for whoever has waited for the same thing.
 pub(super) fn copy(error: &Error) -> Error {
-    let copy = Error::new(error.kind(), error.to_string());
+    with_text(error, error.to_string())
+}
+
+/// The same error, of something that its own words don't name.
+pub(super) fn with_subject(subject: &str, error: &Error) -> Error {
+    with_text(error, format!("{subject}: {error}"))
+}
+
+fn with_text(error: &Error, text: String) -> Error {
+    let other = Error::new(error.kind(), text);
     match told(error) {
-        Some(told) => copy.with_source(told.clone()),
-        None => copy,
+        Some(told) => other.with_source(told.clone()),
+        None => other,
     }
 }
 

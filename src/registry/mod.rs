@@ -47,7 +47,7 @@ use ureq::http::Uri;
 const ACCEPT_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json";
-/// For when a registry wants to know who we are.
+/// For when a registry wants to know who we are: what everybody may read of it. The log says more.
 const CREDENTIALS_ADVICE: &str = "check what --storage-registry-config holds for this registry";
 /// For what a port of TLS answers to plain HTTP (Go's `net/http` and nginx do, with 400).
 const HTTPS_ADVICE: &str = "should it speak TLS, say --storage-registry-scheme=HTTPS";
@@ -120,10 +120,14 @@ impl Registry {
     /// The error that an answer is, with what may help.
     fn refusal(&self, answer: Answer) -> Error {
         match answer.status() {
-            401 | 403 => answer.into_error().advise(CREDENTIALS_ADVICE),
+            401 | 403 => answer.into_error().advise(&self.explain_refusal()),
             400 if answer.url().scheme_str() == Some("http") => answer.into_error().advise(HTTPS_ADVICE),
             _ => answer.into_error(),
         }
+    }
+
+    fn explain_refusal(&self) -> String {
+        self.options.credentials.explain_refusal(&self.options.authority)
     }
 
     /// Asks for `path`, with credentials as they're asked for, again while that may help. Any status

@@ -4,7 +4,7 @@
 
 use super::answer::Answer;
 use super::transport::{Ask, Transport};
-use super::{CREDENTIALS_ADVICE, error, url};
+use super::{error, url};
 use crate::credentials::Credential;
 use crate::storage::Error;
 use base64::Engine as _;
@@ -46,7 +46,7 @@ impl TokenRequest<'_> {
             _ => self.get(transport, None)?,
         };
         if answer.status() != 200 {
-            return Err(answer.into_token_error().advise(CREDENTIALS_ADVICE));
+            return Err(answer.into_token_error());
         }
         let what = format!("token from {}", url::display(self.realm));
         let body = answer.read(MAX_TOKEN_ANSWER)?;

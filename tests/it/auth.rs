@@ -182,6 +182,14 @@ fn a_token_server_that_throttles_is_given_the_time_it_asks_for() {
 }
 
 #[test]
+fn a_token_server_that_cannot_be_reached_is_told_by_whose_it_is() {
+    // Port 1 is nobody's.
+    let guarded = Guarded::with_tokens(|tokens| tokens.realm = "http://127.0.0.1:1/token".to_owned());
+    let told = format!("token server of {}: GET http://127.0.0.1:1/token: ", guarded.fake.host());
+    guarded.assert_refused(&[&told]);
+}
+
+#[test]
 fn an_identity_token_is_exchanged_by_post() {
     let guarded = Guarded::with_tokens(|tokens| {
         tokens.oauth2 = true;

@@ -86,7 +86,7 @@ fn a_wrong_password_is_told_without_being_shown_and_a_corrected_file_is_read_aga
     let wrong = r#"{"auths":{"HOST":{"username":"reader","password":"word-1 mistyped"}}}"#;
     for guard in [Guard::Basic, Guard::Bearer] {
         let guarded = Guarded::by(guard).credentials(wrong);
-        let daemon = guarded.assert_refused(&["401", "UNAUTHORIZED"]);
+        let daemon = guarded.assert_refused(&["401", "UNAUTHORIZED", "was refused"]);
         assert!(guarded.fake.requests("* *").len() < 20, "{}", guarded.fake.seen());
         let guarded = guarded.credentials(r#"{"auths":{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#);
         daemon.wait_ready();

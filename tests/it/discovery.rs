@@ -165,10 +165,18 @@ fn where_no_source_tells_one_sentence_says_what_each_answered_in_no_words_of_the
     let (url, host) = (fake.url(), fake.host());
     let sentence = format!(
         "{host} lists no repositories (GET {url}/v2/_catalog: 403 DENIED; \
-         GET {url}/v2/charts-index/manifests/latest: 401); check what --storage-registry-config holds \
-         for this registry, or name them with --repository"
+         GET {url}/v2/charts-index/manifests/latest: 401); "
     );
-    assert!(told.contains(&sentence), "{sentence} in {told}");
+    let logged = format!(
+        "{sentence}there is no file with credentials (--storage-registry-config \
+         /etc/secret/dockerconfigjson); or name them with --repository"
+    );
+    assert!(told.contains(&logged), "{logged} in {told}");
+    // Not everybody is told which files this machine has.
+    let public = daemon.get("/index.yaml").body_text();
+    let advice =
+        "check what --storage-registry-config holds for this registry; or name them with --repository";
+    assert!(public.contains(&format!("{sentence}{advice}")), "{public}");
     fake.heal("GET /v2/_catalog");
     fake.push(&Chart::new("web", "1.0.0"));
     daemon.wait_ready();
