@@ -4,6 +4,7 @@
 
 use super::patience::Failure;
 use crate::storage::{Error, ErrorKind};
+use rustls::CertificateError;
 use serde::Deserialize;
 use std::error::Error as _;
 use std::time::Duration;
@@ -153,7 +154,9 @@ pub(super) fn refused(what: &str, why: impl std::fmt::Display) -> Error {
 pub(super) fn transport(what: &str, error: ureq::Error) -> Error {
     let (kind, why) = match &error {
         ureq::Error::Timeout(phase) => (ErrorKind::TimedOut, format!("no answer in time ({phase})")),
-        _ if is_certificate_error(&error) => (ErrorKind::Refused, format!("{error}; {CERTIFICATE_ADVICE}")),
+        _ if is_certificate_error(&error) => {
+            (ErrorKind::Refused, format!("{error}; {}", certificate_advice(&error)))
+        }
         // Asking again would meet the same port.
         _ if is_not_tls(&error) => (ErrorKind::Refused, "what answers speaks no TLS".to_owned()),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Protocol(_) => {
@@ -180,8 +183,23 @@ pub(super) fn body(what: &str, error: io::Error) -> Error {
     Error::new(kind, format!("{what}: the answer broke off: {error}")).with_source(error)
 }
 
-const CERTIFICATE_ADVICE: &str = "trust its authority with --storage-registry-ca-file, or skip the check with \
-     --storage-registry-insecure-skip-tls-verify";
+/// What helps against a certificate that isn't trusted: another authority only if that's what lacks.
+fn certificate_advice(error: &ureq::Error) -> String {
+    let what_helps = match tls_error(error) {
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => "name the registry in --storage-registry-repo as its certificate does",
+        // webpki's own, of which rustls has no word but this one.
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "it shows an authority's certificate as its own, which isn't accepted: give it one that the \
+             authority has signed"
+        }
+        _ => "trust its authority with --storage-registry-ca-file",
+    };
+    format!("{what_helps}, or skip the check with --storage-registry-insecure-skip-tls-verify")
+}
 
 /// Whether the peer speaks TLS, but with a certificate that we don't trust.
 pub(super) fn is_certificate_error(error: &ureq::Error) -> bool {
@@ -263,5 +281,25 @@ mod tests {
             assert_eq!(kind(code), ErrorKind::Refused, "{code}");
         }
         assert_eq!(kind(204), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_told_with_what_helps_against_that() {
+        let text = |error| {
+            let error = ureq::Error::Rustls(rustls::Error::InvalidCertificate(error));
+            transport("GET x", error).to_string()
+        };
+        let skip = "or skip the check with --storage-registry-insecure-skip-tls-verify";
+        let ends = |text: String, advice: &str| {
+            assert!(text.ends_with(&format!("; {advice}, {skip}")), "{advice} in {text}");
+        };
+        let trust = "trust its authority with --storage-registry-ca-file";
+        ends(text(CertificateError::UnknownIssuer), trust);
+        let name = "name the registry in --storage-registry-repo as its certificate does";
+        ends(text(CertificateError::NotValidForName), name);
+        let other = rustls::OtherError(std::sync::Arc::new(io::Error::other("CaUsedAsEndEntity")));
+        let own = "it shows an authority's certificate as its own, which isn't accepted: give it one that \
+                   the authority has signed";
+        ends(text(CertificateError::Other(other)), own);
     }
 }
