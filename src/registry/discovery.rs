@@ -261,6 +261,9 @@ fn advice(authority: &str, answers: &[String], refusal: &str) -> String {
              --storage-registry-repo: give it that right, or {flag}"
         );
     }
+    if answers.iter().any(|answer| answer.ends_with("/v2/_catalog: not a listing")) {
+        return format!("{authority} doesn't answer like a registry; check address and port");
+    }
     if answers.iter().any(|answer| answer.starts_with("GET http:") && answer.contains(": 400")) {
         return HTTPS_ADVICE.to_owned();
     }
@@ -293,6 +296,10 @@ mod tests {
         assert_eq!(of("notghcr.io", &[]), "name them with --repository");
         assert!(
             of("reg:5000", &["GET http://reg:5000/v2/_catalog: 401"]).contains("--storage-registry-config")
+        );
+        assert_eq!(
+            of("reg:81", &["GET http://reg:81/v2/_catalog: not a listing"]),
+            "reg:81 doesn't answer like a registry; check address and port"
         );
         assert_eq!(of("reg", &["GET http://reg/v2/_catalog: 400"]), HTTPS_ADVICE);
         assert!(of("reg", &["GET https://reg/v2/_catalog: 400"]).contains("--repository"));

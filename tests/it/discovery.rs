@@ -172,12 +172,19 @@ fn where_no_source_tells_one_sentence_says_what_each_answered_in_no_words_of_the
          /etc/secret/dockerconfigjson); or name them with --repository"
     );
     assert!(told.contains(&logged), "{logged} in {told}");
-    // Not everybody is told which files this machine has.
-    let public = daemon.get("/index.yaml").body_text();
-    let advice =
-        "check what --storage-registry-config holds for this registry; or name them with --repository";
-    assert!(public.contains(&format!("{sentence}{advice}")), "{public}");
     fake.heal("GET /v2/_catalog");
     fake.push(&Chart::new("web", "1.0.0"));
     daemon.wait_ready();
+}
+
+#[test]
+fn a_web_server_that_is_no_registry_is_told_as_one() {
+    let fake = FakeRegistry::start();
+    let page = Reply::new(200).body("<html>welcome</html>");
+    fake.spoil("GET /v2/_catalog").with(Fault::Answer(page.clone()));
+    fake.spoil("GET /v2/charts-index/manifests/latest").with(Fault::Answer(page));
+    let daemon = starting_daemon(&fake, &[]);
+    let told = daemon.wait_for_log(" ERROR first walk failed");
+    let sentence = format!("; {} doesn't answer like a registry; check address and port", fake.host());
+    assert!(told.contains(&sentence) && !told.contains("--repository"), "{told}");
 }
