@@ -99,7 +99,7 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --chart-cache-size SIZE            archives kept in memory, as in 500KiB, 32MiB or 1GiB; 0 keeps
                                      none [32MiB]
   --index-format FORMAT              what /index.yaml holds: yaml, or json, which is YAML too and
-                                     read many times faster by Helm from 3.14 on [yaml]
+                                     read faster by Helm from 3.14 on [yaml]
   --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
   --log-level LEVEL                  error, warn, info, debug or trace [info]
   --help, --version

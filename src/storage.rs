@@ -70,6 +70,18 @@ pub enum ErrorKind {
     Invalid,
 }
 
+impl From<&std::io::Error> for ErrorKind {
+    /// What it means that a blob can't be read to its end, through
+    /// [`Verifying`](crate::oci::Verifying).
+    fn from(error: &std::io::Error) -> ErrorKind {
+        match error.kind() {
+            std::io::ErrorKind::InvalidData => ErrorKind::Invalid,
+            std::io::ErrorKind::TimedOut => ErrorKind::TimedOut,
+            _ => ErrorKind::Unavailable,
+        }
+    }
+}
+
 impl ErrorKind {
     /// Whether there was no answer at all, so that the next attempt may well succeed.
     pub fn is_no_answer(self) -> bool {
@@ -166,10 +178,5 @@ pub fn read_blob(
 
 /// The error for bytes that failed on their way.
 fn read_failed(repository: &RepositoryName, digest: &Digest, error: std::io::Error) -> Error {
-    let kind = match error.kind() {
-        std::io::ErrorKind::InvalidData => ErrorKind::Invalid,
-        std::io::ErrorKind::TimedOut => ErrorKind::TimedOut,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("blob {repository}@{digest}: {error}")).with_source(error)
+    Error::new(ErrorKind::from(&error), format!("blob {repository}@{digest}: {error}")).with_source(error)
 }

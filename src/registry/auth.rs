@@ -9,14 +9,14 @@
 use super::answer::Answer;
 use super::challenge::{self, Challenge};
 use super::error;
-use super::shared::Shared;
+use super::shared::{Shared, lock};
 use super::token::{TokenRequest, basic};
 use super::transport::Transport;
 use crate::credentials::{Auths, Credential, Source};
 use crate::oci::RepositoryName;
 use crate::storage::Error;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A token is renewed this long before its end, or in the last quarter of a shorter life: for the
@@ -221,11 +221,6 @@ fn kind(scope: Scope) -> usize {
         Scope::Repository(_) => 1,
         Scope::Api(_) => 2,
     }
-}
-
-/// What these locks guard is replaced whole, so a panic elsewhere leaves nothing half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn bearer(token: &str) -> String {

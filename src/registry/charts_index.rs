@@ -4,7 +4,7 @@
 //! `{"apiVersion":"v1","entries":{NAME:{"versions":[…]}}}`, and NAME lies beside the index. Only the
 //! names are taken: anybody may have pushed it, and what they hold is the registry's to say.
 
-use super::discovery::lock;
+use super::shared::lock;
 use super::{Registry, error};
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName};
 use crate::storage::{Error, Storage, read_blob};

@@ -10,13 +10,14 @@ use super::auth::Scope;
 use super::charts_index::Read;
 use super::harbor::Projects;
 use super::listing::Catalog;
+use super::shared::lock;
 use super::{CREDENTIALS_ADVICE, HTTPS_ADVICE, Registry, error};
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// Where repositories are listed. In the order in which they're tried, except that the catalog is
 /// asked twice: see [`Source::OpenCatalog`].
@@ -271,11 +272,6 @@ fn advice(authority: &str, answers: &[String], refusal: &str) -> String {
         return format!("{refusal}; or {flag}");
     }
     flag.to_owned()
-}
-
-/// What these locks guard is replaced whole.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! would have to be encoded twice.
 
 use super::auth::Scope;
-use super::discovery::lock;
+use super::shared::lock;
 use super::transport::Ask;
 use super::{Registry, error, page};
 use crate::oci::RepositoryName;

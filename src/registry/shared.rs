@@ -4,7 +4,7 @@
 
 use super::error;
 use crate::storage::Error;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub(super) struct Shared<T>(Mutex<State<T>>);
@@ -12,6 +12,11 @@ pub(super) struct Shared<T>(Mutex<State<T>>);
 struct State<T> {
     value: Option<T>,
     failed: Option<(Instant, Error)>,
+}
+
+/// What is locked here is replaced whole, so a panic elsewhere leaves nothing half done.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T> Default for Shared<T> {
@@ -34,7 +39,7 @@ impl<T: Clone> Shared<T> {
         fetch: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
         let came = Instant::now();
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         if let Some(value) = state.value.as_ref().filter(|value| good(value)) {
             return Ok(value.clone());
         }

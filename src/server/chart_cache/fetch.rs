@@ -156,10 +156,5 @@ impl Drop for Lead<'_> {
 }
 
 fn read_failed(error: io::Error) -> Error {
-    let kind = match error.kind() {
-        io::ErrorKind::InvalidData => ErrorKind::Invalid,
-        io::ErrorKind::TimedOut => ErrorKind::TimedOut,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, error.to_string()).with_source(error)
+    Error::new(ErrorKind::from(&error), error.to_string()).with_source(error)
 }
