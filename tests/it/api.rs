@@ -2,7 +2,6 @@
 //! why; so that "why is my chart missing?" is one request, of `/readyz` as long as there is no index.
 
 use std::io::Read;
-use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -12,11 +11,10 @@ use time::format_description::well_known::Rfc3339;
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
 use crate::support::http::Answer;
-use crate::support::process::wait_until;
+use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::{ready_daemon, starting_daemon};
 
 const ONCE: &str = "--max-stale=1h";
-const DEADLINE: Duration = Duration::from_secs(20);
 
 fn registry() -> FakeRegistry {
     let fake = FakeRegistry::start();

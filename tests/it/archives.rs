@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, sha256};
-use crate::support::process::wait_until;
+use crate::support::process::{DEADLINE, wait_until};
 use crate::support::served::{PATH, Served, UNCACHED};
 use crate::support::story::ready_daemon;
 
@@ -136,7 +136,7 @@ fn a_version_that_was_pushed_again_is_found_when_its_old_archive_is_gone() {
     let first = served.daemon.get(PATH);
     assert_eq!(first.status, 404, "{}", first.body_text());
     let lacking = || format!("the new archive; the log:\n{}", served.daemon.log());
-    wait_until(Duration::from_secs(10), lacking, || (served.daemon.get(PATH).status == 200).then_some(()));
+    wait_until(DEADLINE, lacking, || (served.daemon.get(PATH).status == 200).then_some(()));
     assert_eq!(served.daemon.get(PATH).body_text(), "other bytes");
     assert!(
         served

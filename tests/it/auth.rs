@@ -119,11 +119,12 @@ fn a_token_that_dies_before_its_time_is_replaced_once_on_401() {
 
 #[test]
 fn a_token_is_renewed_before_it_expires() {
-    let guarded = Guarded::with_tokens(|tokens| tokens.expires_in = Some(2));
+    let guarded = Guarded::with_tokens(|tokens| tokens.expires_in = Some(8));
     for minor in 1..12 {
         guarded.fake.push(&Chart::new("team/web", &format!("1.{minor}.0")));
     }
-    let slow = Fault::Wait(Duration::from_millis(300));
+    // All of it takes longer than a token lives, and no request as long as its last quarter.
+    let slow = Fault::Wait(Duration::from_millis(900));
     guarded.fake.spoil("GET /v2/team/web/manifests/*").with(slow);
     let flags = [&*guarded.flag, "--concurrency=1"];
     let daemon = ready_daemon(&guarded.fake, &flags);

@@ -4,12 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::support::daemon::{Daemon, signal};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::helm::{Helm, argument};
-use crate::support::process::{run, run_ok, wait_until};
+use crate::support::process::{DEADLINE, run, run_ok, wait_until};
 use crate::support::tools::NEWEST_HELM;
 use crate::support::zoo::zoo;
 
@@ -92,7 +92,7 @@ fn unshare() -> Command {
 fn only_child(parent: u32) -> u32 {
     let path = format!("/proc/{parent}/task/{parent}/children");
     let child = || fs::read_to_string(&path).ok()?.trim().parse().ok();
-    wait_until(Duration::from_secs(5), || path.clone(), child)
+    wait_until(DEADLINE, || path.clone(), child)
 }
 
 /// A field of /proc/PID/status.

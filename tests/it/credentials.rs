@@ -2,12 +2,10 @@
 //! and its token server and nowhere else: not to another host, not into the probe, not into the
 //! log (contract C9).
 
-use std::time::Duration;
-
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
 use crate::support::guarded::{AUTH, Guarded, assert_nothing_secret};
-use crate::support::process::wait_until;
+use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::Index;
 
 #[test]
@@ -107,7 +105,7 @@ fn a_rotated_secret_is_used_from_the_next_refresh_on() {
         tokens.iter().any(|r| r.header("Authorization") == Some("Basic cm90YXRlZDpuZXh0"))
     };
     wait_until(
-        Duration::from_secs(20),
+        DEADLINE,
         || guarded.fake.seen(),
         || {
             assert_eq!(Index::of(&daemon).charts().len(), 2);

@@ -2,12 +2,10 @@
 //! and a stumbling registry never makes us content with less (Docker Hub, GHCR, GAR, ACR, …; Harbor
 //! has a module of its own).
 
-use std::time::Duration;
-
 use crate::support::charts_index::{LAYER, push_as_charts_index, push_charts_index};
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
-use crate::support::process::wait_until;
+use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::{
     Index, ready_daemon, refresh_until_logged, sources_told, starting_daemon, wait_for_charts,
 };
@@ -180,7 +178,7 @@ fn where_no_source_tells_one_sentence_says_what_each_answered_in_no_words_of_the
         "{sentence}check what --storage-registry-config holds for this registry; or name them with --repository"
     );
     let body = || daemon.get("/readyz").body_text();
-    wait_until(Duration::from_secs(20), body, || body().contains(&public).then_some(()));
+    wait_until(DEADLINE, body, || body().contains(&public).then_some(()));
     fake.heal("GET /v2/_catalog");
     fake.push(&Chart::new("web", "1.0.0"));
     daemon.wait_ready();

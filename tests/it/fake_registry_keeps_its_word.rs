@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::http;
+use crate::support::process::DEADLINE;
 
 #[test]
 fn its_faults_do_what_they_say_and_then_the_good_answer_is_back() {
@@ -68,7 +69,7 @@ fn a_reset_is_a_reset_and_a_closed_door_refuses() {
     assert_eq!(end.kind(), ErrorKind::ConnectionReset);
     fake.close();
     // A child that another test is just starting holds every descriptor until its exec.
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + DEADLINE;
     while TcpStream::connect(fake.host()).is_ok() {
         assert!(Instant::now() < deadline, "the door stays open");
     }

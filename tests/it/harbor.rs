@@ -1,21 +1,17 @@
 //! A Harbor tells its own API what its catalog keeps for administrators, whoever asks is shown his
 //! part of it, and nothing that Harbor leaves out by mistake takes charts from the index.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::support::charts_index::push_charts_index;
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Harbor, Reply, Request};
-use crate::support::process::{Scratch, wait_until};
+use crate::support::process::{DEADLINE, Scratch, wait_until};
 use crate::support::story::{
     Index, credentials_flag, ready_daemon, refresh_until_logged, sources_told, starting_daemon,
     wait_for_charts,
 };
 
-/// A snapshot is refreshed when it's older than 5 s; four times that on a loaded machine.
-const REFRESH_DEADLINE: Duration = Duration::from_secs(20);
 const ROBOT: &str = "robot$team+reader";
 const PASSWORD: &str = "robot-secret-7";
 
@@ -166,7 +162,7 @@ fn a_stranger_sees_what_is_public_on_a_harbor() {
 /// Asks for the index until so many requests of this pattern have come.
 fn refresh_until_asked(daemon: &Daemon, fake: &FakeRegistry, pattern: &str, count: usize) {
     let lacking = || format!("{count} × {pattern}, but:\n{}", fake.seen());
-    wait_until(REFRESH_DEADLINE, lacking, || {
+    wait_until(DEADLINE, lacking, || {
         daemon.get("/index.yaml");
         (fake.count(pattern) >= count).then_some(())
     });

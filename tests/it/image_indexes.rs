@@ -1,14 +1,12 @@
 //! A tag may name an image index, in which an image and its chart stand side by side: the one chart
 //! in it is listed (contract C7). Whatever plainly is an image costs no request.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Pushed, Reply, media, sha256};
 use crate::support::layout::{Layout, named};
-use crate::support::process::{Scratch, wait_until};
+use crate::support::process::{DEADLINE, Scratch, wait_until};
 use crate::support::story::{Index, assert_skipped, ready_daemon, skip_reason, wait_for_charts};
 
 /// The only repository of most of these stories.
@@ -189,9 +187,7 @@ fn an_index_is_asked_for_its_digest_and_read_again_only_when_it_has_moved() {
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
     let reads = fake.count("GET /v2/*/manifests/*");
     let lacking = || format!("heads in:\n{}", fake.seen());
-    wait_until(Duration::from_secs(20), lacking, || {
-        (fake.count("HEAD /v2/*/manifests/*") >= 4).then_some(())
-    });
+    wait_until(DEADLINE, lacking, || (fake.count("HEAD /v2/*/manifests/*") >= 4).then_some(()));
     assert_eq!(fake.count("GET /v2/*/manifests/*"), reads, "{}", fake.seen());
     push_index(&fake, "stable", media::OCI_INDEX, &[two, image(1, "linux", "amd64")]);
     wait_for_charts(&daemon, &["web 2.0.0"]);

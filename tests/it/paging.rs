@@ -3,13 +3,12 @@
 //! Quay, Nexus, Artifactory, Trow, crane).
 
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Next, Reply};
-use crate::support::process::wait_until;
+use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::{Index, ready_daemon, refresh_until_logged, starting_daemon};
 
 /// Seven repositories, in alphabetical order as the catalog lists them.
@@ -128,7 +127,7 @@ fn a_listing_whose_cursor_is_lost_each_time_leaves_what_it_was_known_to_hold() {
         fake.spoil("GET /v2/b/two/tags/list?last=*").with(lost.clone());
         fake.push(&Chart::new("six", "2.0.0"));
         let count = || Index::of(&daemon).charts().len();
-        wait_until(Duration::from_secs(20), || daemon.log(), || (count() == 7 * 5 + 1).then_some(()));
+        wait_until(DEADLINE, || daemon.log(), || (count() == 7 * 5 + 1).then_some(()));
         daemon.wait_for_complaint(&["b/two stays as it was", "the listing changes while it's read"]);
 
         fake.spoil("GET /v2/_catalog?last=*").with(lost);

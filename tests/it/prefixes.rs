@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::Read;
-use std::time::Duration;
 
 use flate2::read::GzDecoder;
 
@@ -11,7 +10,7 @@ use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry};
 use crate::support::helm::{Helm, argument};
 use crate::support::http::Answer;
-use crate::support::process::wait_until;
+use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::{Index, assert_skipped, ready_daemon, wait_for_charts};
 use crate::support::tools::{HELM_VERSIONS, NEWEST_HELM};
 
@@ -194,7 +193,7 @@ fn an_index_below_a_prefix_costs_the_registry_no_more_than_the_one_of_all() {
     fake.delete_repository("team/a/web");
     let gone = || (daemon.get("/team/a/index.yaml").status == 404).then_some(());
     let lacking = || format!("nothing is left below team/a:\n{}", daemon.log());
-    wait_until(Duration::from_secs(20), lacking, gone);
+    wait_until(DEADLINE, lacking, gone);
 }
 
 #[test]

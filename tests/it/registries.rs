@@ -2,7 +2,6 @@
 //! late or goes away. Whatever the door, the index is the same to the byte.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -12,12 +11,9 @@ use crate::support::certificates::Certificates;
 use crate::support::daemon::Daemon;
 use crate::support::docker_registry::{DockerRegistry, Options, PASSWORD, USER};
 use crate::support::helm::argument;
-use crate::support::process::{Scratch, wait_until};
+use crate::support::process::{DEADLINE, Scratch, wait_until};
 use crate::support::wiretap::{TLS_HANDSHAKE, Wiretap};
 use crate::support::zoo::{Part, zoo};
-
-/// A snapshot is refreshed when it's older than 5 s; four times that on a loaded machine.
-const REFRESH_DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_plain_registry_is_found_to_speak_http() {
@@ -131,7 +127,7 @@ fn an_unknown_authority_is_refused_with_the_flags_that_help_and_never_by_plain_h
     assert!(line.contains("--storage-registry-insecure-skip-tls-verify"), "{line}");
     // Retried, and no more trusting the second time.
     let lacking = || format!("another try; the log:\n{}", daemon.log());
-    wait_until(REFRESH_DEADLINE, lacking, || (tap.first_bytes().len() > 1).then_some(()));
+    wait_until(DEADLINE, lacking, || (tap.first_bytes().len() > 1).then_some(()));
     assert_not_ready(&daemon);
     assert_all_tls(&tap);
     drop(registry);
@@ -143,7 +139,7 @@ fn a_plain_registry_said_to_speak_https_is_not_spoken_to_in_the_clear() {
     let daemon =
         Daemon::start(&["--storage-registry-repo", &behind(&tap), "--storage-registry-scheme=HTTPS"]);
     let lacking = || format!("two tries; the log:\n{}", daemon.log());
-    wait_until(REFRESH_DEADLINE, lacking, || (tap.first_bytes().len() > 1).then_some(()));
+    wait_until(DEADLINE, lacking, || (tap.first_bytes().len() > 1).then_some(()));
     assert_not_ready(&daemon);
     assert_all_tls(&tap);
     let sentence = format!(
@@ -189,7 +185,7 @@ fn when_the_registry_goes_away_the_last_good_index_is_served() {
     assert_eq!(good.status, 200);
     registry.stop();
     let lacking = || format!("a refresh that fails; the log:\n{}", daemon.log());
-    wait_until(REFRESH_DEADLINE, lacking, || {
+    wait_until(DEADLINE, lacking, || {
         assert_same_answer(&daemon, &good.body);
         let told = |line: &str| line.contains(" WARN ") && line.contains("refused");
         daemon.log().lines().any(told).then_some(())

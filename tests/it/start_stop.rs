@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
-use crate::support::process::wait_until;
+use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::{Index, ready_daemon, starting_daemon, wait_for_charts};
 
 const SIGNALS: [&str; 2] = ["TERM", "INT"];
 const SIZE: usize = 400_000;
+/// Longer than a test waits for an end: whoever waits for it doesn't end in time.
+const LONG_GRACE: &str = "--shutdown-grace=10m";
 
 /// A registry whose one chart's archive takes twenty of these pauses to come.
 fn slow_download(pause: Duration) -> FakeRegistry {
@@ -25,7 +27,7 @@ fn slow_download(pause: Duration) -> FakeRegistry {
 /// A download that has begun: its head and first bytes are here.
 fn begun_download(daemon: &Daemon) -> (TcpStream, Vec<u8>) {
     let mut stream = TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
     let request = b"GET /charts/web-1.0.0.tgz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     stream.write_all(request).expect("sent");
     let mut first = vec![0; 1000];
@@ -79,7 +81,7 @@ fn a_registry_that_is_down_at_the_start_is_tried_again_until_it_is_there() {
     let told = daemon.wait_for_log(failed);
     assert!(told.contains(&fake.host()), "{told}");
     let more = || (daemon.log().matches(failed).count() >= 2).then_some(());
-    wait_until(Duration::from_secs(20), || daemon.log(), more);
+    wait_until(DEADLINE, || daemon.log(), more);
     assert_eq!(daemon.get("/readyz").status, 503);
     assert_eq!(daemon.get("/livez").status, 200);
     fake.reopen();
@@ -111,11 +113,9 @@ fn one_tag_that_never_answers_delays_the_first_index_and_does_not_prevent_it() {
 fn a_signal_ends_it_with_code_0_when_idle() {
     for signal in SIGNALS {
         let fake = FakeRegistry::start();
-        let mut daemon = ready_daemon(&fake, &[]);
-        let start = Instant::now();
+        let mut daemon = ready_daemon(&fake, &[LONG_GRACE]);
         daemon.signal(signal);
         assert_eq!(daemon.wait_exit(), Some(0), "{signal}: {}", daemon.log());
-        assert!(start.elapsed() < Duration::from_secs(5), "{signal}: {:?}", start.elapsed());
     }
 }
 
@@ -125,12 +125,13 @@ fn a_signal_ends_it_with_code_0_while_it_walks() {
         let fake = FakeRegistry::start();
         fake.push(&Chart::new("web", "1.0.0"));
         fake.spoil("GET /v2/web/manifests/*").with(Fault::Hang);
-        let mut daemon = starting_daemon(&fake, &[]);
+        let mut daemon = starting_daemon(&fake, &[LONG_GRACE]);
         fake.wait_for("GET /v2/web/manifests/*", 1);
         let start = Instant::now();
         daemon.signal(signal);
         assert_eq!(daemon.wait_exit(), Some(0), "{signal}: {}", daemon.log());
-        assert!(start.elapsed() < Duration::from_secs(5), "{signal}: {:?}", start.elapsed());
+        // The registry would be waited for half a minute.
+        assert!(start.elapsed() < Duration::from_secs(20), "{signal}: {:?}", start.elapsed());
     }
 }
 
@@ -161,10 +162,8 @@ fn a_download_that_outlasts_the_grace_is_cut_and_the_code_is_still_0() {
     let fake = slow_download(Duration::from_millis(400));
     let mut daemon = ready_daemon(&fake, &["--shutdown-grace=200ms"]);
     let (stream, first) = begun_download(&daemon);
-    let start = Instant::now();
     daemon.signal("TERM");
     assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(body_length(stream, first) < SIZE);
 }
 
@@ -182,7 +181,7 @@ fn a_registry_without_charts_and_with_a_repository_that_is_closed_to_us_is_an_em
 
 #[test]
 fn newcomers_are_refused_at_once_while_it_waits_for_a_download() {
-    let fake = slow_download(Duration::from_millis(100));
+    let fake = slow_download(Duration::from_millis(200));
     let mut daemon = ready_daemon(&fake, &["--chart-cache-size=0"]);
     let (stream, first) = begun_download(&daemon);
     daemon.signal("TERM");
@@ -191,7 +190,7 @@ fn newcomers_are_refused_at_once_while_it_waits_for_a_download() {
     // Between the signal and the port's end, one may still come in, to be hung up on.
     let address = ([127, 0, 0, 1], daemon.port()).into();
     let refused = || TcpStream::connect_timeout(&address, Duration::from_secs(1)).err();
-    let error = wait_until(Duration::from_secs(1), || "a connection is refused".to_owned(), refused);
+    let error = wait_until(DEADLINE, || "a connection is refused".to_owned(), refused);
 
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert!(daemon.is_running(), "it refuses, and not only because it's gone");
@@ -203,14 +202,12 @@ fn newcomers_are_refused_at_once_while_it_waits_for_a_download() {
 fn a_second_signal_ends_it_at_once_whatever_is_under_way() {
     for signal in SIGNALS {
         let fake = slow_download(Duration::from_secs(1));
-        let mut daemon = ready_daemon(&fake, &["--shutdown-grace=60s"]);
+        let mut daemon = ready_daemon(&fake, &[LONG_GRACE]);
         let (stream, first) = begun_download(&daemon);
         daemon.signal("TERM");
         daemon.wait_for_log("SIGTERM received");
-        let start = Instant::now();
         daemon.signal(signal);
         assert_eq!(daemon.wait_exit(), Some(1), "{signal}: {}", daemon.log());
-        assert!(start.elapsed() < Duration::from_secs(2), "{signal}: {:?}", start.elapsed());
         assert!(body_length(stream, first) < SIZE);
     }
 }
@@ -218,14 +215,12 @@ fn a_second_signal_ends_it_at_once_whatever_is_under_way() {
 #[test]
 fn an_idle_client_does_not_keep_it_from_ending() {
     let fake = FakeRegistry::start();
-    let mut daemon = ready_daemon(&fake, &[]);
+    let mut daemon = ready_daemon(&fake, &[LONG_GRACE]);
     let idle = TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
     let mut half = TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
     half.write_all(b"GET /index.yaml HTTP/1.1\r\nHo").expect("sent");
-    let start = Instant::now();
     daemon.signal("TERM");
     assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     drop((idle, half));
 }
 

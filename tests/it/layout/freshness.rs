@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{daemon_on, index};
 use crate::support::daemon::Daemon;
 use crate::support::layout::{Layout, flags, index as index_json, named};
-use crate::support::process::{Scratch, wait_until};
+use crate::support::process::{DEADLINE, Scratch, wait_until};
 use crate::support::story::Index;
 
 #[test]
@@ -115,11 +115,7 @@ fn a_link_that_is_switched_on_the_way_to_a_repository_is_followed() {
     assert_eq!(charts(&daemon), ["web 1.0.0"]);
     // Until the first look is trusted, for it came right after the tree was made.
     let trusted = Instant::now() + Duration::from_millis(200);
-    wait_until(
-        Duration::from_secs(5),
-        || "time passes".to_owned(),
-        || (Instant::now() > trusted).then_some(()),
-    );
+    wait_until(DEADLINE, || "time passes".to_owned(), || (Instant::now() > trusted).then_some(()));
     assert_eq!(charts(&daemon), ["web 1.0.0"]);
     switch("2.0.0");
     assert_eq!(charts(&daemon), ["web 2.0.0"]);

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -12,11 +12,8 @@ use crate::support::daemon::Daemon;
 use crate::support::helm::argument;
 use crate::support::http;
 use crate::support::layout::{Chart, Layout, MANIFEST_TYPE, flags, named};
-use crate::support::process::{Scratch, wait_until};
+use crate::support::process::{DEADLINE, Scratch, wait_until};
 use crate::support::story::{Index, refresh_until_logged};
-
-/// An unchanged directory of which something was missing is walked again after 5 s.
-const COMPLETED_DEADLINE: Duration = Duration::from_secs(7);
 
 /// A file that isn't as it will be, with what it will be.
 struct Half {
@@ -66,7 +63,7 @@ fn what_is_half_copied_waits_for_its_other_half() {
     expected.push("good 1.0.0".to_owned());
     expected.sort();
     let lacking = || format!("{expected:?}; the log:\n{}", daemon.log());
-    wait_until(COMPLETED_DEADLINE, lacking, || (Index::of(&daemon).charts() == expected).then_some(()));
+    wait_until(DEADLINE, lacking, || (Index::of(&daemon).charts() == expected).then_some(()));
     println!("served {:?} after the last blob was there", completed.elapsed());
     for (name, chart, _) in &kinds {
         assert_eq!(daemon.get(&format!("/charts/{name}-1.0.0.tgz")).body, chart.archive_bytes);
@@ -124,7 +121,7 @@ fn a_tag_that_moves_to_a_half_copied_chart_keeps_the_last_good_one() {
     half.complete();
     let lacking = || format!("the next archive; the log:\n{}", daemon.log());
     let moved = || (index(&daemon) != before).then_some(());
-    wait_until(COMPLETED_DEADLINE, lacking, moved);
+    wait_until(DEADLINE, lacking, moved);
     assert_eq!(daemon.get("/charts/web-1.0.0.tgz").body_text(), "the next archive");
 }
 
@@ -159,7 +156,7 @@ fn without_an_index(directory: &str, layout: &str, instead: Option<&[u8]>) {
     layout.list(&[named(&layout.chart("web", "2.0.0").manifest, "web:2.0.0")]);
     let lacking = || format!("what came after {instead:?}; the log:\n{}", daemon.log());
     let seen = || Index::of(&daemon).charts().contains(&"web 2.0.0".to_owned()).then_some(());
-    wait_until(COMPLETED_DEADLINE, lacking, seen);
+    wait_until(DEADLINE, lacking, seen);
 }
 
 #[test]
@@ -179,7 +176,7 @@ fn a_nested_index_that_is_missing_changes_nothing_yet() {
     half.complete();
     let lacking = || format!("both charts; the log:\n{}", daemon.log());
     let seen = || (Index::of(&daemon).charts() == ["db 1.0.0", "web 1.0.0"]).then_some(());
-    wait_until(COMPLETED_DEADLINE, lacking, seen);
+    wait_until(DEADLINE, lacking, seen);
 }
 
 #[test]
@@ -192,7 +189,7 @@ fn a_layout_that_is_empty_at_the_start_is_filled_under_our_eyes() {
     Layout::with(&directory, &[("web", "1.0.0")]);
     let lacking = || format!("the chart; the log:\n{}", daemon.log());
     let seen = || (Index::of(&daemon).charts() == ["web 1.0.0"]).then_some(());
-    wait_until(COMPLETED_DEADLINE, lacking, seen);
+    wait_until(DEADLINE, lacking, seen);
 }
 
 #[test]

@@ -4,13 +4,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::http::{self, Answer};
-use super::process::{Log, wait_until};
+use super::process::{DEADLINE, Log, wait_until};
 
-/// From exec to the listening line: a loaded machine, not a slow daemon, is what this allows for.
-const START_DEADLINE: Duration = Duration::from_secs(10);
-const READY_DEADLINE: Duration = Duration::from_secs(60);
-const LOG_DEADLINE: Duration = Duration::from_secs(30);
-const EXIT_DEADLINE: Duration = Duration::from_secs(20);
+/// To the end of a first walk: twelve daemons may walk the whole zoo at a time.
+const READY_DEADLINE: Duration = Duration::from_secs(300);
 
 /// What a test wants unless it says otherwise.
 const DEFAULTS: [&str; 3] = ["--port=0", "--listen-host=127.0.0.1", "--log-level=debug"];
@@ -113,7 +110,7 @@ impl Daemon {
         let log = self.log.clone();
         let lacking = || format!("the daemon ends; the log:\n{}", log.text());
         let ended = || self.child.try_wait().expect("wait for the daemon");
-        wait_until(EXIT_DEADLINE, lacking, ended).code()
+        wait_until(DEADLINE, lacking, ended).code()
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -122,7 +119,7 @@ impl Daemon {
 
     fn wait_for_line(&self, words: &[&str], wanted: impl Fn(&str) -> bool) -> String {
         let told = |line: &str| words.iter().all(|word| line.contains(word)) && wanted(line);
-        let line = self.log.wait_for(LOG_DEADLINE, told);
+        let line = self.log.wait_for(DEADLINE, told);
         line.unwrap_or_else(|| panic!("no line with {words:?} in the log:\n{}", self.log()))
     }
 
@@ -133,7 +130,7 @@ impl Daemon {
     }
 
     fn listening_port(&self, arguments: &[&str]) -> u16 {
-        let line = self.log.wait_for(START_DEADLINE, |line| line.contains("INFO listening on http://"));
+        let line = self.log.wait_for(DEADLINE, |line| line.contains("INFO listening on http://"));
         let line = line.unwrap_or_else(|| {
             panic!("no listening line with {arguments:?}; the log:\n{}", self.log());
         });

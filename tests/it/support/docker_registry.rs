@@ -4,17 +4,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use oci_chartrepo::oci::Digest;
 
 use super::certificates::Certificates;
 use super::http;
-use super::process::{Log, Scratch, machine_path, wait_until};
+use super::process::{DEADLINE, Log, Scratch, machine_path, wait_until};
 use super::tools::tool;
 
 const STORAGE: &str = "storage";
-const START_DEADLINE: Duration = Duration::from_secs(10);
 
 const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -68,7 +66,7 @@ impl DockerRegistry {
     /// Tries again while somebody's passing connection holds the wanted port.
     pub fn start(options: Options) -> DockerRegistry {
         let lacking = || format!("docker-registry starts on port {}", options.port);
-        wait_until(START_DEADLINE, lacking, || attempt(&options))
+        wait_until(DEADLINE, lacking, || attempt(&options))
     }
 
     pub fn host(&self) -> String {
@@ -193,7 +191,7 @@ fn attempt(options: &Options) -> Option<DockerRegistry> {
     let mut registry = DockerRegistry { minder: Some(minder), port: 0, log, scratch };
     // The minder keeps stderr open, so a registry that ended is told by what it said last.
     let told = |line: &str| line.contains(LISTENING) || line.contains("address already in use");
-    let line = registry.log.wait_for(START_DEADLINE, told);
+    let line = registry.log.wait_for(DEADLINE, told);
     let line = line.unwrap_or_else(|| panic!("docker-registry is silent:\n{}", registry.log()));
     let (_, rest) = line.split_once(LISTENING)?;
     let digits = rest.split(|next: char| !next.is_ascii_digit()).next();

@@ -3,10 +3,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
-/// No answer of ours takes longer; a walk that does is waited for by polling.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+use super::process::DEADLINE;
 
 #[derive(Debug)]
 pub struct Answer {
@@ -42,7 +40,7 @@ pub fn send(
     body: &[u8],
 ) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+    stream.set_read_timeout(Some(DEADLINE))?;
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use super::daemon::Daemon;
 use super::fake_registry::FakeRegistry;
-use super::process::{Scratch, wait_until};
-
-/// The daemon refreshes a snapshot older than five seconds; a change must be seen in this time.
-const REFRESH_DEADLINE: Duration = Duration::from_secs(20);
+use super::process::{DEADLINE, Scratch, wait_until};
 
 /// A daemon in front of this registry, with these further flags, after its first walk.
 pub fn ready_daemon(fake: &FakeRegistry, flags: &[&str]) -> Daemon {
@@ -75,13 +71,13 @@ pub fn wait_for_charts(daemon: &Daemon, expected: &[&str]) {
         let index = Index::of(daemon).charts();
         format!("{expected:?}, but {index:?}; the log:\n{}", daemon.log())
     };
-    wait_until(REFRESH_DEADLINE, lacking, || (Index::of(daemon).charts() == expected).then_some(()));
+    wait_until(DEADLINE, lacking, || (Index::of(daemon).charts() == expected).then_some(()));
 }
 
 /// Asks for the index until the log holds so many lines with this in it.
 pub fn refresh_until_logged(daemon: &Daemon, needle: &str, times: usize) {
     let lacking = || format!("{times} lines with {needle:?} in:\n{}", daemon.log());
-    wait_until(REFRESH_DEADLINE, lacking, || {
+    wait_until(DEADLINE, lacking, || {
         daemon.get("/index.yaml");
         (daemon.log().matches(needle).count() >= times).then_some(())
     });
