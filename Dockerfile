@@ -7,7 +7,8 @@ COPY Cargo.toml Cargo.lock ./
 COPY src ./src
 # As `make build` does it; glibc, not musl, whose resolver gives up on names that a
 # name server answers for IPv4 only.
-RUN cargo rustc --release --locked --bin oci-chartrepo -- -C target-feature=+crt-static
+RUN cargo rustc --release --locked --bin oci-chartrepo -- \
+    -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
 
 FROM scratch
 ARG VERSION=dev
