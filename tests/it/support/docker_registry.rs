@@ -49,6 +49,8 @@ pub struct Options<'a> {
     pub storage: Option<PathBuf>,
     /// 0 is any free one.
     pub port: u16,
+    /// Variables that its runtime knows.
+    pub environment: &'a [(&'a str, &'a str)],
 }
 
 pub struct DockerRegistry {
@@ -182,6 +184,7 @@ fn attempt(options: &Options) -> Option<DockerRegistry> {
         .args([scratch.path(), &tool("docker-registry"), Path::new("serve"), &configuration])
         .env_clear()
         .env("PATH", machine_path())
+        .envs(options.environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
