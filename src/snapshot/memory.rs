@@ -92,7 +92,7 @@ impl Memory {
             Ok(tags) => self.changed |= repository.list(tags, &self.filter, *room, now),
             Err(error) => {
                 let had_trouble = repository.trouble.is_some();
-                self.changed |= repository.fail(&error);
+                self.changed |= repository.fail(&error, now);
                 if !repository.tags.is_empty() && !had_trouble {
                     self.staying.tell(|| name.to_string(), &error);
                 }
@@ -249,13 +249,13 @@ impl Repository {
 
     /// Notes why it couldn't be listed: what was known stays, unless it's definitely gone. Whether that
     /// changes what is listed or skipped.
-    fn fail(&mut self, error: &Error) -> bool {
+    fn fail(&mut self, error: &Error, now: Instant) -> bool {
         let gone = error.kind() == ErrorKind::NotFound && !self.tags.is_empty();
         if gone {
             self.tags.clear();
         }
-        let before = self.trouble.replace(Trouble::of(error));
-        gone || (self.tags.is_empty() && before != self.trouble)
+        let news = Trouble::note(&mut self.trouble, error, now);
+        gone || (self.tags.is_empty() && news)
     }
 }
 
@@ -357,6 +357,31 @@ mod tests {
                 (harvest.missed, harvest.skipped[0].to_string()),
                 (1, "skipped a:1.0.0: a reason".into())
             );
+        }
+    }
+
+    #[test]
+    fn a_new_tag_that_fails_is_asked_less_and_less_and_its_trouble_seems_no_longer_than_twice_as_long() {
+        for (kind, longest, most) in [(ErrorKind::Unavailable, 60, 70), (ErrorKind::Refused, 300, 20)] {
+            let began = Instant::now();
+            let mut memory = memory(&[("a", &["1.0.0"])], began);
+            let mut last = began;
+            let mut times = 0;
+            // A refresh each second.
+            for now in (0..3600).map(|second| began + second * S) {
+                if !asked(&memory, Which::New, now).is_empty() {
+                    let pause = (last - began).clamp(30 * S, longest * S);
+                    assert!(now - last <= pause + S, "{kind:?}: asked after {:?}", now - last);
+                    fail(&mut memory, Which::New, kind, now);
+                    assert_eq!(memory.harvest().missed, 1);
+                    (last, times) = (now, times + 1);
+                }
+            }
+            assert!(times <= most, "{kind:?}: {times} times in an hour");
+            // A new one isn't delayed by it.
+            let tags = ["1.0.0", "2.0.0"].map(str::to_owned);
+            memory.list(&"a".parse().unwrap(), Ok(tags.to_vec()), &mut MAX_TAGS.clone(), last);
+            assert_eq!(asked(&memory, Which::New, last), ["a:2.0.0"]);
         }
     }
 

@@ -8,10 +8,16 @@ use crate::storage::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A tag that gave no answer is asked again after this long, if no walk comes by before.
-const UNANSWERED_PAUSE: Duration = Duration::from_secs(5);
-/// One that was refused, or answered with nonsense, after this long: rights are given, policies lifted.
-const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// A tag that gave no answer is asked again when it has given none for twice as long, but not before
+/// this: a first walk that failed is made again after as long.
+const SHORTEST_UNANSWERED: Duration = Duration::from_secs(1);
+/// And not later than this: what is well again is soon listed, and what never will be costs little.
+const LONGEST_UNANSWERED: Duration = Duration::from_secs(60);
+/// The same for one that was refused, or answered with nonsense: rights are given, policies lifted, but
+/// seldom within seconds.
+const SHORTEST_REFUSED: Duration = Duration::from_secs(30);
+/// And this is how often known tags are looked at where nobody asked for another interval.
+const LONGEST_REFUSED: Duration = Duration::from_secs(300);
 
 /// What is known of a tag, by its repository and its text.
 pub(super) struct Tag {
@@ -40,10 +46,11 @@ pub(super) enum Verdict {
 }
 
 /// Why something couldn't be asked.
-#[derive(PartialEq, Eq)]
 pub(super) struct Trouble {
     pub(super) kind: ErrorKind,
     pub(super) text: String,
+    /// When that began, for whatever reason.
+    since: Instant,
 }
 
 /// A tag that is to be looked at.
@@ -78,7 +85,7 @@ impl Verdict {
 /// Which tags are to be looked at.
 #[derive(Clone, Copy)]
 pub(super) enum Which {
-    /// Those of which nothing is known, and which may answer by now.
+    /// Those of which nothing is known, unless they have failed not long ago.
     New,
     /// Those, and all of which something is known.
     All,
@@ -110,9 +117,8 @@ impl Tag {
 
     pub(super) fn is_asked_for(&self, which: Which, now: Instant) -> bool {
         let Some(due) = self.due else { return false };
-        let unanswered = self.trouble.as_ref().is_some_and(|trouble| trouble.kind.is_no_answer());
         match which {
-            Which::New => self.known.is_none() && (due <= now || unanswered),
+            Which::New => self.known.is_none() && due <= now,
             Which::All => true,
             Which::Due(_) => due <= now,
         }
@@ -136,16 +142,30 @@ impl Tag {
     /// Notes why it couldn't be asked: what was known stays, unless it's definitely gone. Whether that
     /// changes what is listed or skipped.
     pub(super) fn fail(&mut self, error: &Error, now: Instant) -> bool {
-        let pause = if error.kind().is_no_answer() { UNANSWERED_PAUSE } else { REFUSED_PAUSE };
-        self.due = Some(now + pause);
         let gone = error.kind() == ErrorKind::NotFound && self.known.take().is_some();
-        let before = self.trouble.replace(Trouble::of(error));
-        gone || (self.known.is_none() && before != self.trouble)
+        let news = Trouble::note(&mut self.trouble, error, now);
+        self.due = self.trouble.as_ref().map(|trouble| now + trouble.pause(now));
+        gone || (self.known.is_none() && news)
     }
 }
 
 impl Trouble {
-    pub(super) fn of(error: &Error) -> Box<Trouble> {
-        Box::new(Trouble { kind: error.kind(), text: error.to_string() })
+    /// Notes why something couldn't be asked; whether that is news.
+    pub(super) fn note(noted: &mut Option<Box<Trouble>>, error: &Error, now: Instant) -> bool {
+        let before = noted.take();
+        let since = before.as_ref().map_or(now, |before| before.since);
+        let now = Trouble { kind: error.kind(), text: error.to_string(), since };
+        let news = before.is_none_or(|before| (before.kind, &before.text) != (now.kind, &now.text));
+        *noted = Some(Box::new(now));
+        news
+    }
+
+    /// How long not to ask again: as long as this has lasted, within bounds.
+    fn pause(&self, now: Instant) -> Duration {
+        let lasted = now.saturating_duration_since(self.since);
+        match self.kind.is_no_answer() {
+            true => lasted.clamp(SHORTEST_UNANSWERED, LONGEST_UNANSWERED),
+            false => lasted.clamp(SHORTEST_REFUSED, LONGEST_REFUSED),
+        }
     }
 }

@@ -100,7 +100,7 @@ pub struct Harvest {
 impl Harvest {
     /// Notes a repository or tag that couldn't be read, and that isn't listed for that reason if `lost`.
     pub(super) fn miss(&mut self, reference: String, trouble: &Trouble, lost: bool) {
-        let Trouble { kind, text } = trouble;
+        let Trouble { kind, text, .. } = trouble;
         self.missed += usize::from(*kind != ErrorKind::NotFound);
         self.unanswered += usize::from(kind.is_no_answer());
         self.refused += usize::from(*kind == ErrorKind::Refused);

@@ -2,7 +2,7 @@
 //! catalog and a listing for each repository, a tag that is due a `HEAD`, and no manifest or config
 //! blob twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply, media};
@@ -174,6 +174,27 @@ fn a_registry_without_heads_or_digests_is_asked_for_manifests_instead() {
         wait_for_count(&fake, &daemon, MANIFESTS, 4);
         assert_eq!(fake.count(HEADS), 1, "{what}: once is enough:\n{}", fake.seen());
     }
+}
+
+#[test]
+fn a_new_tag_that_fails_is_not_asked_each_time_somebody_wants_an_index() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[EACH_TIME]);
+    let fails = Fault::Answer(Reply::error(500, "UNKNOWN", "unknown error"));
+    fake.spoil("* /v2/web/manifests/1.1.0").with(fails);
+    fake.push(&Chart::new("web", "1.1.0"));
+    fake.push(&Chart::new("web", "1.2.0"));
+    let (began, indexes) = (Instant::now(), 50);
+    for _ in 0..indexes {
+        assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0", "web 1.2.0"]);
+    }
+    let asked = fake.count("* /v2/web/manifests/1.1.0");
+    // At once, after a second, and then after twice as long each; three times at most.
+    let times = 3 * (3 + began.elapsed().as_secs().checked_ilog2().unwrap_or_default()) as usize;
+    assert!(asked <= times && times < indexes, "{asked} of {times} times:\n{}", fake.seen());
+    fake.heal("* /v2/web/manifests/1.1.0");
+    wait_for_charts(&daemon, &["web 1.0.0", "web 1.1.0", "web 1.2.0"]);
 }
 
 #[test]
