@@ -1,27 +1,14 @@
-//! The config blobs of all charts, each read once, within a budget. Anybody who may push can have
-//! config blobs of a megabyte, and all of them are held in memory and stand in the index; so each
-//! repository has its share, and all together have a bound. What is over is decided by the order of
-//! names alone, so that every replica leaves out the same.
+//! The config blobs of new charts, each read once, and only as far as there is room.
 
+use super::budget::{Budget, Key};
 use super::memory::Memory;
 use super::parallel::in_parallel;
 use super::progress::Progress;
+use super::tag::Place;
 use crate::helm::{ChartMetadata, PackedMetadata};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{ErrorKind, Storage, read_blob};
-use std::collections::{BTreeMap, HashMap, HashSet};
-
-/// Most bytes of config blobs in one repository: 5,000 versions of a chart with many words.
-const MAX_REPOSITORY: u64 = 8 * 1024 * 1024;
-/// Most bytes of config blobs in all: 60,000 versions. The snapshot and its index take four times
-/// as much while they're made.
-const MAX_ALL: u64 = 64 * 1024 * 1024;
-
-/// A repository and a tag in it.
-pub(super) type Place<'a> = (&'a RepositoryName, &'a str);
-
-/// A config blob of a repository.
-type Key<'a> = (&'a RepositoryName, &'a Digest);
+use std::collections::{BTreeMap, HashMap};
 
 /// What came of reading a config blob.
 #[derive(Clone)]
@@ -30,45 +17,9 @@ pub(super) enum Reading {
     /// It's not what a chart needs, for this reason.
     NotAChart(String),
     /// The budget is spent.
-    NoRoom(String),
+    NoRoom,
     /// It may be another thing next time.
     Failed(ErrorKind, String),
-}
-
-/// What is left of the bounds. Charts are counted in the order of their names.
-#[derive(Default)]
-pub(super) struct Budget<'a> {
-    counted: HashSet<Key<'a>>,
-    here: Option<(&'a RepositoryName, u64)>,
-    in_all: u64,
-}
-
-impl<'a> Budget<'a> {
-    /// Takes a config blob's share; one that several tags have is counted once.
-    ///
-    /// Errors with the reason why there's none left.
-    pub(super) fn spend(
-        &mut self,
-        repository: &'a RepositoryName,
-        config: &'a Descriptor,
-    ) -> Result<(), String> {
-        let key = (repository, &config.digest);
-        if self.counted.contains(&key) {
-            return Ok(());
-        }
-        let spent_here = self.here.filter(|(name, _)| *name == repository).map_or(0, |(_, spent)| spent);
-        let (here, in_all) = (spent_here + config.size, self.in_all + config.size);
-        if here > MAX_REPOSITORY {
-            return Err(format!("over {MAX_REPOSITORY} bytes of config blobs in {repository}"));
-        }
-        if in_all > MAX_ALL {
-            return Err(format!("over {MAX_ALL} bytes of config blobs in all"));
-        }
-        self.counted.insert(key);
-        self.here = Some((repository, here));
-        self.in_all = in_all;
-        Ok(())
-    }
 }
 
 /// What the config blobs of new charts say.
@@ -99,7 +50,7 @@ impl<'a> Configs<'a> {
                 continue;
             }
             let reading = match (room, known.get(&config.digest)) {
-                (Err(reason), _) => Reading::NoRoom(reason),
+                (Err(_), _) => Reading::NoRoom,
                 (Ok(()), Some(metadata)) => Reading::Metadata(PackedMetadata::clone(metadata)),
                 (Ok(()), None) => {
                     wanted.push((repository, config));
@@ -125,14 +76,12 @@ impl<'a> Configs<'a> {
     }
 }
 
-/// The config blobs of all charts there will be, in the order of names.
+/// The config blobs of all that will have a share, in the order of names.
 fn with_known<'a>(
     memory: &'a Memory,
     candidates: &BTreeMap<Place<'a>, &'a Descriptor>,
 ) -> BTreeMap<Place<'a>, &'a Descriptor> {
-    let known =
-        memory.charts().map(|found| ((&found.repository, found.reference.as_str()), &found.layers.config));
-    let mut all: BTreeMap<Place, &Descriptor> = known.collect();
+    let mut all: BTreeMap<Place, &Descriptor> = memory.configs().collect();
     all.extend(candidates.iter().map(|(place, config)| (*place, *config)));
     all
 }

@@ -2,20 +2,19 @@
 //! remembers. It makes no request and reads no clock. Whatever couldn't be asked stays as it was; only
 //! a definite answer takes something away. It holds no more than the last listings named.
 
-use super::configs::Budget;
+use super::budget::{Budget, Listing, shares};
 use super::filter::Filter;
-use super::tag::{Answer, Known, Question, Tag, Trouble, Verdict, Which};
+use super::staying::Staying;
+use super::tag::{Answer, Known, Place, Question, Tag, Trouble, Verdict, Which};
 use super::walk::{Found, Harvest, Skipped};
-use crate::oci::{Digest, Reference, RepositoryName, qualified};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
 use crate::storage::{Error, ErrorKind};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Most tags that are looked at in all: twenty times the largest registry that we aim at.
 pub(super) const MAX_TAGS: usize = 1_000_000;
-/// Most that is said in one walk of what stays as it was, in lines.
-const MAX_TOLD: usize = 10;
 /// A tag is doubted no more often than this: a registry that has lost a blob, but not the manifest,
 /// would be asked at each attempt to download it.
 const DOUBT_PAUSE: Duration = Duration::from_secs(5);
@@ -48,7 +47,7 @@ impl Memory {
             filter,
             left_out: Vec::new(),
             repositories: BTreeMap::new(),
-            staying: Staying(0),
+            staying: Staying::default(),
             doubted: BTreeMap::new(),
             changed: false,
         }
@@ -108,14 +107,18 @@ impl Memory {
     /// The tags to look at, in the order of their names; if not all that are due, then those that have
     /// waited longest, or some that fail each time would keep the rest waiting for good.
     pub(super) fn questions(&self, which: Which, now: Instant) -> Vec<Question> {
-        let asked_for = self.tags().filter(|(_, tag)| tag.is_asked_for(which, now));
+        let readable = self.readable();
+        let is_readable = |name: &RepositoryName, tag: &Tag| readable.contains(&(name, &*tag.text));
+        let asked_for =
+            self.tags().filter(|(name, tag)| tag.is_asked_for(which, is_readable(name, tag), now));
         let mut tags: Vec<(&RepositoryName, &Tag)> = asked_for.collect();
         if let Which::Due(most) = which {
             tags.sort_by_key(|(_, tag)| tag.due);
             tags.truncate(most);
         }
         let question = |(repository, tag): (&RepositoryName, &Tag)| {
-            let known = tag.known.as_ref().and_then(|known| known.manifest.clone());
+            let known = tag.known.as_ref().filter(|_| !is_readable(repository, tag));
+            let known = known.and_then(|known| known.manifest.clone());
             Some(Question {
                 repository: repository.clone(),
                 reference: Reference::try_from(tag.text.clone()).ok()?,
@@ -127,10 +130,7 @@ impl Memory {
 
     /// Says how many more stay as they were than was said already.
     pub(super) fn close_walk(&mut self) {
-        let Staying(count) = std::mem::take(&mut self.staying);
-        if count > MAX_TOLD {
-            crate::warn!("{} more repositories or tags stay as they were", count - MAX_TOLD);
-        }
+        self.staying.close();
     }
 
     /// When the next tag is due.
@@ -180,10 +180,42 @@ impl Memory {
 
     /// Every chart that is known, in the order of repositories and tags.
     pub(super) fn charts(&self) -> impl Iterator<Item = &Arc<Found>> {
-        self.tags().filter_map(|(_, tag)| match tag.known.as_ref().map(|known| &known.verdict) {
+        self.tags().filter_map(|(_, tag)| match tag.verdict() {
             Some(Verdict::Chart(found)) => Some(found),
             _ => None,
         })
+    }
+
+    /// Every config blob that has a share in the budget, in the same order.
+    pub(super) fn configs(&self) -> impl Iterator<Item = (Place<'_>, &Descriptor)> {
+        self.tags().filter_map(|(name, tag)| Some(((name, &*tag.text), tag.verdict()?.config()?)))
+    }
+
+    /// Where there's room by now for a config blob that wasn't read.
+    fn readable(&self) -> HashSet<Place<'_>> {
+        if !self.tags().any(|(_, tag)| tag.is_unread()) {
+            return HashSet::new();
+        }
+        let readable = shares(self.tags()).filter(|(_, tag, fits)| *fits && tag.is_unread());
+        readable.map(|(place, ..)| place).collect()
+    }
+
+    /// Forgets what the config blobs said for which those of earlier names have left no room.
+    pub(super) fn forget_the_rest(&mut self) {
+        if !self.changed {
+            return;
+        }
+        let over = shares(self.tags()).filter(|(_, tag, fits)| !fits && !tag.is_unread());
+        let over: Vec<_> = over.map(|((name, _), tag, _)| (name.clone(), tag.text.clone())).collect();
+        for (name, text) in over {
+            let repository = self.repositories.get_mut(&name);
+            let known = repository.and_then(|one| one.tag(&text)?.known.as_mut());
+            if let Some(known) = known
+                && let Some(config) = known.verdict.config()
+            {
+                known.verdict = Verdict::unkept(config, None);
+            }
+        }
     }
 
     fn tags(&self) -> impl Iterator<Item = (&RepositoryName, &Tag)> {
@@ -204,17 +236,14 @@ impl Memory {
             }
             for tag in &repository.tags {
                 let reference = || qualified(name, &tag.text);
+                let listing = budget.listing(name, tag);
                 if let Some(trouble) = &tag.trouble {
-                    harvest.miss(reference(), trouble, tag.known.is_none());
+                    harvest.miss(reference(), trouble, matches!(listing, Listing::Unknown));
                 }
-                let skip = |reason: Arc<str>| Skipped::new(reference(), reason);
-                match tag.known.as_ref().map(|known| &known.verdict) {
-                    Some(Verdict::Chart(found)) => match budget.spend(name, &found.layers.config) {
-                        Ok(()) => harvest.found.push(found.clone()),
-                        Err(reason) => harvest.skipped.push(skip(reason.into())),
-                    },
-                    Some(Verdict::NoChart(reason)) => harvest.skipped.push(skip(reason.clone())),
-                    None => {}
+                match listing {
+                    Listing::Listed(found) => harvest.found.push(found.clone()),
+                    Listing::Skipped(reason) => harvest.skipped.push(Skipped::new(reference(), reason)),
+                    Listing::Unknown => {}
                 }
             }
             if let Some(most) = self.filter.max_versions {
@@ -256,20 +285,6 @@ impl Repository {
         }
         let news = Trouble::note(&mut self.trouble, error, now);
         gone || (self.tags.is_empty() && news)
-    }
-}
-
-/// What is said of what stays as it was because it can't be asked: a registry that goes down may have
-/// 50,000 tags, and one reason.
-#[derive(Default)]
-struct Staying(usize);
-
-impl Staying {
-    fn tell(&mut self, reference: impl FnOnce() -> String, error: &Error) {
-        self.0 += 1;
-        if self.0 <= MAX_TOLD {
-            crate::warn!("{} stays as it was: {error}", reference());
-        }
     }
 }
 
@@ -443,7 +458,9 @@ mod tests {
                 now,
             );
             look(&mut memory, HALF, now);
+            memory.forget_the_rest();
             let harvest = memory.harvest();
+            assert_eq!(memory.charts().count(), harvest.found.len(), "what isn't listed isn't kept");
             let place = |found: &Arc<Found>| qualified(&found.repository, found.reference.as_str());
             (harvest.found.iter().map(place).collect::<Vec<_>>(), harvest.skipped)
         };

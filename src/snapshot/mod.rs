@@ -5,6 +5,7 @@
 mod api;
 mod artifact;
 pub mod assemble;
+mod budget;
 mod chart_repository;
 mod configs;
 mod filter;
@@ -16,6 +17,7 @@ mod prefixes;
 mod progress;
 pub mod refresh;
 mod schedule;
+mod staying;
 mod tag;
 pub mod walk;
 mod walker;

@@ -3,7 +3,7 @@
 
 use super::filter::Filter;
 use super::walk::Found;
-use crate::oci::{Digest, Reference, RepositoryName};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +42,16 @@ pub(super) struct Known {
 #[derive(Clone)]
 pub(super) enum Verdict {
     Chart(Arc<Found>),
+    Unkept(Box<Unkept>),
     NoChart(Arc<str>),
+}
+
+/// What is a chart by its manifest, but whose config blob isn't kept.
+#[derive(Clone)]
+pub(super) struct Unkept {
+    pub(super) config: Descriptor,
+    /// Why it's no chart's, if it was read; otherwise there was no room.
+    pub(super) reason: Option<Arc<str>>,
 }
 
 /// Why something couldn't be asked.
@@ -52,6 +61,9 @@ pub(super) struct Trouble {
     /// When that began, for whatever reason.
     since: Instant,
 }
+
+/// A repository and a tag in it.
+pub(super) type Place<'a> = (&'a RepositoryName, &'a str);
 
 /// A tag that is to be looked at.
 pub(super) struct Question {
@@ -63,12 +75,26 @@ pub(super) struct Question {
 
 impl Question {
     /// The repository and the tag.
-    pub(super) fn place(&self) -> (&RepositoryName, &str) {
+    pub(super) fn place(&self) -> Place<'_> {
         (&self.repository, self.reference.as_str())
     }
 }
 
 impl Verdict {
+    pub(super) fn unkept(config: &Descriptor, reason: Option<Arc<str>>) -> Verdict {
+        Verdict::Unkept(Box::new(Unkept { config: config.clone(), reason }))
+    }
+
+    /// The config blob that has a share in the budget. It's the manifest that decides this, whatever is
+    /// in the blob: else who has read it would list other charts than who hasn't.
+    pub(super) fn config(&self) -> Option<&Descriptor> {
+        match self {
+            Verdict::Chart(found) => Some(&found.layers.config),
+            Verdict::Unkept(unkept) => Some(&unkept.config),
+            Verdict::NoChart(_) => None,
+        }
+    }
+
     /// The same manifest's verdict, found where `question` asked.
     pub(super) fn under(&self, question: &Question) -> Verdict {
         match self {
@@ -77,7 +103,7 @@ impl Verdict {
                 reference: question.reference.clone(),
                 ..Found::clone(found)
             })),
-            Verdict::NoChart(reason) => Verdict::NoChart(reason.clone()),
+            other => other.clone(),
         }
     }
 }
@@ -91,6 +117,8 @@ pub(super) enum Which {
     All,
     /// Those whose time has come, so many at most.
     Due(usize),
+    /// Those whose config blobs can be kept by now.
+    Readable,
 }
 
 /// What came of a question.
@@ -99,8 +127,6 @@ pub(super) enum Answer {
     Same,
     /// It names this manifest, which is that.
     Now(Digest, Verdict),
-    /// There's no room for what it names, for this reason.
-    NoRoom(String),
 }
 
 impl Tag {
@@ -115,13 +141,25 @@ impl Tag {
         }
     }
 
-    pub(super) fn is_asked_for(&self, which: Which, now: Instant) -> bool {
+    /// Whether it's to be looked at; `readable` is whether its config blob isn't kept, but can be.
+    pub(super) fn is_asked_for(&self, which: Which, readable: bool, now: Instant) -> bool {
         let Some(due) = self.due else { return false };
+        let readable = readable && (self.trouble.is_none() || due <= now);
         match which {
-            Which::New => self.known.is_none() && due <= now,
+            Which::New => readable || (self.known.is_none() && due <= now),
             Which::All => true,
             Which::Due(_) => due <= now,
+            Which::Readable => readable,
         }
+    }
+
+    pub(super) fn verdict(&self) -> Option<&Verdict> {
+        self.known.as_ref().map(|known| &known.verdict)
+    }
+
+    /// Whether its config blob wasn't read for want of room.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self.verdict(), Some(Verdict::Unkept(unkept)) if unkept.reason.is_none())
     }
 
     /// Notes an answer, which holds until it's `due` again. Whether that changes what is listed or
@@ -129,13 +167,8 @@ impl Tag {
     pub(super) fn learn(&mut self, answer: Answer, due: Instant) -> bool {
         self.due = Some(due);
         self.trouble = None;
-        let known = match answer {
-            Answer::Same => return false,
-            Answer::Now(manifest, verdict) => Known { manifest: Some(manifest), verdict },
-            // Not by its manifest: there may be room the next time.
-            Answer::NoRoom(reason) => Known { manifest: None, verdict: Verdict::NoChart(reason.into()) },
-        };
-        self.known = Some(known);
+        let Answer::Now(manifest, verdict) = answer else { return false };
+        self.known = Some(Known { manifest: Some(manifest), verdict });
         true
     }
 
@@ -145,7 +178,7 @@ impl Tag {
         let gone = error.kind() == ErrorKind::NotFound && self.known.take().is_some();
         let news = Trouble::note(&mut self.trouble, error, now);
         self.due = self.trouble.as_ref().map(|trouble| now + trouble.pause(now));
-        gone || (self.known.is_none() && news)
+        gone || (news && (self.known.is_none() || self.is_unread()))
     }
 }
 

@@ -154,20 +154,31 @@ impl Walk<'_> {
         self.ask(memory, which);
     }
 
-    /// Looks at those tags. Whether any gave an answer, if any was asked.
+    /// Looks at those tags, and at what they have left room for. Whether any gave an answer, if any was
+    /// asked.
     pub(super) fn ask(&self, memory: &mut Memory, which: Which) -> bool {
+        let answered = self.look(memory, which);
+        self.look(memory, Which::Readable);
+        memory.close_walk();
+        answered
+    }
+
+    fn look(&self, memory: &mut Memory, which: Which) -> bool {
         let questions = memory.questions(which, Instant::now());
+        if questions.is_empty() {
+            return true;
+        }
         self.progress.expect_looks(questions.len());
         let answers = self.answers(memory, &questions);
         let is_answer = |answer: &Result<_, Error>| {
             answer.as_ref().err().is_none_or(|error| !error.kind().is_no_answer())
         };
-        let answered = answers.is_empty() || answers.iter().any(is_answer);
+        let answered = answers.iter().any(is_answer);
         let now = Instant::now();
         for (question, answer) in questions.iter().zip(answers) {
             memory.settle(question, answer, now, self.trust.unwrap_or_default());
         }
-        memory.close_walk();
+        memory.forget_the_rest();
         answered
     }
 
@@ -230,8 +241,8 @@ fn chart(
             created: candidate.created,
             layers: candidate.layers,
         })),
-        Reading::NotAChart(reason) => Verdict::NoChart(reason.into()),
-        Reading::NoRoom(reason) => return Ok(Answer::NoRoom(reason)),
+        Reading::NotAChart(reason) => Verdict::unkept(&candidate.layers.config, Some(reason.into())),
+        Reading::NoRoom => Verdict::unkept(&candidate.layers.config, None),
         Reading::Failed(kind, text) => return Err(Error::new(kind, text)),
     };
     Ok(Answer::Now(manifest, verdict))

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault};
 use crate::support::http::Answer;
@@ -88,6 +90,58 @@ fn a_restart_and_a_refresh_give_the_same_bytes_again() {
     fake.delete_tag("team/new", "9.0.0");
     wait_for(&daemon, &before);
     assert_eq!(told(&daemon.get("/index.yaml")), told(&first));
+}
+
+/// A chart with a config blob of a million bytes: eight have room in a repository's 8 MiB.
+fn wordy(version: &str) -> Chart {
+    let words = "x".repeat(1_000_000);
+    let config = json!({ "apiVersion": "v2", "name": "wordy", "version": version, "words": words });
+    Chart::new("team/wordy", version).config(&config)
+}
+
+/// What isn't listed and why, without its dates.
+fn skipped(daemon: &Daemon) -> Vec<(String, String)> {
+    let answer: Vec<Value> = serde_json::from_slice(&daemon.get("/api/skipped").body).expect("JSON");
+    let text = |line: &Value, field: &str| line[field].as_str().expect("a string").to_owned();
+    answer.iter().map(|line| (text(line, "reference"), text(line, "reason"))).collect()
+}
+
+#[test]
+fn what_is_beyond_the_budget_is_left_out_alike_by_replicas_that_have_seen_different_things() {
+    let fake = FakeRegistry::start();
+    fake.spoil("GET /v2/team/*").with(Fault::Wait(Duration::from_millis(3)));
+    let (each_time, version) = ("--max-stale=0", |minor: usize| format!("1.{minor}.0"));
+    (2..10).for_each(|minor| drop(fake.push(&wordy(&version(minor)))));
+    let veteran = ready_daemon(&fake, &[each_time]);
+    let alike = |first: usize, end: usize| {
+        let listed: Vec<String> = (first..end).map(|minor| format!("wordy {}", version(minor))).collect();
+        let novice = ready_daemon(&fake, &[each_time]);
+        for daemon in [&veteran, &novice] {
+            assert_eq!(list(daemon), listed, "{}", daemon.log());
+        }
+        assert_eq!(told(&veteran.get("/index.yaml")), told(&novice.get("/index.yaml")));
+        assert_eq!(skipped(&veteran), skipped(&novice));
+        novice
+    };
+    alike(2, 10);
+    // Earlier names have a better right.
+    (0..2).for_each(|minor| drop(fake.push(&wordy(&version(minor)))));
+    let second = alike(0, 8);
+    // When one goes, the next in order has room; and at once.
+    fake.delete_tag("team/wordy", &version(0));
+    alike(1, 9);
+    assert_eq!(list(&second), list(&veteran), "{}", second.log());
+    // What is no chart's takes its share too, or who has read it would list more.
+    fake.delete_tag("team/wordy", &version(9));
+    (0..8).for_each(|patch| {
+        let nonsense = format!("{patch}{}", "x".repeat(900_000));
+        drop(fake.push(&Chart::new("team/wordy", &format!("0.1.{patch}")).config_bytes(nonsense)))
+    });
+    alike(1, 2);
+    fake.delete_tag("team/wordy", "0.1.0");
+    let last = alike(1, 3);
+    assert_eq!(list(&second), list(&last), "{}", second.log());
+    assert_eq!(skipped(&second), skipped(&last));
 }
 
 fn list(daemon: &Daemon) -> Vec<String> {
