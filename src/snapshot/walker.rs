@@ -4,8 +4,9 @@ use super::assemble::assemble;
 use super::memory::Memory;
 use super::progress::Progress;
 use super::tag::Which;
-use super::walk::{Harvest, Walk};
+use super::walk::{Harvest, Skipped, Walk};
 use super::{Options, Snapshot};
+use crate::observe::log::{self, Level};
 use crate::oci::{Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::collections::BTreeSet;
@@ -240,9 +241,22 @@ impl fmt::Display for Cost {
     }
 }
 
-fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: Cost) {
+/// Those that are new, or have changed.
+fn report_verdicts(snapshot: &Snapshot, last: Option<&Snapshot>) {
+    fn key(skipped: &Skipped) -> (&str, &str) {
+        (&skipped.reference, &skipped.reason)
+    }
+    let before = last.map_or(&[][..], |last| &last.skipped);
     for skipped in &snapshot.skipped {
-        crate::debug!("{skipped}");
+        if before.binary_search_by(|known| key(known).cmp(&key(skipped))).is_err() {
+            crate::debug!("{skipped}");
+        }
+    }
+}
+
+fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: Cost) {
+    if log::enabled(Level::Debug) {
+        report_verdicts(snapshot, last);
     }
     snapshot.report_size(last);
     let changed = last.is_none_or(|last| {

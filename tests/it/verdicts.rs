@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::fake_registry::{Chart, Descriptor, FakeRegistry, Fault, media, sha256};
-use crate::support::story::{Index, assert_skipped, ready_daemon};
+use crate::support::story::{Index, assert_skipped, ready_daemon, refresh_until_logged};
 
 fn push_json(fake: &FakeRegistry, repository: &str, tag: &str, media_type: &str, body: &Value) {
     fake.push_manifest(repository, tag, media_type, body.to_string().as_bytes());
@@ -168,4 +168,22 @@ fn odd_fields_of_a_config_blob_are_made_to_fit_or_left_out() {
     assert_eq!(fields, ["apiVersion", "digest", "name", "urls", "version"]);
     assert_eq!(nulls["apiVersion"], "v1");
     index.entry("doubled", "2.0.0");
+}
+
+#[test]
+fn a_verdict_is_told_once_and_again_when_it_has_changed() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    fake.push_image("app", "1.0.0");
+    fake.push_image("moves", "1.0.0");
+    let daemon = ready_daemon(&fake, &["--max-stale=0", "--refresh-interval=1s"]);
+    let times = |reference: &str| daemon.log().matches(&format!(" DEBUG skipped {reference}: ")).count();
+    fake.push(&Chart::new("moves", "1.0.0").config_bytes("{}"));
+    refresh_until_logged(&daemon, " DEBUG skipped moves:1.0.0: ", 2);
+    for version in ["1.1.0", "1.2.0"] {
+        fake.push(&Chart::new("web", version));
+        assert!(Index::of(&daemon).charts().contains(&format!("web {version}")));
+    }
+    assert_eq!(times("app:1.0.0"), 1, "{}", daemon.log());
+    assert_eq!(times("moves:1.0.0"), 2, "{}", daemon.log());
 }
