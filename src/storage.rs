@@ -11,8 +11,8 @@ pub trait Storage: Send + Sync {
     /// The repositories to walk, each once, in any order.
     fn repositories(&self) -> Result<Vec<RepositoryName>, Error>;
 
-    /// What a repository holds: its tags as they are listed, in any order, not yet checked against
-    /// the grammar of a tag. A manifest without a tag is listed by its digest.
+    /// What a repository holds: its tags as they are listed, each once, in any order, not yet checked
+    /// against the grammar of a tag. A manifest without a tag is listed by its digest.
     fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error>;
 
     /// A manifest of at most [`MAX_MANIFEST`] bytes.

@@ -10,6 +10,7 @@ mod chart_repository;
 mod configs;
 mod filter;
 mod kept;
+mod listings;
 mod memory;
 mod parallel;
 mod places;

@@ -6,6 +6,7 @@
 use super::artifact::{Artifact, Candidate, Look, look};
 use super::configs::{Configs, Reading};
 use super::filter::Oldest;
+use super::listings;
 use super::memory::{MAX_TAGS, Memory};
 use super::parallel::in_parallel;
 use super::progress::Progress;
@@ -140,12 +141,7 @@ impl Walk<'_> {
     /// Lists the tags of `repositories`, which are all there are, and looks at what is new.
     pub(super) fn refresh(&self, memory: &mut Memory, repositories: Vec<RepositoryName>) {
         let repositories = memory.keep(repositories);
-        self.progress.expect_listings(repositories.len());
-        let listings = in_parallel(&repositories, self.concurrency, |repository| {
-            let listing = self.storage.tags(repository);
-            self.progress.listed();
-            listing
-        });
+        let listings = listings::list(self.storage, self.concurrency, &repositories, self.progress);
         let (mut room, now) = (MAX_TAGS, Instant::now());
         for (repository, listing) in repositories.iter().zip(listings) {
             memory.list(repository, listing, &mut room, now);
