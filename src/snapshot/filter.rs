@@ -8,10 +8,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Longest pattern, in bytes: no repository's name is longer.
 const MAX_PATTERN: usize = 255;
+
+/// Why a tag isn't worth a request: each made once, for there may be a million such tags.
+static NO_TAG: LazyLock<Arc<str>> = LazyLock::new(|| "not a tag".into());
+static COMPANION: LazyLock<Arc<str>> =
+    LazyLock::new(|| "the tag names a signature, attestation or other companion".into());
+static NO_VERSION: LazyLock<Arc<str>> =
+    LazyLock::new(|| "the tag is no version; --all-tags would look at it".into());
 
 /// What is to be looked at.
 #[derive(Clone, Debug, Default)]
@@ -38,14 +45,15 @@ impl Filter {
     }
 
     /// Why a tag isn't worth a request, if it isn't.
-    pub(super) fn passes_over(&self, tag: &str) -> Option<&'static str> {
-        match tag.parse::<Reference>() {
-            Err(_) => Some("not a tag"),
-            Ok(_) if is_companion(tag) => Some("the tag names a signature, attestation or other companion"),
+    pub(super) fn passes_over(&self, tag: &str) -> Option<Arc<str>> {
+        let reason = match tag.parse::<Reference>() {
+            Err(_) => &NO_TAG,
+            Ok(_) if is_companion(tag) => &COMPANION,
             // A colon is a digest's: a layout lists what has no tag.
-            Ok(_) if self.all_tags || tag.contains(':') || names_version(tag) => None,
-            Ok(_) => Some("the tag is no version; --all-tags would look at it"),
-        }
+            Ok(_) if self.all_tags || tag.contains(':') || names_version(tag) => return None,
+            Ok(_) => &NO_VERSION,
+        };
+        Some(Arc::clone(reason))
     }
 }
 
@@ -187,7 +195,8 @@ mod tests {
             assert_eq!(filter.passes_over(tag), None, "{tag}");
         }
         for tag in ["latest", "main", "sha-abc123", "1.2.3.4", "release-1.0.0"] {
-            assert!(filter.passes_over(tag).is_some(), "{tag}");
+            let [one, other] = [tag, "latest"].map(|tag| filter.passes_over(tag).unwrap());
+            assert!(Arc::ptr_eq(&one, &other), "{tag}: a million such tags need one reason");
         }
     }
 

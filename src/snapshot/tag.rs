@@ -134,7 +134,7 @@ impl Tag {
     pub(super) fn new(text: Arc<str>, filter: &Filter, now: Instant) -> Tag {
         match filter.passes_over(&text) {
             Some(reason) => {
-                let known = Known { manifest: None, verdict: Verdict::NoChart(reason.into()) };
+                let known = Known { manifest: None, verdict: Verdict::NoChart(reason) };
                 Tag { text, known: Some(known), trouble: None, due: None }
             }
             None => Tag { text, known: None, trouble: None, due: Some(now) },
