@@ -15,7 +15,7 @@ use super::{CREDENTIALS_ADVICE, HTTPS_ADVICE, Registry, error};
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind};
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Mutex;
 
@@ -49,6 +49,8 @@ pub(super) struct Discovery {
     /// The source that has listed something, and will go on doing so.
     proven: Mutex<Option<Source>>,
     said: Mutex<String>,
+    /// What the last listing of each repository that was named has come to: a status.
+    named: Mutex<BTreeMap<RepositoryName, u16>>,
     pub(super) projects: Mutex<Projects>,
     pub(super) charts_index: Mutex<Option<Read>>,
 }
@@ -117,6 +119,27 @@ impl Registry {
             }
         }
         self.search()
+    }
+
+    /// Warns of a repository that is named by hand and isn't there, or not for us: of one that a source
+    /// lists, that is no mistake of anybody's. A refusal of what was once open is told by who keeps it.
+    pub(super) fn note_named(&self, repository: &RepositoryName, listing: Result<(), &Error>) {
+        if !self.options.repositories.contains(repository) {
+            return;
+        }
+        let status = match listing {
+            Ok(()) => Some(200),
+            Err(error) if error.kind().is_no_answer() => None,
+            Err(error) => error::status_of(error),
+        };
+        let Some(status) = status else { return };
+        let before = lock(&self.discovery.named).insert(repository.clone(), status);
+        if let Err(error) = listing
+            && before != Some(status)
+            && (before != Some(200) || error.kind() == ErrorKind::NotFound)
+        {
+            crate::warn!("nothing is served of --repository {repository}: {error}");
+        }
     }
 
     /// Asks one source after the other, until one lists something.

@@ -191,8 +191,9 @@ impl Storage for Registry {
     /// `GET /v2/<name>/tags/list` (distribution-spec v1.1.0, end-8a and end-8b).
     fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error> {
         let path = format!("/v2/{repository}/tags/list");
-        let tags = self.list::<TagList>(&path, Scope::Repository(repository)).map_err(error::of_registry)?;
-        Ok(tags.into_iter().collect())
+        let tags = self.list::<TagList>(&path, Scope::Repository(repository)).map_err(error::of_registry);
+        self.note_named(repository, tags.as_ref().map(drop));
+        Ok(tags?.into_iter().collect())
     }
 
     /// `GET /v2/<name>/manifests/<reference>` (end-3).

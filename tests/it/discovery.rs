@@ -195,3 +195,47 @@ fn a_web_server_that_is_no_registry_is_told_as_one() {
     let sentence = format!("; {} doesn't answer like a registry; check address and port", fake.host());
     assert!(told.contains(&sentence) && !told.contains("--repository"), "{told}");
 }
+
+#[test]
+fn of_named_repositories_one_that_is_not_there_or_not_for_us_is_warned_of_once_and_the_rest_is_served() {
+    let fake = FakeRegistry::start();
+    for repository in ["team/closed", "team/web"] {
+        fake.push(&Chart::new(repository, "1.0.0"));
+    }
+    let closed = Reply::error(403, "DENIED", "not for you");
+    fake.spoil("GET /v2/team/closed/tags/list").with(Fault::Answer(closed));
+    let names = ["--repository=team/closed", "--repository=team/wbe", "--repository=team/web"];
+    let daemon = ready_daemon(&fake, &names);
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+    let told = |name: &str| {
+        let needle = format!(" WARN nothing is served of --repository {name}: ");
+        let log = daemon.log();
+        let told = log.lines().filter_map(|line| Some(line.split_once(&needle)?.1.to_owned()));
+        told.collect::<Vec<_>>()
+    };
+    let seen = fake.count("GET /v2/team/web/tags/list");
+    wait_until(
+        DEADLINE,
+        || fake.seen(),
+        || {
+            daemon.get("/index.yaml");
+            (fake.count("GET /v2/team/web/tags/list") >= seen + 2).then_some(())
+        },
+    );
+    let url = fake.url();
+    let missing =
+        format!("GET {url}/v2/team/wbe/tags/list: 404 NAME_UNKNOWN: repository name not known to registry");
+    assert_eq!(told("team/wbe"), [missing.clone()]);
+    let refused = format!(
+        "GET {url}/v2/team/closed/tags/list: 403 DENIED: not for you; there is no file with credentials \
+         (--storage-registry-config /etc/secret/dockerconfigjson)"
+    );
+    assert_eq!(told("team/closed"), [refused]);
+
+    fake.push(&Chart::new("team/wbe", "1.0.0"));
+    wait_for_charts(&daemon, &["wbe 1.0.0", "web 1.0.0"]);
+    fake.delete_repository("team/wbe");
+    wait_for_charts(&daemon, &["web 1.0.0"]);
+    assert_eq!(told("team/wbe"), [missing.clone(), missing], "{}", daemon.log());
+    assert!(told("team/web").is_empty());
+}
