@@ -63,6 +63,9 @@ const FLAGS: [&str; 24] = [
     "--version",
 ];
 
+/// Least letters of a flag that are enough to guess it by.
+const SHORTEST_PART: usize = 4;
+
 /// The text of `--help`.
 pub const HELP: &str = "\
 oci-chartrepo: serves the Helm charts of an OCI registry as a classic chart repository
@@ -179,8 +182,10 @@ fn left_over(argument: &str) -> Mistake {
         );
     }
     if !FLAGS.contains(&name) {
-        let nearest = FLAGS.iter().min_by_key(|flag| distance(name, flag)).unwrap_or(&"--help");
-        return format!("unknown flag {name}: did you mean {nearest}?");
+        return match nearest(name) {
+            Some(flag) => format!("unknown flag {name}: did you mean {flag}?"),
+            None => format!("unknown flag {name}, see --help"),
+        };
     }
     match value {
         Some(_) if name == "--help" || name == "--version" || name.ends_with("-verify") => {
@@ -188,6 +193,18 @@ fn left_over(argument: &str) -> Mistake {
         }
         _ => format!("{name} is given more than once"),
     }
+}
+
+/// The flag that was most likely meant: one that holds what was typed, or differs in a third of it at
+/// most (in two letters of a short one, which is one swapped pair).
+fn nearest(name: &str) -> Option<&'static str> {
+    let bare = name.trim_start_matches('-');
+    let is_part = |flag: &&&str| bare.len() >= SHORTEST_PART && flag.contains(bare);
+    let is_like = |flag: &&&str| distance(name, flag) <= (bare.len() / 3).max(2);
+    // `--repo` is rather the end of one than the beginning of another.
+    let nearest = |flag: &&&str| (!flag.ends_with(bare), distance(name, flag));
+    let part = FLAGS.iter().filter(is_part).min_by_key(nearest);
+    part.or_else(|| FLAGS.iter().filter(is_like).min_by_key(nearest)).copied()
 }
 
 /// How many letters to insert, delete or replace to get from one to the other (Levenshtein).
@@ -248,7 +265,11 @@ mod tests {
                 "--storage-registry-schema=HTTP",
                 "unknown flag --storage-registry-schema: did you mean --storage-registry-scheme?",
             ),
-            ("-x", "unknown flag -x: did you mean --port?"),
+            ("--repo=a", "unknown flag --repo: did you mean --storage-registry-repo?"),
+            ("--ca-file=a", "unknown flag --ca-file: did you mean --storage-registry-ca-file?"),
+            ("-x", "unknown flag -x, see --help"),
+            ("--log-format=json", "unknown flag --log-format, see --help"),
+            ("--username", "unknown flag --username, see --help"),
             ("--port", "--port needs a value"),
             ("--port 1 --port 2", "--port is given more than once"),
             ("--help=yes", "--help takes no value"),

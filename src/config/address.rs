@@ -14,6 +14,8 @@ pub(super) struct Address {
 impl Address {
     pub(super) fn parse(text: &str) -> Result<Address, String> {
         let (scheme, rest) = match text.split_once("://") {
+            // As helm writes it, which says nothing of how the registry is spoken to.
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("oci") => (None, rest),
             Some((scheme, rest)) => {
                 (Some(scheme.parse::<Scheme>().map_err(|why| format!("scheme {scheme:?}: {why}"))?), rest)
             }
@@ -58,6 +60,8 @@ mod tests {
         assert_eq!(address("localhost:5000"), (None, own("localhost:5000"), None));
         assert_eq!(address("https://reg.example/"), (Some(Scheme::Https), own("reg.example"), None));
         assert_eq!(address("HTTP://reg/team/a/"), (Some(Scheme::Http), own("reg"), Some(own("team/a"))));
+        assert_eq!(address("oci://reg:5000/team/a"), (None, own("reg:5000"), Some(own("team/a"))));
+        assert_eq!(address("OCI://reg"), (None, own("reg"), None));
         assert_eq!(address("[::1]:5000/v2/"), (None, own("[::1]:5000"), None));
         assert_eq!(address("docker.io/bitnami"), (None, own("registry-1.docker.io"), Some(own("bitnami"))));
     }
@@ -66,6 +70,8 @@ mod tests {
     fn what_is_no_address_says_why() {
         for (text, why) in [
             ("", "not host[:port][/prefix]"),
+            ("oci://", "not host[:port][/prefix]"),
+            ("oci:reg/team", "not host[:port][/prefix]"),
             ("a b", "not host[:port][/prefix]"),
             ("host:99999", "not host[:port][/prefix]"),
             ("ftp://host", "scheme \"ftp\": not HTTP or HTTPS"),

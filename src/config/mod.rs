@@ -10,7 +10,7 @@ use crate::oci::RepositoryName;
 use crate::registry::Tls;
 use crate::snapshot::{self, IndexFormat};
 use address::Address;
-use quantity::{duration, size};
+use quantity::{duration, size, typed};
 use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
@@ -128,7 +128,7 @@ fn time(flag: &str, value: Option<String>, longest: Duration) -> Result<Option<D
     let Some(text) = value else { return Ok(None) };
     match duration(&text) {
         Some(time) if time <= longest => Ok(Some(time)),
-        Some(_) => Err(mistake(flag, &text, format!("longer than {}s", longest.as_secs()))),
+        Some(_) => Err(mistake(flag, &text, format!("longer than {}", typed(longest)))),
         None => Err(mistake(flag, &text, "not a duration such as 300ms, 10s or 5m")),
     }
 }

@@ -17,6 +17,15 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     }
 }
 
+/// A time as it would be typed.
+pub(super) fn typed(time: Duration) -> String {
+    match time.as_secs() {
+        hours if hours % 3600 == 0 => format!("{}h", hours / 3600),
+        minutes if minutes % 60 == 0 => format!("{}m", minutes / 60),
+        seconds => format!("{seconds}s"),
+    }
+}
+
 /// `32MiB`, `10MB`, `4096`: one number, and one unit or none.
 pub(super) fn size(text: &str) -> Option<usize> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -45,6 +54,13 @@ mod tests {
         assert_eq!(duration("0"), Some(Duration::ZERO));
         for bad in ["", "10", "s", "-1s", "1.5s", "1d", "99999999999999999999h"] {
             assert!(duration(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_told_as_it_would_be_typed() {
+        for text in ["24h", "90m", "1m", "61s"] {
+            assert_eq!(duration(text).map(typed).as_deref(), Some(text));
         }
     }
 

@@ -204,7 +204,8 @@ fn of_named_repositories_one_that_is_not_there_or_not_for_us_is_warned_of_once_a
     }
     let closed = Reply::error(403, "DENIED", "not for you");
     fake.spoil("GET /v2/team/closed/tags/list").with(Fault::Answer(closed));
-    let names = ["--repository=team/closed", "--repository=team/wbe", "--repository=team/web"];
+    let names =
+        ["--repository=team/closed", "--repository=team/wbe", "--repository=team/web", "--max-stale=0"];
     let daemon = ready_daemon(&fake, &names);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
     let told = |name: &str| {

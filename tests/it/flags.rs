@@ -103,7 +103,12 @@ fn an_unknown_flag_names_the_nearest() {
         let name = typed.split('=').next().expect("a name");
         assert_mistake(&[typed], &[name, nearest]);
     }
-    assert_mistake(&["--quite-another-thing"], &["--quite-another-thing"]);
+    for far in ["--quite-another-thing", "--username=u", "-x"] {
+        let output = run_with(&[far]);
+        let name = far.split('=').next().expect("a name");
+        assert_eq!(text(&output.stderr), format!("oci-chartrepo: unknown flag {name}, see --help\n"));
+        assert_eq!(output.status.code(), Some(2));
+    }
     assert_mistake(&["serve"], &["serve"]);
     assert_mistake(&["--port=8080", "extra"], &["extra"]);
 }
@@ -172,6 +177,24 @@ fn the_original_programs_spelling_works_to_the_letter() {
     let daemon =
         Daemon::start_ready(&["--storage=registry", &repo, "--storage-registry-scheme=HTTP", "--port=0"]);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+}
+
+#[test]
+fn an_address_may_be_written_as_helm_writes_it_and_is_probed() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("team/web", "1.0.0"));
+    fake.push(&Chart::new("other/db", "1.0.0"));
+    let repo = format!("--storage-registry-repo=oci://{}/team", fake.host());
+    let daemon = Daemon::start_ready(&[&repo]);
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+    assert!(fake.tls_hellos() > 0, "HTTPS is tried first");
+}
+
+#[test]
+fn a_time_that_is_too_long_is_told_in_the_units_that_flags_take() {
+    for (flag, longest) in [("--max-stale", "24h"), ("--shutdown-grace", "1h"), ("--max-wait", "1m")] {
+        assert_mistake(&[flag, "25h"], &[flag, &format!("longer than {longest}\n")]);
+    }
 }
 
 #[test]
