@@ -116,7 +116,7 @@ impl Responder {
             Route::Home => self.home(head),
             Route::Live => Answer::text(200, "alive"),
             Route::Ready => match self.current.get() {
-                Some(snapshot) => Answer::text(200, format!("ready: {}", snapshot.counts)),
+                Some(snapshot) => self.ready(&snapshot),
                 None => self.not_ready_yet(),
             },
             Route::Index(base) => {
@@ -136,10 +136,18 @@ impl Responder {
 
     /// With what was tried, and what may help.
     fn not_ready_yet(&self) -> Answer {
-        match self.current.trouble() {
-            Some(trouble) => Answer::text(503, format!("{NOT_READY}: {trouble}")).retry(),
+        match self.current.failing() {
+            Some(failing) => Answer::text(503, format!("{NOT_READY}: {}", failing.why)).retry(),
             None => not_ready(),
         }
+    }
+
+    /// With since when the index can't be refreshed, if so, and why; it's served all the same.
+    fn ready(&self, snapshot: &Snapshot) -> Answer {
+        let failing = self.current.failing().map_or_else(String::new, |failing| {
+            format!("; refreshes have failed for {} s: {}", failing.since.elapsed().as_secs(), failing.why)
+        });
+        Answer::text(200, format!("ready: {}{failing}", snapshot.counts))
     }
 
     /// The answer that a fresh snapshot gives.

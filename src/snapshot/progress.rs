@@ -68,13 +68,16 @@ impl Progress {
     /// Short enough for a terminal of 80 columns.
     fn line(&self, requests: u64, elapsed: Duration) -> String {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        let charts = count(&self.charts);
+        let s = |is_one: bool| if is_one { "" } else { "s" };
         format!(
-            "first walk: {}/{} repositories, {}/{} tags, {} charts, {requests} requests, {} s",
+            "first walk: {}/{} repositories, {}/{} tags, {charts} chart{}, {requests} request{}, {} s",
             count(&self.listed),
             count(&self.repositories),
             count(&self.looked),
             count(&self.tags),
-            count(&self.charts),
+            s(charts == 1),
+            s(requests == 1),
             elapsed.as_secs(),
         )
     }

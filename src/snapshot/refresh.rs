@@ -28,10 +28,16 @@ struct State {
     schedule: Schedule,
     snapshot: Option<Arc<Snapshot>>,
     doubts: BTreeSet<(RepositoryName, Reference)>,
-    /// Why the last refresh failed, as everybody may read it.
-    trouble: Option<Arc<str>>,
-    /// When the first of the refreshes ended that have all failed.
-    failing_since: Option<Instant>,
+    failing: Option<Failing>,
+}
+
+/// Refreshes that fail, one after the other.
+#[derive(Clone)]
+pub struct Failing {
+    /// Why the last one failed, as everybody may read it.
+    pub why: Arc<str>,
+    /// When the first of those ended that have all failed.
+    pub since: Instant,
 }
 
 /// What the one who walks is to do.
@@ -46,8 +52,7 @@ impl Current {
     /// Nothing yet; the first walk is wanted at once.
     pub fn new(timing: Timing) -> Current {
         let schedule = Schedule::new(timing);
-        let state =
-            State { schedule, snapshot: None, doubts: BTreeSet::new(), trouble: None, failing_since: None };
+        let state = State { schedule, snapshot: None, doubts: BTreeSet::new(), failing: None };
         Current { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -56,9 +61,9 @@ impl Current {
         self.lock().snapshot.clone()
     }
 
-    /// Why the last refresh failed, if it did, as everybody may read it.
-    pub fn trouble(&self) -> Option<Arc<str>> {
-        self.lock().trouble.clone()
+    /// Why and since when refreshes fail, if the last one did.
+    pub fn failing(&self) -> Option<Failing> {
+        self.lock().failing.clone()
     }
 
     /// The snapshot for an index: one that a walk found which began at most `max_stale` before now,
@@ -129,8 +134,8 @@ impl Current {
     /// How long it will be before the next refresh.
     fn fail(&self, error: &Error) -> Duration {
         let mut state = self.lock();
-        state.trouble = Some(error.told().into());
-        state.failing_since.get_or_insert_with(Instant::now);
+        let since = state.failing.as_ref().map_or_else(Instant::now, |failing| failing.since);
+        state.failing = Some(Failing { why: error.told().into(), since });
         self.changed.notify_all();
         state.schedule.fail(Instant::now())
     }
@@ -170,14 +175,14 @@ impl Current {
     fn publish(&self, snapshot: Option<Snapshot>, as_of: Option<Instant>) {
         let mut state = self.lock();
         let before = snapshot.and_then(|snapshot| state.snapshot.replace(Arc::new(snapshot)));
+        let mut recovered = None;
         if let Some(began) = as_of {
             state.schedule.succeed(began);
-            state.trouble = None;
+            recovered = state.failing.take();
         }
-        let recovered = if as_of.is_some() { state.failing_since.take() } else { None };
         self.changed.notify_all();
         drop(state);
-        if let Some(since) = recovered {
+        if let Some(Failing { since, .. }) = recovered {
             crate::info!("refreshes succeed again, after {} s", since.elapsed().as_secs());
         }
         // The last reader frees a snapshot, and if that's us, then not while others wait for the lock.

@@ -22,8 +22,10 @@ impl Staying {
     /// The walk is over: says how many more there were than was said already.
     pub(super) fn close(&mut self) {
         let Staying(count) = std::mem::take(self);
-        if count > MAX_TOLD {
-            crate::warn!("{} more repositories or tags stay as they were", count - MAX_TOLD);
+        match count.saturating_sub(MAX_TOLD) {
+            0 => {}
+            1 => crate::warn!("1 more repository or tag stays as it was"),
+            more => crate::warn!("{more} more repositories or tags stay as they were"),
         }
     }
 }

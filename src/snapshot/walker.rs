@@ -236,8 +236,15 @@ struct Cost {
 
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "walked in {:.1} s", self.time.as_secs_f32())?;
-        if self.requests > 0 { write!(f, ", {} requests", self.requests) } else { Ok(()) }
+        match self.time.as_millis() {
+            short @ ..1000 => write!(f, "walked in {short} ms")?,
+            _ => write!(f, "walked in {:.1} s", self.time.as_secs_f32())?,
+        }
+        match self.requests {
+            0 => Ok(()),
+            1 => write!(f, ", 1 request"),
+            many => write!(f, ", {many} requests"),
+        }
     }
 }
 
@@ -267,5 +274,18 @@ fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: Cost) {
     }
     if changed && snapshot.counts.versions == 0 {
         crate::warn!("{}", no_chart(snapshot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_walk_has_cost_is_told_in_fitting_units_and_numbers() {
+        let cost = |millis, requests| Cost { time: Duration::from_millis(millis), requests }.to_string();
+        assert_eq!(cost(3, 1), "walked in 3 ms, 1 request");
+        assert_eq!(cost(1260, 340), "walked in 1.3 s, 340 requests");
+        assert_eq!(cost(0, 0), "walked in 0 ms");
     }
 }

@@ -6,7 +6,7 @@ use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
 use crate::support::guarded::{AUTH, Guarded, assert_nothing_secret};
 use crate::support::process::{DEADLINE, wait_until};
-use crate::support::story::Index;
+use crate::support::story::{Index, refresh_until_logged};
 
 #[test]
 fn every_form_of_a_dockerconfigjson_is_understood() {
@@ -112,6 +112,32 @@ fn a_rotated_secret_is_used_from_the_next_refresh_on() {
             by_the_new_one().then_some(())
         },
     );
+}
+
+#[test]
+fn a_password_that_is_revoked_leaves_the_index_and_readyz_says_why_it_gets_no_newer() {
+    let guarded = Guarded::by(Guard::Basic);
+    let daemon = guarded.assert_served();
+    let ready = |text: &str| text.strip_prefix("ready: 2 charts, 2 versions, 0 skipped").map(str::to_owned);
+    assert_eq!(ready(&daemon.get("/readyz").body_text()).as_deref(), Some("\n"));
+    guarded.fake.remove_user("reader");
+    refresh_until_logged(&daemon, " WARN refresh failed", 1);
+    assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"]);
+    let answer = daemon.get("/readyz");
+    let text = answer.body_text();
+    let told =
+        ready(&text).and_then(|told| told.strip_prefix("; refreshes have failed for ").map(str::to_owned));
+    let (seconds, why) = told.as_deref().and_then(|told| told.split_once(" s: ")).expect(&text);
+    assert!(seconds.parse::<u32>().is_ok(), "{text}");
+    assert_eq!((answer.status, why), (200, "access was refused; the log says more\n"));
+    guarded.fake.add_user("reader", "pass:word-1");
+    let body = || daemon.get("/readyz").body_text();
+    let recovered = || {
+        daemon.get("/index.yaml");
+        (ready(&body()).as_deref() == Some("\n")).then_some(())
+    };
+    wait_until(DEADLINE, body, recovered);
+    assert_nothing_secret(&daemon);
 }
 
 #[test]

@@ -163,6 +163,11 @@ impl FakeRegistry {
         self.state().access.add_user(user, password);
     }
 
+    /// Takes the account away, as an administrator does.
+    pub fn remove_user(&self, user: &str) {
+        self.state().access.remove_user(user);
+    }
+
     pub fn tokens(&self, change: impl FnOnce(&mut TokenServer)) {
         change(&mut self.state().access.tokens);
     }

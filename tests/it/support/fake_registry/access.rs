@@ -52,6 +52,10 @@ impl Access {
         self.users.push((user.to_owned(), password.to_owned()));
     }
 
+    pub fn remove_user(&mut self, user: &str) {
+        self.users.retain(|(known, _)| known != user);
+    }
+
     /// The 401 that this request deserves, if any.
     pub fn refuse(&mut self, request: &Request, route: &Route) -> Option<Reply> {
         let guard = match route {
