@@ -29,6 +29,7 @@ pub mod helm;
 pub mod layout;
 pub mod observe;
 pub mod oci;
+mod parallel;
 pub mod registry;
 pub mod representation;
 pub mod server;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("args", &[]),
     ("config", &["args", "credentials", "observe", "oci", "registry", "snapshot"]),
     ("credentials", &[]),
@@ -15,10 +15,11 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("layout", &["observe", "oci", "storage"]),
     ("observe", &[]),
     ("oci", &[]),
-    ("registry", &["credentials", "observe", "oci", "storage"]),
+    ("parallel", &[]),
+    ("registry", &["credentials", "observe", "oci", "parallel", "storage"]),
     ("representation", &["oci"]),
     ("server", &["observe", "oci", "representation", "snapshot", "storage"]),
-    ("snapshot", &["helm", "observe", "oci", "representation", "storage"]),
+    ("snapshot", &["helm", "observe", "oci", "parallel", "representation", "storage"]),
     ("storage", &["oci"]),
     ("lib", &["config", "layout", "observe", "registry", "server", "snapshot", "storage"]),
 ];

@@ -10,6 +10,7 @@ use super::shared::lock;
 use super::transport::Ask;
 use super::{Registry, error, page};
 use crate::oci::RepositoryName;
+use crate::parallel::in_parallel;
 use crate::storage::{Error, ErrorKind};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,10 +37,14 @@ impl Registry {
             None => self.projects(last.is_empty())?,
         };
         let hidden = last.keys().filter(|project| !listed.contains(*project));
+        let projects: Vec<&String> = listed.iter().chain(hidden).collect();
+        let answers = in_parallel(&projects, self.options.connections, |project| {
+            self.project(project, last.get(*project), listed.contains(*project))
+        });
         let mut now = Projects::new();
         let mut refusal = None;
-        for project in listed.iter().chain(hidden) {
-            match self.project(project, last.get(project), listed.contains(project)) {
+        for (project, answer) in projects.into_iter().zip(answers) {
+            match answer {
                 Ok(repositories) => drop(now.insert(project.clone(), repositories)),
                 Err(error) if error::final_answer(&error).is_some() => {
                     crate::debug!("skipped project {project}: {error}");

@@ -66,7 +66,7 @@ pub struct Options {
     pub prefix: Option<RepositoryName>,
     /// Walked instead of what the registry lists, unless empty.
     pub repositories: Vec<RepositoryName>,
-    /// How many connections are kept alive.
+    /// How many requests are made at a time, and connections kept alive.
     pub connections: usize,
 }
 

@@ -2,11 +2,11 @@
 
 use super::budget::{Budget, Key};
 use super::memory::Memory;
-use super::parallel::in_parallel;
 use super::progress::Progress;
 use super::tag::Place;
 use crate::helm::{ChartMetadata, PackedMetadata};
 use crate::oci::{Descriptor, Digest, RepositoryName};
+use crate::parallel::in_parallel;
 use crate::storage::{ErrorKind, Storage, read_blob};
 use std::collections::{BTreeMap, HashMap};
 

@@ -3,9 +3,9 @@
 //! first in the order of repositories.
 
 use super::memory::MAX_TAGS;
-use super::parallel::in_parallel;
 use super::progress::Progress;
 use crate::oci::RepositoryName;
+use crate::parallel::in_parallel;
 use crate::storage::{Error, Storage};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -12,7 +12,6 @@ mod filter;
 mod kept;
 mod listings;
 mod memory;
-mod parallel;
 mod places;
 mod prefixes;
 mod progress;

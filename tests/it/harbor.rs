@@ -144,6 +144,22 @@ fn a_total_that_is_wrong_both_times_is_not_waited_for() {
 }
 
 #[test]
+fn the_projects_of_a_harbor_are_listed_at_once_but_no_more_than_concurrency_allows() {
+    let robot = Robot::with(|harbor| harbor.add_administrator(ROBOT, PASSWORD));
+    for number in 0..20 {
+        robot.fake.push(&Chart::new(&format!("p{number:02}/web"), "1.0.0"));
+    }
+    let listings = "GET /api/v2.0/projects/*/repositories";
+    robot.fake.spoil(listings).with(Fault::Hang);
+    let daemon = starting_daemon(&robot.fake, &[&robot.flag, "--concurrency=4"]);
+    robot.fake.wait_for(listings, 4);
+    robot.fake.heal(listings);
+    daemon.wait_ready();
+    assert_eq!(robot.fake.count(listings), 23);
+    assert_eq!(robot.fake.most_at_once(), 4);
+}
+
+#[test]
 fn an_administrator_of_a_harbor_sees_every_project() {
     let robot = Robot::with(|harbor| harbor.add_administrator(ROBOT, PASSWORD));
     let daemon = robot.ready();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// `work` on every one of `all`, `concurrency` at a time; results in the order of `all`.
-pub(super) fn in_parallel<T: Sync, R: Send>(
+pub(crate) fn in_parallel<T: Sync, R: Send>(
     all: &[T],
     concurrency: usize,
     work: impl Fn(&T) -> R + Sync,
