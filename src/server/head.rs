@@ -123,10 +123,8 @@ fn read(request: &httparse::Request) -> Result<Head, NoHead> {
     let refuse = |status, why| Err(NoHead::Refuse(status, why));
     let mut fields = Fields::default();
     for field in request.headers.iter() {
-        let Ok(value) = std::str::from_utf8(field.value) else {
-            continue;
-        };
-        fields.note(field.name, value.trim());
+        // Not passed over: a length that we don't see would make its body the next request.
+        fields.note(field.name, String::from_utf8_lossy(field.value).trim());
     }
     if fields.twice {
         return refuse(400, "Host or Content-Length is given twice");
@@ -155,7 +153,8 @@ fn read(request: &httparse::Request) -> Result<Head, NoHead> {
     Ok(Head {
         method,
         target: target.to_owned(),
-        keep_alive: !says("close") && (modern || says("keep-alive")),
+        // An older client would have to be told that it may go on, or it waits for us to hang up.
+        keep_alive: modern && !says("close"),
         host: fields.host,
         if_none_match: fields.if_none_match,
         accept_encoding: fields.accept_encoding,
@@ -225,6 +224,15 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_not_utf_8_is_not_passed_over() {
+        for (field, expected) in [("Content-Length: 5", 400), ("Transfer-Encoding: chunked", 411)] {
+            let head = [b"GET / HTTP/1.1\r\nHost: h\r\n", field.as_bytes(), b"\xff\r\n\r\n"].concat();
+            let refused = Inbox(head).take();
+            assert!(matches!(refused, Err(NoHead::Refuse(status, _)) if status == expected), "{refused:?}");
+        }
+    }
+
+    #[test]
     fn a_head_is_read_and_the_next_one_left() {
         let two = "GET /a HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"x\"\r\n\r\nHEAD /b HTTP/1.0\r\n\r\n";
         let mut inbox = Inbox(two.into());
@@ -240,7 +248,8 @@ mod tests {
     fn connections_are_kept_as_the_client_wishes() {
         let keep = |text| parse(text).unwrap().unwrap().keep_alive;
         assert!(!keep("GET / HTTP/1.1\r\nHost: h\r\nConnection: TE, Close\r\n\r\n"));
-        assert!(keep("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
+        assert!(keep("GET / HTTP/1.1\r\nHost: h\r\nConnection: TE\r\n\r\n"));
+        assert!(!keep("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
     }
 
     #[test]
