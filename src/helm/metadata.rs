@@ -8,6 +8,7 @@
 
 use super::chart::{NotAChart, refuse};
 use super::version::Version;
+use crate::oci::json::{MAX_VALUES, holds_over};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -105,8 +106,12 @@ pub enum ImportValue {
 impl ChartMetadata {
     /// Reads a config blob of at most [`MAX_CONFIG`](super::chart::MAX_CONFIG) bytes.
     ///
-    /// Errors when it's no JSON object, or when Helm's `Metadata.Validate` would drop the chart.
+    /// Errors when it's no JSON object, when it holds too much, or when Helm's `Metadata.Validate` would
+    /// drop the chart.
     pub fn parse(config: &[u8]) -> Result<ChartMetadata, NotAChart> {
+        if holds_over(MAX_VALUES, config) {
+            return refuse(format!("config blob holds over {MAX_VALUES} values"));
+        }
         let fields = match serde_json::from_slice(config) {
             Ok(Value::Object(map)) => Fields(map),
             Ok(_) => return refuse("config blob is not a JSON object"),
@@ -300,6 +305,13 @@ mod tests {
         let wanted = r#"{"apiVersion":"v1","name":"foo","version":"1.5","appVersion":"true","annotations":{"a":"true"},
             "sources":["1","s"],"maintainers":[{"name":"7"}],"deprecated":true}"#;
         assert_eq!(parse(config), serde_json::from_str::<Value>(wanted).unwrap());
+    }
+
+    #[test]
+    fn a_config_that_would_unfold_to_a_hundred_times_its_size_is_not_read() {
+        let config = |count| format!(r#"{{"name":"a","version":"1","x":[{}0]}}"#, r#"{"":0},"#.repeat(count));
+        assert_eq!(reason(&config(MAX_VALUES / 2)), "config blob holds over 8192 values");
+        assert!(ChartMetadata::parse(config(MAX_VALUES / 2 - 4).as_bytes()).is_ok());
     }
 
     #[test]

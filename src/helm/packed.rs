@@ -1,9 +1,14 @@
 //! A chart's metadata as it's kept: one text instead of some forty small ones. A snapshot holds
 //! thousands of them, and needs all their fields only for as long as it takes to write an index.
 
+use super::chart::{NotAChart, refuse};
 use super::metadata::ChartMetadata;
 use serde_json::Value;
 use std::sync::Arc;
+
+/// How many times as long as its config blob a chart's metadata may be, when all that Helm writes is
+/// written: an honest one is twice as long at most, but an empty dependency, two bytes, becomes 28.
+const UNFOLDED: usize = 4;
 
 /// A [`ChartMetadata`], with the two fields that are asked for all the time. A clone shares its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +20,18 @@ pub struct PackedMetadata {
 }
 
 impl PackedMetadata {
+    /// Reads a config blob, as [`ChartMetadata::parse`] does.
+    ///
+    /// Errors as it does, and when what the blob says is so much longer than the blob that its length
+    /// would be no measure of what it costs.
+    pub fn parse(config: &[u8]) -> Result<PackedMetadata, NotAChart> {
+        let packed = PackedMetadata::from(ChartMetadata::parse(config)?);
+        match packed.len() > config.len() * UNFOLDED {
+            true => refuse(format!("config blob of {} bytes unfolds to {}", config.len(), packed.len())),
+            false => Ok(packed),
+        }
+    }
+
     /// The chart's name.
     pub fn name(&self) -> &str {
         &self.text[..self.version_at as usize]
@@ -58,6 +75,17 @@ impl From<ChartMetadata> for PackedMetadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_config_blob_that_says_far_more_than_it_is_long_is_no_charts() {
+        let config = |of: &str| {
+            let dependencies = vec![of; 100].join(",");
+            format!(r#"{{"name":"web","version":"1.0.0","dependencies":[{dependencies}]}}"#)
+        };
+        assert!(PackedMetadata::parse(config(r#"{"name":"d"}"#).as_bytes()).is_ok());
+        let refused = PackedMetadata::parse(config("{}").as_bytes()).unwrap_err();
+        assert_eq!(refused.to_string(), "config blob of 349 bytes unfolds to 2875");
+    }
 
     #[test]
     fn what_is_packed_comes_out_as_it_was() {

@@ -3,6 +3,7 @@
 //! one. Bounding the bytes is the caller's part.
 
 use super::digest::Digest;
+use super::json::{MAX_VALUES, holds_over};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -121,9 +122,12 @@ pub enum Manifest {
 impl Manifest {
     /// Reads a manifest from the bytes a registry holds.
     ///
-    /// Errors with the reason, when the bytes are no JSON object, lack what each manifest has, or
-    /// could be read as two kinds at once (image-spec security advisory GHSA-77vh-xpmg-72qh).
+    /// Errors with the reason, when the bytes are no JSON object, hold too much, lack what each manifest
+    /// has, or could be read as two kinds at once (image-spec security advisory GHSA-77vh-xpmg-72qh).
     pub fn parse(bytes: &[u8]) -> Result<Manifest, InvalidManifest> {
+        if holds_over(MAX_VALUES, bytes) {
+            return Err(InvalidManifest(format!("manifest holds over {MAX_VALUES} values")));
+        }
         let body: Body = serde_json::from_slice(bytes).map_err(InvalidManifest::json)?;
         if body.manifests.is_some() && (body.config.is_some() || body.layers.is_some()) {
             return Err(InvalidManifest("manifest is both an image index and an image manifest".into()));
@@ -240,6 +244,7 @@ mod tests {
         for (text, reason) in [
             (both.as_str(), "manifest is both an image index and an image manifest"),
             ("{}", "manifest has no config"),
+            (&format!("[{}0]", "[0],".repeat(MAX_VALUES / 2)), "manifest holds over 8192 values"),
             ("[]", "manifest can't be read"),
             ("<html>", "manifest can't be read"),
             (r#"{"config":{"digest":"sha256:..","size":1}}"#, "not a sha256 or sha512 digest"),

@@ -2,6 +2,7 @@
 //! (both v1.1.0) write them. Pure: no I/O beyond a `Read` handed in, no clock, no Helm.
 
 pub mod digest;
+pub mod json;
 pub mod manifest;
 pub mod reference;
 

@@ -33,7 +33,6 @@ use listing::TagList;
 use patience::{Patience, Then};
 use serde::de::IgnoredAny;
 use shared::Shared;
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -204,9 +203,10 @@ impl Storage for Registry {
         let what = answer.what().to_owned();
         let bytes = answer.read(MAX_MANIFEST)?;
         // A page of an ingress or a log-in may come with 200 too, and says nothing about the tag.
-        match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(&bytes) {
-            Ok(_) => Ok(bytes),
-            Err(_) => Err(error::unfit(&what, "not a manifest")),
+        let is_object = bytes.trim_ascii_start().starts_with(b"{");
+        match serde_json::from_slice::<IgnoredAny>(&bytes) {
+            Ok(_) if is_object => Ok(bytes),
+            _ => Err(error::unfit(&what, "not a manifest")),
         }
     }
 

@@ -4,7 +4,7 @@ use super::budget::{Budget, Key};
 use super::memory::Memory;
 use super::progress::Progress;
 use super::tag::Place;
-use crate::helm::{ChartMetadata, PackedMetadata};
+use crate::helm::PackedMetadata;
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::parallel::in_parallel;
 use crate::storage::{ErrorKind, Storage, read_blob};
@@ -88,8 +88,8 @@ fn with_known<'a>(
 
 fn read(storage: &dyn Storage, repository: &RepositoryName, config: &Descriptor) -> Reading {
     match read_blob(storage, repository, config) {
-        Ok(bytes) => match ChartMetadata::parse(&bytes) {
-            Ok(metadata) => Reading::Metadata(metadata.into()),
+        Ok(bytes) => match PackedMetadata::parse(&bytes) {
+            Ok(metadata) => Reading::Metadata(metadata),
             Err(reason) => Reading::NotAChart(reason.to_string()),
         },
         Err(error) => Reading::Failed(error.kind(), error.to_string()),

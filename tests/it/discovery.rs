@@ -226,7 +226,7 @@ fn of_named_repositories_one_that_is_not_there_or_not_for_us_is_warned_of_once_a
     let url = fake.url();
     let missing =
         format!("GET {url}/v2/team/wbe/tags/list: 404 NAME_UNKNOWN: repository name not known to registry");
-    assert_eq!(told("team/wbe"), [missing.clone()]);
+    assert_eq!(told("team/wbe"), std::slice::from_ref(&missing));
     let refused = format!(
         "GET {url}/v2/team/closed/tags/list: 403 DENIED: not for you; there is no file with credentials \
          (--storage-registry-config /etc/secret/dockerconfigjson)"

@@ -62,6 +62,26 @@ fn a_repository_with_too_many_words_leaves_the_others_theirs() {
 }
 
 #[test]
+fn what_unfolds_far_beyond_what_was_pushed_is_not_listed() {
+    let fake = FakeRegistry::start();
+    let push = |name: &str, dependencies: usize| {
+        let empty = vec![json!({}); dependencies];
+        let config = json!({ "apiVersion": "v2", "name": name, "version": "1.0.0", "dependencies": empty });
+        fake.push(&Chart::new(name, "1.0.0").config(&config));
+    };
+    push("greedy", 4_000);
+    push("greedier", 5_000);
+    push("modest", 1);
+
+    let daemon = ready_daemon(&fake, &[]);
+
+    assert_eq!(Index::of(&daemon).charts(), ["modest 1.0.0"]);
+    let reason = skip_reason(&daemon, "greedy:1.0.0");
+    assert!(reason.starts_with("config blob of 12") && reason.contains(" bytes unfolds to 112"), "{reason}");
+    assert_eq!(skip_reason(&daemon, "greedier:1.0.0"), "config blob holds over 8192 values");
+}
+
+#[test]
 fn an_error_that_drips_is_not_listened_to_for_long_and_costs_nothing_else() {
     let fake = FakeRegistry::start();
     for repository in ["a/web", "b/db"] {
