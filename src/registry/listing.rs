@@ -4,6 +4,7 @@ use super::answer::Answer;
 use super::auth::Scope;
 use super::transport::Ask;
 use super::{Registry, error, page};
+use crate::oci::json::holds_over;
 use crate::storage::{Error, ErrorKind};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -41,6 +42,9 @@ impl Registry {
             let what = answer.what().to_owned();
             let linked = page::next_query(&answer.texts("link"));
             let body = answer.read(page::MAX_PAGE)?;
+            if holds_over(page::MAX_NAMES, &body) {
+                return Err(error::protocol(&what, format!("over {} names", page::MAX_NAMES)));
+            }
             let page = serde_json::from_slice::<P>(&body).ok().and_then(P::names);
             let page = page.ok_or_else(|| match names.is_empty() {
                 true => error::unfit(&what, "not a listing"),
@@ -50,7 +54,7 @@ impl Registry {
             links |= linked.is_some();
             let next = linked.or_else(|| page::guessed_query(length, &page).filter(|_| !links));
             let known = names.len();
-            length_of_all += page.iter().map(String::len).sum::<usize>();
+            length_of_all += page.iter().map(|name| name.len() + page::NAME).sum::<usize>();
             names.extend(page);
             if length_of_all > page::MAX_LISTING {
                 let why = format!("the listing is over {} bytes", page::MAX_LISTING);

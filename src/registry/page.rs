@@ -8,8 +8,13 @@
 pub(super) const MAX_PAGES: usize = 5_000;
 /// Largest page, in bytes: some registries list 10,000s of tags in one.
 pub(super) const MAX_PAGE: u64 = 16 * 1024 * 1024;
-/// Longest listing, in bytes of all its names: a million of them.
+/// Most names on one page: of 80 bytes each, they fill it. A hostile one of shorter names would take
+/// twenty times its length in memory.
+pub(super) const MAX_NAMES: usize = 200_000;
+/// Longest listing, in bytes that its names take in memory: hundreds of thousands of them.
 pub(super) const MAX_LISTING: usize = 64 * 1024 * 1024;
+/// What a name takes in memory besides its own bytes.
+pub(super) const NAME: usize = 64;
 
 /// The query of the next page, if one of the `Link` headers (RFC 8288) names one.
 pub(super) fn next_query(headers: &[String]) -> Option<String> {

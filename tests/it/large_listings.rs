@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::certificates::Certificates;
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, sha256};
-use crate::support::story::{Index, ready_daemon};
+use crate::support::story::{Index, ready_daemon, skip_reason};
 use crate::support::tls_front::{MARK, tls_before};
 
 #[test]
@@ -83,4 +83,18 @@ fn ten_thousand_tags_on_one_page_without_a_link_are_all_looked_at() {
     assert_eq!(fake.count("GET /v2/web/tags/list"), 2, "{}", fake.seen());
     let looked_at = fake.count("* /v2/web/manifests/*");
     assert!(looked_at <= 20, "{looked_at}: signatures cost nothing");
+}
+
+#[test]
+fn a_page_of_more_names_than_any_registry_has_is_not_read_into_memory() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("flood", "1.0.0"));
+    fake.push(&Chart::new("web", "1.0.0"));
+    // Before there was a bound, eight such answers at a time took 1.8 GB.
+    let page = json!({ "name": "flood", "tags": vec!["1.0.0"; 200_001] }).to_string();
+    fake.spoil("GET /v2/flood/tags/list").with(Fault::Body(page.into()));
+    let daemon = ready_daemon(&fake, &[]);
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+    let reason = skip_reason(&daemon, "flood");
+    assert!(reason.ends_with("over 200000 names"), "{reason}");
 }
