@@ -129,7 +129,7 @@ impl Registry {
     fn api_list_once(&self, path: &str) -> Result<(BTreeSet<String>, bool), Error> {
         let scope = Scope::Api(self.options.prefix.as_ref());
         let mut names = BTreeSet::new();
-        let mut length_of_all = 0;
+        let mut weight = 0;
         for number in 1..=page::MAX_PAGES {
             let query = format!("page={number}&page_size={PAGE_SIZE}");
             let answer = self.fetch(&format!("{path}?{query}"), Ask::List, scope)?;
@@ -149,9 +149,9 @@ impl Registry {
             // Of a proxy that lets neither the link nor the total pass, a full page is all we hear.
             let is_last = !is_linked && (total.is_some() || page.len() < PAGE_SIZE);
             let known = names.len();
-            length_of_all += page.iter().map(|named| named.name.len()).sum::<usize>();
+            weight += page::weight(page.iter().map(|named| &named.name));
             names.extend(page.into_iter().map(|named| named.name));
-            if length_of_all > page::MAX_LISTING {
+            if weight > page::MAX_LISTING {
                 return Err(error::protocol(
                     &what,
                     format!("the listing is over {} bytes", page::MAX_LISTING),

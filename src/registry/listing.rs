@@ -35,7 +35,7 @@ impl Registry {
     /// circles.
     fn list_once<P: Page>(&self, path: &str, scope: Scope) -> Result<Pages, Error> {
         let mut names = BTreeSet::new();
-        let mut length_of_all = 0;
+        let mut weight = 0;
         let mut links = false;
         let (mut answer, length) = self.first_page(path, scope)?;
         for _ in 0..page::MAX_PAGES {
@@ -54,9 +54,9 @@ impl Registry {
             links |= linked.is_some();
             let next = linked.or_else(|| page::guessed_query(length, &page).filter(|_| !links));
             let known = names.len();
-            length_of_all += page.iter().map(|name| name.len() + page::NAME).sum::<usize>();
+            weight += page::weight(page.iter());
             names.extend(page);
-            if length_of_all > page::MAX_LISTING {
+            if weight > page::MAX_LISTING {
                 let why = format!("the listing is over {} bytes", page::MAX_LISTING);
                 return Err(error::protocol(&what, why));
             }

@@ -11,10 +11,15 @@ pub(super) const MAX_PAGE: u64 = 16 * 1024 * 1024;
 /// Most names on one page: of 80 bytes each, they fill it. A hostile one of shorter names would take
 /// twenty times its length in memory.
 pub(super) const MAX_NAMES: usize = 200_000;
-/// Longest listing, in bytes that its names take in memory: hundreds of thousands of them.
-pub(super) const MAX_LISTING: usize = 64 * 1024 * 1024;
-/// What a name takes in memory besides its own bytes.
-pub(super) const NAME: usize = 64;
+/// Longest listing, in bytes as it's held: a million names of forty bytes.
+pub(super) const MAX_LISTING: usize = 96 * 1024 * 1024;
+/// What a name takes besides its own bytes: its place in a set, and what an allocation costs.
+const NAME: usize = 56;
+
+/// What names take, in bytes.
+pub(super) fn weight<'a>(names: impl Iterator<Item = &'a String>) -> usize {
+    names.map(|name| name.len() + NAME).sum()
+}
 
 /// The query of the next page, if one of the `Link` headers (RFC 8288) names one.
 pub(super) fn next_query(headers: &[String]) -> Option<String> {
