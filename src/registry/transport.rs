@@ -25,6 +25,9 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for the head of an answer.
 const ANSWER: Duration = Duration::from_secs(30);
+/// The same for a `HEAD`, which only asks whether a tag is still what it was, and before which no
+/// refresh goes on: whoever hangs is asked again.
+const HEAD: Duration = Duration::from_secs(10);
 /// The same for the catalog: distribution 2.7 on S3 takes more than a minute to list it
 /// (distribution#3678).
 const CATALOG: Duration = Duration::from_secs(120);
@@ -186,7 +189,7 @@ impl Transport {
         };
         let result = match ask {
             Ask::Get { accept } => send(self.agent.get(here), accept, ANSWER),
-            Ask::Head { accept } => send(self.agent.head(here), accept, ANSWER),
+            Ask::Head { accept } => send(self.agent.head(here), accept, HEAD),
             Ask::List => send(self.agent.get(here), "application/json", ANSWER),
             Ask::ListCatalog => send(self.agent.get(here), "application/json", CATALOG),
             Ask::Post { form } => {

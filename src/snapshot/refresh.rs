@@ -162,7 +162,7 @@ impl Current {
                     until.map(|until| until.saturating_duration_since(now))
                 }
                 Next::Check | Next::Wait(_) => {
-                    state.schedule.begin_check();
+                    state.schedule.begin_check(now);
                     return Some(Task::Check(std::mem::take(&mut state.doubts)));
                 }
             };

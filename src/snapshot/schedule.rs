@@ -44,6 +44,10 @@ pub(super) struct Schedule {
     /// Whether a check may go before a refresh that is wanted: the last one to have its turn was a
     /// refresh. Where one is always wanted, nothing known would ever be looked at again.
     checks_turn: bool,
+    /// When the check under way began.
+    checking_since: Option<Instant>,
+    /// Whether the last check took longer than anybody waits.
+    checks_are_slow: bool,
     stopped: bool,
 }
 
@@ -85,6 +89,8 @@ impl Schedule {
             failures: 0,
             check_at: None,
             checks_turn: false,
+            checking_since: None,
+            checks_are_slow: false,
             stopped: false,
         }
     }
@@ -119,8 +125,9 @@ impl Schedule {
     }
 
     /// A check begins.
-    pub(super) fn begin_check(&mut self) {
+    pub(super) fn begin_check(&mut self, now: Instant) {
         self.checks_turn = false;
+        self.checking_since = Some(now);
     }
 
     /// The refresh that began then has ended well.
@@ -143,9 +150,12 @@ impl Schedule {
         pause
     }
 
-    /// The next tags are to be checked then; not at once after a check, or tags that can't be asked
-    /// would keep us busy.
+    /// Whatever was under way is over, and the next tags are to be checked then; not at once after a
+    /// check, or tags that can't be asked would keep us busy.
     pub(super) fn check(&mut self, at: Option<Instant>, now: Instant) {
+        if let Some(began) = self.checking_since.take() {
+            self.checks_are_slow = now >= began + self.timing.max_wait;
+        }
         let soonest = if self.checks_turn { now } else { now + CHECK_PAUSE };
         self.check_at = at.map(|at| at.max(soonest)).filter(|_| self.timing.trust.is_some());
     }
@@ -162,7 +172,7 @@ impl Schedule {
     /// What the visitor is to do now; asks for a refresh if it needs one. It gets a snapshot from a
     /// refresh that began at most `max_stale` before it came, unless it would wait longer than allowed
     /// or refreshes fail: then the last good one. A refresh that is slow keeps those waiting who came
-    /// in its first moments, not everyone after.
+    /// in its first moments, not everyone after; and a check that is slow before it does the same once.
     pub(super) fn attend(&mut self, visit: &Visit, now: Instant) -> Attend {
         let Timing { max_stale, max_wait, .. } = self.timing;
         let helps = |began: Instant| visit.came.saturating_duration_since(began) <= max_stale;
@@ -175,8 +185,10 @@ impl Schedule {
         }
         // Also for who doesn't wait: the next to come has something of it.
         self.wanted |= !self.refreshing_since.is_some_and(helps);
+        let is_held_up = |began: Instant| self.checks_are_slow || visit.came >= began + max_wait;
+        let held_up = self.checking_since.is_some_and(is_held_up);
         let deadline = visit.came + max_wait;
-        if deadline <= now { Attend::Serve } else { Attend::Wait(deadline) }
+        if held_up || deadline <= now { Attend::Serve } else { Attend::Wait(deadline) }
     }
 
     /// Whether a refresh is wanted that hasn't begun.
@@ -301,7 +313,7 @@ mod tests {
             let visit = schedule.visit(now);
             schedule.attend(&visit, now);
             assert_eq!(schedule.next(now), Next::Check);
-            schedule.begin_check();
+            schedule.begin_check(now);
             schedule.check(Some(began), now);
             assert_eq!(schedule.next(now + S), Next::Refresh);
             schedule.begin(now + S);
@@ -313,10 +325,33 @@ mod tests {
     #[test]
     fn one_check_does_not_follow_another_at_once() {
         let (mut schedule, began) = refreshed();
-        schedule.begin_check();
+        schedule.begin_check(began);
         schedule.check(Some(began), began);
         assert_eq!(schedule.next(began), Next::Wait(Some(began + CHECK_PAUSE)));
         assert_eq!(schedule.next(began + CHECK_PAUSE), Next::Check);
+    }
+
+    #[test]
+    fn a_check_that_hangs_keeps_few_waiting_and_the_next_one_nobody() {
+        let (mut schedule, began) = refreshed();
+        let visit = |schedule: &mut Schedule, now| {
+            let visit = schedule.visit(now);
+            schedule.attend(&visit, now)
+        };
+        let now = began + 10 * S;
+        schedule.begin_check(now);
+        assert_eq!(visit(&mut schedule, now + S), Attend::Wait(now + 3 * S));
+        assert_eq!(visit(&mut schedule, now + 2 * S), Attend::Serve);
+        assert!(schedule.is_wanted(), "but a refresh comes next");
+        schedule.check(None, now + 30 * S);
+        assert_eq!(schedule.next(now + 30 * S), Next::Refresh);
+        assert_eq!(visit(&mut schedule, now + 30 * S), Attend::Wait(now + 32 * S));
+        schedule.begin_check(now + 40 * S);
+        assert_eq!(visit(&mut schedule, now + 40 * S), Attend::Serve);
+        // A quick one is waited for again.
+        schedule.check(None, now + 41 * S);
+        schedule.begin_check(now + 50 * S);
+        assert_eq!(visit(&mut schedule, now + 50 * S), Attend::Wait(now + 52 * S));
     }
 
     #[test]

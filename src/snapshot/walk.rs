@@ -21,6 +21,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
+/// A check asks no more tags when it has lasted so long: as long as a request waits for the refresh that
+/// comes after it, if nobody said otherwise. The rest remain due.
+const LONGEST_CHECK: Duration = Duration::from_secs(2);
+
 /// A chart version, and the tag it was found under.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -165,31 +169,40 @@ impl Walk<'_> {
             return true;
         }
         self.progress.expect_looks(questions.len());
-        let answers = self.answers(memory, &questions);
-        let is_answer = |answer: &Result<_, Error>| {
+        let last_call = matches!(which, Which::Due(_)).then(|| Instant::now() + LONGEST_CHECK);
+        let answers = self.answers(memory, questions, last_call);
+        let is_answer = |(_, answer): &(_, Result<_, Error>)| {
             answer.as_ref().err().is_none_or(|error| !error.kind().is_no_answer())
         };
         let answered = answers.iter().any(is_answer);
         let now = Instant::now();
-        for (question, answer) in questions.iter().zip(answers) {
-            memory.settle(question, answer, now, self.trust.unwrap_or_default());
+        for (question, answer) in answers {
+            memory.settle(&question, answer, now, self.trust.unwrap_or_default());
         }
         memory.forget_the_rest();
         answered
     }
 
-    fn answers(&self, memory: &Memory, questions: &[Question]) -> Vec<Result<Answer, Error>> {
+    /// What came of `questions`; those that aren't asked before the last call remain open.
+    fn answers(
+        &self,
+        memory: &Memory,
+        questions: Vec<Question>,
+        last_call: Option<Instant>,
+    ) -> Vec<(Question, Result<Answer, Error>)> {
         // Made only if a tag has moved to a manifest that was already there.
         let verdicts = OnceLock::new();
         let verdict = |digest: &Digest| verdicts.get_or_init(|| memory.verdicts()).get(digest).copied();
-        let looks = in_parallel(questions, self.concurrency, |question| {
-            let look = look(self.storage, question, |digest| verdict(digest).is_some());
+        let looks = in_parallel(&questions, self.concurrency, |question| {
+            let in_time = last_call.is_none_or(|last_call| Instant::now() < last_call);
+            let look = in_time.then(|| look(self.storage, question, |digest| verdict(digest).is_some()));
             self.progress.looked();
             look
         });
-        let readings = self.read_configs(memory, questions, &looks);
-        let looked = questions.iter().zip(looks).zip(readings);
-        let answers = looked.map(|((question, look), reading)| match look? {
+        let asked = questions.into_iter().zip(looks).filter_map(|(question, look)| Some((question, look?)));
+        let (questions, looks): (Vec<Question>, Vec<_>) = asked.unzip();
+        let readings = self.read_configs(memory, &questions, &looks);
+        let answer = |question: &Question, look, reading| match look {
             Look::Same => Ok(Answer::Same),
             Look::Known(digest) => {
                 let verdict = verdict(&digest).map(|verdict| verdict.under(question));
@@ -199,8 +212,11 @@ impl Walk<'_> {
                 Ok(Answer::Now(digest, Verdict::NoChart(reason.into())))
             }
             Look::Read(digest, Artifact::Chart(candidate)) => chart(question, digest, candidate, reading),
-        });
-        answers.collect()
+        };
+        let answers = looks.into_iter().zip(readings).zip(&questions);
+        let answers = answers.map(|((look, reading), question)| answer(question, look?, reading));
+        let answers: Vec<_> = answers.collect();
+        questions.into_iter().zip(answers).collect()
     }
 
     /// What the config blobs of new charts say, for each of `questions`.

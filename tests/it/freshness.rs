@@ -200,6 +200,26 @@ fn nobody_waits_long_for_a_slow_registry_and_many_requests_share_one_refresh() {
     wait_for_charts(&daemon, &["web 1.0.0", "web 2.0.0"]);
 }
 
+#[test]
+fn a_registry_that_hangs_when_a_tag_is_checked_does_not_hold_up_what_is_new_for_long() {
+    let fake = FakeRegistry::start();
+    for minor in 0..20 {
+        fake.push(&Chart::new("web", &format!("1.{minor}.0")));
+    }
+    let daemon = ready_daemon(&fake, &[CHECKS, "--concurrency=1"]);
+    fake.spoil("HEAD /v2/*").with(Fault::Hang);
+    let heads = fake.count("HEAD /v2/*");
+    fake.wait_for("HEAD /v2/*", heads + 1);
+    fake.push(&Chart::new("web", "2.0.0"));
+    // Of one, at a time, there would be eight to wait for.
+    let lacking = || format!("web 2.0.0 in:\n{}", daemon.log());
+    wait_until(Duration::from_secs(20), lacking, || {
+        let index = Index::of(&daemon).charts();
+        index.contains(&"web 2.0.0".to_owned()).then_some(())
+    });
+    fake.heal("HEAD /v2/*");
+}
+
 fn time_of_a_good_answer(daemon: &Daemon) -> Duration {
     let start = Instant::now();
     assert_eq!(Index::of(daemon).charts(), ["web 1.0.0"]);
