@@ -74,6 +74,8 @@ pub(super) struct Authenticator {
     source: Arc<Source>,
     /// By kind of scope: catalog, repositories, Harbor's API. The last one asks nobody who he is.
     challenges: Mutex<[Option<Challenge>; 3]>,
+    /// Which state of the secret file was refused when it was shown unasked.
+    refused: Mutex<Option<u64>>,
     tokens: Mutex<HashMap<String, TokenCell>>,
 }
 
@@ -96,10 +98,11 @@ impl Authenticator {
     /// For the registry `host[:port]`, with the credentials that `source` holds for it.
     pub(super) fn new(host: String, source: Arc<Source>) -> Authenticator {
         let challenges = Mutex::new([None, None, Some(Challenge::Basic { realm: None })]);
-        Authenticator { host, source, challenges, tokens: Mutex::default() }
+        Authenticator { host, source, challenges, refused: Mutex::default(), tokens: Mutex::default() }
     }
 
-    /// Whether such a request was ever answered by a challenge that we understand.
+    /// Whether it's known how such a request is to say who we are: it was answered by a challenge that
+    /// we understand, or the password is shown unasked.
     pub(super) fn has_met(&self, scope: Scope) -> bool {
         lock(&self.challenges)[kind(scope)].is_some()
     }
@@ -107,6 +110,26 @@ impl Authenticator {
     /// Whether the registry has given itself away as a Harbor.
     pub(super) fn has_met_harbor(&self) -> bool {
         lock(&self.challenges)[kind(Scope::Catalog)].as_ref().is_some_and(Challenge::is_harbors)
+    }
+
+    /// Which state of the secret file holds a password for the registry as a whole, if the catalog has
+    /// neither asked for one nor refused it.
+    pub(super) fn introduction(&self) -> Option<u64> {
+        let demand = self.demand(Scope::Catalog, None);
+        let has_password = matches!(demand.credential(&self.host), Some(Credential::Password { .. }));
+        let is_new = *lock(&self.refused) != Some(demand.generation);
+        (has_password && is_new && !self.has_met(Scope::Catalog)).then_some(demand.generation)
+    }
+
+    /// From now on the password is shown unasked to this kind of scope, unless it asks in its own way.
+    pub(super) fn introduce(&self, kind: usize) {
+        lock(&self.challenges)[kind].get_or_insert(Challenge::Basic { realm: None });
+    }
+
+    /// The catalog isn't shown the password any more; nor this state of it again, if it was `refused`.
+    pub(super) fn withdraw(&self, refused: Option<u64>) {
+        lock(&self.challenges)[CATALOG] = None;
+        *lock(&self.refused) = refused;
     }
 
     /// The `Authorization` to send at once, from what earlier challenges have taught us.
@@ -215,11 +238,16 @@ impl Authenticator {
     }
 }
 
+/// Kinds of scopes, each with a challenge of its own.
+pub(super) const CATALOG: usize = 0;
+pub(super) const REPOSITORIES: usize = 1;
+const API: usize = 2;
+
 fn kind(scope: Scope) -> usize {
     match scope {
-        Scope::Catalog | Scope::Stranger => 0,
-        Scope::Repository(_) => 1,
-        Scope::Api(_) => 2,
+        Scope::Catalog | Scope::Stranger => CATALOG,
+        Scope::Repository(_) => REPOSITORIES,
+        Scope::Api(_) => API,
     }
 }
 

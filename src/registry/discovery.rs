@@ -9,7 +9,6 @@
 use super::auth::Scope;
 use super::charts_index::Read;
 use super::harbor::Projects;
-use super::listing::Catalog;
 use super::shared::lock;
 use super::{CREDENTIALS_ADVICE, HTTPS_ADVICE, Registry, error};
 use crate::oci::RepositoryName;
@@ -217,8 +216,7 @@ impl Registry {
     }
 
     fn ask(&self, source: Source) -> Result<Listed, Error> {
-        // distribution's API (v2.8.2, docs/content/spec/api.md, "Listing Repositories").
-        let catalog = |scope| self.list::<Catalog>("/v2/_catalog", scope).map(|names| self.below(names));
+        let catalog = |scope| self.catalog(scope).map(|names| self.below(names));
         match source {
             Source::OpenCatalog => catalog(Scope::Stranger),
             Source::Harbor => self.harbor_repositories().map(Listed::from),

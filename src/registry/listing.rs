@@ -109,20 +109,9 @@ pub(super) trait Page: for<'de> Deserialize<'de> {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Catalog {
-    repositories: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
 pub(super) struct TagList {
     name: Option<IgnoredAny>,
     tags: Option<Vec<String>>,
-}
-
-impl Page for Catalog {
-    fn names(self) -> Option<Vec<String>> {
-        Some(self.repositories.unwrap_or_default())
-    }
 }
 
 impl Page for TagList {

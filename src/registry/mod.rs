@@ -4,6 +4,7 @@
 
 mod answer;
 mod auth;
+mod catalog;
 mod challenge;
 mod charts_index;
 mod discovery;

@@ -39,5 +39,6 @@ mod properties;
 mod real_setups;
 mod registries;
 mod start_stop;
+mod strangers;
 mod verdicts;
 mod walk;

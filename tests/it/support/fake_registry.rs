@@ -146,6 +146,14 @@ impl FakeRegistry {
         self.state().access.guard_all(guard);
     }
 
+    /// Lets strangers in without asking who they are, and shows them all but these repositories, which
+    /// ask, or which he doesn't find; whoever says who he is meets the guard.
+    pub fn open_to_strangers_but(&self, private: &[&'static str], hidden: bool) {
+        let mut state = self.state();
+        (state.access.private, state.access.hides_private) = (Some(private.to_vec()), hidden);
+        state.listing.private = private.to_vec();
+    }
+
     pub fn guard_catalog(&self, guard: Guard) {
         self.state().access.catalog = guard;
     }

@@ -23,6 +23,10 @@ pub enum Guard {
 #[derive(Default)]
 pub(super) struct Access {
     pub catalog: Guard,
+    /// If strangers are let in without being asked who they are: but not to these repositories.
+    pub private: Option<Vec<&'static str>>,
+    /// Whether those aren't there for a stranger; else he is asked who he is.
+    pub hides_private: bool,
     ping: Guard,
     repositories: Guard,
     exceptions: HashMap<String, Guard>,
@@ -58,6 +62,22 @@ impl Access {
 
     /// The 401 that this request deserves, if any.
     pub fn refuse(&mut self, request: &Request, route: &Route) -> Option<Reply> {
+        let stranger = request.header("Authorization").is_none();
+        if let Some(private) = self.private.as_ref().filter(|_| stranger) {
+            let is_private = |name: &str| private.contains(&name);
+            match route {
+                Route::Tags(name) | Route::Manifest(name, _) | Route::Blob(name, _) if is_private(name) => {
+                    if self.hides_private {
+                        return Some(Reply::error(
+                            404,
+                            "NAME_UNKNOWN",
+                            "repository name not known to registry",
+                        ));
+                    }
+                }
+                _ => return None,
+            }
+        }
         let guard = match route {
             Route::Ping => self.ping,
             Route::Catalog => self.catalog,

@@ -23,6 +23,8 @@ pub struct Listing {
     pub tags_in_pages: bool,
     /// Shuffles both listings, the same way for the same seed.
     pub seed: Option<u64>,
+    /// Repositories that whoever says nothing of himself isn't shown.
+    pub private: Vec<&'static str>,
     /// How the `Link` header is written; `None` leaves it out.
     pub link: LinkForm,
 }
@@ -55,6 +57,7 @@ impl Default for Listing {
             clamp: usize::MAX,
             tags_in_pages: false,
             seed: None,
+            private: Vec::new(),
             link: Box::new(|next| Some(next.relative())),
         }
     }
@@ -128,7 +131,11 @@ fn repository_name(name: &str) -> bool {
 
 impl Listing {
     fn catalog(&self, request: &Request, store: &Store) -> Reply {
-        let names = self.ordered(store.names());
+        let mut names = store.names();
+        if request.header("Authorization").is_none() {
+            names.retain(|name| !self.private.contains(name));
+        }
+        let names = self.ordered(names);
         self.paged(request, &names, |page| json!({ "repositories": page }))
     }
 
