@@ -162,6 +162,9 @@ pub(super) fn transport(what: &str, error: ureq::Error) -> Error {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Protocol(_) => {
             (ErrorKind::Invalid, error.to_string())
         }
+        ureq::Error::ConnectProxyFailed(_) => {
+            (ErrorKind::Unavailable, format!("{error}; to ask without the proxy, name the host in NO_PROXY"))
+        }
         ureq::Error::LargeResponseHeader(..) => (ErrorKind::Invalid, error.to_string()),
         _ => (ErrorKind::Unavailable, error.to_string()),
     };

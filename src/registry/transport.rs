@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use ureq::Agent;
+use ureq::ProxyProtocol;
 use ureq::RequestBuilder;
 use ureq::http::Uri;
 use ureq::http::header::AUTHORIZATION;
@@ -142,6 +143,7 @@ impl Transport {
             .build();
         let resolver = Resolver { own: authority.to_ascii_lowercase(), system: DefaultResolver::default() };
         let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
+        tell_proxy(&agent);
         Transport { agent, requests: AtomicU64::new(0) }
     }
 
@@ -207,6 +209,19 @@ impl Transport {
                 Err(error)
             }
         }
+    }
+}
+
+/// Which proxy the environment names: ureq goes by it (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, the
+/// first of them for all), and a container may have it without anybody's doing.
+fn tell_proxy(agent: &Agent) {
+    let Some(proxy) = agent.config().proxy() else { return };
+    let (protocol, host, port) = (proxy.protocol(), proxy.host(), proxy.port());
+    match protocol {
+        ProxyProtocol::Http | ProxyProtocol::Https => {
+            crate::info!("all but what NO_PROXY names is asked through the proxy {host}:{port}");
+        }
+        _ => crate::warn!("the proxy {host}:{port} isn't used: {protocol} isn't spoken here"),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Flags: the original program's spelling works to the letter, a mistake names its flag and exits
 //! with 2, and what the world refuses exits with 1.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use crate::support::daemon::Daemon;
@@ -239,6 +241,63 @@ fn concurrency_bounds_the_requests_at_a_time() {
     assert!((2..=3).contains(&fake.most_at_once()), "{}", fake.most_at_once());
     let connections = fake.requests("* *").iter().map(|r| r.connection).max();
     assert!(connections <= Some(5), "connections are kept alive: {connections:?}");
+}
+
+/// Answers whoever comes with a refusal, until the process ends, and tells what was asked first.
+fn refusing_proxy() -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut reader = BufReader::new(connection.expect("a connection"));
+            let mut first = String::new();
+            reader.read_line(&mut first).expect("a request");
+            let mut line = String::from("…");
+            while !line.trim_end().is_empty() {
+                line.clear();
+                reader.read_line(&mut line).expect("a header");
+            }
+            let refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+            reader.get_mut().write_all(refusal).expect("somebody listens");
+            if tell.send(first).is_err() {
+                return;
+            }
+        }
+    });
+    (port, told)
+}
+
+#[test]
+fn a_proxy_that_the_environment_names_is_gone_through_and_told_but_for_its_password() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("team/web", "1.0.0"));
+    let flag = fake.flag();
+    let index = |environment: &[(&str, &str)]| {
+        let output = run(Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")), &["index", &flag], environment);
+        (output.status.code(), text(&output.stderr))
+    };
+    let (port, asked) = refusing_proxy();
+    let address = format!("http://user:pa55word@127.0.0.1:{port}");
+    for name in ["HTTP_PROXY", "https_proxy"] {
+        let (code, told) = index(&[(name, &address)]);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(
+            told.contains(&format!(
+                " INFO all but what NO_PROXY names is asked through the proxy 127.0.0.1:{port}\n"
+            )),
+            "{told}"
+        );
+        assert!(told.contains("403") && told.contains("name the host in NO_PROXY"), "{told}");
+        assert!(!told.contains("pa55word"), "{told}");
+        assert_eq!(asked.recv().expect("it was asked"), format!("CONNECT {} HTTP/1.1\r\n", fake.host()));
+        let (code, told) = index(&[(name, &address), ("NO_PROXY", "reg.example,127.0.0.1")]);
+        assert_eq!(code, Some(0), "{told}");
+    }
+    let (code, told) = index(&[("ALL_PROXY", &format!("socks5://127.0.0.1:{port}"))]);
+    assert_eq!(code, Some(0), "{told}");
+    let ignored = format!(" WARN the proxy 127.0.0.1:{port} isn't used: SOCKS5 isn't spoken here\n");
+    assert!(told.contains(&ignored), "{told}");
 }
 
 #[test]
