@@ -120,10 +120,12 @@ impl Registry {
         self.search()
     }
 
-    /// Warns of a repository that is named by hand and isn't there, or not for us: of one that a source
-    /// lists, that is no mistake of anybody's. A refusal of what was once open is told by who keeps it.
+    /// Warns of one of several repositories named by hand that isn't there, or not for us: of one that a
+    /// source lists, that is no mistake of anybody's. A refusal of what was once open is told by who keeps
+    /// it, and of the only one by who finds no chart.
     pub(super) fn note_named(&self, repository: &RepositoryName, listing: Result<(), &Error>) {
-        if !self.options.repositories.contains(repository) {
+        let named = &self.options.repositories;
+        if named.len() < 2 || !named.contains(repository) {
             return;
         }
         let status = match listing {
