@@ -208,8 +208,7 @@ fn repositories(names: &[String], prefix: Option<&RepositoryName>) -> Result<Vec
     for text in names {
         let name: RepositoryName = text.parse().map_err(|why| mistake("--repository", text, why))?;
         if let Some(prefix) = prefix.filter(|prefix| !name.is_below(prefix)) {
-            let why =
-                format!("not below the prefix {prefix} in --storage-registry-repo; give the whole name");
+            let why = format!("not below the prefix in --storage-registry-repo; is it {prefix}/{name}?");
             return Err(mistake("--repository", text, why));
         }
         repositories.push(name);
@@ -253,6 +252,9 @@ mod tests {
         assert!(error(Args { port: text("http"), ..Args::default() }).starts_with("--port \"http\": "));
         let outside =
             Args { registry_repo: text("h/team"), repositories: vec!["web".into()], ..Args::default() };
-        assert!(error(outside).starts_with("--repository \"web\": not below the prefix team"));
+        assert_eq!(
+            error(outside),
+            "--repository \"web\": not below the prefix in --storage-registry-repo; is it team/web?"
+        );
     }
 }

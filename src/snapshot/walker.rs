@@ -237,6 +237,7 @@ struct Cost {
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.time.as_millis() {
+            0 => f.write_str("walked in under 1 ms")?,
             short @ ..1000 => write!(f, "walked in {short} ms")?,
             _ => write!(f, "walked in {:.1} s", self.time.as_secs_f32())?,
         }
@@ -286,6 +287,6 @@ mod tests {
         let cost = |millis, requests| Cost { time: Duration::from_millis(millis), requests }.to_string();
         assert_eq!(cost(3, 1), "walked in 3 ms, 1 request");
         assert_eq!(cost(1260, 340), "walked in 1.3 s, 340 requests");
-        assert_eq!(cost(0, 0), "walked in 0 ms");
+        assert_eq!(cost(0, 0), "walked in under 1 ms");
     }
 }
