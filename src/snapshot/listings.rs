@@ -10,25 +10,29 @@ use crate::storage::{Error, Storage};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// The listing of each of `repositories`; an empty one where there is no room for it beside those of
-/// earlier ones.
+/// The listing of each of `repositories` that isn't `resting`; an empty one where there is no room for it
+/// beside those of earlier ones.
 pub(super) fn list(
     storage: &dyn Storage,
     concurrency: usize,
     repositories: &[RepositoryName],
+    resting: impl Fn(&RepositoryName) -> bool + Sync,
     progress: &Progress,
-) -> Vec<Result<Vec<String>, Error>> {
+) -> Vec<Option<Result<Vec<String>, Error>>> {
     progress.expect_listings(repositories.len());
     let held = Mutex::new(Held::new(MAX_TAGS));
     let places: Vec<usize> = (0..repositories.len()).collect();
     let heard = in_parallel(&places, concurrency, |at| {
-        let listing = storage.tags(&repositories[*at]);
+        let asked = Some(&repositories[*at]).filter(|repository| !resting(repository));
+        let listing = asked.map(|repository| storage.tags(repository));
         progress.listed();
-        listing.map(|tags| held.lock().unwrap_or_else(PoisonError::into_inner).admit(*at, tags))
+        let admit = |tags| held.lock().unwrap_or_else(PoisonError::into_inner).admit(*at, tags);
+        listing.map(|listing| listing.map(admit))
     });
     let mut held = held.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut take = |at| held.all.remove(&at).unwrap_or_default();
     let listings = heard.into_iter().enumerate();
-    listings.map(|(at, heard)| heard.map(|()| held.all.remove(&at).unwrap_or_default())).collect()
+    listings.map(|(at, heard)| heard.map(|heard| heard.map(|()| take(at)))).collect()
 }
 
 /// Listings by the place of their repository.

@@ -77,19 +77,26 @@ impl Memory {
         !self.repositories.values().flat_map(|repository| &repository.tags).any(charts)
     }
 
-    /// Notes what a repository lists: new tags are to be looked at, vanished ones are forgotten. `room`
+    /// Whether a repository's tags aren't to be listed yet, because that has failed not long ago.
+    pub(super) fn rests(&self, name: &RepositoryName, now: Instant) -> bool {
+        let trouble = self.repositories.get(name).and_then(|one| one.trouble.as_ref());
+        trouble.is_some_and(|trouble| trouble.kind.is_no_answer() && now < trouble.until)
+    }
+
+    /// Notes what a repository lists, if it was asked: new tags are to be looked at, vanished ones are forgotten. `room`
     /// is for how many there still is one.
     pub(super) fn list(
         &mut self,
         name: &RepositoryName,
-        listing: Result<Vec<String>, Error>,
+        listing: Option<Result<Vec<String>, Error>>,
         room: &mut usize,
         now: Instant,
     ) {
         let repository = self.repositories.entry(name.clone()).or_default();
         match listing {
-            Ok(tags) => self.changed |= repository.list(tags, &self.filter, *room, now),
-            Err(error) => {
+            None => {}
+            Some(Ok(tags)) => self.changed |= repository.list(tags, &self.filter, *room, now),
+            Some(Err(error)) => {
                 let had_trouble = repository.trouble.is_some();
                 self.changed |= repository.fail(&error, now);
                 if !repository.tags.is_empty() && !had_trouble {
@@ -302,7 +309,7 @@ mod tests {
         let names = listing.iter().map(|(name, _)| name.parse().unwrap()).collect();
         let mut room = MAX_TAGS;
         for (name, (_, tags)) in memory.keep(names).iter().zip(listing) {
-            memory.list(name, Ok(tags.iter().map(|tag| (*tag).to_owned()).collect()), &mut room, now);
+            memory.list(name, Some(Ok(tags.iter().map(|tag| (*tag).to_owned()).collect())), &mut room, now);
         }
         memory
     }
@@ -360,13 +367,13 @@ mod tests {
     }
 
     #[test]
-    fn what_gives_no_answer_is_asked_by_the_next_walk_and_what_is_refused_later() {
+    fn what_gives_no_answer_is_asked_again_soon_and_what_is_refused_later() {
         for (kind, soon) in [(ErrorKind::TimedOut, true), (ErrorKind::Refused, false)] {
             let now = Instant::now();
             let mut memory = memory(&[("a", &["1.0.0"])], now);
             fail(&mut memory, Which::New, kind, now);
-            assert_eq!(asked(&memory, Which::New, now + S).is_empty(), !soon, "{kind:?}");
-            assert_eq!(asked(&memory, Which::New, now + 31 * S), ["a:1.0.0"], "{kind:?}");
+            assert_eq!(asked(&memory, Which::Unknown, now + S).is_empty(), !soon, "{kind:?}");
+            assert_eq!(asked(&memory, Which::Unknown, now + 31 * S), ["a:1.0.0"], "{kind:?}");
             let harvest = memory.harvest();
             assert_eq!(
                 (harvest.missed, harvest.skipped[0].to_string()),
@@ -382,21 +389,50 @@ mod tests {
             let mut memory = memory(&[("a", &["1.0.0"])], began);
             let mut last = began;
             let mut times = 0;
-            // A refresh each second.
+            // A check each second.
             for now in (0..3600).map(|second| began + second * S) {
-                if !asked(&memory, Which::New, now).is_empty() {
+                if !asked(&memory, Which::Due(9), now).is_empty() {
                     let pause = (last - began).clamp(30 * S, longest * S);
                     assert!(now - last <= pause + S, "{kind:?}: asked after {:?}", now - last);
-                    fail(&mut memory, Which::New, kind, now);
+                    fail(&mut memory, Which::Due(9), kind, now);
                     assert_eq!(memory.harvest().missed, 1);
                     (last, times) = (now, times + 1);
                 }
+                assert_eq!(
+                    asked(&memory, Which::New, now),
+                    [""; 0],
+                    "a refresh waits for nothing known to fail"
+                );
             }
-            assert!(times <= most, "{kind:?}: {times} times in an hour");
+            assert!((10..=most).contains(&times), "{kind:?}: {times} times in an hour");
             // A new one isn't delayed by it.
             let tags = ["1.0.0", "2.0.0"].map(str::to_owned);
-            memory.list(&"a".parse().unwrap(), Ok(tags.to_vec()), &mut MAX_TAGS.clone(), last);
+            memory.list(&"a".parse().unwrap(), Some(Ok(tags.to_vec())), &mut MAX_TAGS.clone(), last);
             assert_eq!(asked(&memory, Which::New, last), ["a:2.0.0"]);
+        }
+    }
+
+    #[test]
+    fn a_repository_that_does_not_list_its_tags_is_asked_less_and_less_unless_it_says_why() {
+        let began = Instant::now();
+        let name: RepositoryName = "a".parse().unwrap();
+        for (kind, most) in [(ErrorKind::TimedOut, 70), (ErrorKind::NotFound, 3600)] {
+            let mut memory = memory(&[("a", &["1.0.0"])], began);
+            look(&mut memory, 9, began);
+            let mut list = |listing: Option<_>, now| {
+                memory.list(&name, listing, &mut MAX_TAGS.clone(), now);
+                (memory.rests(&name, now), memory.rests(&name, now + 60 * S))
+            };
+            let (mut times, mut rests) = (0, false);
+            for now in (0..3600).map(|second| began + second * S) {
+                let listing = (!rests).then(|| Err(Error::new(kind, "a reason")));
+                times += usize::from(listing.is_some());
+                let (soon, later) = list(listing, now + S);
+                assert!(!later, "{kind:?}: never for longer than a minute");
+                rests = soon;
+            }
+            assert!((10..=most).contains(&times), "{kind:?}: {times} times in an hour");
+            assert_eq!(list(Some(Ok(vec!["1.0.0".into()])), began), (false, false));
         }
     }
 
@@ -410,7 +446,7 @@ mod tests {
             let name = "a".parse().unwrap();
             assert_eq!(memory.harvest().found.len(), left, "{kind:?}");
             if kind != ErrorKind::NotFound {
-                memory.list(&name, Err(Error::new(kind, "a reason")), &mut MAX_TAGS.clone(), now);
+                memory.list(&name, Some(Err(Error::new(kind, "a reason"))), &mut MAX_TAGS.clone(), now);
                 assert_eq!(memory.harvest().found.len(), left, "{kind:?}");
             }
         }
@@ -453,7 +489,7 @@ mod tests {
             look(&mut memory, HALF, now);
             memory.list(
                 &"a".parse().unwrap(),
-                Ok(then.iter().map(|tag| (*tag).to_owned()).collect()),
+                Some(Ok(then.iter().map(|tag| (*tag).to_owned()).collect())),
                 &mut MAX_TAGS.clone(),
                 now,
             );

@@ -8,7 +8,7 @@ use crate::storage::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A tag that gave no answer is asked again when it has given none for twice as long, but not before
+/// A tag that gave no answer, or a repository that didn't list its tags, is asked again when it has given none for twice as long, but not before
 /// this: a first walk that failed is made again after as long.
 const SHORTEST_UNANSWERED: Duration = Duration::from_secs(1);
 /// And not later than this: what is well again is soon listed, and what never will be costs little.
@@ -60,6 +60,8 @@ pub(super) struct Trouble {
     pub(super) text: String,
     /// When that began, for whatever reason.
     since: Instant,
+    /// When to ask again.
+    pub(super) until: Instant,
 }
 
 /// A repository and a tag in it.
@@ -111,8 +113,11 @@ impl Verdict {
 /// Which tags are to be looked at.
 #[derive(Clone, Copy)]
 pub(super) enum Which {
-    /// Those of which nothing is known, unless they have failed not long ago.
+    /// Those that were never asked; what has failed is left to checks, for it may hang again, and whoever
+    /// waits for what is new would wait for it.
     New,
+    /// Those of which nothing is known, unless they have failed not long ago.
+    Unknown,
     /// Those, and all of which something is known.
     All,
     /// Those whose time has come, so many at most.
@@ -146,7 +151,8 @@ impl Tag {
         let Some(due) = self.due else { return false };
         let readable = readable && (self.trouble.is_none() || due <= now);
         match which {
-            Which::New => readable || (self.known.is_none() && due <= now),
+            Which::New => self.trouble.is_none() && (readable || self.known.is_none()),
+            Which::Unknown => readable || (self.known.is_none() && due <= now),
             Which::All => true,
             Which::Due(_) => due <= now,
             Which::Readable => readable,
@@ -177,7 +183,7 @@ impl Tag {
     pub(super) fn fail(&mut self, error: &Error, now: Instant) -> bool {
         let gone = error.kind() == ErrorKind::NotFound && self.known.take().is_some();
         let news = Trouble::note(&mut self.trouble, error, now);
-        self.due = self.trouble.as_ref().map(|trouble| now + trouble.pause(now));
+        self.due = self.trouble.as_ref().map(|trouble| trouble.until);
         gone || (news && (self.known.is_none() || self.is_unread()))
     }
 }
@@ -187,18 +193,18 @@ impl Trouble {
     pub(super) fn note(noted: &mut Option<Box<Trouble>>, error: &Error, now: Instant) -> bool {
         let before = noted.take();
         let since = before.as_ref().map_or(now, |before| before.since);
-        let now = Trouble { kind: error.kind(), text: error.to_string(), since };
+        let until = now + pause(error.kind(), now.saturating_duration_since(since));
+        let now = Trouble { kind: error.kind(), text: error.to_string(), since, until };
         let news = before.is_none_or(|before| (before.kind, &before.text) != (now.kind, &now.text));
         *noted = Some(Box::new(now));
         news
     }
+}
 
-    /// How long not to ask again: as long as this has lasted, within bounds.
-    fn pause(&self, now: Instant) -> Duration {
-        let lasted = now.saturating_duration_since(self.since);
-        match self.kind.is_no_answer() {
-            true => lasted.clamp(SHORTEST_UNANSWERED, LONGEST_UNANSWERED),
-            false => lasted.clamp(SHORTEST_REFUSED, LONGEST_REFUSED),
-        }
+/// How long not to ask again after trouble that has `lasted` so long: as long, within bounds.
+fn pause(kind: ErrorKind, lasted: Duration) -> Duration {
+    match kind.is_no_answer() {
+        true => lasted.clamp(SHORTEST_UNANSWERED, LONGEST_UNANSWERED),
+        false => lasted.clamp(SHORTEST_REFUSED, LONGEST_REFUSED),
     }
 }

@@ -142,15 +142,22 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Lists the tags of `repositories`, which are all there are, and looks at what is new.
-    pub(super) fn refresh(&self, memory: &mut Memory, repositories: Vec<RepositoryName>) {
+    /// Lists the tags of `repositories`, which are all there are, and looks at what is new; in a first
+    /// walk also at what has failed before.
+    pub(super) fn refresh(&self, memory: &mut Memory, repositories: Vec<RepositoryName>, is_first: bool) {
         let repositories = memory.keep(repositories);
-        let listings = listings::list(self.storage, self.concurrency, &repositories, self.progress);
+        let began = Instant::now();
+        let rests = |name: &RepositoryName| self.trust.is_some() && memory.rests(name, began);
+        let listings = listings::list(self.storage, self.concurrency, &repositories, rests, self.progress);
         let (mut room, now) = (MAX_TAGS, Instant::now());
         for (repository, listing) in repositories.iter().zip(listings) {
             memory.list(repository, listing, &mut room, now);
         }
-        let which = if self.trust.is_some() { Which::New } else { Which::All };
+        let which = match self.trust {
+            None => Which::All,
+            Some(_) if is_first => Which::Unknown,
+            Some(_) => Which::New,
+        };
         self.ask(memory, which);
     }
 

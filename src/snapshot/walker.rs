@@ -91,8 +91,8 @@ impl<'a> Walker<'a> {
         let progress = Progress::default();
         let (walk, memory) = (walk(self.storage, &self.options, self.trust, &progress), &mut self.memory);
         match last {
-            None => progress.told(self.storage, || walk.refresh(memory, repositories)),
-            Some(_) => walk.refresh(memory, repositories),
+            None => progress.told(self.storage, || walk.refresh(memory, repositories, true)),
+            Some(_) => walk.refresh(memory, repositories, false),
         }
         let harvest = self.memory.harvest();
         if last.is_none() {

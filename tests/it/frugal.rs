@@ -177,6 +177,31 @@ fn a_registry_without_heads_or_digests_is_asked_for_manifests_instead() {
 }
 
 #[test]
+fn a_repository_that_fails_is_not_asked_each_time_somebody_wants_an_index() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("a/web", "1.0.0"));
+    fake.push(&Chart::new("b/db", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[EACH_TIME]);
+    let listing = "GET /v2/a/web/tags/list";
+    fake.spoil(listing).with(Fault::Answer(Reply::error(500, "UNKNOWN", "unknown error")));
+    let (began, before) = (Instant::now(), fake.count(listing));
+    fake.push(&Chart::new("b/db", "2.0.0"));
+    for _ in 0..50 {
+        assert_eq!(Index::of(&daemon).charts(), ["db 1.0.0", "db 2.0.0", "web 1.0.0"]);
+    }
+    let (asked, times) = (fake.count(listing) - before, asked_at_most(began));
+    assert!(asked <= times && times < 50, "{asked} of {times} times:\n{}", fake.seen());
+    fake.push(&Chart::new("a/web", "2.0.0"));
+    fake.heal(listing);
+    wait_for_charts(&daemon, &["db 1.0.0", "db 2.0.0", "web 1.0.0", "web 2.0.0"]);
+}
+
+/// What fails is asked at once, after a second, and then after twice as long each; three times at most.
+fn asked_at_most(since: Instant) -> usize {
+    3 * (3 + since.elapsed().as_secs().checked_ilog2().unwrap_or_default()) as usize
+}
+
+#[test]
 fn a_new_tag_that_fails_is_not_asked_each_time_somebody_wants_an_index() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("web", "1.0.0"));
@@ -185,14 +210,13 @@ fn a_new_tag_that_fails_is_not_asked_each_time_somebody_wants_an_index() {
     fake.spoil("* /v2/web/manifests/1.1.0").with(fails);
     fake.push(&Chart::new("web", "1.1.0"));
     fake.push(&Chart::new("web", "1.2.0"));
-    let (began, indexes) = (Instant::now(), 50);
-    for _ in 0..indexes {
+    let began = Instant::now();
+    for _ in 0..50 {
         assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0", "web 1.2.0"]);
     }
     let asked = fake.count("* /v2/web/manifests/1.1.0");
-    // At once, after a second, and then after twice as long each; three times at most.
-    let times = 3 * (3 + began.elapsed().as_secs().checked_ilog2().unwrap_or_default()) as usize;
-    assert!(asked <= times && times < indexes, "{asked} of {times} times:\n{}", fake.seen());
+    let times = asked_at_most(began);
+    assert!(asked <= times && times < 50, "{asked} of {times} times:\n{}", fake.seen());
     fake.heal("* /v2/web/manifests/1.1.0");
     wait_for_charts(&daemon, &["web 1.0.0", "web 1.1.0", "web 1.2.0"]);
 }
