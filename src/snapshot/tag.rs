@@ -202,7 +202,7 @@ impl Trouble {
 }
 
 /// How long not to ask again after trouble that has `lasted` so long: as long, within bounds.
-fn pause(kind: ErrorKind, lasted: Duration) -> Duration {
+pub(super) fn pause(kind: ErrorKind, lasted: Duration) -> Duration {
     match kind.is_no_answer() {
         true => lasted.clamp(SHORTEST_UNANSWERED, LONGEST_UNANSWERED),
         false => lasted.clamp(SHORTEST_REFUSED, LONGEST_REFUSED),

@@ -3,7 +3,7 @@
 use super::assemble::assemble;
 use super::memory::Memory;
 use super::progress::Progress;
-use super::tag::Which;
+use super::tag::{self, Which};
 use super::walk::{Harvest, Skipped, Walk};
 use super::{Options, Snapshot};
 use crate::observe::log::{self, Level};
@@ -22,9 +22,6 @@ const MISSED_PAUSE: Duration = Duration::from_secs(5);
 /// what is lacking: a replica that starts while the registry stumbles must not show less than the
 /// others, and one artifact that never answers must not keep it from starting.
 const FIRST_ATTEMPTS: u32 = 3;
-/// After tags of which none gave an answer, the rest is left for so long: a registry that is down is
-/// asked politely.
-const SILENT_PAUSE: Duration = Duration::from_secs(30);
 /// Longer than one walk takes.
 const LONG: Duration = Duration::from_secs(24 * 3600);
 /// Known tags that are looked at in one go, for each request at a time: a refresh waits for them, so
@@ -39,8 +36,8 @@ pub(super) struct Walker<'a> {
     memory: Memory,
     walked: Option<Walked>,
     was_empty: bool,
-    /// No known tag is looked at before this.
-    silent_until: Option<Instant>,
+    /// Since when no check has had an answer, and before when none is made again.
+    silent: Option<(Instant, Instant)>,
     /// How many first walks weren't believed, and after how many one is that lacks something.
     attempts: u32,
     tolerant_after: u32,
@@ -71,7 +68,7 @@ impl<'a> Walker<'a> {
             memory,
             walked: None,
             was_empty: false,
-            silent_until: None,
+            silent: None,
             attempts: 0,
             tolerant_after: FIRST_ATTEMPTS,
         }
@@ -118,7 +115,7 @@ impl<'a> Walker<'a> {
         let progress = Progress::default();
         let walk = walk(self.storage, &self.options, self.trust, &progress);
         let answered = walk.ask(&mut self.memory, Which::Due(self.options.concurrency * CHECKED_AT_ONCE));
-        self.silent_until = if answered { None } else { Some(Instant::now() + SILENT_PAUSE) };
+        self.note_silence(answered, Instant::now());
         last?;
         if self.memory.changed { self.snapshot(self.memory.harvest(), last, start) } else { None }
     }
@@ -130,7 +127,15 @@ impl<'a> Walker<'a> {
 
     /// When the next tag is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.memory.next_due().map(|due| self.silent_until.map_or(due, |until| due.max(until)))
+        self.memory.next_due().map(|due| self.silent.map_or(due, |(_, until)| due.max(until)))
+    }
+
+    /// After tags of which none gave an answer, the others are left alone for a while, too: a registry
+    /// that is down is asked politely. Not for long at first, for those may be in trouble alone.
+    fn note_silence(&mut self, answered: bool, now: Instant) {
+        let since = self.silent.map_or(now, |(since, _)| since);
+        let until = now + tag::pause(ErrorKind::TimedOut, now.saturating_duration_since(since));
+        self.silent = (!answered).then_some((since, until));
     }
 
     fn snapshot(
