@@ -1,6 +1,7 @@
 //! The config blobs of new charts, each read once, and only as far as there is room.
 
 use super::budget::{Budget, Key};
+use super::defect::contained;
 use super::memory::Memory;
 use super::progress::Progress;
 use super::tag::Place;
@@ -87,11 +88,12 @@ fn with_known<'a>(
 }
 
 fn read(storage: &dyn Storage, repository: &RepositoryName, config: &Descriptor) -> Reading {
-    match read_blob(storage, repository, config) {
-        Ok(bytes) => match PackedMetadata::parse(&bytes) {
+    let reading = contained(|| {
+        let bytes = read_blob(storage, repository, config)?;
+        Ok(match PackedMetadata::parse(&bytes) {
             Ok(metadata) => Reading::Metadata(metadata),
             Err(reason) => Reading::NotAChart(reason.to_string()),
-        },
-        Err(error) => Reading::Failed(error.kind(), error.to_string()),
-    }
+        })
+    });
+    reading.unwrap_or_else(|error| Reading::Failed(error.kind(), error.to_string()))
 }

@@ -8,6 +8,7 @@ pub mod assemble;
 mod budget;
 mod chart_repository;
 mod configs;
+mod defect;
 mod filter;
 mod kept;
 mod listings;

@@ -4,13 +4,13 @@
 //! time. A walk that fails leaves the snapshot as it is and is followed by a pause that doubles, so that
 //! a registry that is down is asked politely.
 
+use super::defect::contained;
 use super::schedule::{Attend, Next, Schedule, Timing};
 use super::walker::Walker;
 use super::{Found, Options, Snapshot};
 use crate::oci::{Reference, RepositoryName};
-use crate::storage::{Error, ErrorKind, Storage};
+use crate::storage::{Error, Storage};
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -122,7 +122,7 @@ impl Current {
 
     fn refresh(&self, walker: &mut Walker, began: Instant) {
         let last = self.get();
-        match unless_defect(|| walker.refresh(last.as_deref())) {
+        match contained(|| walker.refresh(last.as_deref())) {
             Ok(snapshot) => self.publish(snapshot, Some(began)),
             Err(error) => {
                 let pause = self.fail(&error);
@@ -142,7 +142,7 @@ impl Current {
 
     fn check(&self, walker: &mut Walker, doubts: &BTreeSet<(RepositoryName, Reference)>) {
         let last = self.get();
-        match unless_defect(|| Ok(walker.check(last.as_deref(), doubts))) {
+        match contained(|| Ok(walker.check(last.as_deref(), doubts))) {
             Ok(snapshot) => self.publish(snapshot, None),
             Err(error) => crate::error!("{error}"),
         }
@@ -201,14 +201,6 @@ impl Current {
             None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
         }
     }
-}
-
-/// A panic is a defect of ours, and costs this walk only.
-fn unless_defect<R>(work: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let text = "the walk has met a defect of this program; please report the panic above";
-        Err(Error::new(ErrorKind::Unavailable, text))
-    })
 }
 
 fn report_failure(error: &Error, serving: bool, pause: Duration) {

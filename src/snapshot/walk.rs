@@ -5,6 +5,7 @@
 
 use super::artifact::{Artifact, Candidate, Look, look};
 use super::configs::{Configs, Reading};
+use super::defect::contained;
 use super::filter::Oldest;
 use super::listings;
 use super::memory::{MAX_TAGS, Memory};
@@ -202,7 +203,8 @@ impl Walk<'_> {
         let verdict = |digest: &Digest| verdicts.get_or_init(|| memory.verdicts()).get(digest).copied();
         let looks = in_parallel(&questions, self.concurrency, |question| {
             let in_time = last_call.is_none_or(|last_call| Instant::now() < last_call);
-            let look = in_time.then(|| look(self.storage, question, |digest| verdict(digest).is_some()));
+            let is_known = |digest: &Digest| verdict(digest).is_some();
+            let look = in_time.then(|| contained(|| look(self.storage, question, is_known)));
             self.progress.looked();
             look
         });

@@ -286,6 +286,9 @@ fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: Cost) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Descriptor;
+    use crate::snapshot::{Filter, IndexFormat};
+    use std::io::{Cursor, Read};
 
     #[test]
     fn what_a_walk_has_cost_is_told_in_fitting_units_and_numbers() {
@@ -293,5 +296,48 @@ mod tests {
         assert_eq!(cost(3, 1), "walked in 3 ms, 1 request");
         assert_eq!(cost(1260, 340), "walked in 1.3 s, 340 requests");
         assert_eq!(cost(0, 0), "walked in under 1 ms");
+    }
+
+    /// A chart, and two with which we can't cope.
+    struct Shelf;
+
+    const CONFIG: &[u8] = br#"{"apiVersion":"v2","name":"web","version":"1.0.0"}"#;
+
+    impl Storage for Shelf {
+        fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
+            Ok(["blob", "good", "manifest"].map(|name| name.parse().unwrap()).into())
+        }
+
+        fn tags(&self, _: &RepositoryName) -> Result<Vec<String>, Error> {
+            Ok(vec!["1.0.0".to_owned()])
+        }
+
+        fn manifest(&self, repository: &RepositoryName, _: &Reference) -> Result<Vec<u8>, Error> {
+            assert_ne!(repository.as_str(), "manifest", "a defect");
+            let blob = |kind: &str, bytes: &[u8]| {
+                let digest = crate::oci::Digest::sha256(bytes).to_string();
+                serde_json::json!({"mediaType": kind, "digest": digest, "size": bytes.len()})
+            };
+            let config = blob("application/vnd.cncf.helm.config.v1+json", CONFIG);
+            let archive = blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", b"archive");
+            let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [archive]});
+            Ok(manifest.to_string().into_bytes())
+        }
+
+        fn blob(&self, repository: &RepositoryName, _: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
+            assert_ne!(repository.as_str(), "blob", "a defect");
+            Ok(Box::new(Cursor::new(CONFIG)))
+        }
+    }
+
+    #[test]
+    fn a_defect_of_ours_costs_the_artifact_that_has_shown_it_and_no_other() {
+        let options = Options { concurrency: 2, filter: Filter::default(), format: IndexFormat::Yaml };
+        let snapshot = once(&Shelf, options).unwrap();
+        assert_eq!(snapshot.found.len(), 1, "{:?}", snapshot.skipped);
+        let skipped: Vec<String> = snapshot.skipped.iter().map(Skipped::to_string).collect();
+        let told =
+            |tag| format!("skipped {tag}:1.0.0: a defect of this program; please report the panic above");
+        assert_eq!(skipped, ["blob", "manifest"].map(told));
     }
 }
