@@ -437,6 +437,21 @@ mod tests {
     }
 
     #[test]
+    fn a_repository_that_is_long_empty_and_then_stumbles_once_rests_for_a_moment() {
+        let began = Instant::now();
+        let mut memory = memory(&[("a", &[])], began);
+        let name: RepositoryName = "a".parse().unwrap();
+        for (kind, now) in [
+            (ErrorKind::NotFound, began),
+            (ErrorKind::NotFound, began + 3600 * S),
+            (ErrorKind::TimedOut, began + 3605 * S),
+        ] {
+            memory.list(&name, Some(Err(Error::new(kind, "a reason"))), &mut MAX_TAGS.clone(), now);
+        }
+        assert!(memory.rests(&name, began + 3605 * S) && !memory.rests(&name, began + 3606 * S));
+    }
+
+    #[test]
     fn what_cannot_be_asked_stays_as_it_was_and_only_what_is_gone_goes() {
         let now = Instant::now();
         let mut memory = memory(&[("a", &["1.0.0"])], now);

@@ -58,7 +58,7 @@ pub(super) struct Unkept {
 pub(super) struct Trouble {
     pub(super) kind: ErrorKind,
     pub(super) text: String,
-    /// When that began, for whatever reason.
+    /// When that began; to give no answer is another trouble than to refuse one.
     since: Instant,
     /// When to ask again.
     pub(super) until: Instant,
@@ -192,7 +192,9 @@ impl Trouble {
     /// Notes why something couldn't be asked; whether that is news.
     pub(super) fn note(noted: &mut Option<Box<Trouble>>, error: &Error, now: Instant) -> bool {
         let before = noted.take();
-        let since = before.as_ref().map_or(now, |before| before.since);
+        let silent = error.kind().is_no_answer();
+        let since = before.as_ref().filter(|before| before.kind.is_no_answer() == silent);
+        let since = since.map_or(now, |before| before.since);
         let until = now + pause(error.kind(), now.saturating_duration_since(since));
         let now = Trouble { kind: error.kind(), text: error.to_string(), since, until };
         let news = before.is_none_or(|before| (before.kind, &before.text) != (now.kind, &now.text));
