@@ -8,16 +8,18 @@ use crate::storage::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A tag that gave no answer, or a repository that didn't list its tags, is asked again when it has given none for twice as long, but not before
-/// this: a first walk that failed is made again after as long.
-const SHORTEST_UNANSWERED: Duration = Duration::from_secs(1);
-/// And not later than this: what is well again is soon listed, and what never will be costs little.
-const LONGEST_UNANSWERED: Duration = Duration::from_secs(60);
+/// A tag that gave no answer, or a repository that didn't list its tags, is asked again when that has lasted
+/// for twice as long, but not before this: a first walk that failed is made again after as long. So is a tag
+/// that is listed, but not there: it may not have come to every replica of the registry.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The same for one that was refused, or answered with nonsense: rights are given, policies lifted, but
 /// seldom within seconds.
 const SHORTEST_REFUSED: Duration = Duration::from_secs(30);
-/// And this is how often known tags are looked at where nobody asked for another interval.
-const LONGEST_REFUSED: Duration = Duration::from_secs(300);
+/// What gave no answer is asked again not later than this: what is well again is soon listed, and what
+/// never will be costs little.
+const LONGEST_UNANSWERED: Duration = Duration::from_secs(60);
+/// What did give one, than this: so often known tags are looked at where nobody asked for another interval.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// What is known of a tag, by its repository and its text.
 pub(super) struct Tag {
@@ -205,8 +207,9 @@ impl Trouble {
 
 /// How long not to ask again after trouble that has `lasted` so long: as long, within bounds.
 pub(super) fn pause(kind: ErrorKind, lasted: Duration) -> Duration {
-    match kind.is_no_answer() {
-        true => lasted.clamp(SHORTEST_UNANSWERED, LONGEST_UNANSWERED),
-        false => lasted.clamp(SHORTEST_REFUSED, LONGEST_REFUSED),
+    match kind {
+        ErrorKind::TimedOut | ErrorKind::Unavailable => lasted.clamp(SHORTEST_PAUSE, LONGEST_UNANSWERED),
+        ErrorKind::NotFound => lasted.clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+        ErrorKind::Refused | ErrorKind::Invalid => lasted.clamp(SHORTEST_REFUSED, LONGEST_PAUSE),
     }
 }
