@@ -1,13 +1,15 @@
 //! Contract C2: the same registry content gives the same bytes and the same ETag, from every
 //! replica, after every restart, whatever order the answers came in.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
-use crate::support::fake_registry::{Chart, FakeRegistry, Fault};
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::http::Answer;
+use crate::support::process::wait_until;
 use crate::support::story::{Index, ready_daemon, wait_for_charts};
 
 /// The same charts, pushed in the order of this seed, and listed in another.
@@ -142,6 +144,72 @@ fn what_is_beyond_the_budget_is_left_out_alike_by_replicas_that_have_seen_differ
     let last = alike(1, 3);
     assert_eq!(list(&second), list(&last), "{}", second.log());
     assert_eq!(skipped(&second), skipped(&last));
+}
+
+/// A little of everything that happens to a registry, in an order of this seed.
+fn live(fake: &FakeRegistry, daemon: &Daemon, seed: u64) {
+    let mut state = seed;
+    let mut any = |most: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    let patterns = ["GET /v2/_catalog", "GET /v2/*/tags/list", "* /v2/*/manifests/*", "GET /v2/*/blobs/*"];
+    let mut there = BTreeSet::new();
+    for step in 0..60 {
+        let version = format!("0.{}.0", any(12));
+        let repository = ["team/wordy", "team/c1", "team/c2"][any(3) as usize];
+        let place = (repository, version.clone());
+        match any(8) {
+            0..4 => {
+                let archive = format!("archive of step {step}");
+                let chart = if repository == "team/wordy" {
+                    wordy(&version)
+                } else {
+                    Chart::new(repository, &version)
+                };
+                fake.push(&chart.archive(archive));
+                there.insert(place);
+            }
+            4 => {
+                fake.push_image(repository, &version);
+                there.insert(place);
+            }
+            5 | 6 => {
+                if there.remove(&place) {
+                    fake.delete_tag(repository, &version);
+                }
+            }
+            _ => {
+                let status = [404, 500, 503][any(3) as usize];
+                let pattern = patterns[any(4) as usize];
+                let before = fake.count(pattern);
+                fake.spoil(pattern).with(Fault::Answer(Reply::error(status, "UNKNOWN", "trouble")));
+                let told = || format!("{pattern}:\n{}", daemon.log());
+                // A new chart has its blobs asked for.
+                fake.push(&Chart::new("team/new", &format!("{step}.0.0")));
+                wait_until(Duration::from_secs(60), told, || {
+                    daemon.get("/index.yaml");
+                    (fake.count(pattern) > before + any(4) as usize).then_some(())
+                });
+                fake.heal(pattern);
+            }
+        }
+        daemon.get("/index.yaml");
+    }
+}
+
+#[test]
+fn when_trouble_is_over_a_replica_tells_what_one_does_that_has_seen_none_of_it() {
+    let seed = 1;
+    let fake = registry(seed, &charts());
+    let flags = ["--max-stale=0", "--refresh-interval=1s"];
+    let veteran = ready_daemon(&fake, &flags);
+    live(&fake, &veteran, seed);
+    let novice = ready_daemon(&fake, &flags);
+    let all = |daemon: &Daemon| (daemon.get("/index.yaml").body_text(), skipped(daemon));
+    let lacking = || format!("the same of both: {:#?}\n{}", [all(&veteran), all(&novice)], veteran.log());
+    // What has failed for long is asked again after as long.
+    wait_until(Duration::from_secs(60), lacking, || (all(&veteran) == all(&novice)).then_some(()));
 }
 
 fn list(daemon: &Daemon) -> Vec<String> {
