@@ -185,6 +185,12 @@ impl Transport {
             if let Some(value) = authorization {
                 request = request.header(AUTHORIZATION, value);
             }
+            if longest == ANSWER {
+                // With no settings of its own: for a request that has some, ureq doesn't keep what it
+                // makes for TLS, and so reads all trusted certificates again for each connection, holds
+                // them with it, and never resumes a session.
+                return request.call();
+            }
             // The wait for a head is a read too, so each of the two would end it.
             let config = request.config().timeout_recv_response(Some(longest));
             config.timeout_per_read(Some(longest.max(STALL))).build().call()

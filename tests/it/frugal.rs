@@ -4,10 +4,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::certificates::Certificates;
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply, media};
 use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::{Index, ready_daemon, wait_for_charts};
+use crate::support::tls_front::{HANDSHAKE, tls_before};
 
 /// Each request of an index walks.
 const EACH_TIME: &str = "--max-stale=0";
@@ -285,4 +287,25 @@ fn an_archive_that_is_gone_costs_a_look_at_its_tag_and_not_at_its_neighbours() {
     // A refresh that begins now begins after all of that.
     assert_eq!(Index::of(&daemon).charts().len(), 31);
     assert_eq!(fake.count(HEADS), fake.count("HEAD /v2/web/manifests/2.0.0"), "{}", fake.seen());
+}
+
+/// ureq forgot what it had made for TLS after each request: every connection read all trusted
+/// certificates anew, 110 KB of them, and began with a whole handshake.
+#[test]
+fn over_tls_a_session_is_resumed_and_not_begun_anew() {
+    let fake = FakeRegistry::start();
+    for number in 0..10 {
+        fake.push(&Chart::new(&format!("c{number}"), "1.0.0"));
+    }
+    let certificates = Certificates::new();
+    let port = tls_before(fake.port(), &certificates);
+    Daemon::start_ready(&[
+        &format!("--storage-registry-repo=https://127.0.0.1:{port}"),
+        &format!("--storage-registry-ca-file={}", certificates.authority().display()),
+        "--concurrency=1",
+    ]);
+    let requests = fake.requests("* *");
+    let whole = requests.iter().filter(|request| request.header(HANDSHAKE) == Some("Full")).count();
+    // The catalog has settings of its own, for its patience, and so keeps nothing for the others.
+    assert!(whole <= 2 && requests.len() > 20, "{whole} of {}:\n{}", requests.len(), fake.seen());
 }

@@ -1,5 +1,5 @@
 //! TLS in front of a plain port of this machine, as an ingress puts it there: one request a
-//! connection, marked on its way so that the registry's side can tell who came by TLS.
+//! connection, marked on its way so that the registry's side can tell who came by TLS, and how.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,6 +13,8 @@ use super::certificates::Certificates;
 
 /// The mark of a request that came by TLS.
 pub const MARK: (&str, &str) = ("Via", "1.1 tls-front");
+/// The field that tells how its session began: `Full` or `Resumed`.
+pub const HANDSHAKE: &str = "Tls-Handshake";
 
 /// Listens on a free port of 127.0.0.1 for as long as the test process runs, and answers which.
 pub fn tls_before(target: u16, certificates: &Certificates) -> u16 {
@@ -50,9 +52,11 @@ fn relay(client: TcpStream, target: u16, config: Arc<ServerConfig>) -> io::Resul
         }
     }
     let lines = head.trim_end().split("\r\n").filter(|line| !line.starts_with("Connection:"));
+    let lines = lines.collect::<Vec<_>>().join("\r\n");
+    let handshake = client.get_ref().conn.handshake_kind().expect("a head came through it");
     let (name, value) = MARK;
-    let head =
-        format!("{}\r\n{name}: {value}\r\nConnection: close\r\n\r\n", lines.collect::<Vec<_>>().join("\r\n"));
+    let marks = format!("{name}: {value}\r\n{HANDSHAKE}: {handshake:?}\r\nConnection: close");
+    let head = format!("{lines}\r\n{marks}\r\n\r\n");
     let mut server = TcpStream::connect(("127.0.0.1", target))?;
     server.write_all(head.as_bytes())?;
     let mut answer = Vec::new();
