@@ -36,8 +36,9 @@ const CATALOG: Duration = Duration::from_secs(120);
 pub(super) const STALL: Duration = Duration::from_secs(30);
 /// Most redirects followed for one call: a load balancer, a storage, and some to spare.
 const MAX_REDIRECTS: usize = 5;
-/// Buffers of a connection, in bytes. ureq's own are twice as large, and downloads are many.
-const BUFFER: usize = 64 * 1024;
+/// Buffers of a connection, in bytes; over TLS it has them twice. ureq's own are four times as large, and
+/// downloads are many.
+const BUFFER: usize = 32 * 1024;
 
 /// Which certificates are trusted.
 #[derive(Clone, Debug, Default)]

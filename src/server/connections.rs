@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most connections at a time: each costs a descriptor, a thread and some 20 KB; together they stay
+/// Most connections at a time: each costs a descriptor, a thread and some 15 KB; together they stay
 /// below half of what an edge container is given.
 const MAX_CONNECTIONS: usize = 1024;
-/// Descriptors that are left to the registry's side (64 downloads and as many requests of a walk), the
+/// Descriptors that are left to the registry's side (48 downloads and 64 requests of a walk), the
 /// log and the rest.
 const RESERVED_DESCRIPTORS: u64 = 144;
 /// Fewest connections, however little the system bears.

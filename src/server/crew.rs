@@ -17,8 +17,8 @@ const STACK: usize = 512 * 1024;
 const PARKED: Duration = Duration::from_secs(5);
 /// Most threads that stay without work. Beyond them, one that has talked to the registry gives back
 /// the 60 KB of its stack that this has touched; else a thousand would hold them after a crowd's
-/// downloads, and only one in sixteen of them at a time needs them.
-const MAX_PARKED: usize = 128;
+/// downloads, and only one in twenty of them at a time needs them.
+const MAX_PARKED: usize = 64;
 
 /// What a thread does.
 pub(super) type Job = Box<dyn FnOnce() + Send>;

@@ -12,8 +12,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
-/// How much of a stream is in our hands at a time, in bytes: few system calls, little memory.
-const CHUNK: usize = 64 * 1024;
+/// How much of a stream is in our hands at a time, in bytes: with half of it, a download takes a tenth
+/// more of a processor; with twice as much, hardly less.
+const CHUNK: usize = 32 * 1024;
 /// How much of a body goes out in one write with its head, in bytes: small answers are one packet.
 const WITH_HEAD: usize = 16 * 1024;
 /// Room for a head, in bytes: ours have some 300.

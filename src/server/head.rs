@@ -3,6 +3,7 @@
 //! smuggle a second request inside.
 
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use tiny_http::Method;
@@ -57,9 +58,8 @@ impl Inbox {
     ///
     /// The stream's read timeout must be [`IDLE`], and is again afterwards: a head that comes in one
     /// piece, as nearly all do, costs no call to set it.
-    pub(super) fn next(&mut self, mut stream: &TcpStream) -> Result<Head, NoHead> {
+    pub(super) fn next(&mut self, stream: &TcpStream) -> Result<Head, NoHead> {
         let mut deadline = None;
-        let mut chunk = [0; READ];
         loop {
             if let Some(head) = self.take()? {
                 if deadline.is_some() {
@@ -76,10 +76,9 @@ impl Inbox {
                 }
                 stream.set_read_timeout(Some(left))?;
             }
-            let room = READ.min(MAX_HEAD - self.0.len());
-            match stream.read(&mut chunk[..room]) {
+            match self.receive(stream) {
                 Ok(0) => return Err(NoHead::Gone),
-                Ok(count) => self.0.extend_from_slice(&chunk[..count]),
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_timeout(&error) && started => {
                     return Err(NoHead::Refuse(408, "the request head took too long"));
@@ -89,11 +88,26 @@ impl Inbox {
         }
     }
 
+    /// What has arrived, or arrives next. Not inlined, nor is [`Inbox::take`], for else an answer would
+    /// be made on top of the 4 KB of stack that are needed here: a page of each thread.
+    #[inline(never)]
+    fn receive(&mut self, mut stream: &TcpStream) -> io::Result<usize> {
+        let mut chunk = [0; READ];
+        let room = READ.min(MAX_HEAD - self.0.len());
+        let count = stream.read(&mut chunk[..room])?;
+        self.0.extend_from_slice(&chunk[..count]);
+        Ok(count)
+    }
+
     /// A head that has arrived whole.
+    #[inline(never)]
     pub(super) fn take(&mut self) -> Result<Option<Head>, NoHead> {
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut request = httparse::Request::new(&mut fields);
-        let (length, head) = match request.parse(&self.0) {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut request = httparse::Request::new(&mut []);
+        let (length, head) = match request.parse_with_uninit_headers(&self.0, &mut fields) {
             Ok(httparse::Status::Complete(length)) => (length, read(&request)?),
             Ok(httparse::Status::Partial) if self.0.len() < MAX_HEAD => return Ok(None),
             Ok(httparse::Status::Partial) if !self.0.contains(&b'\n') => {

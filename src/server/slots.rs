@@ -8,15 +8,15 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Most downloads at a time: some 200 KB each with a registry's connection, and more than one
-/// registry serves well.
-const MAX_DOWNLOADS: usize = 64;
+/// Most downloads at a time: some 200 KB each with a registry's connection over TLS, so that they
+/// fit beside a full cache and a full house, and as many as one registry serves well.
+const MAX_DOWNLOADS: usize = 48;
 /// Most requests that wait for a slot. Each holds a place in the house, which must not be full of
 /// them.
 const MAX_WAITING: usize = 448;
 /// Most downloads of one address: a few slow readers must not hold them all. An ingress is one
 /// address too, so it's most of them.
-const MAX_OF_ONE: usize = 48;
+const MAX_OF_ONE: usize = 36;
 /// How long a request waits for a slot: a chart passes in less.
 const WAIT: Duration = Duration::from_secs(10);
 

@@ -20,6 +20,8 @@ pub struct Row {
     pub spoil: fn(&Registry),
     /// Whether the charts of 5 MB and 50 MB are pulled as well.
     pub large_charts: bool,
+    /// Whether the daemon's cache is full before it begins.
+    pub warm_cache: bool,
     pub goal: Goal,
 }
 
@@ -30,6 +32,10 @@ impl Row {
 
     pub fn title(&self, scale: &Scale) -> String {
         format!("{} {}", thousands(self.strength(scale)), self.name)
+    }
+
+    fn warm(self) -> Row {
+        Row { warm_cache: true, ..self }
     }
 
     fn limited(self, limits: Limits) -> Row {
@@ -47,6 +53,7 @@ fn row(full: usize, reduced: usize, name: &'static str, attack: fn(&Field)) -> R
         limits: Limits::None,
         spoil: pull::honest,
         large_charts: false,
+        warm_cache: false,
         goal: Goal::UNIMPRESSED,
     }
 }
@@ -65,6 +72,7 @@ pub fn all() -> Vec<Row> {
         row(8, 8, "that send 100,000 headers and more", pour::endless_headers),
         row(8, 8, "that send endless empty lines", pour::empty_lines),
         row(2_000, 200, "that ask for 5 MB and never read", read_badly::never),
+        row(2_000, 600, "that never read 5 MB, with a warm cache", read_badly::never_from_everywhere).warm(),
         row(500, 100, "that read 5 MB a byte at a time", read_badly::a_byte_at_a_time),
         row(1_500, 300, "that read 5 MB just fast enough to stay", read_badly::just_fast_enough),
         row(1_000, 300, "resets a second", hang_up::resets),

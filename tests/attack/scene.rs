@@ -1,4 +1,5 @@
-//! What an attack is made on: a registry with a dozen charts, and the daemon in front of it.
+//! What an attack is made on: a registry with a dozen charts, or with as many as fill the daemon's
+//! cache, and the daemon in front of it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,8 +7,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::limits::{self, Copy, Limits};
+use crate::limits::{self, Copy};
 use crate::normal;
+use crate::rows::Row;
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Pushed};
 use crate::trial::Scale;
@@ -17,8 +19,11 @@ use crate::trial::Scale;
 const SMALL: (usize, usize) = (10, 20_000);
 const LARGE: usize = 5_000_000;
 const HUGE: usize = 50_000_000;
+/// What fills the daemon's cache of 32 MiB to its last block.
+const WARMING: (usize, usize) = (128, 256 * 1024);
 /// How much each chart has to say, in bytes, so that the index has the usual 16 KB.
 const DESCRIPTION: usize = 1_100;
+
 /// A registry, and who listens in front of it. The daemon goes first.
 pub struct Scene {
     pub daemon: Daemon,
@@ -35,22 +40,16 @@ pub struct Registry {
 }
 
 impl Registry {
-    fn stocked(scale: &Scale) -> Registry {
+    fn stocked(row: &Row, scale: &Scale) -> Registry {
         let fake = FakeRegistry::start();
-        let (count, size) = SMALL;
-        let sizes = std::iter::repeat_n(size, count).chain([LARGE]).chain(scale.full.then_some(HUGE));
-        let chart = |(number, size): (usize, usize)| {
-            let name = format!("team/chart-{number}");
-            let description = format!("{name}: {}", "what it is for. ".repeat(DESCRIPTION / 16));
-            let metadata = json!({
-                "apiVersion": "v2",
-                "name": format!("chart-{number}"),
-                "version": "1.0.0",
-                "description": description,
-            });
-            fake.push(&Chart::new(&name, "1.0.0").config(&metadata).archive(vec![number as u8; size]))
-        };
-        let charts = sizes.enumerate().map(chart).collect();
+        let some = |(count, size)| std::iter::repeat_n(size, count);
+        let sizes = some(SMALL).chain([LARGE]).chain(scale.full.then_some(HUGE));
+        let mut charts: Vec<Pushed> =
+            sizes.enumerate().map(|(number, size)| push(&fake, number, size, DESCRIPTION)).collect();
+        if row.warm_cache {
+            let others = some(WARMING).zip(charts.len()..);
+            charts.extend(others.map(|(size, number)| push(&fake, number, size, 0)));
+        }
         Registry { fake, charts }
     }
 
@@ -70,19 +69,48 @@ impl Registry {
     }
 }
 
+/// A chart with so large an archive and so much to say.
+fn push(fake: &FakeRegistry, number: usize, size: usize, description: usize) -> Pushed {
+    let name = format!("team/chart-{number}");
+    let description = format!("{name}: {}", "what it is for. ".repeat(description / 16));
+    let metadata = json!({
+        "apiVersion": "v2",
+        "name": format!("chart-{number}"),
+        "version": "1.0.0",
+        "description": description,
+    });
+    fake.push(&Chart::new(&name, "1.0.0").config(&metadata).archive(vec![number as u8; size]))
+}
+
 fn path(number: usize) -> String {
     format!("/charts/chart-{number}-1.0.0.tgz")
 }
 
 impl Scene {
-    pub fn set(limits: Limits, scale: &Scale) -> Scene {
-        let registry = Registry::stocked(scale);
-        let (command, copy) = limits::command(&binary(), limits);
+    pub fn set(row: &Row, scale: &Scale) -> Scene {
+        let registry = Registry::stocked(row, scale);
+        let (command, copy) = limits::command(&binary(), row.limits);
         let grace = format!("--shutdown-grace={}s", scale.grace.as_secs());
         let daemon = Daemon::start_as(command, &[&registry.fake.flag(), &grace, "--log-level=info"]);
         daemon.wait_ready();
         let index = normal::body(address(&daemon)).expect("the index is there when the daemon is ready");
-        Scene { daemon, registry, index: Arc::new(index), _copy: copy }
+        let scene = Scene { daemon, registry, index: Arc::new(index), _copy: copy };
+        if row.warm_cache {
+            scene.warm_cache();
+        }
+        scene
+    }
+
+    /// Fills the daemon's cache, and sees that it holds them all.
+    fn warm_cache(&self) {
+        let (count, size) = WARMING;
+        let pull_all = || {
+            for path in self.registry.all().iter().rev().take(count) {
+                assert_eq!(self.daemon.get(path).body.len(), size, "{path}");
+            }
+            self.registry.fake.count("GET /v2/*/blobs/*")
+        };
+        assert_eq!(pull_all(), pull_all(), "the registry was asked again for what the cache should hold");
     }
 
     pub fn address(&self) -> SocketAddr {

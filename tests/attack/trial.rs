@@ -80,7 +80,7 @@ pub struct Outcome {
 }
 
 pub fn run(row: &Row, scale: &Scale) -> Outcome {
-    let mut scene = Scene::set(row.limits, scale);
+    let mut scene = Scene::set(row, scale);
     (row.spoil)(&scene.registry);
     let field = || {
         let charts = if row.large_charts { scene.registry.all() } else { scene.registry.small() };

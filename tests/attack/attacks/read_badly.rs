@@ -33,8 +33,9 @@ impl Client for Sip {
     }
 }
 
-fn sip(field: &Field, bytes: usize) {
-    let crowd = Crowd { size: field.strength, receive_buffer: Some(BUFFER), ..Crowd::default() };
+fn sip(field: &Field, bytes: usize, from_everywhere: bool) {
+    let crowd =
+        Crowd { size: field.strength, receive_buffer: Some(BUFFER), from_everywhere, ..Crowd::default() };
     crowd.attack(field, |_| {
         let request = format!("GET {} HTTP/1.1\r\nHost: charts.example\r\n\r\n", field.large);
         Box::new(Sip { request: Some(request), bytes })
@@ -42,15 +43,20 @@ fn sip(field: &Field, bytes: usize) {
 }
 
 pub fn never(field: &Field) {
-    sip(field, 0);
+    sip(field, 0, false);
+}
+
+/// One address isn't given all downloads; eight are.
+pub fn never_from_everywhere(field: &Field) {
+    sip(field, 0, true);
 }
 
 pub fn a_byte_at_a_time(field: &Field) {
-    sip(field, 1);
+    sip(field, 1, false);
 }
 
 /// 8 KB a second: twice what the door wants at least, so that they may stay and nobody else comes in,
 /// unless they're kept from taking all places.
 pub fn just_fast_enough(field: &Field) {
-    sip(field, 800);
+    sip(field, 800, false);
 }
