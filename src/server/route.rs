@@ -56,7 +56,7 @@ pub(super) fn route(target: &str) -> Result<Route, BadTarget> {
     let path = decode(encoded)?;
     Ok(match path.as_str() {
         // No name of ours holds a slash, and a proxy may have let it pass for not being one.
-        _ if encoded.contains("%2f") || encoded.contains("%2F") => Route::Unknown,
+        _ if encoded.as_bytes().windows(3).any(|code| code.eq_ignore_ascii_case(b"%2f")) => Route::Unknown,
         "/" => Route::Home,
         "/livez" => Route::Live,
         "/readyz" => Route::Ready,
