@@ -8,6 +8,7 @@ use super::yaml;
 use crate::oci::Digest;
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io;
 use time::format_description::well_known::Rfc3339;
@@ -45,10 +46,11 @@ impl ChartVersion<'_> {
         format!("{}-{}.tgz", metadata.name(), metadata.version())
     }
 
-    /// Whether the archive's file name is this one.
-    pub fn is_archive_of(metadata: &PackedMetadata, file_name: &str) -> bool {
-        let rest = file_name.strip_prefix(metadata.name()).and_then(|rest| rest.strip_prefix('-'));
-        rest.and_then(|rest| rest.strip_suffix(".tgz")) == Some(metadata.version())
+    /// How the archive's file name compares with this one. It's looked for among thousands, so none is
+    /// put together for it.
+    pub fn cmp_archive_name(metadata: &PackedMetadata, file_name: &str) -> Ordering {
+        let parts = [metadata.name(), "-", metadata.version(), ".tgz"];
+        parts.into_iter().flat_map(str::bytes).cmp(file_name.bytes())
     }
 
     /// Where the archive is, relative to the index.
@@ -281,13 +283,13 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_is_known_by_its_file_name() {
+    fn an_archive_is_known_by_its_file_name_and_ordered_by_it() {
         let web = metadata("my web", "1.0.0-x");
-        assert!(ChartVersion::is_archive_of(&web, &ChartVersion::archive_name(&web)));
-        for other in
-            ["", "my web", "my web-1.0.0-x", "my web-1.0.0.tgz", "my web1.0.0-x.tgz", "web-1.0.0-x.tgz"]
-        {
-            assert!(!ChartVersion::is_archive_of(&web, other), "{other}");
+        let name = ChartVersion::archive_name(&web);
+        let others =
+            ["", "my web", "my web-1.0.0-x", "my web-1.0.0.tgz", "my web1.0.0-x.tgz", "web-1.0.0-x.tgz"];
+        for other in others.into_iter().chain([&*name]) {
+            assert_eq!(ChartVersion::cmp_archive_name(&web, other), (*name).cmp(other), "{other}");
         }
     }
 

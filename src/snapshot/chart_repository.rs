@@ -76,8 +76,8 @@ impl ChartRepository {
     /// The chart of an archive's file name.
     pub(super) fn chart<'a>(&self, archive_name: &str, found: &'a [Arc<Found>]) -> Option<&'a Found> {
         let chart = |at: &u32| &*found[*at as usize];
-        let name = |at: &u32| ChartVersion::archive_name(&chart(at).metadata);
-        let at = self.listed.binary_search_by(|at| (*name(at)).cmp(archive_name)).ok()?;
+        let compare = |at: &u32| ChartVersion::cmp_archive_name(&chart(at).metadata, archive_name);
+        let at = self.listed.binary_search_by(compare).ok()?;
         Some(chart(&self.listed[at]))
     }
 

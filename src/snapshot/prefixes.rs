@@ -43,7 +43,9 @@ impl Snapshot {
         let Some(prefix) = prefix else { return self.root.chart(archive_name, &self.found) };
         let charts = self.place(prefix)?.charts.into_iter().flat_map(|range| &self.found[range]);
         // The first, as in its index.
-        charts.map(|chart| &**chart).find(|chart| ChartVersion::is_archive_of(&chart.metadata, archive_name))
+        charts
+            .map(|chart| &**chart)
+            .find(|chart| ChartVersion::cmp_archive_name(&chart.metadata, archive_name).is_eq())
     }
 
     /// All that was found below a prefix, in order of precedence.
