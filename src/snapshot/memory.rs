@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn a_new_tag_that_fails_is_asked_less_and_less_and_its_trouble_seems_no_longer_than_twice_as_long() {
         for (kind, longest, most) in
-            [(ErrorKind::Unavailable, 60, 70), (ErrorKind::NotFound, 300, 25), (ErrorKind::Refused, 300, 20)]
+            [(ErrorKind::Unavailable, 60, 70), (ErrorKind::NotFound, 60, 70), (ErrorKind::Refused, 300, 20)]
         {
             let began = Instant::now();
             let mut memory = memory(&[("a", &["1.0.0"])], began);

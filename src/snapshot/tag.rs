@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 /// for twice as long, but not before this: a first walk that failed is made again after as long. So is a tag
 /// that is listed, but not there: it may not have come to every replica of the registry.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// And not later than this: what is well again is soon listed, and what never will be costs little. A tag
+/// that was deleted may be listed for good (distribution#4324), until it's pushed again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The same for one that was refused, or answered with nonsense: rights are given, policies lifted, but
 /// seldom within seconds.
 const SHORTEST_REFUSED: Duration = Duration::from_secs(30);
-/// What gave no answer is asked again not later than this: what is well again is soon listed, and what
-/// never will be costs little.
-const LONGEST_UNANSWERED: Duration = Duration::from_secs(60);
-/// What did give one, than this: so often known tags are looked at where nobody asked for another interval.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// And so often known tags are looked at where nobody asked for another interval.
+const LONGEST_REFUSED: Duration = Duration::from_secs(300);
 
 /// What is known of a tag, by its repository and its text.
 pub(super) struct Tag {
@@ -208,8 +208,7 @@ impl Trouble {
 /// How long not to ask again after trouble that has `lasted` so long: as long, within bounds.
 pub(super) fn pause(kind: ErrorKind, lasted: Duration) -> Duration {
     match kind {
-        ErrorKind::TimedOut | ErrorKind::Unavailable => lasted.clamp(SHORTEST_PAUSE, LONGEST_UNANSWERED),
-        ErrorKind::NotFound => lasted.clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
-        ErrorKind::Refused | ErrorKind::Invalid => lasted.clamp(SHORTEST_REFUSED, LONGEST_PAUSE),
+        ErrorKind::Refused | ErrorKind::Invalid => lasted.clamp(SHORTEST_REFUSED, LONGEST_REFUSED),
+        _ => lasted.clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
     }
 }
