@@ -6,11 +6,13 @@ use crate::storage::Error;
 use std::io::{self, Read};
 use std::time::{Duration, Instant, SystemTime};
 use ureq::Body;
-use ureq::http::header::{HeaderMap, LOCATION};
+use ureq::http::header::{CONTENT_LENGTH, HeaderMap, LOCATION};
 use ureq::http::{Response, Uri};
 
 /// Longest time to read a manifest, config or listing whole.
-const WHOLE_BODY: Duration = Duration::from_secs(120);
+pub(super) const WHOLE_BODY: Duration = Duration::from_secs(120);
+/// Longest time for a blob that is passed on: as long as a client may take for it.
+pub(super) const WHOLE_BLOB: Duration = Duration::from_secs(30 * 60);
 /// Longest time for the body of an error, which is only told, not used.
 const ERROR_BODY: Duration = Duration::from_secs(5);
 /// Least pace of a blob that is passed on, in bytes per second, after [`STALL`]: what drips more
@@ -91,7 +93,7 @@ impl Answer {
     /// The whole body, of at most `limit` bytes.
     pub(super) fn read(self, limit: u64) -> Result<Vec<u8>, Error> {
         let what = self.what.clone();
-        let bytes = collect(self.into_reader(), limit + 1, WHOLE_BODY);
+        let bytes = collect(self.into_reader(u64::MAX), limit + 1, WHOLE_BODY);
         let bytes = bytes.map_err(|cause| error::body(&what, cause))?;
         if bytes.len() as u64 > limit {
             return Err(error::protocol(&what, format!("the answer is over {limit} bytes")));
@@ -99,10 +101,12 @@ impl Answer {
         Ok(bytes)
     }
 
-    /// The body as it arrives, if it arrives at a reasonable pace.
-    pub(super) fn into_reader(self) -> impl Read + Send + use<> {
+    /// The body as it arrives, if it arrives at a reasonable pace. Who expects `size` bytes of one whose
+    /// length isn't told doesn't wait for more: trailers may come for as long as someone likes.
+    pub(super) fn into_reader(self, size: u64) -> impl Read + Send + use<> {
+        let most = if self.headers().contains_key(CONTENT_LENGTH) { u64::MAX } else { size };
         let source = self.response.into_body().into_with_config().limit(u64::MAX).reader();
-        Paced { source, waited: Duration::ZERO, count: 0 }
+        Paced { source: source.take(most), waited: Duration::ZERO, count: 0 }
     }
 }
 

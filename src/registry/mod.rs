@@ -235,8 +235,8 @@ impl Storage for Registry {
     /// `GET /v2/<name>/blobs/<digest>` (end-2).
     fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
         let path = format!("/v2/{repository}/blobs/{}", blob.digest);
-        let answer = self.get(&path, Ask::Get { accept: "*/*" }, Scope::Repository(repository))?;
-        Ok(Box::new(answer.into_reader()))
+        let answer = self.get(&path, Ask::GetBlob, Scope::Repository(repository))?;
+        Ok(Box::new(answer.into_reader(blob.size)))
     }
 
     fn requests(&self) -> u64 {

@@ -3,7 +3,7 @@
 //! dropped on the way to another origin. Link-local addresses aren't visited, by whatever name or
 //! spelling, unless the registry itself was configured to be there.
 
-use super::answer::Answer;
+use super::answer::{Answer, WHOLE_BLOB, WHOLE_BODY};
 use super::{error, url};
 use crate::storage::Error;
 use std::io;
@@ -104,6 +104,8 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
 pub(super) enum Ask<'a> {
     /// `GET`, accepting these types.
     Get { accept: &'a str },
+    /// `GET` of bytes that may be many.
+    GetBlob,
     /// `HEAD`, accepting these types.
     Head { accept: &'a str },
     /// `GET` of JSON.
@@ -137,6 +139,7 @@ impl Transport {
             .timeout_send_request(Some(STALL))
             .timeout_send_body(Some(STALL))
             .timeout_recv_response(Some(ANSWER))
+            .timeout_recv_body(Some(WHOLE_BODY))
             .timeout_per_read(Some(STALL))
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER / 2)
@@ -181,6 +184,7 @@ impl Transport {
     fn exchange(&self, here: &Uri, ask: Ask, authorization: Option<&str>) -> Result<Answer, Error> {
         let what = what(ask, here);
         self.requests.fetch_add(1, Ordering::Relaxed);
+        let whole = if matches!(ask, Ask::GetBlob) { WHOLE_BLOB } else { WHOLE_BODY };
         let send = |request: RequestBuilder<WithoutBody>, accept, longest| {
             let mut request = request.header("Accept", accept);
             if let Some(value) = authorization {
@@ -193,11 +197,12 @@ impl Transport {
                 return request.call();
             }
             // The wait for a head is a read too, so each of the two would end it.
-            let config = request.config().timeout_recv_response(Some(longest));
+            let config = request.config().timeout_recv_response(Some(longest)).timeout_recv_body(Some(whole));
             config.timeout_per_read(Some(longest.max(STALL))).build().call()
         };
         let result = match ask {
             Ask::Get { accept } => send(self.agent.get(here), accept, ANSWER),
+            Ask::GetBlob => send(self.agent.get(here), "*/*", ANSWER),
             Ask::Head { accept } => send(self.agent.head(here), accept, HEAD),
             Ask::List => send(self.agent.get(here), "application/json", ANSWER),
             Ask::ListCatalog => send(self.agent.get(here), "application/json", CATALOG),
@@ -235,7 +240,7 @@ fn tell_proxy(agent: &Agent) {
 /// Method and URL, for messages.
 pub(super) fn what(ask: Ask, target: &Uri) -> String {
     let method = match ask {
-        Ask::Get { .. } | Ask::List | Ask::ListCatalog => "GET",
+        Ask::Get { .. } | Ask::GetBlob | Ask::List | Ask::ListCatalog => "GET",
         Ask::Head { .. } => "HEAD",
         Ask::Post { .. } => "POST",
     };

@@ -44,6 +44,18 @@ fn a_truncated_archive_is_never_whole() {
 }
 
 #[test]
+fn an_archive_that_is_there_is_not_kept_back_until_what_follows_it_has_ended() {
+    for served in Served::each_way(100_000) {
+        // All of it in one chunk, and for a minute not the one that says that it was the last.
+        served.spoil(Fault::Chunked);
+        served.spoil(Fault::Drip(100_000, Duration::from_secs(60)));
+        let began = Instant::now();
+        assert_eq!(served.daemon.get(PATH).body, served.archive);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    }
+}
+
+#[test]
 fn what_follows_the_archive_is_not_passed_on() {
     for size in [10, 100_000] {
         for more in [1, 100_000] {
