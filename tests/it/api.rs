@@ -12,7 +12,7 @@ use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
 use crate::support::http::Answer;
 use crate::support::process::{DEADLINE, wait_until};
-use crate::support::story::{ready_daemon, starting_daemon};
+use crate::support::story::{EACH_TIME, LONG_WAIT, ready_daemon, starting_daemon};
 
 const ONCE: &str = "--max-stale=1h";
 
@@ -91,7 +91,7 @@ fn what_is_skipped_is_told_with_its_reason_and_since_when() {
     fake.push(&Chart::new("team/bad", "1.0.0").config_bytes("{}"));
     fake.push(&Chart::new("b/db", "1.0.0").archive("another archive"));
     let began = OffsetDateTime::now_utc().unix_timestamp();
-    let daemon = ready_daemon(&fake, &["--max-stale=0"]);
+    let daemon = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT]);
     let skipped = json_at(&daemon, "/api/skipped");
     let of = |skipped: &Value, field: &str| {
         let list = skipped.as_array().expect("a list").clone();
@@ -165,7 +165,7 @@ fn answers_to_programs_are_conditional_and_compressed_and_cost_the_registry_noth
 #[test]
 fn a_pushed_chart_is_told_of_at_once_and_a_deleted_one_no_more() {
     let fake = registry();
-    let daemon = ready_daemon(&fake, &["--max-stale=0"]);
+    let daemon = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT]);
     for path in ["/api/charts", "/api/charts/db", "/api/skipped"] {
         daemon.get(path);
     }

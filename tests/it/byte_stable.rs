@@ -10,7 +10,7 @@ use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::http::Answer;
 use crate::support::process::wait_until;
-use crate::support::story::{Index, ready_daemon, wait_for_charts};
+use crate::support::story::{EACH_TIME, Index, LONG_WAIT, ready_daemon, wait_for_charts};
 
 /// The same charts, pushed in the order of this seed, and listed in another.
 fn registry(seed: u64, charts: &[Chart]) -> FakeRegistry {
@@ -112,12 +112,12 @@ fn skipped(daemon: &Daemon) -> Vec<(String, String)> {
 fn what_is_beyond_the_budget_is_left_out_alike_by_replicas_that_have_seen_different_things() {
     let fake = FakeRegistry::start();
     fake.spoil("GET /v2/team/*").with(Fault::Wait(Duration::from_millis(3)));
-    let (each_time, version) = ("--max-stale=0", |minor: usize| format!("1.{minor}.0"));
+    let version = |minor: usize| format!("1.{minor}.0");
     (2..10).for_each(|minor| drop(fake.push(&wordy(&version(minor)))));
-    let veteran = ready_daemon(&fake, &[each_time]);
+    let veteran = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT]);
     let alike = |first: usize, end: usize| {
         let listed: Vec<String> = (first..end).map(|minor| format!("wordy {}", version(minor))).collect();
-        let novice = ready_daemon(&fake, &[each_time]);
+        let novice = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT]);
         for daemon in [&veteran, &novice] {
             assert_eq!(list(daemon), listed, "{}", daemon.log());
         }
@@ -202,7 +202,7 @@ fn live(fake: &FakeRegistry, daemon: &Daemon, seed: u64) {
 fn when_trouble_is_over_a_replica_tells_what_one_does_that_has_seen_none_of_it() {
     let seed = 1;
     let fake = registry(seed, &charts());
-    let flags = ["--max-stale=0", "--refresh-interval=1s"];
+    let flags = [EACH_TIME, LONG_WAIT, "--refresh-interval=1s"];
     let veteran = ready_daemon(&fake, &flags);
     live(&fake, &veteran, seed);
     let novice = ready_daemon(&fake, &flags);

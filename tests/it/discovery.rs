@@ -7,7 +7,8 @@ use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::{
-    Index, ready_daemon, refresh_until_logged, sources_told, starting_daemon, wait_for_charts,
+    EACH_TIME, Index, LONG_WAIT, ready_daemon, refresh_until_logged, sources_told, starting_daemon,
+    wait_for_charts,
 };
 
 /// The catalog is closed for good, as Docker Hub's.
@@ -205,7 +206,7 @@ fn of_named_repositories_one_that_is_not_there_or_not_for_us_is_warned_of_once_a
     let closed = Reply::error(403, "DENIED", "not for you");
     fake.spoil("GET /v2/team/closed/tags/list").with(Fault::Answer(closed));
     let names =
-        ["--repository=team/closed", "--repository=team/wbe", "--repository=team/web", "--max-stale=0"];
+        ["--repository=team/closed", "--repository=team/wbe", "--repository=team/web", EACH_TIME, LONG_WAIT];
     let daemon = ready_daemon(&fake, &names);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
     let told = |name: &str| {

@@ -11,7 +11,7 @@ use crate::support::fake_registry::{Chart, FakeRegistry};
 use crate::support::helm::{Helm, argument};
 use crate::support::http::Answer;
 use crate::support::process::{DEADLINE, wait_until};
-use crate::support::story::{Index, assert_skipped, ready_daemon, wait_for_charts};
+use crate::support::story::{EACH_TIME, Index, LONG_WAIT, assert_skipped, ready_daemon, wait_for_charts};
 use crate::support::tools::{HELM_VERSIONS, NEWEST_HELM};
 
 /// Nothing is walked again during a test.
@@ -180,7 +180,7 @@ fn an_index_below_a_prefix_costs_the_registry_no_more_than_the_one_of_all() {
     assert_eq!(fake.count("* /v2/*"), walked, "{}", fake.seen());
 
     let fake = registry();
-    let daemon = ready_daemon(&fake, &["--max-stale=0"]);
+    let daemon = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT]);
     let walked = fake.count("* /v2/*");
     for count in 1..=3 {
         daemon.get("/team/a/index.yaml");
@@ -248,7 +248,7 @@ fn who_loses_its_name_to_another_is_skipped_and_served_below_its_prefix() {
 #[test]
 fn harbors_old_address_of_a_project_serves_the_project() {
     let fake = registry();
-    let daemon = ready_daemon(&fake, &["--max-stale=0"]);
+    let daemon = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT]);
     let (old, new) = (daemon.get("/chartrepo/team/index.yaml"), daemon.get("/team/index.yaml"));
     assert_eq!(told(&old), told(&new));
     assert_eq!(daemon.get("/chartrepo/nowhere/index.yaml").status, 404);

@@ -7,7 +7,9 @@ use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Fault, Guard, Reply};
 use crate::support::guarded::{Guarded, assert_nothing_secret};
 use crate::support::process::{DEADLINE, wait_until};
-use crate::support::story::{Index, ready_daemon, refresh_until_logged, wait_for_charts};
+use crate::support::story::{
+    EACH_TIME, Index, LONG_WAIT, ready_daemon, refresh_until_logged, wait_for_charts,
+};
 
 const WRONG: &str = r#"{"auths":{"HOST":{"username":"reader","password":"wrong"}}}"#;
 const RIGHT: &str = r#"{"auths":{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#;
@@ -22,7 +24,7 @@ fn half_public(guard: Guard, hides_private: bool) -> Guarded {
 
 /// A daemon that refreshes whenever it's asked for the index.
 fn ready(guarded: &Guarded) -> Daemon {
-    ready_daemon(&guarded.fake, &[&guarded.flag, "--max-stale=0", "--log-level=trace"])
+    ready_daemon(&guarded.fake, &[&guarded.flag, EACH_TIME, LONG_WAIT, "--log-level=trace"])
 }
 
 /// The scheme of each `Authorization` that was sent with such a request.
@@ -100,7 +102,7 @@ fn over_http_that_was_only_found_out_no_password_is_sent_unasked() {
     let guarded = half_public(Guard::Basic, false);
     guarded.fake.open_to_strangers_but(&["team/db"], true);
     let registry = format!("--storage-registry-repo={}", guarded.fake.host());
-    let daemon = Daemon::start_ready(&[&registry, &guarded.flag, "--max-stale=0"]);
+    let daemon = Daemon::start_ready(&[&registry, &guarded.flag, EACH_TIME, LONG_WAIT]);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
     let told = daemon.wait_for_log(ONLY_STRANGERS);
     assert!(told.contains("unless --storage-registry-scheme=HTTP says so"), "{told}");

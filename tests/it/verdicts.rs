@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::support::fake_registry::{Chart, Descriptor, FakeRegistry, Fault, media, sha256};
-use crate::support::story::{Index, assert_skipped, ready_daemon, refresh_until_logged};
+use crate::support::story::{
+    EACH_TIME, Index, LONG_WAIT, assert_skipped, ready_daemon, refresh_until_logged,
+};
 
 fn push_json(fake: &FakeRegistry, repository: &str, tag: &str, media_type: &str, body: &Value) {
     fake.push_manifest(repository, tag, media_type, body.to_string().as_bytes());
@@ -176,7 +178,7 @@ fn a_verdict_is_told_once_and_again_when_it_has_changed() {
     fake.push(&Chart::new("web", "1.0.0"));
     fake.push_image("app", "1.0.0");
     fake.push_image("moves", "1.0.0");
-    let daemon = ready_daemon(&fake, &["--max-stale=0", "--refresh-interval=1s"]);
+    let daemon = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT, "--refresh-interval=1s"]);
     let times = |reference: &str| daemon.log().matches(&format!(" DEBUG skipped {reference}: ")).count();
     fake.push(&Chart::new("moves", "1.0.0").config_bytes("{}"));
     refresh_until_logged(&daemon, " DEBUG skipped moves:1.0.0: ", 2);

@@ -32,12 +32,10 @@ pub use script::{Fault, Spoil};
 pub use store::sha256;
 pub use tokens::{ChallengeForm, TokenField, TokenServer};
 
+use super::process::DEADLINE;
 use access::Access;
 use script::Script;
 use store::Store;
-
-/// How long a story waits for the daemon to do something before it is called a failure.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct FakeRegistry {
     shared: Arc<Shared>,
@@ -229,7 +227,7 @@ impl FakeRegistry {
 
     /// Waits until so many requests of this pattern have come.
     pub fn wait_for(&self, pattern: &str, count: usize) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         let mut state = self.state();
         while state.requests.iter().filter(|r| r.matches(pattern)).count() < count {
             let left = deadline.saturating_duration_since(Instant::now());

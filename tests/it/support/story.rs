@@ -8,6 +8,11 @@ use super::daemon::Daemon;
 use super::fake_registry::FakeRegistry;
 use super::process::{DEADLINE, Scratch, wait_until};
 
+/// An index is refreshed whenever it's asked for …
+pub const EACH_TIME: &str = "--max-stale=0";
+/// … and that is waited for, however long it takes on a busy machine.
+pub const LONG_WAIT: &str = "--max-wait=1m";
+
 /// A daemon in front of this registry, with these further flags, after its first walk.
 pub fn ready_daemon(fake: &FakeRegistry, flags: &[&str]) -> Daemon {
     let daemon = starting_daemon(fake, flags);
