@@ -2,25 +2,26 @@
 //! index, from a fresh snapshot and from nothing else.
 
 use super::head::Head;
-use super::respond::{Answer, JSON, Responder, represent};
+use super::respond::{Answer, JSON, Responder, crowded, represent};
 use super::route::Api;
-use crate::snapshot::NotListed;
+use crate::snapshot::NoPage;
 
 impl Responder {
     /// `/api/…`
     pub(super) fn api(&self, head: &Head, api: &Api) -> Answer {
         self.of_fresh(|snapshot| {
             let found = match api {
-                Api::Charts => Ok(snapshot.charts_json()),
+                Api::Charts => snapshot.charts_json(),
                 Api::Chart(name) => snapshot.chart_json(name),
                 Api::ChartVersion(name, version) => snapshot.chart_version_json(name, version),
-                Api::Skipped => Ok(snapshot.skipped_json()),
+                Api::Skipped => snapshot.skipped_json(),
             };
             match found {
                 Ok(representation) => represent(&representation, JSON, head),
-                Err(NotListed(why)) => {
+                Err(NoPage::NotListed(why)) => {
                     Answer::line(404, JSON, &serde_json::json!({ "error": why }).to_string())
                 }
+                Err(NoPage::Crowded) => crowded(),
             }
         })
     }

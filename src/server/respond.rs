@@ -8,7 +8,7 @@ use super::head::Head;
 use super::route::{BadTarget, Route, route};
 use super::slots::Slot;
 use crate::representation::{self, Coding, Representation};
-use crate::snapshot::{Current, Snapshot};
+use crate::snapshot::{Current, NoPage, Snapshot};
 use std::borrow::Cow;
 use std::io::Read;
 use std::ops::Range;
@@ -177,11 +177,16 @@ impl Responder {
 }
 
 /// The index of what lies below a path, if anything does.
-fn index(found: Option<Arc<Representation>>, content_type: &'static str, head: &Head) -> Answer {
+fn index(found: Result<Arc<Representation>, NoPage>, content_type: &'static str, head: &Head) -> Answer {
     match found {
-        Some(index) => represent(&index, content_type, head),
-        None => Answer::text(404, "not found: no repository below this path holds a chart"),
+        Ok(index) => represent(&index, content_type, head),
+        Err(NoPage::NotListed(why)) => Answer::text(404, format!("not found: {why}")),
+        Err(NoPage::Crowded) => crowded(),
     }
+}
+
+pub(super) fn crowded() -> Answer {
+    Answer::text(503, "too many wait for answers that are still to be made").retry()
 }
 
 /// What is asked for, in the coding that is asked for. A cache may keep it, but must ask each time.

@@ -5,7 +5,7 @@
 
 use super::Snapshot;
 use super::chart_repository::{entry, index_file};
-use super::kept::Page;
+use super::kept::{NoPage, Page};
 use super::walk::Skipped;
 use crate::representation::Representation;
 use serde::{Serialize, Serializer};
@@ -14,13 +14,9 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// That a chart or a version isn't listed, in ChartMuseum's words.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NotListed(pub String);
-
 impl Snapshot {
     /// `/api/charts`: all versions of all charts, by name, newest first.
-    pub fn charts_json(&self) -> Arc<Representation> {
+    pub fn charts_json(&self) -> Result<Arc<Representation>, NoPage> {
         let charts = || index_file(&self.root.listed, &self.found).entries_to_json();
         self.kept.get(Page::Charts, || Arc::new(Representation::new(charts())))
     }
@@ -28,22 +24,22 @@ impl Snapshot {
     /// `/api/charts/NAME`: all versions of one chart.
     ///
     /// Errors when there are none.
-    pub fn chart_json(&self, name: &str) -> Result<Arc<Representation>, NotListed> {
+    pub fn chart_json(&self, name: &str) -> Result<Arc<Representation>, NoPage> {
         let listed = self.root.versions_of(name, &self.found);
         if listed.is_empty() {
-            return Err(NotListed("chart not found".to_owned()));
+            return Err(NoPage::NotListed("chart not found".to_owned()));
         }
         let versions = || index_file(&listed, &self.found).versions_to_json(name);
-        Ok(self.kept.get(Page::Chart(name.to_owned()), || Arc::new(Representation::new(versions()))))
+        self.kept.get(Page::Chart(name.to_owned()), || Arc::new(Representation::new(versions())))
     }
 
     /// `/api/charts/NAME/VERSION`: one version; `latest` is the newest that is no prerelease.
     ///
     /// Errors when it isn't listed.
-    pub fn chart_version_json(&self, name: &str, version: &str) -> Result<Arc<Representation>, NotListed> {
+    pub fn chart_version_json(&self, name: &str, version: &str) -> Result<Arc<Representation>, NoPage> {
         let listed = self.root.versions_of(name, &self.found);
         if listed.is_empty() {
-            return Err(NotListed("no chart name found".to_owned()));
+            return Err(NoPage::NotListed("no chart name found".to_owned()));
         }
         let json = if version == "latest" {
             index_file(&listed, &self.found).latest(name).map(|chart| chart.to_json())
@@ -53,12 +49,12 @@ impl Snapshot {
         };
         match json {
             Some(json) => Ok(Arc::new(Representation::new(json))),
-            None => Err(NotListed(format!("no chart version found for {name}-{version}"))),
+            None => Err(NoPage::NotListed(format!("no chart version found for {name}-{version}"))),
         }
     }
 
     /// `/api/skipped`: what isn't listed, and why.
-    pub fn skipped_json(&self) -> Arc<Representation> {
+    pub fn skipped_json(&self) -> Result<Arc<Representation>, NoPage> {
         let skipped = || serde_json::to_vec(&Listing(&self.skipped)).expect("strings into memory");
         self.kept.get(Page::Skipped, || Arc::new(Representation::new(skipped())))
     }

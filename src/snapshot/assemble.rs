@@ -196,7 +196,7 @@ pub(super) mod tests {
         let mut skipped = Skipped::new("a:1".into(), "GET http://inside/v2/a: 500: secret");
         skipped.unread = Some(crate::storage::ErrorKind::Unavailable);
         let harvest = Harvest { skipped: vec![skipped], ..Harvest::default() };
-        let told = assemble(harvest, IndexFormat::Yaml, None).skipped_json();
+        let told = assemble(harvest, IndexFormat::Yaml, None).skipped_json().unwrap();
         let told = String::from_utf8(told.identity().bytes.to_vec()).unwrap();
         assert!(told.contains("could not be read: no answer"), "{told}");
         assert!(!told.contains("inside") && !told.contains("secret"), "{told}");

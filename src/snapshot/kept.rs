@@ -6,7 +6,8 @@ use super::IndexFormat;
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Most bytes of pages that are kept: the indexes of a registry of 30,000 versions, each team's once.
 /// One that is larger is kept alone.
@@ -14,6 +15,20 @@ const ROOM: usize = 32 * 1024 * 1024;
 /// What a page takes at least, in bytes; so no more than 8,192 of them are kept, which is room for each
 /// prefix of a tree of 5,000 repositories, and few enough to look for the oldest among them all.
 const LEAST: usize = 4 * 1024;
+
+/// Most who wait for pages: each holds a place in the house, which must not be full of them.
+const MAX_WAITING: usize = 192;
+/// How long one waits for others' pages to be made first: the largest take a second each.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Why there's no page.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoPage {
+    /// Nothing of that name is listed, in these words.
+    NotListed(String),
+    /// Too many wait for pages.
+    Crowded,
+}
 
 /// What is made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,9 +47,20 @@ pub(super) enum Page {
 #[derive(Default)]
 pub(super) struct Kept {
     pages: Mutex<Pages>,
-    /// Held by who makes one: many who make one each would take the memory of them all.
-    making: Mutex<()>,
+    queue: Mutex<Queue>,
+    /// Told when a page is made.
+    made: Condvar,
 }
+
+#[derive(Default)]
+struct Queue {
+    /// Whether someone makes a page: many who make one each would take the memory of them all.
+    making: bool,
+    waiting: usize,
+}
+
+/// Whose turn it is to make one.
+struct Turn<'a>(&'a Kept);
 
 #[derive(Default)]
 struct Pages {
@@ -53,18 +79,38 @@ struct One {
 
 impl Kept {
     /// The page, as `make` makes it.
-    pub(super) fn get(&self, page: Page, make: impl FnOnce() -> Arc<Representation>) -> Arc<Representation> {
+    ///
+    /// Errors when it isn't there and many wait for such.
+    pub(super) fn get(
+        &self,
+        page: Page,
+        make: impl FnOnce() -> Arc<Representation>,
+    ) -> Result<Arc<Representation>, NoPage> {
         if let Some(kept) = lock(&self.pages).find(&page) {
-            return kept;
+            return Ok(kept);
         }
-        let _making = lock(&self.making);
+        let _turn = self.turn(WAIT).ok_or(NoPage::Crowded)?;
         // While we waited, someone may have made it.
         if let Some(kept) = lock(&self.pages).find(&page) {
-            return kept;
+            return Ok(kept);
         }
         let representation = make();
         lock(&self.pages).keep(page, representation.clone());
-        representation
+        Ok(representation)
+    }
+
+    /// `None` where too many wait for theirs, or who asks has waited for `longest`.
+    fn turn(&self, longest: Duration) -> Option<Turn<'_>> {
+        let mut queue = lock(&self.queue);
+        if queue.making && queue.waiting >= MAX_WAITING {
+            return None;
+        }
+        queue.waiting += 1;
+        let waited = self.made.wait_timeout_while(queue, longest, |queue| queue.making);
+        let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        queue.waiting -= 1;
+        let taken = std::mem::replace(&mut queue.making, true);
+        (!taken).then(|| Turn(self))
     }
 
     /// Those that are `still` right.
@@ -75,7 +121,14 @@ impl Kept {
             carried.weight += one.weight();
             carried.all.insert(page.clone(), one.clone());
         }
-        Kept { pages: Mutex::new(carried), making: Mutex::default() }
+        Kept { pages: Mutex::new(carried), ..Kept::default() }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.queue).making = false;
+        self.0.made.notify_one();
     }
 }
 
@@ -140,10 +193,32 @@ mod tests {
         };
         thread::scope(|scope| {
             for _ in 0..16 {
-                scope.spawn(|| kept.get(page(1), make));
+                scope.spawn(|| kept.get(page(1), make).unwrap());
             }
         });
         assert_eq!((made.into_inner(), count(&kept)), (1, 1));
+    }
+
+    #[test]
+    fn one_too_many_who_wants_what_is_not_there_is_told_so() {
+        let kept = Kept::default();
+        kept.get(page(1), || bytes(1)).unwrap();
+        let turn = kept.turn(WAIT).unwrap();
+        assert!(kept.turn(Duration::ZERO).is_none() && lock(&kept.queue).making, "nobody waits for ever");
+        lock(&kept.queue).waiting = MAX_WAITING;
+        assert_eq!(kept.get(page(2), || bytes(1)).unwrap_err(), NoPage::Crowded);
+        assert!(kept.get(page(1), || bytes(2)).is_ok(), "what is there needs no turn");
+        lock(&kept.queue).waiting = 0;
+        drop(turn);
+        assert!(kept.get(page(2), || bytes(1)).is_ok());
+    }
+
+    #[test]
+    fn a_page_whose_making_panics_leaves_the_turn_to_the_next() {
+        let kept = Kept::default();
+        let make = std::panic::AssertUnwindSafe(|| kept.get(page(1), || panic!("a defect")));
+        assert!(std::panic::catch_unwind(make).is_err());
+        assert!(kept.get(page(1), || bytes(1)).is_ok());
     }
 
     #[test]
@@ -151,18 +226,18 @@ mod tests {
         let kept = Kept::default();
         let none = || unreachable!("it's kept");
         for number in 0..4 {
-            kept.get(page(number), || bytes(ROOM / 5));
+            kept.get(page(number), || bytes(ROOM / 5)).unwrap();
         }
-        kept.get(page(0), none);
-        kept.get(page(4), || bytes(ROOM / 5));
+        kept.get(page(0), none).unwrap();
+        kept.get(page(4), || bytes(ROOM / 5)).unwrap();
         for number in [0, 2, 3, 4] {
-            kept.get(page(number), none);
+            kept.get(page(number), none).unwrap();
         }
         assert_eq!(count(&kept), 4);
-        kept.get(page(1), || bytes(2 * ROOM));
-        kept.get(page(1), none);
+        kept.get(page(1), || bytes(2 * ROOM)).unwrap();
+        kept.get(page(1), none).unwrap();
         assert_eq!(count(&kept), 1, "what is larger than the room is kept alone");
-        kept.get(page(2), || bytes(1));
+        kept.get(page(2), || bytes(1)).unwrap();
         assert_eq!((count(&kept), lock(&kept.pages).weight), (1, LEAST));
     }
 
@@ -170,7 +245,7 @@ mod tests {
     fn however_many_pages_are_asked_for_their_number_is_bounded() {
         let kept = Kept::default();
         for number in 0..10_000 {
-            kept.get(page(number), || bytes(1));
+            kept.get(page(number), || bytes(1)).unwrap();
         }
         assert_eq!((count(&kept), lock(&kept.pages).weight), (ROOM / LEAST, ROOM));
     }
@@ -179,11 +254,14 @@ mod tests {
     fn what_is_still_right_is_carried_on() {
         let kept = Kept::default();
         for number in 0..3 {
-            kept.get(page(number), || bytes(1));
+            kept.get(page(number), || bytes(1)).unwrap();
         }
         let carried = kept.carried(|one| *one != page(1));
         assert_eq!((count(&carried), lock(&carried.pages).weight), (2, 2 * LEAST));
-        assert!(Arc::ptr_eq(&carried.get(page(0), || bytes(2)), &kept.get(page(0), || bytes(3))));
-        assert_eq!(carried.get(page(1), || bytes(2)).identity().bytes.len(), 2);
+        assert!(Arc::ptr_eq(
+            &carried.get(page(0), || bytes(2)).unwrap(),
+            &kept.get(page(0), || bytes(3)).unwrap()
+        ));
+        assert_eq!(carried.get(page(1), || bytes(2)).unwrap().identity().bytes.len(), 2);
     }
 }

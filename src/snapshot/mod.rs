@@ -23,9 +23,9 @@ mod tag;
 pub mod walk;
 mod walker;
 
-pub use api::NotListed;
 pub use chart_repository::IndexFormat;
 pub use filter::{Filter, Pattern};
+pub use kept::NoPage;
 pub use refresh::Current;
 pub use schedule::Timing;
 pub use walk::Found;

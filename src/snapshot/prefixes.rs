@@ -2,7 +2,7 @@
 //! is made when it's first asked for; an archive needs no index.
 
 use super::chart_repository::ChartRepository;
-use super::kept::Page;
+use super::kept::{NoPage, Page};
 use super::walk::Found;
 use super::{IndexFormat, Snapshot};
 use crate::helm::ChartVersion;
@@ -23,18 +23,18 @@ struct Place {
 
 impl Snapshot {
     /// `/PREFIX/index.yaml`, if there are charts; `/index.yaml` without a prefix.
-    pub fn index_below(&self, prefix: Option<&RepositoryName>) -> Option<Arc<Representation>> {
+    pub fn index_below(&self, prefix: Option<&RepositoryName>) -> Result<Arc<Representation>, NoPage> {
         match prefix {
-            None => Some(self.root.index.clone()),
-            Some(prefix) => self.index_in(self.format, self.place(prefix)?),
+            None => Ok(self.root.index.clone()),
+            Some(prefix) => self.index_in(self.format, self.place(prefix)),
         }
     }
 
     /// `/PREFIX/index.json`, and `/index.json`.
-    pub fn index_json_below(&self, prefix: Option<&RepositoryName>) -> Option<Arc<Representation>> {
+    pub fn index_json_below(&self, prefix: Option<&RepositoryName>) -> Result<Arc<Representation>, NoPage> {
         match prefix {
-            None => Some(self.root.index_json(&self.found).clone()),
-            Some(prefix) => self.index_in(IndexFormat::Json, self.place(prefix)?),
+            None => Ok(self.root.index_json(&self.found).clone()),
+            Some(prefix) => self.index_in(IndexFormat::Json, self.place(prefix)),
         }
     }
 
@@ -63,12 +63,14 @@ impl Snapshot {
         place(prefix.clone()).or_else(|| place(project()?))
     }
 
-    fn index_in(&self, format: IndexFormat, place: Place) -> Option<Arc<Representation>> {
+    fn index_in(&self, format: IndexFormat, place: Option<Place>) -> Result<Arc<Representation>, NoPage> {
+        let nothing = || NoPage::NotListed("no repository below this path holds a chart".to_owned());
+        let place = place.ok_or_else(nothing)?;
         if place.charts.iter().map(Range::len).sum::<usize>() == self.found.len() {
             return if format == self.format { self.index_below(None) } else { self.index_json_below(None) };
         }
         let make = || ChartRepository::new(&self.found_below(&place.prefix), format).index;
-        Some(self.kept.get(Page::Index(place.prefix.clone(), format), make))
+        self.kept.get(Page::Index(place.prefix.clone(), format), make)
     }
 }
 
@@ -79,7 +81,7 @@ mod tests {
     use crate::snapshot::assemble::tests::{found, harvest, snapshot};
 
     fn below(snapshot: &Snapshot, prefix: &str) -> Option<Arc<Representation>> {
-        snapshot.index_below(Some(&prefix.parse().unwrap()))
+        snapshot.index_below(Some(&prefix.parse().unwrap())).ok()
     }
 
     fn teams() -> Vec<Found> {
