@@ -3,6 +3,7 @@
 
 use oci_chartrepo::args::{Args, HELP};
 use oci_chartrepo::config::Config;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -11,12 +12,10 @@ fn main() -> ExitCode {
         Err(mistake) => return fail(2, mistake),
     };
     if args.help {
-        print!("{HELP}");
-        return ExitCode::SUCCESS;
+        return print(HELP);
     }
     if args.version {
-        println!("oci-chartrepo {}", env!("CARGO_PKG_VERSION"));
-        return ExitCode::SUCCESS;
+        return print(concat!("oci-chartrepo ", env!("CARGO_PKG_VERSION"), "\n"));
     }
     let config = match Config::new(args) {
         Ok(config) => config,
@@ -26,6 +25,13 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, error),
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, format_args!("stdout: {error}")),
     }
 }
 
