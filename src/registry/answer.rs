@@ -1,7 +1,7 @@
 //! An answer of a registry or its token server, whose body is read within bounds of size and time.
 
-use super::error;
 use super::transport::STALL;
+use super::{error, token};
 use crate::storage::Error;
 use std::io::{self, Read};
 use std::time::{Duration, Instant, SystemTime};
@@ -26,12 +26,19 @@ pub(super) struct Answer {
     what: String,
     url: Uri,
     response: Response<Body>,
+    /// What the request said of who we are, which no message may repeat.
+    authorization: Option<String>,
 }
 
 impl Answer {
-    /// `what` is the method and the URL, for messages.
-    pub(super) fn new(what: String, url: Uri, response: Response<Body>) -> Answer {
-        Answer { what, url, response }
+    /// `what` is the method and the URL, for messages; `authorization` is what was sent with them.
+    pub(super) fn new(
+        what: String,
+        url: Uri,
+        response: Response<Body>,
+        authorization: Option<&str>,
+    ) -> Answer {
+        Answer { what, url, response, authorization: authorization.map(str::to_owned) }
     }
 
     pub(super) fn status(&self) -> u16 {
@@ -75,8 +82,13 @@ impl Answer {
     }
 
     /// The error that this answer is.
-    pub(super) fn into_error(self) -> Error {
-        self.told_by(error::status)
+    pub(super) fn into_error(mut self) -> Error {
+        let said = self.authorization.take();
+        self.told_by(|what, status, retry_after, body| {
+            error::status(what, status, retry_after, body, |text| {
+                said.as_ref().is_some_and(|said| token::repeats(text, said))
+            })
+        })
     }
 
     /// The error that this answer of a token server is.
@@ -84,7 +96,7 @@ impl Answer {
         self.told_by(error::token_status)
     }
 
-    fn told_by(self, tell: fn(&str, u16, Option<Duration>, &[u8]) -> Error) -> Error {
+    fn told_by(self, tell: impl Fn(&str, u16, Option<Duration>, &[u8]) -> Error) -> Error {
         let (what, status, retry_after) = (self.what.clone(), self.status(), self.retry_after());
         let body = collect(self.response.into_body().into_reader(), MAX_ERROR_BODY, ERROR_BODY);
         tell(&what, status, retry_after, &body.unwrap_or_default())

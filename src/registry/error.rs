@@ -37,10 +37,17 @@ fn told(error: &Error) -> Option<&Told> {
 }
 
 /// An answer with a status that isn't success. `body` may hold the spec's error list
-/// (distribution-spec v1.1.0, "Error Codes").
-pub(super) fn status(what: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> Error {
+/// (distribution-spec v1.1.0, "Error Codes"), which is told unless it `is_secret`.
+pub(super) fn status(
+    what: &str,
+    status: u16,
+    retry_after: Option<Duration>,
+    body: &[u8],
+    is_secret: impl Fn(&str) -> bool,
+) -> Error {
     let detail = match first_listed(body) {
-        Some(detail) => format!(" {detail}"),
+        Some(detail) if is_secret(&detail) => return token_status(what, status, retry_after, body),
+        Some(detail) => format!(" {}", detail.chars().take(MAX_DETAIL).collect::<String>()),
         None => String::new(),
     };
     let is_page = detail.is_empty() && !body.is_empty();
@@ -238,17 +245,22 @@ struct One {
 fn first_listed(body: &[u8]) -> Option<String> {
     let first = serde_json::from_slice::<Listed>(body).ok()?.errors.into_iter().next()?;
     let text = format!("{}: {}", first.code, first.message);
-    Some(text.trim_matches([':', ' ']).chars().take(MAX_DETAIL).collect())
+    Some(text.trim_matches([':', ' ']).to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Nothing is a secret.
+    fn open(_: &str) -> bool {
+        false
+    }
+
     #[test]
     fn a_status_is_told_with_the_specs_code() {
         let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":[]}]}"#;
-        let error = status("GET https://reg.example/v2/team/web/tags/list", 401, None, body);
+        let error = status("GET https://reg.example/v2/team/web/tags/list", 401, None, body, open);
         assert_eq!(
             error.to_string(),
             "GET https://reg.example/v2/team/web/tags/list: 401 UNAUTHORIZED: authentication required"
@@ -269,13 +281,13 @@ mod tests {
     #[test]
     fn other_bodies_are_not_quoted() {
         for body in ["<html>", "", r#"{"errors":[]}"#, r#"{"errors":"x"}"#] {
-            assert_eq!(status("GET x", 503, None, body.as_bytes()).to_string(), "GET x: 503", "{body}");
+            assert_eq!(status("GET x", 503, None, body.as_bytes(), open).to_string(), "GET x: 503", "{body}");
         }
     }
 
     #[test]
     fn only_404_is_definite_and_what_may_pass_is_unavailable() {
-        let kind = |code| status("GET x", code, None, b"").kind();
+        let kind = |code| status("GET x", code, None, b"", open).kind();
         assert_eq!(kind(404), ErrorKind::NotFound);
         for code in [408, 429, 500, 502, 503] {
             assert_eq!(kind(code), ErrorKind::Unavailable, "{code}");

@@ -10,6 +10,7 @@ use crate::storage::Error;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::Value;
 use std::time::Duration;
 use ureq::http::Uri;
 
@@ -32,7 +33,9 @@ pub(super) struct TokenRequest<'a> {
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    /// A number of seconds, but some write it as a text or with a fraction.
+    #[serde(default)]
+    expires_in: Value,
 }
 
 impl TokenRequest<'_> {
@@ -59,8 +62,7 @@ impl TokenRequest<'_> {
         let Some(token) = given(answer.access_token).or(given(answer.token)) else {
             return Err(error::protocol(&what, "the answer holds no token"));
         };
-        let life = answer.expires_in.filter(|seconds| *seconds > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
-        Ok((token, life.min(MAX_LIFE)))
+        Ok((token, life(&answer.expires_in).unwrap_or(DEFAULT_LIFE).min(MAX_LIFE)))
     }
 
     /// `GET realm?service=…&scope=…`, anonymously if there's nobody to be.
@@ -96,7 +98,48 @@ impl TokenRequest<'_> {
     }
 }
 
+/// How long a token lives, if that can be told.
+fn life(expires_in: &Value) -> Option<Duration> {
+    let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.parse().ok())?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|life| !life.is_zero())
+}
+
+/// Whether a text repeats what an `Authorization` says: its token, or the password behind it.
+pub(super) fn repeats(text: &str, authorization: &str) -> bool {
+    let secret = authorization.split_once(' ').map_or(authorization, |(_, secret)| secret);
+    let decoded = STANDARD.decode(secret).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let password = decoded.as_deref().and_then(|pair| Some(pair.split_once(':')?.1));
+    text.contains(secret) || password.is_some_and(|password| !password.is_empty() && text.contains(password))
+}
+
 /// `Authorization` for a name and a password (RFC 7617).
 pub(super) fn basic(username: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_life_is_told_in_many_ways() {
+        let seconds = |value: Value| life(&value).map(|life| life.as_secs());
+        for value in [json!(300), json!("300"), json!(300.5)] {
+            assert_eq!(seconds(value), Some(300));
+        }
+        for value in [json!(null), json!(0), json!(-1), json!("soon"), json!(1e300), json!({})] {
+            assert_eq!(seconds(value), None);
+        }
+    }
+
+    #[test]
+    fn who_repeats_our_password_is_found_out() {
+        let ours = basic("reader", "s3cret:x");
+        for text in ["denied: s3cret:x", &*format!("bad header {ours}"), &ours[6..]] {
+            assert!(repeats(text, &ours), "{text}");
+        }
+        assert!(repeats("token abc.def is over", "Bearer abc.def"));
+        assert!(!repeats("reader is denied", &ours) && !repeats("denied", &basic("reader", "")));
+    }
 }

@@ -190,7 +190,7 @@ impl Transport {
             if let Some(value) = authorization {
                 request = request.header(AUTHORIZATION, value);
             }
-            if longest == ANSWER {
+            if (longest, whole) == (ANSWER, WHOLE_BODY) {
                 // With no settings of its own: for a request that has some, ureq doesn't keep what it
                 // makes for TLS, and so reads all trusted certificates again for each connection, holds
                 // them with it, and never resumes a session.
@@ -213,7 +213,7 @@ impl Transport {
         match result {
             Ok(response) => {
                 crate::debug!("{what}: {}", response.status().as_u16());
-                Ok(Answer::new(what, here.clone(), response))
+                Ok(Answer::new(what, here.clone(), response, authorization))
             }
             Err(cause) => {
                 let error = error::transport(&what, cause);

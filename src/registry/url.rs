@@ -22,14 +22,17 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     let scheme = base.scheme_str()?;
     let authority = base.authority()?;
     let other_scheme = reference.split_once("://").is_some_and(|(scheme, _)| {
-        !matches!(scheme, "http" | "https")
+        !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
             && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
     });
     if other_scheme && !reference.starts_with("//") {
         return None;
     }
-    let text = if reference.starts_with("http://") || reference.starts_with("https://") {
-        reference.to_owned()
+    // RFC 3986 §3.1: a scheme may be written in any case.
+    let absolute = reference.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+    let absolute = absolute.filter(|(scheme, _)| matches!(&**scheme, "http" | "https"));
+    let text = if let Some((scheme, rest)) = absolute {
+        format!("{scheme}://{rest}")
     } else if reference.starts_with("//") {
         format!("{scheme}:{reference}")
     } else if reference.starts_with('/') {
@@ -105,6 +108,7 @@ mod tests {
         let base = uri("https://reg.example:5000/v2/a/blobs/x?y=1");
         for (reference, expected) in [
             ("http://other/z?s=1", "http://other/z?s=1"),
+            ("HTTPS://other/Z?s=1", "https://other/Z?s=1"),
             ("//other/z", "https://other/z"),
             ("/z?s=1", "https://reg.example:5000/z?s=1"),
             ("z", "https://reg.example:5000/v2/a/blobs/z"),
