@@ -17,7 +17,7 @@ const INDEX_TYPES: [&str; 2] =
 /// A media type (RFC 6838), as it stands in a descriptor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(transparent)]
-pub struct MediaType(String);
+pub struct MediaType(Box<str>);
 
 impl MediaType {
     /// The type as text, as it was sent.

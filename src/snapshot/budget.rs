@@ -15,14 +15,14 @@ const MAX_REPOSITORY: u64 = 8 * 1024 * 1024;
 /// as much while they're made.
 const MAX_ALL: u64 = 64 * 1024 * 1024;
 
-/// A config blob of a repository.
-pub(super) type Key<'a> = (&'a RepositoryName, &'a Digest);
-
-/// What is left of the bounds. Charts are counted in the order of their names.
+/// What is left of the bounds. Charts are counted in the order of their names, so one repository after
+/// the other.
 #[derive(Default)]
 pub(super) struct Budget<'a> {
-    counted: HashSet<Key<'a>>,
-    here: Option<(&'a RepositoryName, u64)>,
+    repository: Option<&'a RepositoryName>,
+    /// What has its share in that one.
+    counted: HashSet<&'a Digest>,
+    here: u64,
     in_all: u64,
 }
 
@@ -35,21 +35,22 @@ impl<'a> Budget<'a> {
         repository: &'a RepositoryName,
         config: &'a Descriptor,
     ) -> Result<(), String> {
-        let key = (repository, &config.digest);
-        if self.counted.contains(&key) {
+        if self.repository != Some(repository) {
+            self.counted.clear();
+            (self.repository, self.here) = (Some(repository), 0);
+        }
+        if self.counted.contains(&config.digest) {
             return Ok(());
         }
-        let spent_here = self.here.filter(|(name, _)| *name == repository).map_or(0, |(_, spent)| spent);
-        let (here, in_all) = (spent_here + config.size, self.in_all + config.size);
+        let (here, in_all) = (self.here + config.size, self.in_all + config.size);
         if here > MAX_REPOSITORY {
             return Err(format!("over {MAX_REPOSITORY} bytes of config blobs in {repository}"));
         }
         if in_all > MAX_ALL {
             return Err(format!("over {MAX_ALL} bytes of config blobs in all"));
         }
-        self.counted.insert(key);
-        self.here = Some((repository, here));
-        self.in_all = in_all;
+        self.counted.insert(&config.digest);
+        (self.here, self.in_all) = (here, in_all);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The config blobs of new charts, each read once, and only as far as there is room.
 
-use super::budget::{Budget, Key};
+use super::budget::Budget;
 use super::defect::contained;
 use super::memory::Memory;
 use super::progress::Progress;
@@ -22,6 +22,9 @@ pub(super) enum Reading {
     /// It may be another thing next time.
     Failed(ErrorKind, String),
 }
+
+/// A config blob of a repository.
+type Key<'a> = (&'a RepositoryName, &'a Digest);
 
 /// What the config blobs of new charts say.
 pub(super) struct Configs<'a>(HashMap<Key<'a>, Reading>);
