@@ -17,10 +17,12 @@ fuzz_target!(|data: &[u8]| {
     let Ok(chart) = ChartLayers::find(&manifest) else {
         return;
     };
-    assert_eq!(chart.config, manifest.config);
+    // What they are has been looked at, and isn't kept.
+    let is_a_layer = |part: &Descriptor| manifest.layers.iter().any(|layer| layer.untyped() == *part);
+    assert_eq!(chart.config, manifest.config.untyped());
     assert!(chart.config.size <= 1024 * 1024 && chart.archive.size > 0);
-    assert!(manifest.layers.contains(&chart.archive));
-    assert!(chart.provenance.is_none_or(|layer| manifest.layers.contains(&layer)));
+    assert!(is_a_layer(&chart.archive));
+    assert!(chart.provenance.is_none_or(|layer| is_a_layer(&layer)));
 });
 
 fn check(blob: &Descriptor) {
