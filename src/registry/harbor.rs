@@ -10,6 +10,7 @@ use super::shared::lock;
 use super::transport::Ask;
 use super::{Registry, error, page};
 use crate::oci::RepositoryName;
+use crate::oci::json::holds_over;
 use crate::parallel::in_parallel;
 use crate::storage::{Error, ErrorKind};
 use serde::Deserialize;
@@ -140,6 +141,9 @@ impl Registry {
             let is_linked = page::next_query(&answer.texts("link")).is_some();
             let total = answer.texts("x-total-count").first().and_then(|total| total.parse::<usize>().ok());
             let body = answer.read(page::MAX_PAGE)?;
+            if holds_over(page::MAX_NAMES, &body) {
+                return Err(error::protocol(&what, format!("over {} names", page::MAX_NAMES)));
+            }
             let page = serde_json::from_slice::<Option<Vec<Named>>>(&body);
             let page = page.map_err(|_| match names.is_empty() {
                 true => error::unfit(&what, "not a listing"),

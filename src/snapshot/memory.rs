@@ -452,6 +452,18 @@ mod tests {
     }
 
     #[test]
+    fn a_first_walk_asks_again_for_what_gave_no_answer_however_long_that_took() {
+        for (kind, again) in [(ErrorKind::TimedOut, &["a:1.0.0"][..]), (ErrorKind::Refused, &[])] {
+            let began = Instant::now();
+            let mut memory = memory(&[("a", &["1.0.0"])], began);
+            for after in [0, 30] {
+                fail(&mut memory, Which::Unknown, kind, began + after * S);
+            }
+            assert_eq!(asked(&memory, Which::Unknown, began + 31 * S), again, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_asked_stays_as_it_was_and_only_what_is_gone_goes() {
         let now = Instant::now();
         let mut memory = memory(&[("a", &["1.0.0"])], now);

@@ -107,14 +107,16 @@ impl Schedule {
         let background = self.as_of.map(|as_of| as_of + self.timing.interval);
         let refresh_at = if self.wanted { Some(now) } else { background };
         let refresh_at = refresh_at.map(|at| self.not_before.map_or(at, |not_before| at.max(not_before)));
-        let check = self.check_at.is_some_and(|at| at <= now);
+        // A first walk asks itself for all that has failed.
+        let check_at = self.check_at.filter(|_| self.as_of.is_some());
+        let check = check_at.is_some_and(|at| at <= now);
         if refresh_at.is_some_and(|at| at <= now) && !(check && self.checks_turn) {
             return Next::Refresh;
         }
         if check {
             return Next::Check;
         }
-        Next::Wait(refresh_at.into_iter().chain(self.check_at).min())
+        Next::Wait(refresh_at.into_iter().chain(check_at).min())
     }
 
     /// A refresh begins. Who wants one from now on wants another: this one may miss what is to be seen.
@@ -373,5 +375,14 @@ mod tests {
         assert_eq!(schedule.next(began + 10 * S), Next::Stop);
         let visit = schedule.visit(began + 10 * S);
         assert_eq!(schedule.attend(&visit, began + 10 * S), Attend::Serve);
+    }
+    #[test]
+    fn before_the_first_snapshot_nothing_is_checked() {
+        let began = Instant::now();
+        let mut schedule = Schedule::new(TIMING);
+        schedule.begin(began);
+        schedule.fail(began);
+        schedule.check(Some(began + S), began);
+        assert_eq!(schedule.next(began + S), Next::Refresh);
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct Unkept {
 pub(super) struct Trouble {
     pub(super) kind: ErrorKind,
     pub(super) text: String,
-    /// When that began; to give no answer is another trouble than to refuse one.
+    /// When that began; to refuse an answer is another trouble than to give none, or not to be there.
     since: Instant,
     /// When to ask again.
     pub(super) until: Instant,
@@ -118,7 +118,8 @@ pub(super) enum Which {
     /// Those that were never asked; what has failed is left to checks, for it may hang again, and whoever
     /// waits for what is new would wait for it.
     New,
-    /// Those of which nothing is known, unless they have failed not long ago.
+    /// Those of which nothing is known, unless they were refused not long ago: for the first walks,
+    /// which are few.
     Unknown,
     /// Those, and all of which something is known.
     All,
@@ -151,10 +152,11 @@ impl Tag {
     /// Whether it's to be looked at; `readable` is whether its config blob isn't kept, but can be.
     pub(super) fn is_asked_for(&self, which: Which, readable: bool, now: Instant) -> bool {
         let Some(due) = self.due else { return false };
+        let silent = self.trouble.as_ref().is_some_and(|trouble| trouble.kind.is_no_answer());
         let readable = readable && (self.trouble.is_none() || due <= now);
         match which {
             Which::New => self.trouble.is_none() && (readable || self.known.is_none()),
-            Which::Unknown => readable || (self.known.is_none() && due <= now),
+            Which::Unknown => readable || (self.known.is_none() && (due <= now || silent)),
             Which::All => true,
             Which::Due(_) => due <= now,
             Which::Readable => readable,
@@ -194,8 +196,8 @@ impl Trouble {
     /// Notes why something couldn't be asked; whether that is news.
     pub(super) fn note(noted: &mut Option<Box<Trouble>>, error: &Error, now: Instant) -> bool {
         let before = noted.take();
-        let silent = error.kind().is_no_answer();
-        let since = before.as_ref().filter(|before| before.kind.is_no_answer() == silent);
+        let sort = |kind: ErrorKind| (kind.is_no_answer(), kind == ErrorKind::NotFound);
+        let since = before.as_ref().filter(|before| sort(before.kind) == sort(error.kind()));
         let since = since.map_or(now, |before| before.since);
         let until = now + pause(error.kind(), now.saturating_duration_since(since));
         let now = Trouble { kind: error.kind(), text: error.to_string(), since, until };
@@ -210,5 +212,24 @@ pub(super) fn pause(kind: ErrorKind, lasted: Duration) -> Duration {
     match kind {
         ErrorKind::Refused | ErrorKind::Invalid => lasted.clamp(SHORTEST_REFUSED, LONGEST_REFUSED),
         _ => lasted.clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_of_another_kind_begins_anew() {
+        let (began, second) = (Instant::now(), Duration::from_secs(1));
+        let mut noted = None;
+        let mut pause = |kind, at| {
+            Trouble::note(&mut noted, &Error::new(kind, "trouble"), at);
+            noted.as_ref().unwrap().until - at
+        };
+        assert_eq!(pause(ErrorKind::NotFound, began), second);
+        assert_eq!(pause(ErrorKind::NotFound, began + 7200 * second), 60 * second);
+        assert_eq!(pause(ErrorKind::Refused, began + 7260 * second), 30 * second);
+        assert_eq!(pause(ErrorKind::Unavailable, began + 7290 * second), second);
     }
 }

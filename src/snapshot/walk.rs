@@ -148,7 +148,8 @@ impl Walk<'_> {
     pub(super) fn refresh(&self, memory: &mut Memory, repositories: Vec<RepositoryName>, is_first: bool) {
         let repositories = memory.keep(repositories);
         let began = Instant::now();
-        let rests = |name: &RepositoryName| self.trust.is_some() && memory.rests(name, began);
+        let may_rest = self.trust.is_some() && !is_first;
+        let rests = |name: &RepositoryName| may_rest && memory.rests(name, began);
         let listings = listings::list(self.storage, self.concurrency, &repositories, rests, self.progress);
         let (mut room, now) = (MAX_TAGS, Instant::now());
         for (repository, listing) in repositories.iter().zip(listings) {
