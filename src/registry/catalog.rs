@@ -5,7 +5,7 @@
 //! over an HTTP that nobody has asked for, where it would be anybody's to hear.
 
 use super::auth::{CATALOG, REPOSITORIES, Scope};
-use super::listing::Page;
+use super::listing::{Names, Page};
 use super::probe::Scheme;
 use super::{Registry, error};
 use crate::storage::Error;
@@ -16,12 +16,12 @@ const PATH: &str = "/v2/_catalog";
 
 #[derive(Deserialize)]
 struct Catalog {
-    repositories: Option<Vec<String>>,
+    repositories: Option<Names>,
 }
 
 impl Page for Catalog {
     fn names(self) -> Option<Vec<String>> {
-        Some(self.repositories.unwrap_or_default())
+        Some(self.repositories.unwrap_or_default().0)
     }
 }
 

@@ -4,11 +4,11 @@ use super::answer::Answer;
 use super::auth::Scope;
 use super::transport::Ask;
 use super::{Registry, error, page};
-use crate::oci::json::holds_over;
 use crate::storage::{Error, ErrorKind};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// Names asked for at a time: the most that distribution (`catalog.maxentries`) and ECR give, then
 /// what the others do; then it's left to the registry.
@@ -42,15 +42,15 @@ impl Registry {
             let what = answer.what().to_owned();
             let linked = page::next_query(&answer.texts("link"));
             let body = answer.read(page::MAX_PAGE)?;
-            if holds_over(page::MAX_NAMES, &body) {
-                return Err(error::protocol(&what, format!("over {} names", page::MAX_NAMES)));
-            }
             let page = serde_json::from_slice::<P>(&body).ok().and_then(P::names);
             let page = page.ok_or_else(|| match names.is_empty() {
                 true => error::unfit(&what, "not a listing"),
                 false => error::protocol(&what, "not a listing"),
             })?;
             // Who links at all links to every page there is.
+            if page.len() > page::MAX_NAMES {
+                return Err(error::protocol(&what, format!("over {} names", page::MAX_NAMES)));
+            }
             links |= linked.is_some();
             let next = linked.or_else(|| page::guessed_query(length, &page).filter(|_| !links));
             let known = names.len();
@@ -108,10 +108,40 @@ pub(super) trait Page: for<'de> Deserialize<'de> {
     fn names(self) -> Option<Vec<String>>;
 }
 
+/// A list of names, of which one more is kept than a page may hold: what else a page tells (GCR's
+/// describes each image beside its tags) is none of them.
+#[derive(Default)]
+pub(super) struct Names(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Names, D::Error> {
+        deserializer.deserialize_seq(Names::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a list of names")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Names, A::Error> {
+        while self.0.len() <= page::MAX_NAMES {
+            match list.next_element()? {
+                Some(name) => self.0.push(name),
+                None => return Ok(self),
+            }
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(self)
+    }
+}
+
 #[derive(Deserialize)]
 pub(super) struct TagList {
     name: Option<IgnoredAny>,
-    tags: Option<Vec<String>>,
+    tags: Option<Names>,
 }
 
 impl Page for TagList {
@@ -120,7 +150,7 @@ impl Page for TagList {
     fn names(self) -> Option<Vec<String>> {
         match (self.tags, self.name) {
             (None, None) => None,
-            (tags, _) => Some(tags.unwrap_or_default()),
+            (tags, _) => Some(tags.unwrap_or_default().0),
         }
     }
 }

@@ -83,8 +83,8 @@ impl Memory {
         trouble.is_some_and(|trouble| trouble.kind.is_no_answer() && now < trouble.until)
     }
 
-    /// Notes what a repository lists, if it was asked: new tags are to be looked at, vanished ones are forgotten. `room`
-    /// is for how many there still is one.
+    /// Notes what a repository lists, if it was asked: new tags are to be looked at, vanished ones are
+    /// forgotten. `room` is for how many there still is one.
     pub(super) fn list(
         &mut self,
         name: &RepositoryName,

@@ -98,3 +98,20 @@ fn a_page_of_more_names_than_any_registry_has_is_not_read_into_memory() {
     let reason = skip_reason(&daemon, "flood");
     assert!(reason.ends_with("over 200000 names"), "{reason}");
 }
+
+#[test]
+fn what_a_page_tells_besides_its_names_is_none_of_them() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    // As GCR does: each image that was ever pushed, and then the tags.
+    let image = |number: usize| {
+        let told = json!({ "imageSizeBytes": "1", "layerId": "", "mediaType": "", "tag": [],
+            "timeCreatedMs": "1", "timeUploadedMs": "1" });
+        (sha256(format!("{number}").as_bytes()), told)
+    };
+    let images: serde_json::Map<_, _> = (0..30_000).map(image).collect();
+    let page = json!({ "child": [], "manifest": images, "name": "web", "tags": ["1.0.0"] }).to_string();
+    fake.spoil("GET /v2/web/tags/list").with(Fault::Body(page.into()));
+    let daemon = ready_daemon(&fake, &[]);
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+}
