@@ -132,9 +132,15 @@ impl Args {
             registry_ca_file: value(&mut typed, "--storage-registry-ca-file")?,
             registry_insecure: typed.contains("--storage-registry-insecure-skip-tls-verify"),
             layout_dir: value(&mut typed, "--storage-layout-dir")?,
-            repositories: typed.values_from_str("--repository").map_err(|error| error.to_string())?,
-            include: typed.values_from_str("--include").map_err(|error| error.to_string())?,
-            exclude: typed.values_from_str("--exclude").map_err(|error| error.to_string())?,
+            repositories: typed
+                .values_from_str("--repository")
+                .map_err(|error| error.to_string())?,
+            include: typed
+                .values_from_str("--include")
+                .map_err(|error| error.to_string())?,
+            exclude: typed
+                .values_from_str("--exclude")
+                .map_err(|error| error.to_string())?,
             all_tags: typed.contains("--all-tags"),
             max_versions: value(&mut typed, "--max-versions")?,
             refresh_interval: value(&mut typed, "--refresh-interval")?,
@@ -166,7 +172,11 @@ fn canonical(argument: OsString) -> Vec<OsString> {
     let Some(text) = argument.to_str().filter(|text| text.starts_with('-')) else {
         return vec![argument];
     };
-    let dash = if text.starts_with("--") || text.len() == 2 { "" } else { "-" };
+    let dash = if text.starts_with("--") || text.len() == 2 {
+        ""
+    } else {
+        "-"
+    };
     match text.strip_suffix('=') {
         Some(flag) => vec![format!("{dash}{flag}").into(), OsString::new()],
         None => vec![format!("{dash}{text}").into()],
@@ -174,8 +184,9 @@ fn canonical(argument: OsString) -> Vec<OsString> {
 }
 
 fn left_over(argument: &str) -> Mistake {
-    let (name, value) =
-        argument.split_once('=').map_or((argument, None), |(name, value)| (name, Some(value)));
+    let (name, value) = argument
+        .split_once('=')
+        .map_or((argument, None), |(name, value)| (name, Some(value)));
     if !name.starts_with('-') {
         return format!(
             "unexpected argument {argument:?}: there are flags, and `index` before them, see --help"
@@ -204,7 +215,8 @@ fn nearest(name: &str) -> Option<&'static str> {
     // `--repo` is rather the end of one than the beginning of another.
     let nearest = |flag: &&&str| (!flag.ends_with(bare), distance(name, flag));
     let part = FLAGS.iter().filter(is_part).min_by_key(nearest);
-    part.or_else(|| FLAGS.iter().filter(is_like).min_by_key(nearest)).copied()
+    part.or_else(|| FLAGS.iter().filter(is_like).min_by_key(nearest))
+        .copied()
 }
 
 /// How many letters to insert, delete or replace to get from one to the other (Levenshtein).
@@ -249,12 +261,22 @@ mod tests {
 
     #[test]
     fn a_value_may_be_empty() {
-        assert_eq!(parse("--storage-registry-scheme= --port=").unwrap().registry_scheme, Some(String::new()));
+        assert_eq!(
+            parse("--storage-registry-scheme= --port=")
+                .unwrap()
+                .registry_scheme,
+            Some(String::new())
+        );
     }
 
     #[test]
     fn a_repository_may_be_named_often() {
-        assert_eq!(parse("--repository a --repository=b/c").unwrap().repositories, ["a", "b/c"]);
+        assert_eq!(
+            parse("--repository a --repository=b/c")
+                .unwrap()
+                .repositories,
+            ["a", "b/c"]
+        );
     }
 
     #[test]
@@ -265,8 +287,14 @@ mod tests {
                 "--storage-registry-schema=HTTP",
                 "unknown flag --storage-registry-schema: did you mean --storage-registry-scheme?",
             ),
-            ("--repo=a", "unknown flag --repo: did you mean --storage-registry-repo?"),
-            ("--ca-file=a", "unknown flag --ca-file: did you mean --storage-registry-ca-file?"),
+            (
+                "--repo=a",
+                "unknown flag --repo: did you mean --storage-registry-repo?",
+            ),
+            (
+                "--ca-file=a",
+                "unknown flag --ca-file: did you mean --storage-registry-ca-file?",
+            ),
             ("-x", "unknown flag -x, see --help"),
             ("--log-format=json", "unknown flag --log-format, see --help"),
             ("--username", "unknown flag --username, see --help"),

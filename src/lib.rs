@@ -61,17 +61,34 @@ const LAYOUT_PAUSE: Duration = Duration::from_secs(2);
 pub fn run(config: Config) -> io::Result<()> {
     observe::log::set_level(config.log_level);
     let ended = watch_signals()?;
-    let Config { max_stale, max_wait, refresh_interval: interval, .. } = config;
+    let Config {
+        max_stale,
+        max_wait,
+        refresh_interval: interval,
+        ..
+    } = config;
     // To look at a tag again costs a request to a registry, and next to nothing in a directory.
     let (trust, longest_pause) = match config.storage {
         StorageChoice::Registry(_) => (Some(interval), REGISTRY_PAUSE),
         StorageChoice::Layout(_) => (None, LAYOUT_PAUSE),
     };
     let storage = open(config.storage);
-    let timing = Timing { max_stale, max_wait, interval, trust, longest_pause };
+    let timing = Timing {
+        max_stale,
+        max_wait,
+        interval,
+        trust,
+        longest_pause,
+    };
     let current = Arc::new(Current::new(timing));
     let host = config.listen_host.as_deref();
-    let server = Server::bind(host, config.port, current.clone(), storage.clone(), config.chart_cache_size)?;
+    let server = Server::bind(
+        host,
+        config.port,
+        current.clone(),
+        storage.clone(),
+        config.chart_cache_size,
+    )?;
     let server = Arc::new(server);
     info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));
     info!("listening on http://{}", server.address());
@@ -85,7 +102,10 @@ pub fn run(config: Config) -> io::Result<()> {
     })?;
 
     let signal = ended.recv().unwrap_or("the end of the signal thread");
-    info!("{signal} received: no new requests, running downloads have {:?}", config.shutdown_grace);
+    info!(
+        "{signal} received: no new requests, running downloads have {:?}",
+        config.shutdown_grace
+    );
     current.stop();
     if !server.drain(config.shutdown_grace) {
         warn!("the grace is over, running downloads are cut off");
@@ -113,7 +133,9 @@ fn open(choice: StorageChoice) -> Arc<dyn Storage> {
 
 fn registry(options: registry::Options) -> Registry {
     if options.tls.insecure {
-        warn!("certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)");
+        warn!(
+            "certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)"
+        );
     }
     if options.credentials.current().0.needs_helper {
         warn!(
@@ -133,7 +155,11 @@ fn watch_signals() -> io::Result<Receiver<&'static str>> {
     spawn("signals", move || {
         let mut coming = signals.forever();
         let first = coming.next();
-        let _ = tell.send(if first == Some(SIGINT) { "SIGINT" } else { "SIGTERM" });
+        let _ = tell.send(if first == Some(SIGINT) {
+            "SIGINT"
+        } else {
+            "SIGTERM"
+        });
         if coming.next().is_some() {
             std::process::exit(1);
         }
@@ -142,5 +168,8 @@ fn watch_signals() -> io::Result<Receiver<&'static str>> {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.into()).spawn(work).map(drop)
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .map(drop)
 }

@@ -21,7 +21,11 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(mistake) => return fail(2, mistake),
     };
-    let result = if config.index_only { oci_chartrepo::index(config) } else { oci_chartrepo::run(config) };
+    let result = if config.index_only {
+        oci_chartrepo::index(config)
+    } else {
+        oci_chartrepo::run(config)
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, error),

@@ -22,11 +22,20 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(
     let mut results: Vec<(usize, R)> = thread::scope(|scope| {
         let helpers = concurrency.min(all.len()).saturating_sub(1);
         // A thread that can't be started leaves its share to the others.
-        let spawn = |_| thread::Builder::new().name("walk".into()).spawn_scoped(scope, worker).ok();
+        let spawn = |_| {
+            thread::Builder::new()
+                .name("walk".into())
+                .spawn_scoped(scope, worker)
+                .ok()
+        };
         let handles: Vec<_> = (0..helpers).filter_map(spawn).collect();
         let mut results = worker();
         for handle in handles {
-            results.extend(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            results.extend(
+                handle
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
         }
         results
     });
@@ -42,7 +51,10 @@ mod tests {
     fn results_come_in_the_order_of_the_work() {
         let all: Vec<usize> = (0..100).collect();
         for concurrency in [1, 8, 1000] {
-            assert_eq!(in_parallel(&all, concurrency, |n| n * 2), (0..200).step_by(2).collect::<Vec<_>>());
+            assert_eq!(
+                in_parallel(&all, concurrency, |n| n * 2),
+                (0..200).step_by(2).collect::<Vec<_>>()
+            );
         }
         assert!(in_parallel(&[] as &[usize], 8, |n| *n).is_empty());
     }

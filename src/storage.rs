@@ -16,7 +16,11 @@ pub trait Storage: Send + Sync {
     fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error>;
 
     /// A manifest of at most [`MAX_MANIFEST`] bytes.
-    fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>, Error>;
+    fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Vec<u8>, Error>;
 
     /// Which manifest a reference stands for, if that is had for less than the manifest itself, and
     /// without counting as a pull. `None` says nothing: the manifest must be read.
@@ -26,7 +30,11 @@ pub trait Storage: Send + Sync {
 
     /// A blob's bytes as they arrive. They are *not* verified: wrap them in
     /// [`Verifying`](crate::oci::Verifying).
-    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error>;
+    fn blob(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+    ) -> Result<Box<dyn Read + Send>, Error>;
 
     /// Whether a blob is there to be handed out, as far as that is cheap to know. A registry takes
     /// no manifest before its blobs (distribution-spec v1.1.0, "Pushing Manifests"), so it isn't
@@ -114,7 +122,12 @@ pub struct Error {
 impl Error {
     /// `text` says what was tried, on what, and why it failed.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Error {
-        Error { kind, text: text.into(), told: None, source: None }
+        Error {
+            kind,
+            text: text.into(),
+            told: None,
+            source: None,
+        }
     }
 
     /// The same, with the cause for `source()`; `text` already tells it.
@@ -132,7 +145,9 @@ impl Error {
 
     /// What everybody may read of it: of most errors, only of which kind it is.
     pub fn told(&self) -> String {
-        self.told.clone().unwrap_or_else(|| format!("{}; the log says more", self.kind))
+        self.told
+            .clone()
+            .unwrap_or_else(|| format!("{}; the log says more", self.kind))
     }
 
     /// The same, and what can be done about it.
@@ -155,7 +170,9 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+        self.source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static))
     }
 }
 
@@ -178,5 +195,9 @@ pub fn read_blob(
 
 /// The error for bytes that failed on their way.
 fn read_failed(repository: &RepositoryName, digest: &Digest, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::from(&error), format!("blob {repository}@{digest}: {error}")).with_source(error)
+    Error::new(
+        ErrorKind::from(&error),
+        format!("blob {repository}@{digest}: {error}"),
+    )
+    .with_source(error)
 }

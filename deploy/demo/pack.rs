@@ -48,10 +48,16 @@ fn main() -> ExitCode {
 fn pack(charts: &Path, target: &Path) -> Result<()> {
     let fresh = target.with_extension("part");
     remove(&fresh)?;
-    let mut layout = Layout { directory: fresh, manifests: Vec::new() };
+    let mut layout = Layout {
+        directory: fresh,
+        manifests: Vec::new(),
+    };
     for directory in files_of(charts)? {
         let chart = Chart::read(&directory)?;
-        for (_, version, app_version) in EARLIER.iter().filter(|(name, ..)| *name == chart.metadata.name) {
+        for (_, version, app_version) in EARLIER
+            .iter()
+            .filter(|(name, ..)| *name == chart.metadata.name)
+        {
             let mut earlier = chart.clone();
             earlier.metadata.version = (*version).to_owned();
             earlier.metadata.app_version = Some((*app_version).to_owned());
@@ -65,7 +71,11 @@ fn pack(charts: &Path, target: &Path) -> Result<()> {
 }
 
 fn remove(directory: &Path) -> Result<()> {
-    if directory.exists() { Ok(fs::remove_dir_all(directory)?) } else { Ok(()) }
+    if directory.exists() {
+        Ok(fs::remove_dir_all(directory)?)
+    } else {
+        Ok(())
+    }
 }
 
 #[derive(Clone)]
@@ -77,11 +87,15 @@ struct Chart {
 impl Chart {
     fn read(directory: &Path) -> Result<Chart> {
         let file = directory.join("Chart.yaml");
-        let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text =
+            fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         let fields: Value = serde_yaml::from_str(&text)?;
         let metadata = ChartMetadata::parse(fields.to_string().as_bytes())
             .map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok(Chart { directory: directory.to_owned(), metadata })
+        Ok(Chart {
+            directory: directory.to_owned(),
+            metadata,
+        })
     }
 
     fn archive(&self) -> Result<Vec<u8>> {
@@ -92,8 +106,16 @@ impl Chart {
 
     /// As helm does it: Chart.yaml written anew, the other files as they are, and the charts this
     /// one depends on below `charts/`.
-    fn append_to(&self, archive: &mut tar::Builder<impl std::io::Write>, place: &Path) -> Result<()> {
-        append(archive, &place.join("Chart.yaml"), serde_yaml::to_string(&self.metadata)?.as_bytes())?;
+    fn append_to(
+        &self,
+        archive: &mut tar::Builder<impl std::io::Write>,
+        place: &Path,
+    ) -> Result<()> {
+        append(
+            archive,
+            &place.join("Chart.yaml"),
+            serde_yaml::to_string(&self.metadata)?.as_bytes(),
+        )?;
         for file in files_below(&self.directory)? {
             let name = file.strip_prefix(&self.directory)?;
             if name != Path::new("Chart.yaml") {
@@ -112,7 +134,11 @@ impl Chart {
 }
 
 /// A regular file that anybody may read, of no one in particular.
-fn append(archive: &mut tar::Builder<impl std::io::Write>, place: &Path, bytes: &[u8]) -> Result<()> {
+fn append(
+    archive: &mut tar::Builder<impl std::io::Write>,
+    place: &Path,
+    bytes: &[u8],
+) -> Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
@@ -136,8 +162,11 @@ fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn files_of(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let entries =
+        fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let mut paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
 }
@@ -182,8 +211,14 @@ impl Layout {
     }
 
     fn finish(&self) -> Result<()> {
-        fs::write(self.directory.join("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}).to_string())?;
+        fs::write(
+            self.directory.join("oci-layout"),
+            json!({"imageLayoutVersion": "1.0.0"}).to_string(),
+        )?;
         let index = json!({"schemaVersion": 2, "manifests": self.manifests});
-        Ok(fs::write(self.directory.join("index.json"), index.to_string())?)
+        Ok(fs::write(
+            self.directory.join("index.json"),
+            index.to_string(),
+        )?)
     }
 }

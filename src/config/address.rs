@@ -16,24 +16,40 @@ impl Address {
         let (scheme, rest) = match text.split_once("://") {
             // As helm writes it, which says nothing of how the registry is spoken to.
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("oci") => (None, rest),
-            Some((scheme, rest)) => {
-                (Some(scheme.parse::<Scheme>().map_err(|why| format!("scheme {scheme:?}: {why}"))?), rest)
-            }
+            Some((scheme, rest)) => (
+                Some(
+                    scheme
+                        .parse::<Scheme>()
+                        .map_err(|why| format!("scheme {scheme:?}: {why}"))?,
+                ),
+                rest,
+            ),
             None => (None, text),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let parsed: ureq::http::uri::Authority = authority.parse().map_err(|_| "not host[:port][/prefix]")?;
+        let parsed: ureq::http::uri::Authority =
+            authority.parse().map_err(|_| "not host[:port][/prefix]")?;
         let rest = authority.strip_prefix(parsed.host());
-        let port = |text: &str| text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+        let port = |text: &str| {
+            text.strip_prefix(':')
+                .is_some_and(|port| port.parse::<u16>().is_ok())
+        };
         if parsed.host().is_empty() || !rest.is_some_and(|rest| rest.is_empty() || port(rest)) {
             return Err("not host[:port][/prefix]".into());
         }
         let path = path.trim_matches('/');
         let prefix = match path {
             "" | "v2" => None,
-            path => Some(path.parse().map_err(|why| format!("prefix {path:?}: {why}"))?),
+            path => Some(
+                path.parse()
+                    .map_err(|why| format!("prefix {path:?}: {why}"))?,
+            ),
         };
-        Ok(Address { scheme, authority: dialled(authority).to_owned(), prefix })
+        Ok(Address {
+            scheme,
+            authority: dialled(authority).to_owned(),
+            prefix,
+        })
     }
 }
 
@@ -50,20 +66,39 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> (Option<Scheme>, String, Option<String>) {
-        let Address { scheme, authority, prefix } = Address::parse(text).unwrap();
+        let Address {
+            scheme,
+            authority,
+            prefix,
+        } = Address::parse(text).unwrap();
         (scheme, authority, prefix.map(|prefix| prefix.to_string()))
     }
 
     #[test]
     fn an_address_is_a_host_or_a_url_with_or_without_a_prefix() {
         let own = |text: &str| text.to_owned();
-        assert_eq!(address("localhost:5000"), (None, own("localhost:5000"), None));
-        assert_eq!(address("https://reg.example/"), (Some(Scheme::Https), own("reg.example"), None));
-        assert_eq!(address("HTTP://reg/team/a/"), (Some(Scheme::Http), own("reg"), Some(own("team/a"))));
-        assert_eq!(address("oci://reg:5000/team/a"), (None, own("reg:5000"), Some(own("team/a"))));
+        assert_eq!(
+            address("localhost:5000"),
+            (None, own("localhost:5000"), None)
+        );
+        assert_eq!(
+            address("https://reg.example/"),
+            (Some(Scheme::Https), own("reg.example"), None)
+        );
+        assert_eq!(
+            address("HTTP://reg/team/a/"),
+            (Some(Scheme::Http), own("reg"), Some(own("team/a")))
+        );
+        assert_eq!(
+            address("oci://reg:5000/team/a"),
+            (None, own("reg:5000"), Some(own("team/a")))
+        );
         assert_eq!(address("OCI://reg"), (None, own("reg"), None));
         assert_eq!(address("[::1]:5000/v2/"), (None, own("[::1]:5000"), None));
-        assert_eq!(address("docker.io/bitnami"), (None, own("registry-1.docker.io"), Some(own("bitnami"))));
+        assert_eq!(
+            address("docker.io/bitnami"),
+            (None, own("registry-1.docker.io"), Some(own("bitnami")))
+        );
     }
 
     #[test]

@@ -73,7 +73,9 @@ impl Config {
     pub fn new(args: Args) -> Result<Config, Mistake> {
         let concurrency = parse_or("--concurrency", args.concurrency.as_deref(), 8)?;
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
-            return Err(format!("--concurrency {concurrency}: not between 1 and {MAX_CONCURRENCY}"));
+            return Err(format!(
+                "--concurrency {concurrency}: not between 1 and {MAX_CONCURRENCY}"
+            ));
         }
         let storage = match args.storage.as_deref().unwrap_or("registry") {
             "registry" => StorageChoice::Registry(registry(&args, concurrency)?),
@@ -96,13 +98,18 @@ impl Config {
                 StorageChoice::Registry(_) => STALE_REGISTRY,
                 StorageChoice::Layout(_) => Duration::ZERO,
             }),
-            max_wait: time("--max-wait", args.max_wait, MAX_WAIT)?.unwrap_or(Duration::from_secs(2)),
+            max_wait: time("--max-wait", args.max_wait, MAX_WAIT)?
+                .unwrap_or(Duration::from_secs(2)),
             storage,
             walk,
             chart_cache_size: match args.chart_cache_size {
                 None => 32 << 20,
                 Some(text) => size(&text).ok_or_else(|| {
-                    mistake("--chart-cache-size", &text, "not a size such as 500KiB, 32MiB or 1GiB")
+                    mistake(
+                        "--chart-cache-size",
+                        &text,
+                        "not a size such as 500KiB, 32MiB or 1GiB",
+                    )
                 })?,
             },
             shutdown_grace: time("--shutdown-grace", args.shutdown_grace, MAX_GRACE)?
@@ -116,7 +123,11 @@ fn mistake(flag: &str, value: &str, why: impl Display) -> Mistake {
     format!("{flag} {value:?}: {why}")
 }
 
-fn parse_or<T: FromStr<Err: Display>>(flag: &str, value: Option<&str>, default: T) -> Result<T, Mistake> {
+fn parse_or<T: FromStr<Err: Display>>(
+    flag: &str,
+    value: Option<&str>,
+    default: T,
+) -> Result<T, Mistake> {
     match value {
         None => Ok(default),
         Some(text) => text.parse().map_err(|why| mistake(flag, text, why)),
@@ -128,14 +139,25 @@ fn time(flag: &str, value: Option<String>, longest: Duration) -> Result<Option<D
     let Some(text) = value else { return Ok(None) };
     match duration(&text) {
         Some(time) if time <= longest => Ok(Some(time)),
-        Some(_) => Err(mistake(flag, &text, format!("longer than {}", typed(longest)))),
-        None => Err(mistake(flag, &text, "not a duration such as 300ms, 10s or 5m")),
+        Some(_) => Err(mistake(
+            flag,
+            &text,
+            format!("longer than {}", typed(longest)),
+        )),
+        None => Err(mistake(
+            flag,
+            &text,
+            "not a duration such as 300ms, 10s or 5m",
+        )),
     }
 }
 
 fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
     let patterns = |flag, texts: &[String]| -> Result<Vec<snapshot::Pattern>, Mistake> {
-        texts.iter().map(|text| text.parse().map_err(|why| mistake(flag, text, why))).collect()
+        texts
+            .iter()
+            .map(|text| text.parse().map_err(|why| mistake(flag, text, why)))
+            .collect()
     };
     let filter = snapshot::Filter {
         include: patterns("--include", &args.include)?,
@@ -143,7 +165,10 @@ fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
         all_tags: args.all_tags,
         max_versions: match args.max_versions.as_deref() {
             None => None,
-            Some(text) => Some(text.parse().map_err(|why| mistake("--max-versions", text, why))?),
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|why| mistake("--max-versions", text, why))?,
+            ),
         },
     };
     let format = match args.index_format.as_deref().unwrap_or("yaml") {
@@ -151,7 +176,11 @@ fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
         "json" => IndexFormat::Json,
         other => return Err(mistake("--index-format", other, "not one of: yaml, json")),
     };
-    Ok(snapshot::Options { concurrency, filter, format })
+    Ok(snapshot::Options {
+        concurrency,
+        filter,
+        format,
+    })
 }
 
 fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options, Mistake> {
@@ -161,12 +190,18 @@ fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options,
     let repo = args.registry_repo.as_deref().unwrap_or("localhost:5000");
     if repo.contains('@') {
         // Not quoted: what stands before the @ is a secret.
-        return Err("--storage-registry-repo: credentials belong into --storage-registry-config".into());
+        return Err(
+            "--storage-registry-repo: credentials belong into --storage-registry-config".into(),
+        );
     }
-    let address = Address::parse(repo).map_err(|why| mistake("--storage-registry-repo", repo, why))?;
+    let address =
+        Address::parse(repo).map_err(|why| mistake("--storage-registry-repo", repo, why))?;
     let scheme = match args.registry_scheme.as_deref().unwrap_or_default() {
         "" => address.scheme,
-        text => Some(text.parse().map_err(|why| mistake("--storage-registry-scheme", text, why))?),
+        text => Some(
+            text.parse()
+                .map_err(|why| mistake("--storage-registry-scheme", text, why))?,
+        ),
     };
     Ok(crate::registry::Options {
         scheme,
@@ -187,8 +222,14 @@ fn layout(args: &Args) -> Result<PathBuf, Mistake> {
         ("--storage-registry-repo", args.registry_repo.is_some()),
         ("--storage-registry-scheme", args.registry_scheme.is_some()),
         ("--storage-registry-config", args.registry_config.is_some()),
-        ("--storage-registry-ca-file", args.registry_ca_file.is_some()),
-        ("--storage-registry-insecure-skip-tls-verify", args.registry_insecure),
+        (
+            "--storage-registry-ca-file",
+            args.registry_ca_file.is_some(),
+        ),
+        (
+            "--storage-registry-insecure-skip-tls-verify",
+            args.registry_insecure,
+        ),
         ("--repository", !args.repositories.is_empty()),
     ];
     if let Some((flag, _)) = of_registry.iter().find(|(_, given)| *given) {
@@ -203,12 +244,18 @@ fn layout(args: &Args) -> Result<PathBuf, Mistake> {
     }
 }
 
-fn repositories(names: &[String], prefix: Option<&RepositoryName>) -> Result<Vec<RepositoryName>, Mistake> {
+fn repositories(
+    names: &[String],
+    prefix: Option<&RepositoryName>,
+) -> Result<Vec<RepositoryName>, Mistake> {
     let mut repositories = Vec::with_capacity(names.len());
     for text in names {
-        let name: RepositoryName = text.parse().map_err(|why| mistake("--repository", text, why))?;
+        let name: RepositoryName = text
+            .parse()
+            .map_err(|why| mistake("--repository", text, why))?;
         if let Some(prefix) = prefix.filter(|prefix| !name.is_below(prefix)) {
-            let why = format!("not below the prefix in --storage-registry-repo; is it {prefix}/{name}?");
+            let why =
+                format!("not below the prefix in --storage-registry-repo; is it {prefix}/{name}?");
             return Err(mistake("--repository", text, why));
         }
         repositories.push(name);
@@ -219,9 +266,12 @@ fn repositories(names: &[String], prefix: Option<&RepositoryName>) -> Result<Vec
 }
 
 fn authorities(file: Option<&str>) -> Result<Vec<Vec<u8>>, Mistake> {
-    let Some(file) = file else { return Ok(Vec::new()) };
+    let Some(file) = file else {
+        return Ok(Vec::new());
+    };
     let pem = fs::read(file).map_err(|error| mistake("--storage-registry-ca-file", file, error))?;
-    crate::registry::certificates(&pem).map_err(|why| mistake("--storage-registry-ca-file", file, why))
+    crate::registry::certificates(&pem)
+        .map_err(|why| mistake("--storage-registry-ca-file", file, why))
 }
 
 /// A file that was named must be there; at the default place it needn't.
@@ -240,18 +290,39 @@ mod tests {
         let error = |args: Args| Config::new(args).err().unwrap();
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(
-            error(Args { storage: text("minio"), ..Args::default() }),
+            error(Args {
+                storage: text("minio"),
+                ..Args::default()
+            }),
             "--storage \"minio\": not one of: registry, layout"
         );
         assert_eq!(
-            error(Args { concurrency: text("0"), ..Args::default() }),
+            error(Args {
+                concurrency: text("0"),
+                ..Args::default()
+            }),
             "--concurrency 0: not between 1 and 64"
         );
-        let secret = error(Args { registry_repo: text("http://u:hunter2@host"), ..Args::default() });
-        assert!(secret.starts_with("--storage-registry-repo") && !secret.contains("hunter2"), "{secret}");
-        assert!(error(Args { port: text("http"), ..Args::default() }).starts_with("--port \"http\": "));
-        let outside =
-            Args { registry_repo: text("h/team"), repositories: vec!["web".into()], ..Args::default() };
+        let secret = error(Args {
+            registry_repo: text("http://u:hunter2@host"),
+            ..Args::default()
+        });
+        assert!(
+            secret.starts_with("--storage-registry-repo") && !secret.contains("hunter2"),
+            "{secret}"
+        );
+        assert!(
+            error(Args {
+                port: text("http"),
+                ..Args::default()
+            })
+            .starts_with("--port \"http\": ")
+        );
+        let outside = Args {
+            registry_repo: text("h/team"),
+            repositories: vec!["web".into()],
+            ..Args::default()
+        };
         assert_eq!(
             error(outside),
             "--repository \"web\": not below the prefix in --storage-registry-repo; is it team/web?"

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 /// `300ms`, `10s`, `5m`, `1h`: one number and one unit, as Go writes them.
 pub(super) fn duration(text: &str) -> Option<Duration> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let number: u64 = number.parse().ok()?;
     match unit {
@@ -28,7 +30,9 @@ pub(super) fn typed(time: Duration) -> String {
 
 /// `32MiB`, `10MB`, `4096`: one number, and one unit or none.
 pub(super) fn size(text: &str) -> Option<usize> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let unit = match unit {
         "" => 1,
@@ -76,9 +80,17 @@ mod tests {
         ] {
             assert_eq!(size(text), Some(expected), "{text}");
         }
-        for bad in
-            ["", "MiB", "-1", "1.5MiB", "32 MiB", "32mib", "32M", "99999999999999999999", "99999999999GiB"]
-        {
+        for bad in [
+            "",
+            "MiB",
+            "-1",
+            "1.5MiB",
+            "32 MiB",
+            "32mib",
+            "32M",
+            "99999999999999999999",
+            "99999999999GiB",
+        ] {
             assert_eq!(size(bad), None, "{bad}");
         }
     }

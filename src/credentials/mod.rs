@@ -68,17 +68,26 @@ impl Auths {
         let file: BTreeMap<String, Value> = serde_json::from_slice(text).map_err(position)?;
         let helpers = file.get("credHelpers").and_then(Value::as_object);
         let store = file.get("credsStore").and_then(Value::as_str);
-        let needs_helper =
-            helpers.is_some_and(|map| !map.is_empty()) || store.is_some_and(|name| !name.is_empty());
+        let needs_helper = helpers.is_some_and(|map| !map.is_empty())
+            || store.is_some_and(|name| !name.is_empty());
         let map = match file.get("auths") {
             Some(Value::Object(map)) => map.clone(),
             Some(Value::Null) => Default::default(),
             Some(_) => return Err("\"auths\" is not an object".into()),
-            None => file.into_iter().filter(|(_, value)| value.is_object()).collect(),
+            None => file
+                .into_iter()
+                .filter(|(_, value)| value.is_object())
+                .collect(),
         };
-        let mut entries: Vec<Entry> = map.iter().filter_map(|(key, value)| Entry::read(key, value)).collect();
+        let mut entries: Vec<Entry> = map
+            .iter()
+            .filter_map(|(key, value)| Entry::read(key, value))
+            .collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.path.len()));
-        Ok(Auths { entries, needs_helper })
+        Ok(Auths {
+            entries,
+            needs_helper,
+        })
     }
 
     /// The credential for a repository of the registry `host[:port]`, the most specific entry
@@ -87,14 +96,21 @@ impl Auths {
         let host = canonical_host(host);
         let covers = |entry: &&Entry| {
             entry.host == host
-                && (entry.path.is_empty() || repository.is_some_and(|name| is_below(name, &entry.path)))
+                && (entry.path.is_empty()
+                    || repository.is_some_and(|name| is_below(name, &entry.path)))
         };
-        self.entries.iter().find(covers).map(|entry| &entry.credential)
+        self.entries
+            .iter()
+            .find(covers)
+            .map(|entry| &entry.credential)
     }
 
     /// The registries that there are entries for, each once, as they are looked up.
     fn hosts(&self) -> BTreeSet<&str> {
-        self.entries.iter().map(|entry| entry.host.as_str()).collect()
+        self.entries
+            .iter()
+            .map(|entry| entry.host.as_str())
+            .collect()
     }
 }
 
@@ -102,8 +118,14 @@ impl Entry {
     /// `None` for an entry that holds no credential, as docker leaves behind for its helpers.
     fn read(key: &str, value: &Value) -> Option<Entry> {
         let (host, path) = split_key(key);
-        let credential = serde_json::from_value::<AuthEntry>(value.clone()).ok()?.credential()?;
-        Some(Entry { host: canonical_host(host), path: path.to_owned(), credential })
+        let credential = serde_json::from_value::<AuthEntry>(value.clone())
+            .ok()?
+            .credential()?;
+        Some(Entry {
+            host: canonical_host(host),
+            path: path.to_owned(),
+            credential,
+        })
     }
 }
 
@@ -131,14 +153,18 @@ impl AuthEntry {
         }
         // RFC 7617 §2: with a colon it would end there.
         let username = given(self.username).filter(|name| !name.contains(':'))?;
-        Some(Credential::Password { username, password: self.password.unwrap_or_default() })
+        Some(Credential::Password {
+            username,
+            password: self.password.unwrap_or_default(),
+        })
     }
 }
 
 /// `auth` is base64 of `name:password`, split at the first colon. Some writers leave out the
 /// padding, use the URL's alphabet, or end the text in NULs.
 fn decode_auth(auth: &str) -> Option<(String, String)> {
-    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let standard: String = auth
         .trim()
         .chars()
@@ -148,7 +174,9 @@ fn decode_auth(auth: &str) -> Option<(String, String)> {
             c => c,
         })
         .collect();
-    let bytes = GeneralPurpose::new(&base64::alphabet::STANDARD, config).decode(standard).ok()?;
+    let bytes = GeneralPurpose::new(&base64::alphabet::STANDARD, config)
+        .decode(standard)
+        .ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let (username, password) = text.split_once(':')?;
     let username = username.trim_matches('\0');
@@ -157,7 +185,10 @@ fn decode_auth(auth: &str) -> Option<(String, String)> {
 
 /// A key's host and path: `https://host:5000/v1/` names the host alone, `host/team` a part of it.
 fn split_key(key: &str) -> (&str, &str) {
-    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let bare = key
+        .strip_prefix("https://")
+        .or_else(|| key.strip_prefix("http://"))
+        .unwrap_or(key);
     let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
     match path.trim_matches('/') {
         "v1" | "v2" => (host, ""),
@@ -175,12 +206,17 @@ fn canonical_host(host: &str) -> String {
 }
 
 fn is_below(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    name.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// serde_json's messages quote what they stumble over; a position doesn't.
 fn position(error: serde_json::Error) -> String {
-    format!("not a JSON object (line {}, column {})", error.line(), error.column())
+    format!(
+        "not a JSON object (line {}, column {})",
+        error.line(),
+        error.column()
+    )
 }
 
 #[cfg(test)]
@@ -188,11 +224,17 @@ mod tests {
     use super::*;
 
     fn password(name: &str, secret: &str) -> Credential {
-        Credential::Password { username: name.into(), password: secret.into() }
+        Credential::Password {
+            username: name.into(),
+            password: secret.into(),
+        }
     }
 
     fn lookup(text: &str, host: &str, repository: Option<&str>) -> Option<Credential> {
-        Auths::parse(text.as_bytes()).unwrap().credential(host, repository).cloned()
+        Auths::parse(text.as_bytes())
+            .unwrap()
+            .credential(host, repository)
+            .cloned()
     }
 
     #[test]
@@ -202,13 +244,29 @@ mod tests {
             (r#"{"auth":"dTpwOnE="}"#, password("u", "p:q")),
             (r#"{"auth":"dTpwOnE"}"#, password("u", "p:q")),
             (r#"{"auth":"dTo_Pz8"}"#, password("u", "???")),
-            (r#"{"auth":"dTpwOnE=","username":"x","password":"y"}"#, password("u", "p:q")),
-            (r#"{"auth":"","username":"x","password":"y"}"#, password("x", "y")),
-            (r#"{"username":"<token>","identitytoken":"t"}"#, Credential::IdentityToken("t".into())),
-            (r#"{"registrytoken":"t"}"#, Credential::RegistryToken("t".into())),
+            (
+                r#"{"auth":"dTpwOnE=","username":"x","password":"y"}"#,
+                password("u", "p:q"),
+            ),
+            (
+                r#"{"auth":"","username":"x","password":"y"}"#,
+                password("x", "y"),
+            ),
+            (
+                r#"{"username":"<token>","identitytoken":"t"}"#,
+                Credential::IdentityToken("t".into()),
+            ),
+            (
+                r#"{"registrytoken":"t"}"#,
+                Credential::RegistryToken("t".into()),
+            ),
         ] {
             let text = format!(r#"{{"auths":{{"reg.example":{entry}}}}}"#);
-            assert_eq!(lookup(&text, "reg.example", None), Some(expected), "{entry}");
+            assert_eq!(
+                lookup(&text, "reg.example", None),
+                Some(expected),
+                "{entry}"
+            );
         }
     }
 
@@ -233,10 +291,16 @@ mod tests {
     fn the_most_specific_path_wins() {
         let text = r#"{"auths":{"reg.example":{"username":"all"},"reg.example/team":{"username":"team"},
             "reg.example/team/a":{"username":"a"}}}"#;
-        for (repository, name) in
-            [(None, "all"), (Some("teams"), "all"), (Some("team/b"), "team"), (Some("team/a/web"), "a")]
-        {
-            assert_eq!(lookup(text, "reg.example", repository), Some(password(name, "")));
+        for (repository, name) in [
+            (None, "all"),
+            (Some("teams"), "all"),
+            (Some("team/b"), "team"),
+            (Some("team/a/web"), "a"),
+        ] {
+            assert_eq!(
+                lookup(text, "reg.example", repository),
+                Some(password(name, ""))
+            );
         }
     }
 
@@ -252,7 +316,11 @@ mod tests {
             r#"{"auths":{"a":{"auth":"!"}}}"#,
             r#"{"auths":{"a":{"username":"u:v","password":"p"}}}"#,
         ] {
-            assert_eq!(Auths::parse(text.as_bytes()).unwrap(), Auths::default(), "{text}");
+            assert_eq!(
+                Auths::parse(text.as_bytes()).unwrap(),
+                Auths::default(),
+                "{text}"
+            );
         }
     }
 
@@ -266,17 +334,30 @@ mod tests {
 
     #[test]
     fn helpers_are_noticed() {
-        for text in [r#"{"credsStore":"osxkeychain"}"#, r#"{"auths":{},"credHelpers":{"a":"ecr-login"}}"#] {
-            assert!(Auths::parse(text.as_bytes()).unwrap().needs_helper, "{text}");
+        for text in [
+            r#"{"credsStore":"osxkeychain"}"#,
+            r#"{"auths":{},"credHelpers":{"a":"ecr-login"}}"#,
+        ] {
+            assert!(
+                Auths::parse(text.as_bytes()).unwrap().needs_helper,
+                "{text}"
+            );
         }
-        assert!(!Auths::parse(br#"{"credsStore":"","credHelpers":{}}"#).unwrap().needs_helper);
+        assert!(
+            !Auths::parse(br#"{"credsStore":"","credHelpers":{}}"#)
+                .unwrap()
+                .needs_helper
+        );
     }
 
     #[test]
     fn an_error_quotes_nothing() {
-        for text in
-            ["hunter2", r#"["hunter2"]"#, r#"{"auths":"hunter2"}"#, r#"{"auths":{"a":{"password":"hunter2"}"#]
-        {
+        for text in [
+            "hunter2",
+            r#"["hunter2"]"#,
+            r#"{"auths":"hunter2"}"#,
+            r#"{"auths":{"a":{"password":"hunter2"}"#,
+        ] {
             let reason = Auths::parse(text.as_bytes()).unwrap_err();
             assert!(!reason.contains("hunter2"), "{reason}");
         }

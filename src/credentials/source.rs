@@ -27,7 +27,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io(path, error) => write!(f, "{}: {error}", path.display()),
-            Error::Invalid(path, reason) => write!(f, "{}: not a dockerconfigjson: {reason}", path.display()),
+            Error::Invalid(path, reason) => {
+                write!(f, "{}: not a dockerconfigjson: {reason}", path.display())
+            }
         }
     }
 }
@@ -70,7 +72,12 @@ impl Source {
             (None, false) => Auths::default(),
             _ => read(&path)?,
         };
-        let state = Mutex::new(State { stamp, auths, generation: 0, unreadable: false });
+        let state = Mutex::new(State {
+            stamp,
+            auths,
+            generation: 0,
+            unreadable: false,
+        });
         Ok(Source { path, state })
     }
 
@@ -116,7 +123,10 @@ impl Source {
         let shown: Vec<&str> = hosts.iter().copied().take(MAX_SHOWN).collect();
         match shown.as_slice() {
             [] => format!("{file} holds no credentials"),
-            shown => format!("{file} has no entry for {host}, but for {}", shown.join(", ")),
+            shown => format!(
+                "{file} has no entry for {host}, but for {}",
+                shown.join(", ")
+            ),
         }
     }
 }
@@ -131,9 +141,14 @@ fn read(path: &Path) -> Result<Auths, Error> {
     let io_error = |error| Error::Io(path.to_owned(), error);
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(io_error)?;
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(io_error)?;
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(io_error)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Error::Invalid(path.to_owned(), format!("over {MAX_FILE} bytes")));
+        return Err(Error::Invalid(
+            path.to_owned(),
+            format!("over {MAX_FILE} bytes"),
+        ));
     }
     Auths::parse(&bytes).map_err(|reason| Error::Invalid(path.to_owned(), reason))
 }
@@ -152,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_file_that_changes_is_read_again_and_a_broken_one_leaves_what_was() {
-        let path = std::env::temp_dir().join(format!("oci-chartrepo-{}-credentials", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("oci-chartrepo-{}-credentials", std::process::id()));
         let source = Source::open(path.clone(), false).unwrap();
         assert_eq!(username(&source), None);
         for (text, name, generation, complaint) in [
@@ -172,18 +188,25 @@ mod tests {
 
     #[test]
     fn a_refusal_is_explained_by_what_the_file_holds_and_without_a_secret() {
-        let path = std::env::temp_dir().join(format!("oci-chartrepo-{}-refusal", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("oci-chartrepo-{}-refusal", std::process::id()));
         let source = Source::open(path.clone(), false).unwrap();
         let file = format!("--storage-registry-config {}", path.display());
         let lacking = format!("there is no file with credentials ({file})");
         assert_eq!(source.explain_refusal("reg:5000"), lacking);
-        let other =
-            r#"{"auths":{"reg":{"auth":"dTpw"},"reg/team":{"auth":"dTpw"},"docker.io":{"auth":"dTpw"}}}"#;
-        let own = r#"{"auths":{"https://REG:5000/v1/":{"username":"hunter","password":"hunter2"}}}"#;
+        let other = r#"{"auths":{"reg":{"auth":"dTpw"},"reg/team":{"auth":"dTpw"},"docker.io":{"auth":"dTpw"}}}"#;
+        let own =
+            r#"{"auths":{"https://REG:5000/v1/":{"username":"hunter","password":"hunter2"}}}"#;
         for (text, expected) in [
             ("{}", format!("{file} holds no credentials")),
-            (other, format!("{file} has no entry for reg:5000, but for index.docker.io, reg")),
-            (own, format!("what {file} holds for reg:5000 was refused, or lacks the right")),
+            (
+                other,
+                format!("{file} has no entry for reg:5000, but for index.docker.io, reg"),
+            ),
+            (
+                own,
+                format!("what {file} holds for reg:5000 was refused, or lacks the right"),
+            ),
         ] {
             fs::write(&path, text).unwrap();
             source.current();

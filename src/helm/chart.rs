@@ -50,12 +50,23 @@ impl ChartLayers {
     pub fn find(manifest: &ImageManifest) -> Result<ChartLayers, NotAChart> {
         let config = &manifest.config;
         if !config.media_type.is(CONFIG_TYPE) {
-            return refuse(format!("config media type {} is not Helm's", config.media_type));
+            return refuse(format!(
+                "config media type {} is not Helm's",
+                config.media_type
+            ));
         }
         if config.size > MAX_CONFIG {
-            return refuse(format!("config blob of {} bytes is over {MAX_CONFIG}", config.size));
+            return refuse(format!(
+                "config blob of {} bytes is over {MAX_CONFIG}",
+                config.size
+            ));
         }
-        let layer = |name| manifest.layers.iter().find(|layer| layer.media_type.is(name));
+        let layer = |name| {
+            manifest
+                .layers
+                .iter()
+                .find(|layer| layer.media_type.is(name))
+        };
         let Some(archive) = layer(ARCHIVE_TYPE).or_else(|| layer(LEGACY_ARCHIVE_TYPE)) else {
             return refuse("no layer is a chart archive");
         };
@@ -80,7 +91,11 @@ mod tests {
             format!(r#"{{"mediaType":"{name}","size":{size},"digest":"sha256:{at:064}"}}"#)
         };
         let all: Vec<_> = types.iter().enumerate().map(layer).collect();
-        let text = format!(r#"{{"config":{},"layers":[{}]}}"#, all[0], all[1..].join(","));
+        let text = format!(
+            r#"{{"config":{},"layers":[{}]}}"#,
+            all[0],
+            all[1..].join(",")
+        );
         match Manifest::parse(text.as_bytes()).unwrap() {
             Manifest::Image(manifest) => ChartLayers::find(&manifest),
             _ => panic!("not an image manifest"),
@@ -89,18 +104,36 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_chart_are_found_wherever_they_stand() {
-        let found = layers(&[CONFIG_TYPE, PROVENANCE_TYPE, "text/plain", ARCHIVE_TYPE], 9).unwrap();
+        let found = layers(
+            &[CONFIG_TYPE, PROVENANCE_TYPE, "text/plain", ARCHIVE_TYPE],
+            9,
+        )
+        .unwrap();
         assert!(found.archive.digest.to_string().ends_with("3"));
         assert!(found.provenance.unwrap().digest.to_string().ends_with('1'));
-        assert!(layers(&[CONFIG_TYPE, LEGACY_ARCHIVE_TYPE], 9).unwrap().provenance.is_none());
+        assert!(
+            layers(&[CONFIG_TYPE, LEGACY_ARCHIVE_TYPE], 9)
+                .unwrap()
+                .provenance
+                .is_none()
+        );
     }
 
     #[test]
     fn a_manifest_that_is_no_chart_says_why() {
         let text = |result: Result<ChartLayers, NotAChart>| result.unwrap_err().to_string();
-        assert_eq!(text(layers(&["a/b", ARCHIVE_TYPE], 9)), "config media type a/b is not Helm's");
-        assert_eq!(text(layers(&[CONFIG_TYPE, "a/b"], 9)), "no layer is a chart archive");
-        assert_eq!(text(layers(&[CONFIG_TYPE, ARCHIVE_TYPE], 0)), "chart archive is empty");
+        assert_eq!(
+            text(layers(&["a/b", ARCHIVE_TYPE], 9)),
+            "config media type a/b is not Helm's"
+        );
+        assert_eq!(
+            text(layers(&[CONFIG_TYPE, "a/b"], 9)),
+            "no layer is a chart archive"
+        );
+        assert_eq!(
+            text(layers(&[CONFIG_TYPE, ARCHIVE_TYPE], 0)),
+            "chart archive is empty"
+        );
         assert_eq!(
             text(layers(&[CONFIG_TYPE, ARCHIVE_TYPE], 2_000_000)),
             "config blob of 2000000 bytes is over 1048576"

@@ -50,12 +50,18 @@ impl ChartVersion<'_> {
     /// put together for it.
     pub fn cmp_archive_name(metadata: &PackedMetadata, file_name: &str) -> Ordering {
         let parts = [metadata.name(), "-", metadata.version(), ".tgz"];
-        parts.into_iter().flat_map(str::bytes).cmp(file_name.bytes())
+        parts
+            .into_iter()
+            .flat_map(str::bytes)
+            .cmp(file_name.bytes())
     }
 
     /// Where the archive is, relative to the index.
     pub fn url(&self) -> String {
-        format!("charts/{}", encode_path(&ChartVersion::archive_name(self.metadata)))
+        format!(
+            "charts/{}",
+            encode_path(&ChartVersion::archive_name(self.metadata))
+        )
     }
 
     /// The entry as one line of JSON.
@@ -66,9 +72,19 @@ impl ChartVersion<'_> {
 
 impl Serialize for ChartVersion<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let ChartVersion { metadata, created, digest } = *self;
+        let ChartVersion {
+            metadata,
+            created,
+            digest,
+        } = *self;
         let (metadata, digest) = (metadata.unpack(), digest.sha256_hex());
-        Entry { metadata, urls: [self.url()], created, digest }.serialize(serializer)
+        Entry {
+            metadata,
+            urls: [self.url()],
+            created,
+            digest,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -94,7 +110,9 @@ pub fn parse_created(annotation: &str) -> Option<OffsetDateTime> {
     if !matches!(annotation.as_bytes().get(10), Some(b'T' | b't')) {
         return None;
     }
-    let utc = OffsetDateTime::parse(annotation, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
+    let utc = OffsetDateTime::parse(annotation, &Rfc3339)
+        .ok()?
+        .checked_to_offset(UtcOffset::UTC)?;
     (0..=9999).contains(&utc.year()).then_some(utc)
 }
 
@@ -122,18 +140,34 @@ impl<'a> IndexFile<'a> {
     pub fn new(charts: impl IntoIterator<Item = ChartVersion<'a>>) -> IndexFile<'a> {
         let mut entries: BTreeMap<&str, Vec<ChartVersion>> = BTreeMap::new();
         for chart in charts {
-            entries.entry(chart.metadata.name()).or_default().push(chart);
+            entries
+                .entry(chart.metadata.name())
+                .or_default()
+                .push(chart);
         }
         for versions in entries.values_mut() {
-            versions.sort_by_cached_key(|chart| std::cmp::Reverse(Version::parse(chart.metadata.version())));
+            versions.sort_by_cached_key(|chart| {
+                std::cmp::Reverse(Version::parse(chart.metadata.version()))
+            });
         }
-        let generated = entries.values().flatten().filter_map(|chart| chart.created).max();
-        IndexFile { api_version: "v1", entries, generated }
+        let generated = entries
+            .values()
+            .flatten()
+            .filter_map(|chart| chart.created)
+            .max();
+        IndexFile {
+            api_version: "v1",
+            entries,
+            generated,
+        }
     }
 
     /// How many charts and how many versions of them are listed.
     pub fn counts(&self) -> (usize, usize) {
-        (self.entries.len(), self.entries.values().map(Vec::len).sum())
+        (
+            self.entries.len(),
+            self.entries.values().map(Vec::len).sum(),
+        )
     }
 
     /// The bytes of `/index.yaml`: YAML where every reader gets every string back, else JSON, which
@@ -150,14 +184,20 @@ impl<'a> IndexFile<'a> {
     /// leaves holes behind.
     fn room(&self) -> Vec<u8> {
         let versions = self.entries.values().flatten();
-        Vec::with_capacity(versions.map(|chart| chart.metadata.len() * 3 / 2 + BESIDES).sum())
+        Vec::with_capacity(
+            versions
+                .map(|chart| chart.metadata.len() * 3 / 2 + BESIDES)
+                .sum(),
+        )
     }
 
     fn survives_yaml(&self) -> bool {
         // Not the dates: who reads them as dates is right.
         let entry_survives = |chart: &ChartVersion| yaml::survives(&chart.metadata.value());
         let mut entries = self.entries.iter();
-        entries.all(|(name, versions)| yaml::string_survives(name) && versions.iter().all(entry_survives))
+        entries.all(|(name, versions)| {
+            yaml::string_survives(name) && versions.iter().all(entry_survives)
+        })
     }
 
     /// The index as one line of JSON.
@@ -180,13 +220,18 @@ impl<'a> IndexFile<'a> {
     pub fn latest(&self, name: &str) -> Option<&ChartVersion<'a>> {
         let version = |chart: &ChartVersion| Version::parse(chart.metadata.version());
         let is_release = |version: Version| !version.is_prerelease();
-        self.entries.get(name)?.iter().find(|chart| version(chart).is_some_and(is_release))
+        self.entries
+            .get(name)?
+            .iter()
+            .find(|chart| version(chart).is_some_and(is_release))
     }
 }
 
 fn line_of_json(value: &impl Serialize, mut bytes: Vec<u8>) -> Vec<u8> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, YamlSafeJson);
-    value.serialize(&mut serializer).expect("strings and maps of strings into memory");
+    value
+        .serialize(&mut serializer)
+        .expect("strings and maps of strings into memory");
     bytes.push(b'\n');
     bytes
 }
@@ -210,7 +255,10 @@ impl Formatter for YamlSafeJson {
         fragment: &str,
     ) -> io::Result<()> {
         let mut rest = fragment;
-        while let Some((at, c)) = rest.char_indices().find(|(_, c)| YamlSafeJson::must_escape(*c)) {
+        while let Some((at, c)) = rest
+            .char_indices()
+            .find(|(_, c)| YamlSafeJson::must_escape(*c))
+        {
             writer.write_all(&rest.as_bytes()[..at])?;
             write!(writer, "\\u{:04x}", c as u32)?;
             rest = &rest[at + c.len_utf8()..];
@@ -234,11 +282,14 @@ mod tests {
     use super::*;
     use std::sync::LazyLock;
 
-    static UNLISTED: LazyLock<Digest> = LazyLock::new(|| format!("sha512:{:0128}", 0).parse().unwrap());
+    static UNLISTED: LazyLock<Digest> =
+        LazyLock::new(|| format!("sha512:{:0128}", 0).parse().unwrap());
 
     fn metadata(name: &str, version: &str) -> PackedMetadata {
         let config = serde_json::json!({"apiVersion": "v2", "name": name, "version": version});
-        ChartMetadata::parse(config.to_string().as_bytes()).unwrap().into()
+        ChartMetadata::parse(config.to_string().as_bytes())
+            .unwrap()
+            .into()
     }
 
     fn chart<'a>(metadata: &'a PackedMetadata, created: Option<&str>) -> ChartVersion<'a> {
@@ -255,7 +306,11 @@ mod tests {
 
     #[test]
     fn an_index_is_sorted_newest_first_and_dated_by_its_newest_chart() {
-        let (old, new, db) = (metadata("web", "1.9.0"), metadata("web", "1.10.0"), metadata("db", "0.1.0"));
+        let (old, new, db) = (
+            metadata("web", "1.9.0"),
+            metadata("web", "1.10.0"),
+            metadata("db", "0.1.0"),
+        );
         let charts = vec![
             chart(&old, Some("2024-01-02T03:04:05.5Z")),
             chart(&new, Some("2024-01-02T05:04:05+02:00")),
@@ -272,10 +327,13 @@ mod tests {
 
     #[test]
     fn the_latest_version_is_no_prerelease() {
-        let versions = ["1.9.0", "2.0.0-rc.1", "1.10.0+b", "0.1.0"].map(|version| metadata("web", version));
+        let versions =
+            ["1.9.0", "2.0.0-rc.1", "1.10.0+b", "0.1.0"].map(|version| metadata("web", version));
         let latest = |versions: &[PackedMetadata]| {
             let index = IndexFile::new(versions.iter().map(|metadata| chart(metadata, None)));
-            index.latest("web").map(|chart| chart.metadata.version().to_owned())
+            index
+                .latest("web")
+                .map(|chart| chart.metadata.version().to_owned())
         };
         assert_eq!(latest(&versions).as_deref(), Some("1.10.0+b"));
         assert_eq!(latest(&versions[1..2]), None);
@@ -286,16 +344,29 @@ mod tests {
     fn an_archive_is_known_by_its_file_name_and_ordered_by_it() {
         let web = metadata("my web", "1.0.0-x");
         let name = ChartVersion::archive_name(&web);
-        let others =
-            ["", "my web", "my web-1.0.0-x", "my web-1.0.0.tgz", "my web1.0.0-x.tgz", "web-1.0.0-x.tgz"];
+        let others = [
+            "",
+            "my web",
+            "my web-1.0.0-x",
+            "my web-1.0.0.tgz",
+            "my web1.0.0-x.tgz",
+            "web-1.0.0-x.tgz",
+        ];
         for other in others.into_iter().chain([&*name]) {
-            assert_eq!(ChartVersion::cmp_archive_name(&web, other), (*name).cmp(other), "{other}");
+            assert_eq!(
+                ChartVersion::cmp_archive_name(&web, other),
+                (*name).cmp(other),
+                "{other}"
+            );
         }
     }
 
     #[test]
     fn a_name_is_made_fit_for_a_url() {
-        assert_eq!(encode_path("my chart-1.0.0+b%.tgz"), "my%20chart-1.0.0+b%25.tgz");
+        assert_eq!(
+            encode_path("my chart-1.0.0+b%.tgz"),
+            "my%20chart-1.0.0+b%25.tgz"
+        );
     }
 
     #[test]
@@ -316,13 +387,20 @@ mod tests {
         let mut odd = metadata("on", "1.0.0").unpack();
         odd.description = Some("a\u{7f}\u{85}\u{2028}\u{feff}\u{1f600}\u{1}\"".into());
         let text = yaml_of(vec![chart(&odd.into(), None)]);
-        assert!(text.contains("\"a\\u007f\\u0085\\u2028\\ufeff\u{1f600}\\u0001\\\"\""), "{text}");
+        assert!(
+            text.contains("\"a\\u007f\\u0085\\u2028\\ufeff\u{1f600}\\u0001\\\"\""),
+            "{text}"
+        );
         assert_eq!(json_length("a\u{7f}\u{1f600}\""), 1 + 6 + 4 + 2);
     }
 
     #[test]
     fn only_rfc_3339_is_a_date() {
-        for good in ["2024-01-02T03:04:05Z", "2024-01-02t03:04:05.123456789+02:00", "0000-01-01T00:00:00Z"] {
+        for good in [
+            "2024-01-02T03:04:05Z",
+            "2024-01-02t03:04:05.123456789+02:00",
+            "0000-01-01T00:00:00Z",
+        ] {
             assert!(parse_created(good).is_some(), "{good}");
         }
         for bad in [

@@ -176,7 +176,11 @@ impl ChartMetadata {
 
 impl Maintainer {
     fn read(fields: &Fields) -> Maintainer {
-        Maintainer { name: fields.text("name"), email: fields.text("email"), url: fields.text("url") }
+        Maintainer {
+            name: fields.text("name"),
+            email: fields.text("email"),
+            url: fields.text("url"),
+        }
     }
 }
 
@@ -189,7 +193,10 @@ impl Dependency {
             condition: fields.text("condition"),
             tags: fields.texts("tags"),
             enabled: fields.flag("enabled"),
-            import_values: fields.list("import-values").filter_map(ImportValue::read).collect(),
+            import_values: fields
+                .list("import-values")
+                .filter_map(ImportValue::read)
+                .collect(),
             alias: fields.text("alias"),
         }
     }
@@ -198,9 +205,10 @@ impl Dependency {
     fn validate(&self) -> Result<(), NotAChart> {
         let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         match &self.alias {
-            Some(alias) if !alias.bytes().all(letter) => {
-                refuse(format!("dependency {:?} has the alias {alias:?}, which Helm refuses", self.name))
-            }
+            Some(alias) if !alias.bytes().all(letter) => refuse(format!(
+                "dependency {:?} has the alias {alias:?}, which Helm refuses",
+                self.name
+            )),
             _ => Ok(()),
         }
     }
@@ -222,8 +230,14 @@ struct Fields(Map<String, Value>);
 impl Fields {
     /// Go matches keys exactly first, then in any case.
     fn get(&self, key: &str) -> Option<&Value> {
-        let in_any_case = || self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
-        self.0.get(key).or_else(|| in_any_case().map(|(_, value)| value))
+        let in_any_case = || {
+            self.0
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(key))
+        };
+        self.0
+            .get(key)
+            .or_else(|| in_any_case().map(|(_, value)| value))
     }
 
     fn text(&self, key: &str) -> Option<String> {
@@ -239,7 +253,10 @@ impl Fields {
     }
 
     fn list(&self, key: &str) -> impl Iterator<Item = &Value> {
-        self.get(key).and_then(Value::as_array).into_iter().flatten()
+        self.get(key)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
     }
 
     fn texts(&self, key: &str) -> Vec<String> {
@@ -272,7 +289,9 @@ fn text(value: &Value) -> Option<String> {
 fn text_map(value: &Value) -> BTreeMap<String, String> {
     let pairs = value.as_object().into_iter().flatten();
     let short = pairs.filter(|(key, _)| super::index::json_length(key) <= MAX_KEY);
-    short.filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect()
+    short
+        .filter_map(|(key, value)| Some((key.clone(), text(value)?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -280,7 +299,9 @@ mod tests {
     use super::*;
 
     fn reason(config: &str) -> String {
-        ChartMetadata::parse(config.as_bytes()).unwrap_err().to_string()
+        ChartMetadata::parse(config.as_bytes())
+            .unwrap_err()
+            .to_string()
     }
 
     fn parse(config: &str) -> Value {
@@ -294,7 +315,10 @@ mod tests {
              "name":"redis","repository":"","tags":["t"],"version":"~20"}],"deprecated":true,"description":"d","home":"h","icon":"i",
             "keywords":["k"],"kubeVersion":">=1.25","maintainers":[{"email":"e","name":"n","url":"u"}],"name":"foo","sources":["s"],
             "tags":"t","type":"library","version":"2.0.0+build.1"}"#;
-        assert_eq!(parse(config), serde_json::from_str::<Value>(config).unwrap());
+        assert_eq!(
+            parse(config),
+            serde_json::from_str::<Value>(config).unwrap()
+        );
     }
 
     #[test]
@@ -304,13 +328,24 @@ mod tests {
             "urls":["http://elsewhere"],"digest":"0","created":"junk","removed":true}"#;
         let wanted = r#"{"apiVersion":"v1","name":"foo","version":"1.5","appVersion":"true","annotations":{"a":"true"},
             "sources":["1","s"],"maintainers":[{"name":"7"}],"deprecated":true}"#;
-        assert_eq!(parse(config), serde_json::from_str::<Value>(wanted).unwrap());
+        assert_eq!(
+            parse(config),
+            serde_json::from_str::<Value>(wanted).unwrap()
+        );
     }
 
     #[test]
     fn a_config_that_would_unfold_to_a_hundred_times_its_size_is_not_read() {
-        let config = |count| format!(r#"{{"name":"a","version":"1","x":[{}0]}}"#, r#"{"":0},"#.repeat(count));
-        assert_eq!(reason(&config(MAX_VALUES / 2)), "config blob holds over 8192 values");
+        let config = |count| {
+            format!(
+                r#"{{"name":"a","version":"1","x":[{}0]}}"#,
+                r#"{"":0},"#.repeat(count)
+            )
+        };
+        assert_eq!(
+            reason(&config(MAX_VALUES / 2)),
+            "config blob holds over 8192 values"
+        );
         assert!(ChartMetadata::parse(config(MAX_VALUES / 2 - 4).as_bytes()).is_ok());
     }
 
@@ -327,18 +362,33 @@ mod tests {
     #[test]
     fn a_config_that_helm_would_drop_says_why() {
         for (config, expected) in [
-            ("nonsense", "config blob is not JSON: expected ident at line 1 column 2"),
+            (
+                "nonsense",
+                "config blob is not JSON: expected ident at line 1 column 2",
+            ),
             ("[]", "config blob is not a JSON object"),
             ("{}", "config blob has no chart name"),
             (r#"{"name":"a"}"#, "config blob has no chart version"),
-            (r#"{"name":"a/b","version":"1.0.0"}"#, r#"chart name "a/b" can't be a file name"#),
-            (r#"{"name":"a\nb","version":"1.0.0"}"#, r#"chart name "a\nb" can't be a file name"#),
-            (r#"{"name":"..","version":"1.0.0"}"#, r#"chart name ".." can't be a file name"#),
+            (
+                r#"{"name":"a/b","version":"1.0.0"}"#,
+                r#"chart name "a/b" can't be a file name"#,
+            ),
+            (
+                r#"{"name":"a\nb","version":"1.0.0"}"#,
+                r#"chart name "a\nb" can't be a file name"#,
+            ),
+            (
+                r#"{"name":"..","version":"1.0.0"}"#,
+                r#"chart name ".." can't be a file name"#,
+            ),
             (
                 "{\"name\":\"\u{200b}\u{2060}\",\"version\":\"1.0.0\"}",
                 r#"chart name "\u{200b}\u{2060}" can't be a file name"#,
             ),
-            (r#"{"name":"a","version":"latest"}"#, r#"chart version "latest" is not semver"#),
+            (
+                r#"{"name":"a","version":"latest"}"#,
+                r#"chart version "latest" is not semver"#,
+            ),
             (
                 r#"{"name":"a","version":"1","type":"weird"}"#,
                 r#"chart type "weird" is not application or library"#,

@@ -27,7 +27,11 @@ impl PackedMetadata {
     pub fn parse(config: &[u8]) -> Result<PackedMetadata, NotAChart> {
         let packed = PackedMetadata::from(ChartMetadata::parse(config)?);
         match packed.len() > config.len() * UNFOLDED {
-            true => refuse(format!("config blob of {} bytes unfolds to {}", config.len(), packed.len())),
+            true => refuse(format!(
+                "config blob of {} bytes unfolds to {}",
+                config.len(),
+                packed.len()
+            )),
             false => Ok(packed),
         }
     }
@@ -64,11 +68,16 @@ impl PackedMetadata {
 
 impl From<ChartMetadata> for PackedMetadata {
     fn from(metadata: ChartMetadata) -> PackedMetadata {
-        let json = serde_json::to_string(&metadata).expect("strings and maps of strings into memory");
+        let json =
+            serde_json::to_string(&metadata).expect("strings and maps of strings into memory");
         let ChartMetadata { name, version, .. } = metadata;
         // A config blob is at most a megabyte, so each place fits.
         let (version_at, json_at) = (name.len() as u32, (name.len() + version.len()) as u32);
-        PackedMetadata { text: [name, version, json].concat().into(), version_at, json_at }
+        PackedMetadata {
+            text: [name, version, json].concat().into(),
+            version_at,
+            json_at,
+        }
     }
 }
 
@@ -84,7 +93,10 @@ mod tests {
         };
         assert!(PackedMetadata::parse(config(r#"{"name":"d"}"#).as_bytes()).is_ok());
         let refused = PackedMetadata::parse(config("{}").as_bytes()).unwrap_err();
-        assert_eq!(refused.to_string(), "config blob of 349 bytes unfolds to 2875");
+        assert_eq!(
+            refused.to_string(),
+            "config blob of 349 bytes unfolds to 2875"
+        );
     }
 
     #[test]

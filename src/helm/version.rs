@@ -30,7 +30,10 @@ impl Version {
         }
         numbers.resize(3, 0);
         let strict = format!("{}.{}.{}{rest}", numbers[0], numbers[1], numbers[2]);
-        Some(Version { order: semver::Version::parse(&strict).ok()?, text: text.to_owned() })
+        Some(Version {
+            order: semver::Version::parse(&strict).ok()?,
+            text: text.to_owned(),
+        })
     }
 
     /// Whether it's none that Helm takes unasked (SemVer 2, §9).
@@ -46,12 +49,18 @@ impl Version {
 
 fn number_of(digits: &str) -> Option<u64> {
     let only_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    if only_digits { digits.parse().ok() } else { None }
+    if only_digits {
+        digits.parse().ok()
+    } else {
+        None
+    }
 }
 
 impl Ord for Version {
     fn cmp(&self, other: &Version) -> Ordering {
-        self.order.cmp_precedence(&other.order).then_with(|| self.text.cmp(&other.text))
+        self.order
+            .cmp_precedence(&other.order)
+            .then_with(|| self.text.cmp(&other.text))
     }
 }
 
@@ -67,9 +76,17 @@ mod tests {
 
     #[test]
     fn helm_takes_more_than_semver_does() {
-        for good in
-            ["1.2.3", "v1.2.3", "1.2", "1", "01.0.0", "20210101", "1.2.3-rc.1+build.5", "1.2-alpha", "0.0.0"]
-        {
+        for good in [
+            "1.2.3",
+            "v1.2.3",
+            "1.2",
+            "1",
+            "01.0.0",
+            "20210101",
+            "1.2.3-rc.1+build.5",
+            "1.2-alpha",
+            "0.0.0",
+        ] {
             assert!(Version::parse(good).is_some(), "{good}");
         }
         for bad in [
@@ -111,9 +128,19 @@ mod tests {
             "1.10.0",
             "20210101",
         ];
-        let mut shuffled: Vec<_> = sorted.iter().rev().map(|text| Version::parse(text).unwrap()).collect();
+        let mut shuffled: Vec<_> = sorted
+            .iter()
+            .rev()
+            .map(|text| Version::parse(text).unwrap())
+            .collect();
         shuffled.sort();
-        assert_eq!(shuffled.iter().map(|version| version.text.as_str()).collect::<Vec<_>>(), sorted);
+        assert_eq!(
+            shuffled
+                .iter()
+                .map(|version| version.text.as_str())
+                .collect::<Vec<_>>(),
+            sorted
+        );
     }
 
     #[test]

@@ -39,13 +39,16 @@ fn collect<'a>(value: &'a Value, suspects: &mut Vec<&'a str>) {
 /// suspect holds a line break, so each has a line.
 fn are_quoted(suspects: &[&str]) -> bool {
     let is_quoted = |line: &str| line.starts_with("- '") || line.starts_with("- \"");
-    suspects.is_empty() || serde_yaml::to_string(suspects).is_ok_and(|all| all.lines().all(is_quoted))
+    suspects.is_empty()
+        || serde_yaml::to_string(suspects).is_ok_and(|all| all.lines().all(is_quoted))
 }
 
 /// The union of what Go's yaml.v2 and v3 (resolve.go) and PyYAML (resolver.py) resolve to
 /// something other than a string, taken generously: a wrong suspicion costs one question.
 fn is_suspect(text: &str) -> bool {
-    const WORDS: [&str; 12] = ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "="];
+    const WORDS: [&str; 12] = [
+        "", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "=",
+    ];
     if text == "<<" || WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)) {
         return true;
     }
@@ -68,33 +71,53 @@ fn is_decimal(text: &str) -> bool {
     let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    digits(exponent) && digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty())
+    digits(exponent)
+        && digits(whole)
+        && digits(fraction)
+        && !(whole.is_empty() && fraction.is_empty())
 }
 
 /// `0x1F`, `0o17`, `0b1`; Go's yaml takes a sign behind the prefix too: `0b-1`.
 fn is_other_base(text: &str) -> bool {
-    let digits = text.strip_prefix('0').and_then(|rest| rest.strip_prefix(['x', 'X', 'o', 'O', 'b', 'B']));
-    digits.is_some_and(|digits| digits.trim_start_matches(['+', '-']).bytes().all(|b| b.is_ascii_hexdigit()))
+    let digits = text
+        .strip_prefix('0')
+        .and_then(|rest| rest.strip_prefix(['x', 'X', 'o', 'O', 'b', 'B']));
+    digits.is_some_and(|digits| {
+        digits
+            .trim_start_matches(['+', '-'])
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit())
+    })
 }
 
 /// `12:30`, `1:02:03.5`: minutes and seconds to YAML 1.1.
 fn is_base_60(text: &str) -> bool {
-    text.contains(':') && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'))
+    text.contains(':')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'))
 }
 
 /// `.inf`, `.NaN` and their like, the sign already gone.
 fn is_special_float(text: &str) -> bool {
-    [".inf", ".nan"].iter().any(|word| text.eq_ignore_ascii_case(word))
+    [".inf", ".nan"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// `2021-01-01`, alone or with a time behind it.
 fn is_date(text: &str) -> bool {
     let part = |b: u8| {
         b.is_ascii_digit()
-            || matches!(b, b'-' | b':' | b'.' | b'+' | b'T' | b't' | b'Z' | b'z' | b' ' | b'\t')
+            || matches!(
+                b,
+                b'-' | b':' | b'.' | b'+' | b'T' | b't' | b'Z' | b'z' | b' ' | b'\t'
+            )
     };
     let mut parts = text.splitn(3, '-');
-    let year = parts.next().is_some_and(|year| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()));
+    let year = parts
+        .next()
+        .is_some_and(|year| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()));
     year && parts.count() == 2 && text.bytes().all(part)
 }
 
@@ -142,7 +165,11 @@ mod tests {
             "064_",
             "2001-1-1",
         ] {
-            assert!(!string_survives(trap), "{trap}: {}", serde_yaml::to_string(trap).unwrap());
+            assert!(
+                !string_survives(trap),
+                "{trap}: {}",
+                serde_yaml::to_string(trap).unwrap()
+            );
         }
     }
 
@@ -174,7 +201,11 @@ mod tests {
             "yes, please",
             "NaN",
         ] {
-            assert!(string_survives(text), "{text}: {}", serde_yaml::to_string(text).unwrap());
+            assert!(
+                string_survives(text),
+                "{text}: {}",
+                serde_yaml::to_string(text).unwrap()
+            );
         }
     }
 
@@ -182,6 +213,8 @@ mod tests {
     fn keys_count_too() {
         assert!(!survives(&serde_json::json!({"annotations": {"on": "a"}})));
         assert!(!survives(&serde_json::json!({"keywords": ["a", "off"]})));
-        assert!(survives(&serde_json::json!({"deprecated": true, "name": "a"})));
+        assert!(survives(
+            &serde_json::json!({"deprecated": true, "name": "a"})
+        ));
     }
 }

@@ -34,7 +34,10 @@ impl Root {
         if place.starts_with(&root) {
             Ok(place)
         } else {
-            Err(refused(&shown, "a link that leads out of the layout's directory"))
+            Err(refused(
+                &shown,
+                "a link that leads out of the layout's directory",
+            ))
         }
     }
 
@@ -44,14 +47,20 @@ impl Root {
         let place = self.locate(inner)?;
         // Without NONBLOCK a FIFO without a writer would hold us for ever.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(place);
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(place);
         let file = file.map_err(|cause| failed(&shown, cause))?;
         let metadata = file.metadata().map_err(|cause| failed(&shown, cause))?;
         if !metadata.is_file() {
             return Err(refused(&shown, "not a regular file"));
         }
         if metadata.len() > limit {
-            return Err(refused(&shown, &format!("{} bytes, over {limit}", metadata.len())));
+            return Err(refused(
+                &shown,
+                &format!("{} bytes, over {limit}", metadata.len()),
+            ));
         }
         Ok((file, metadata))
     }
@@ -60,7 +69,9 @@ impl Root {
     pub(super) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), Error> {
         let (file, metadata) = self.open(inner, limit)?;
         let mut bytes = Vec::new();
-        file.take(limit).read_to_end(&mut bytes).map_err(|cause| failed(&self.0.join(inner), cause))?;
+        file.take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|cause| failed(&self.0.join(inner), cause))?;
         Ok((bytes, stamp(&metadata)))
     }
 
@@ -73,20 +84,34 @@ impl Root {
 pub(super) fn stamp(metadata: &Metadata) -> Stamp {
     let modified = (metadata.mtime(), metadata.mtime_nsec());
     let changed = (metadata.ctime(), metadata.ctime_nsec());
-    (metadata.dev(), metadata.ino(), metadata.len(), modified, changed)
+    (
+        metadata.dev(),
+        metadata.ino(),
+        metadata.len(),
+        modified,
+        changed,
+    )
 }
 
 /// Whether a file had been left alone for a while at `now`. One that changes twice within a tick of
 /// the clock of files looks as if it had changed once.
 pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
     let (.., (seconds, nanoseconds)) = *stamp;
-    let changed = Duration::new(seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
-    now.duration_since(UNIX_EPOCH).is_ok_and(|now| changed + TICK < now)
+    let changed = Duration::new(
+        seconds.try_into().unwrap_or(0),
+        nanoseconds.try_into().unwrap_or(0),
+    );
+    now.duration_since(UNIX_EPOCH)
+        .is_ok_and(|now| changed + TICK < now)
 }
 
 /// What isn't there may be on its way: someone is copying. So it's never a definite "gone".
 pub(super) fn failed(path: &Path, cause: io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("{}: {cause}", path.display())).with_source(cause)
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("{}: {cause}", path.display()),
+    )
+    .with_source(cause)
 }
 
 pub(super) fn refused(path: &Path, why: &str) -> Error {

@@ -8,10 +8,16 @@ use std::collections::BTreeMap;
 pub type Listing = BTreeMap<RepositoryName, BTreeMap<String, Option<Digest>>>;
 
 /// What an `index.json` lists, if it is one. `open` finds the image indexes below it.
-pub fn layout_listing(index: &[u8], fixed: bool, open: &dyn Fn(&Digest) -> Vec<u8>) -> Option<Listing> {
+pub fn layout_listing(
+    index: &[u8],
+    fixed: bool,
+    open: &dyn Fn(&Digest) -> Vec<u8>,
+) -> Option<Listing> {
     let home = "home".parse().ok()?;
     let mut lister = Lister::new(&home, fixed);
     let inner = |digest: &Digest| serde_json::from_slice(&open(digest));
-    lister.list(serde_json::from_slice(index).ok()?, &inner).ok()?;
+    lister
+        .list(serde_json::from_slice(index).ok()?, &inner)
+        .ok()?;
     Some(lister.finish())
 }

@@ -60,7 +60,9 @@ impl Entry {
 
 /// A list as long as the limit, and an error as soon as it's longer: entries take much more memory
 /// than the few bytes they can be written with.
-fn at_most_max_manifests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
+fn at_most_max_manifests<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Entry>, D::Error> {
     struct Entries;
     impl<'de> Visitor<'de> for Entries {
         type Value = Vec<Entry>;
@@ -73,7 +75,9 @@ fn at_most_max_manifests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<V
             let mut entries = Vec::new();
             while let Some(entry) = list.next_element()? {
                 if entries.len() == MAX_MANIFESTS {
-                    return Err(A::Error::custom(format_args!("over {MAX_MANIFESTS} manifests")));
+                    return Err(A::Error::custom(format_args!(
+                        "over {MAX_MANIFESTS} manifests"
+                    )));
                 }
                 entries.push(entry);
             }
@@ -96,7 +100,13 @@ pub(super) struct Lister<'a> {
 
 impl<'a> Lister<'a> {
     pub(super) fn new(home: &'a RepositoryName, fixed: bool) -> Lister<'a> {
-        Lister { home, fixed, listing: Listing::new(), seen: HashSet::new(), count: 0 }
+        Lister {
+            home,
+            fixed,
+            listing: Listing::new(),
+            seen: HashSet::new(),
+            count: 0,
+        }
     }
 
     /// Lists `index`, asking `open` for the image indexes in it. An index without a name only
@@ -143,7 +153,10 @@ impl<'a> Lister<'a> {
     /// The first to claim a tag has it; a second one is listed by its digest.
     fn add(&mut self, entry: &Entry, digest: &Digest) {
         let (held, tag) = self.place(entry);
-        let free = |tag: &Tag| held.get(tag.as_str()).is_none_or(|holder| holder.as_ref() == Some(digest));
+        let free = |tag: &Tag| {
+            held.get(tag.as_str())
+                .is_none_or(|holder| holder.as_ref() == Some(digest))
+        };
         let reference = match tag.filter(free) {
             Some(tag) => tag.as_str().to_owned(),
             None => digest.to_string(),
@@ -160,7 +173,9 @@ impl<'a> Lister<'a> {
     /// What the entry's repository holds, and the entry's tag.
     fn place(&mut self, entry: &Entry) -> (&mut BTreeMap<String, Option<Digest>>, Option<Tag>) {
         let (repository, tag) = entry.name().map_or((None, None), parse_name);
-        let repository = repository.filter(|_| !self.fixed).unwrap_or_else(|| self.home.clone());
+        let repository = repository
+            .filter(|_| !self.fixed)
+            .unwrap_or_else(|| self.home.clone());
         (self.listing.entry(repository).or_default(), tag)
     }
 
@@ -206,8 +221,11 @@ mod tests {
     }
 
     fn index(entries: &[String]) -> Index {
-        serde_json::from_str(&format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(",")))
-            .unwrap()
+        serde_json::from_str(&format!(
+            r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+            entries.join(",")
+        ))
+        .unwrap()
     }
 
     fn listed(root: Index, fixed: bool, inner: impl Fn(&Digest) -> Index) -> Vec<String> {
@@ -217,7 +235,9 @@ mod tests {
         lister.list(root, &open).unwrap();
         let show = |(repository, held): (RepositoryName, BTreeMap<String, Option<Digest>>)| {
             let line = move |(reference, digest): (String, Option<Digest>)| {
-                let Some(digest) = digest else { return format!("{repository} refuses {reference}") };
+                let Some(digest) = digest else {
+                    return format!("{repository} refuses {reference}");
+                };
                 let number: usize = digest.parts().1.parse().unwrap();
                 match reference.contains(':') {
                     false => format!("{repository}:{reference}={number}"),
@@ -243,21 +263,45 @@ mod tests {
             None,
             Some("a b"),
         ];
-        let entries: Vec<_> = names.iter().enumerate().map(|(n, name)| entry(n, *name, false)).collect();
-        let expected = ["home:1.0.0=0", "home@4", "home@5", "team/db:2_a=2", "team/web:1.0.0=1", "x:1=3"];
+        let entries: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(n, name)| entry(n, *name, false))
+            .collect();
+        let expected = [
+            "home:1.0.0=0",
+            "home@4",
+            "home@5",
+            "team/db:2_a=2",
+            "team/web:1.0.0=1",
+            "x:1=3",
+        ];
         assert_eq!(listed(index(&entries), false, no_index), expected);
     }
 
     #[test]
     fn in_a_tree_the_place_names_the_repository() {
-        let entries = [entry(1, Some("1.0.0"), false), entry(2, Some("elsewhere/web:2.0.0"), false)];
-        assert_eq!(listed(index(&entries), true, no_index), ["home:1.0.0=1", "home:2.0.0=2"]);
+        let entries = [
+            entry(1, Some("1.0.0"), false),
+            entry(2, Some("elsewhere/web:2.0.0"), false),
+        ];
+        assert_eq!(
+            listed(index(&entries), true, no_index),
+            ["home:1.0.0=1", "home:2.0.0=2"]
+        );
     }
 
     #[test]
     fn a_second_manifest_of_one_tag_is_listed_by_digest() {
-        let entries = [entry(1, Some("1"), false), entry(2, Some("1"), false), entry(1, Some("1"), false)];
-        assert_eq!(listed(index(&entries), false, no_index), ["home:1=1", "home@2"]);
+        let entries = [
+            entry(1, Some("1"), false),
+            entry(2, Some("1"), false),
+            entry(1, Some("1"), false),
+        ];
+        assert_eq!(
+            listed(index(&entries), false, no_index),
+            ["home:1=1", "home@2"]
+        );
     }
 
     #[test]
@@ -267,31 +311,60 @@ mod tests {
             true => index(&[entry(1, None, false), entry(2, Some("2"), false)]),
             false => index(&[entry(3, None, false), entry(4, Some("4"), false)]),
         };
-        assert_eq!(listed(root, false, inner), ["home:2=2", "home:4=4", "home:multi=20", "home@1"]);
+        assert_eq!(
+            listed(root, false, inner),
+            ["home:2=2", "home:4=4", "home:multi=20", "home@1"]
+        );
     }
 
     #[test]
     fn what_is_no_digest_is_listed_as_that_and_harms_no_other() {
         let bad = |text: &str| entry(0, Some("1.0.0"), false).replace(&digest(0).to_string(), text);
-        let entries = [bad("sha256:../../x"), bad("1.0.0"), entry(1, Some("1.0.0"), false)];
-        let expected = [r#"home refuses "1.0.0""#, r#"home refuses "sha256:../../x""#, "home:1.0.0=1"];
+        let entries = [
+            bad("sha256:../../x"),
+            bad("1.0.0"),
+            entry(1, Some("1.0.0"), false),
+        ];
+        let expected = [
+            r#"home refuses "1.0.0""#,
+            r#"home refuses "sha256:../../x""#,
+            "home:1.0.0=1",
+        ];
         assert_eq!(listed(index(&entries), false, no_index), expected);
     }
 
     #[test]
     fn a_list_is_read_up_to_its_limit() {
-        let list = |count| format!(r#"{{"manifests":[{}]}}"#, vec![r#"{"digest":""}"#; count].join(","));
+        let list = |count| {
+            format!(
+                r#"{{"manifests":[{}]}}"#,
+                vec![r#"{"digest":""}"#; count].join(",")
+            )
+        };
         assert!(serde_json::from_str::<Index>(&list(MAX_MANIFESTS)).is_ok());
-        let error = serde_json::from_str::<Index>(&list(MAX_MANIFESTS + 1)).err().unwrap();
-        assert!(error.to_string().starts_with("over 100000 manifests"), "{error}");
+        let error = serde_json::from_str::<Index>(&list(MAX_MANIFESTS + 1))
+            .err()
+            .unwrap();
+        assert!(
+            error.to_string().starts_with("over 100000 manifests"),
+            "{error}"
+        );
     }
 
     #[test]
     fn loops_and_deep_nests_end() {
         let itself = |_: &Digest| index(&[entry(1, None, true), entry(2, None, false)]);
-        assert_eq!(listed(index(&[entry(1, None, true)]), false, itself), ["home@2"]);
-        let deeper =
-            |digest: &Digest| index(&[entry(digest.parts().1.parse::<usize>().unwrap() + 1, None, true)]);
+        assert_eq!(
+            listed(index(&[entry(1, None, true)]), false, itself),
+            ["home@2"]
+        );
+        let deeper = |digest: &Digest| {
+            index(&[entry(
+                digest.parts().1.parse::<usize>().unwrap() + 1,
+                None,
+                true,
+            )])
+        };
         assert!(listed(index(&[entry(1, None, true)]), false, deeper).is_empty());
     }
 }

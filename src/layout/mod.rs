@@ -81,8 +81,12 @@ impl Layout {
         }
         let (bytes, stamp) = self.root.read(&path, MAX_INDEX)?;
         let mut lister = Lister::new(home, !folder.as_os_str().is_empty());
-        let open =
-            |digest: &Digest| self.parse_index(&self.verified(folder, digest)?, &digest_path(folder, digest));
+        let open = |digest: &Digest| {
+            self.parse_index(
+                &self.verified(folder, digest)?,
+                &digest_path(folder, digest),
+            )
+        };
         lister.list(self.parse_index(&bytes, &path)?, &open)?;
         let listing = Arc::new(lister.finish());
         if is_settled(&stamp, began) {
@@ -94,7 +98,10 @@ impl Layout {
     fn parse_index(&self, bytes: &[u8], path: &Path) -> Result<Index, Error> {
         let shown = || self.root.show(path);
         serde_json::from_slice(bytes).map_err(|cause| {
-            Error::new(ErrorKind::Invalid, format!("{}: not an image index: {cause}", shown()))
+            Error::new(
+                ErrorKind::Invalid,
+                format!("{}: not an image index: {cause}", shown()),
+            )
         })
     }
 
@@ -103,15 +110,24 @@ impl Layout {
         let path = digest_path(folder, digest);
         let (file, metadata) = self.root.open(&path, MAX_MANIFEST)?;
         let mut bytes = Vec::new();
-        Verifying::new(file, digest, metadata.len()).read_to_end(&mut bytes).map_err(|cause| {
-            Error::new(ErrorKind::Invalid, format!("{}: {cause}", self.root.show(&path))).with_source(cause)
-        })?;
+        Verifying::new(file, digest, metadata.len())
+            .read_to_end(&mut bytes)
+            .map_err(|cause| {
+                Error::new(
+                    ErrorKind::Invalid,
+                    format!("{}: {cause}", self.root.show(&path)),
+                )
+                .with_source(cause)
+            })?;
         Ok(bytes)
     }
 
     /// Where a repository is: in a tree its own folder, in a single layout the root.
     fn folder(&self, repository: &RepositoryName) -> PathBuf {
-        lock(&self.folders).get(repository).cloned().unwrap_or_default()
+        lock(&self.folders)
+            .get(repository)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// What the repository's folder lists, now.
@@ -133,9 +149,16 @@ impl Storage for Layout {
                 folders.extend(listing.keys().map(|name| (name.clone(), PathBuf::new())));
                 continue;
             }
-            match folder.to_str().unwrap_or_default().parse::<RepositoryName>() {
+            match folder
+                .to_str()
+                .unwrap_or_default()
+                .parse::<RepositoryName>()
+            {
                 Ok(name) => drop(folders.insert(name, folder.clone())),
-                Err(error) => crate::warn!("{} is left out: its path is {error}", self.root.show(folder)),
+                Err(error) => crate::warn!(
+                    "{} is left out: its path is {error}",
+                    self.root.show(folder)
+                ),
             }
         }
         *lock(&self.folders) = folders.clone();
@@ -148,13 +171,19 @@ impl Storage for Layout {
         Ok(held.map(|(reference, _)| reference.clone()).collect())
     }
 
-    fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>, Error> {
+    fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Vec<u8>, Error> {
         // What an image index lists needn't be listed by the layout.
         if let Ok(digest) = reference.as_str().parse() {
             return self.verified(&self.folder(repository), &digest);
         }
         let listing = self.current(repository)?;
-        let held = listing.get(repository).and_then(|held| held.get(reference.as_str()));
+        let held = listing
+            .get(repository)
+            .and_then(|held| held.get(reference.as_str()));
         let digest = held.and_then(Option::as_ref).ok_or_else(|| {
             let name = qualified(repository, reference.as_str());
             Error::new(ErrorKind::NotFound, format!("{name}: not listed any more"))
@@ -162,7 +191,11 @@ impl Storage for Layout {
         self.verified(&self.folder(repository), digest)
     }
 
-    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
+    fn blob(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+    ) -> Result<Box<dyn Read + Send>, Error> {
         let path = digest_path(&self.folder(repository), &blob.digest);
         let (file, metadata) = self.root.open(&path, u64::MAX)?;
         if metadata.len() != blob.size {
@@ -183,7 +216,10 @@ impl Storage for Layout {
         let mut hasher = DefaultHasher::new();
         for (folder, place) in &self.tree().ok()?.layouts {
             // One that can't be read is a state too: the others needn't be walked again for it.
-            let index = fs::metadata(place.join("index.json")).ok().as_ref().map(stamp);
+            let index = fs::metadata(place.join("index.json"))
+                .ok()
+                .as_ref()
+                .map(stamp);
             if index.is_some_and(|index| !is_settled(&index, now)) {
                 return None;
             }

@@ -34,9 +34,11 @@ impl Tree {
     /// Whether another look would find the same. One call to the system for each folder, and a few
     /// for each link.
     pub(super) fn is_unchanged(&self) -> bool {
-        let same =
-            |(place, seen): &(PathBuf, Stamp)| fs::metadata(place).is_ok_and(|now| stamp(&now) == *seen);
-        let leads_there = |(link, seen): &(PathBuf, Option<PathBuf>)| fs::canonicalize(link).ok() == *seen;
+        let same = |(place, seen): &(PathBuf, Stamp)| {
+            fs::metadata(place).is_ok_and(|now| stamp(&now) == *seen)
+        };
+        let leads_there =
+            |(link, seen): &(PathBuf, Option<PathBuf>)| fs::canonicalize(link).ok() == *seen;
         self.settled && self.folders.iter().all(same) && self.links.iter().all(leads_there)
     }
 }
@@ -77,9 +79,24 @@ impl Scan<'_> {
         } else {
             scan.visit(&top, 0)?;
         }
-        let Scan { folders, links, layouts, passed, .. } = scan;
+        let Scan {
+            folders,
+            links,
+            layouts,
+            passed,
+            ..
+        } = scan;
         let settled = folders.iter().all(|(_, stamp)| is_settled(stamp, began));
-        Ok((Tree { root: place, folders, links, settled, layouts }, passed))
+        Ok((
+            Tree {
+                root: place,
+                folders,
+                links,
+                settled,
+                layouts,
+            },
+            passed,
+        ))
     }
 
     fn visit(&mut self, folder: &Path, depth: usize) -> Result<(), Error> {
@@ -97,7 +114,8 @@ impl Scan<'_> {
             }
             entries => entries.map_err(failed)?,
         };
-        let may_be_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| !kind.is_file());
+        let may_be_folder =
+            |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| !kind.is_file());
         let entries = entries.filter(|entry| entry.as_ref().map_or(true, may_be_folder));
         let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
         let mut names = names.collect::<Result<Vec<_>, _>>().map_err(failed)?;

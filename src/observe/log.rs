@@ -38,8 +38,12 @@ impl FromStr for Level {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Level, &'static str> {
-        let named = Level::ALL.iter().find(|(_, name)| text.eq_ignore_ascii_case(name));
-        named.map(|(level, _)| *level).ok_or("not one of error, warn, info, debug, trace")
+        let named = Level::ALL
+            .iter()
+            .find(|(_, name)| text.eq_ignore_ascii_case(name));
+        named
+            .map(|(level, _)| *level)
+            .ok_or("not one of error, warn, info, debug, trace")
     }
 }
 
@@ -64,7 +68,11 @@ pub fn enabled(level: Level) -> bool {
 /// Writes one event. Prefer the macros, which don't format what isn't written.
 pub fn write(level: Level, text: fmt::Arguments<'_>) {
     let now = OffsetDateTime::now_utc();
-    let now = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default();
+    let now = now
+        .replace_nanosecond(0)
+        .unwrap_or(now)
+        .format(&Rfc3339)
+        .unwrap_or_default();
     let line = format!("{now} {level} {}\n", one_line(&text.to_string()));
     put(&line, false);
 }
@@ -96,7 +104,11 @@ const REDRAW: &str = "\r\x1b[K";
 
 fn put(text: &str, drawn: bool) {
     let mut stderr = std::io::stderr().lock();
-    let redraw = if DRAWN.swap(drawn, Ordering::Relaxed) { REDRAW } else { "" };
+    let redraw = if DRAWN.swap(drawn, Ordering::Relaxed) {
+        REDRAW
+    } else {
+        ""
+    };
     // Nobody is left to tell when stderr is gone.
     let _ = stderr.write_all(format!("{redraw}{text}").as_bytes());
 }
@@ -159,7 +171,10 @@ mod tests {
 
     #[test]
     fn a_line_stays_one_line() {
-        assert_eq!(one_line("a\nERROR forged\u{1b}[31m é"), "a\\nERROR forged\\u{1b}[31m é");
+        assert_eq!(
+            one_line("a\nERROR forged\u{1b}[31m é"),
+            "a\\nERROR forged\\u{1b}[31m é"
+        );
     }
 
     #[test]

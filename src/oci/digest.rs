@@ -95,8 +95,9 @@ fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
         _ => None,
     };
     let pairs = hex.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> =
-        pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect();
+    let bytes: Option<Vec<u8>> = pairs
+        .map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?))
+        .collect();
     bytes?.try_into().ok()
 }
 
@@ -188,8 +189,14 @@ impl<R: Read> Read for Verifying<R> {
         if buffer.is_empty() && self.remaining > 0 {
             return Ok(0);
         }
-        let most = buffer.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
-        let count = if most == 0 { 0 } else { self.source.read(&mut buffer[..most])? };
+        let most = buffer
+            .len()
+            .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        let count = if most == 0 {
+            0
+        } else {
+            self.source.read(&mut buffer[..most])?
+        };
         if count == 0 && self.remaining > 0 {
             let got = self.size - self.remaining;
             let text = format!("{} ended after {got} of {} bytes", self.digest, self.size);
@@ -225,7 +232,11 @@ mod tests {
     #[test]
     fn a_digest_is_lower_case_hex_of_a_registered_algorithm() {
         assert!(HELLO.parse::<Digest>().is_ok());
-        assert!(format!("sha512:{}", "0".repeat(128)).parse::<Digest>().is_ok());
+        assert!(
+            format!("sha512:{}", "0".repeat(128))
+                .parse::<Digest>()
+                .is_ok()
+        );
         for bad in [
             "",
             "sha256:",
@@ -265,7 +276,10 @@ mod tests {
         let (_, end) = read_all(b"hell", HELLO, 5);
         let error = end.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(error.to_string(), format!("{HELLO} ended after 4 of 5 bytes"));
+        assert_eq!(
+            error.to_string(),
+            format!("{HELLO} ended after 4 of 5 bytes")
+        );
     }
 
     #[test]

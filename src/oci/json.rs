@@ -30,9 +30,18 @@ mod tests {
     fn values_are_counted_and_words_are_not() {
         assert!(!holds_over(MAX_VALUES, list("0", MAX_VALUES).as_bytes()));
         assert!(holds_over(MAX_VALUES, list("0", MAX_VALUES + 1).as_bytes()));
-        assert!(holds_over(MAX_VALUES, list("{}", MAX_VALUES / 2 + 1).as_bytes()));
+        assert!(holds_over(
+            MAX_VALUES,
+            list("{}", MAX_VALUES / 2 + 1).as_bytes()
+        ));
         let words = ",[{\\\"\\\\".repeat(MAX_VALUES);
-        assert!(!holds_over(MAX_VALUES, format!("{{\"description\":\"{words}\"}}").as_bytes()));
-        assert!(holds_over(MAX_VALUES, format!("[\"{words}\",{}]", list("0", MAX_VALUES)).as_bytes()));
+        assert!(!holds_over(
+            MAX_VALUES,
+            format!("{{\"description\":\"{words}\"}}").as_bytes()
+        ));
+        assert!(holds_over(
+            MAX_VALUES,
+            format!("[\"{words}\",{}]", list("0", MAX_VALUES)).as_bytes()
+        ));
     }
 }

@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The media types of an image index and of a Docker manifest list.
-const INDEX_TYPES: [&str; 2] =
-    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+const INDEX_TYPES: [&str; 2] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
 
 /// A media type (RFC 6838), as it stands in a descriptor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -53,7 +55,11 @@ pub struct Descriptor {
 impl Descriptor {
     /// The same without its type, for when that has been looked at: thousands of them are kept.
     pub fn untyped(&self) -> Descriptor {
-        Descriptor { media_type: MediaType::default(), digest: self.digest.clone(), size: self.size }
+        Descriptor {
+            media_type: MediaType::default(),
+            digest: self.digest.clone(),
+            size: self.size,
+        }
     }
 }
 
@@ -99,12 +105,16 @@ impl ListedManifest {
     /// half of it for what is no image (buildx: an operating system and no architecture).
     pub fn has_platform(&self) -> bool {
         let told = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-        self.platform.as_ref().is_some_and(|platform| told(&platform.os) && told(&platform.architecture))
+        self.platform
+            .as_ref()
+            .is_some_and(|platform| told(&platform.os) && told(&platform.architecture))
     }
 
     /// Whether it says that it's a list itself.
     pub fn is_index(&self) -> bool {
-        INDEX_TYPES.iter().any(|name| self.descriptor.media_type.is(name))
+        INDEX_TYPES
+            .iter()
+            .any(|name| self.descriptor.media_type.is(name))
     }
 }
 
@@ -126,14 +136,20 @@ impl Manifest {
     /// has, or could be read as two kinds at once (image-spec security advisory GHSA-77vh-xpmg-72qh).
     pub fn parse(bytes: &[u8]) -> Result<Manifest, InvalidManifest> {
         if holds_over(MAX_VALUES, bytes) {
-            return Err(InvalidManifest(format!("manifest holds over {MAX_VALUES} values")));
+            return Err(InvalidManifest(format!(
+                "manifest holds over {MAX_VALUES} values"
+            )));
         }
         let body: Body = serde_json::from_slice(bytes).map_err(InvalidManifest::json)?;
         if body.manifests.is_some() && (body.config.is_some() || body.layers.is_some()) {
-            return Err(InvalidManifest("manifest is both an image index and an image manifest".into()));
+            return Err(InvalidManifest(
+                "manifest is both an image index and an image manifest".into(),
+            ));
         }
         if let Some(manifests) = body.manifests {
-            return Ok(Manifest::Index(ImageIndex { manifests: readable(manifests) }));
+            return Ok(Manifest::Index(ImageIndex {
+                manifests: readable(manifests),
+            }));
         }
         if body.schema_version == Some(1.into()) {
             return Ok(Manifest::Schema1);
@@ -179,7 +195,9 @@ struct Body {
 
 /// What can be read as a `T`: something strange in a list is no reason to lose the others.
 fn readable<T: DeserializeOwned>(list: Vec<Value>) -> Vec<T> {
-    list.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect()
+    list.into_iter()
+        .filter_map(|one| serde_json::from_value(one).ok())
+        .collect()
 }
 
 fn strings(annotations: Option<Value>) -> BTreeMap<String, String> {
@@ -209,13 +227,22 @@ mod tests {
         };
         assert!(manifest.config.media_type.is("A/B"));
         assert_eq!(manifest.layers.len(), 1);
-        assert_eq!(manifest.annotations, BTreeMap::from([("a".into(), "b".into())]));
+        assert_eq!(
+            manifest.annotations,
+            BTreeMap::from([("a".into(), "b".into())])
+        );
     }
 
     #[test]
     fn other_kinds_are_told_apart_by_their_body() {
-        assert!(matches!(Manifest::parse(br#"{"schemaVersion":2,"manifests":[]}"#), Ok(Manifest::Index(_))));
-        assert!(matches!(Manifest::parse(br#"{"schemaVersion":1,"fsLayers":[]}"#), Ok(Manifest::Schema1)));
+        assert!(matches!(
+            Manifest::parse(br#"{"schemaVersion":2,"manifests":[]}"#),
+            Ok(Manifest::Index(_))
+        ));
+        assert!(matches!(
+            Manifest::parse(br#"{"schemaVersion":1,"fsLayers":[]}"#),
+            Ok(Manifest::Schema1)
+        ));
     }
 
     #[test]
@@ -232,23 +259,47 @@ mod tests {
         let Ok(Manifest::Index(index)) = Manifest::parse(text.as_bytes()) else {
             panic!("not read as an image index");
         };
-        let [half, image, nested] = &*index.manifests else { panic!("{:?}", index.manifests) };
-        assert!(half.artifact_type.as_ref().is_some_and(|kind| kind.is("a/b")));
-        assert_eq!([half, image, nested].map(ListedManifest::has_platform), [false, true, false]);
-        assert_eq!([half, image, nested].map(ListedManifest::is_index), [false, false, true]);
+        let [half, image, nested] = &*index.manifests else {
+            panic!("{:?}", index.manifests)
+        };
+        assert!(
+            half.artifact_type
+                .as_ref()
+                .is_some_and(|kind| kind.is("a/b"))
+        );
+        assert_eq!(
+            [half, image, nested].map(ListedManifest::has_platform),
+            [false, true, false]
+        );
+        assert_eq!(
+            [half, image, nested].map(ListedManifest::is_index),
+            [false, false, true]
+        );
     }
 
     #[test]
     fn an_ambiguous_or_broken_manifest_says_why() {
         let both = format!(r#"{{"config":{CONFIG},"manifests":[]}}"#);
         for (text, reason) in [
-            (both.as_str(), "manifest is both an image index and an image manifest"),
+            (
+                both.as_str(),
+                "manifest is both an image index and an image manifest",
+            ),
             ("{}", "manifest has no config"),
-            (&format!("[{}0]", "[0],".repeat(MAX_VALUES / 2)), "manifest holds over 8192 values"),
+            (
+                &format!("[{}0]", "[0],".repeat(MAX_VALUES / 2)),
+                "manifest holds over 8192 values",
+            ),
             ("[]", "manifest can't be read"),
             ("<html>", "manifest can't be read"),
-            (r#"{"config":{"digest":"sha256:..","size":1}}"#, "not a sha256 or sha512 digest"),
-            (r#"{"config":{"digest":"x","size":-1}}"#, "manifest can't be read"),
+            (
+                r#"{"config":{"digest":"sha256:..","size":1}}"#,
+                "not a sha256 or sha512 digest",
+            ),
+            (
+                r#"{"config":{"digest":"x","size":-1}}"#,
+                "manifest can't be read",
+            ),
         ] {
             let error = Manifest::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");

@@ -70,8 +70,9 @@ fn is_path_component(text: &str) -> bool {
     if !text.starts_with(alphanumeric) || !text.ends_with(alphanumeric) {
         return false;
     }
-    text.split(alphanumeric)
-        .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
+    text.split(alphanumeric).all(|separator| {
+        matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
+    })
 }
 
 /// A tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
@@ -166,9 +167,10 @@ mod tests {
             assert!(good.parse::<RepositoryName>().is_ok(), "{good}");
         }
         let long = "a".repeat(256);
-        for bad in
-            ["", "/", "a/", "/a", "a//b", "A", "a..b", "../a", "a/..", "a___b", "a%2fb", "a b", "-a", &long]
-        {
+        for bad in [
+            "", "/", "a/", "/a", "a//b", "A", "a..b", "../a", "a/..", "a___b", "a%2fb", "a b",
+            "-a", &long,
+        ] {
             assert!(bad.parse::<RepositoryName>().is_err(), "{bad}");
         }
     }

@@ -38,7 +38,12 @@ impl Answer {
         response: Response<Body>,
         authorization: Option<&str>,
     ) -> Answer {
-        Answer { what, url, response, authorization: authorization.map(str::to_owned) }
+        Answer {
+            what,
+            url,
+            response,
+            authorization: authorization.map(str::to_owned),
+        }
     }
 
     pub(super) fn status(&self) -> u16 {
@@ -62,7 +67,9 @@ impl Answer {
     /// A header's values, what isn't text in them replaced.
     pub(super) fn texts(&self, name: &'static str) -> Vec<String> {
         let values = self.headers().get_all(name).iter();
-        values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+        values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect()
     }
 
     /// `Location`, when the status asks to go there.
@@ -77,7 +84,10 @@ impl Answer {
         let text = self.texts("retry-after").into_iter().next()?;
         match text.trim().parse() {
             Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::now()).ok(),
+            Err(_) => httpdate::parse_http_date(text.trim())
+                .ok()?
+                .duration_since(SystemTime::now())
+                .ok(),
         }
     }
 
@@ -98,7 +108,11 @@ impl Answer {
 
     fn told_by(self, tell: impl Fn(&str, u16, Option<Duration>, &[u8]) -> Error) -> Error {
         let (what, status, retry_after) = (self.what.clone(), self.status(), self.retry_after());
-        let body = collect(self.response.into_body().into_reader(), MAX_ERROR_BODY, ERROR_BODY);
+        let body = collect(
+            self.response.into_body().into_reader(),
+            MAX_ERROR_BODY,
+            ERROR_BODY,
+        );
         tell(&what, status, retry_after, &body.unwrap_or_default())
     }
 
@@ -108,7 +122,10 @@ impl Answer {
         let bytes = collect(self.into_reader(u64::MAX), limit + 1, WHOLE_BODY);
         let bytes = bytes.map_err(|cause| error::body(&what, cause))?;
         if bytes.len() as u64 > limit {
-            return Err(error::protocol(&what, format!("the answer is over {limit} bytes")));
+            return Err(error::protocol(
+                &what,
+                format!("the answer is over {limit} bytes"),
+            ));
         }
         Ok(bytes)
     }
@@ -116,9 +133,22 @@ impl Answer {
     /// The body as it arrives, if it arrives at a reasonable pace. Who expects `size` bytes of one whose
     /// length isn't told doesn't wait for more: trailers may come for as long as someone likes.
     pub(super) fn into_reader(self, size: u64) -> impl Read + Send + use<> {
-        let most = if self.headers().contains_key(CONTENT_LENGTH) { u64::MAX } else { size };
-        let source = self.response.into_body().into_with_config().limit(u64::MAX).reader();
-        Paced { source: source.take(most), waited: Duration::ZERO, count: 0 }
+        let most = if self.headers().contains_key(CONTENT_LENGTH) {
+            u64::MAX
+        } else {
+            size
+        };
+        let source = self
+            .response
+            .into_body()
+            .into_with_config()
+            .limit(u64::MAX)
+            .reader();
+        Paced {
+            source: source.take(most),
+            waited: Duration::ZERO,
+            count: 0,
+        }
     }
 }
 
@@ -155,7 +185,10 @@ impl<R: Read> Read for Paced<R> {
         self.waited += asked.elapsed();
         self.count += count as u64;
         if self.waited > STALL && count > 0 && self.count / self.waited.as_secs().max(1) < PACE {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the registry sends too slowly"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the registry sends too slowly",
+            ));
         }
         Ok(count)
     }

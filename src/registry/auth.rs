@@ -98,7 +98,13 @@ impl Authenticator {
     /// For the registry `host[:port]`, with the credentials that `source` holds for it.
     pub(super) fn new(host: String, source: Arc<Source>) -> Authenticator {
         let challenges = Mutex::new([None, None, Some(Challenge::Basic { realm: None })]);
-        Authenticator { host, source, challenges, refused: Mutex::default(), tokens: Mutex::default() }
+        Authenticator {
+            host,
+            source,
+            challenges,
+            refused: Mutex::default(),
+            tokens: Mutex::default(),
+        }
     }
 
     /// Whether it's known how such a request is to say who we are: it was answered by a challenge that
@@ -109,14 +115,19 @@ impl Authenticator {
 
     /// Whether the registry has given itself away as a Harbor.
     pub(super) fn has_met_harbor(&self) -> bool {
-        lock(&self.challenges)[kind(Scope::Catalog)].as_ref().is_some_and(Challenge::is_harbors)
+        lock(&self.challenges)[kind(Scope::Catalog)]
+            .as_ref()
+            .is_some_and(Challenge::is_harbors)
     }
 
     /// Which state of the secret file holds a password for the registry as a whole, if the catalog has
     /// neither asked for one nor refused it.
     pub(super) fn introduction(&self) -> Option<u64> {
         let demand = self.demand(Scope::Catalog, None);
-        let has_password = matches!(demand.credential(&self.host), Some(Credential::Password { .. }));
+        let has_password = matches!(
+            demand.credential(&self.host),
+            Some(Credential::Password { .. })
+        );
         let is_new = *lock(&self.refused) != Some(demand.generation);
         (has_password && is_new && !self.has_met(Scope::Catalog)).then_some(demand.generation)
     }
@@ -133,7 +144,11 @@ impl Authenticator {
     }
 
     /// The `Authorization` to send at once, from what earlier challenges have taught us.
-    pub(super) fn known(&self, transport: &Transport, scope: Scope) -> Result<Option<String>, Error> {
+    pub(super) fn known(
+        &self,
+        transport: &Transport,
+        scope: Scope,
+    ) -> Result<Option<String>, Error> {
         let challenge = lock(&self.challenges)[kind(scope)].clone();
         match challenge {
             None => Ok(None),
@@ -173,7 +188,12 @@ impl Authenticator {
             crate::warn!("credentials stay as they were: {problem}");
         }
         let words = asked.map_or_else(|| scope.text(), str::to_owned);
-        Demand { scope, words, auths, generation }
+        Demand {
+            scope,
+            words,
+            auths,
+            generation,
+        }
     }
 
     fn answer(
@@ -188,10 +208,16 @@ impl Authenticator {
                 Ok(Some(basic(username, password)))
             }
             (Challenge::Basic { .. }, _) => Ok(None),
-            (Challenge::Bearer { .. }, Some(Credential::RegistryToken(token))) => Ok(Some(bearer(token))),
+            (Challenge::Bearer { .. }, Some(Credential::RegistryToken(token))) => {
+                Ok(Some(bearer(token)))
+            }
             (Challenge::Bearer { realm, service, .. }, credential) => {
-                let request =
-                    TokenRequest { realm, service: service.as_deref(), scope: &demand.words, credential };
+                let request = TokenRequest {
+                    realm,
+                    service: service.as_deref(),
+                    scope: &demand.words,
+                    credential,
+                };
                 self.token(transport, request, demand, refused).map(Some)
             }
         }
@@ -210,9 +236,15 @@ impl Authenticator {
             current && Some(bearer(&token.value).as_str()) != refused
         };
         let fetch = || {
-            let (value, life) = request.send(transport).map_err(|error| self.of_token_server(error))?;
+            let (value, life) = request
+                .send(transport)
+                .map_err(|error| self.of_token_server(error))?;
             let renew_at = Instant::now() + life - MARGIN.min(life / 4);
-            Ok(Token { value, renew_at, generation: demand.generation })
+            Ok(Token {
+                value,
+                renew_at,
+                generation: demand.generation,
+            })
         };
         let token = self.cell(demand.scope.text()).get(good, fetch)?;
         Ok(bearer(&token.value))

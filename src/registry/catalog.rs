@@ -30,7 +30,9 @@ impl Registry {
     /// content with what a stranger sees.
     pub(super) fn catalog(&self, scope: Scope) -> Result<BTreeSet<String>, Error> {
         let open = self.list::<Catalog>(PATH, scope)?;
-        let Some(generation) = self.authenticator.introduction() else { return Ok(open) };
+        let Some(generation) = self.authenticator.introduction() else {
+            return Ok(open);
+        };
         if self.options.scheme.is_none() && self.scheme()? == Scheme::Http {
             self.authenticator.withdraw(Some(generation));
             crate::warn!(

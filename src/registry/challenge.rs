@@ -24,14 +24,20 @@ impl Challenge {
     pub(super) fn choose(offered: Vec<Offer>, from: &Uri) -> Option<Challenge> {
         offered.into_iter().find_map(|mut offer| {
             if offer.scheme.eq_ignore_ascii_case("basic") {
-                return Some(Challenge::Basic { realm: offer.take("realm") });
+                return Some(Challenge::Basic {
+                    realm: offer.take("realm"),
+                });
             }
             if !offer.scheme.eq_ignore_ascii_case("bearer") {
                 return None;
             }
-            let realm =
-                url::resolve(from, &offer.take("realm")?).filter(|realm| is_safe_realm(realm, from))?;
-            Some(Challenge::Bearer { realm, service: offer.take("service"), scope: offer.take("scope") })
+            let realm = url::resolve(from, &offer.take("realm")?)
+                .filter(|realm| is_safe_realm(realm, from))?;
+            Some(Challenge::Bearer {
+                realm,
+                service: offer.take("service"),
+                scope: offer.take("scope"),
+            })
         })
     }
 
@@ -74,7 +80,10 @@ pub(super) struct Offer {
 
 impl Offer {
     fn take(&mut self, name: &str) -> Option<String> {
-        let at = self.parameters.iter().position(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        let at = self
+            .parameters
+            .iter()
+            .position(|(key, _)| key.eq_ignore_ascii_case(name))?;
         Some(self.parameters.swap_remove(at).1)
     }
 }
@@ -113,7 +122,11 @@ fn split_list(header: &str) -> Vec<&str> {
         quoted ^= c == '"' && !was_escaped;
         c == ',' && !quoted
     };
-    header.split(outside).map(str::trim).filter(|part| !part.is_empty()).collect()
+    header
+        .split(outside)
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 /// `name=value` or `name="value"`, where the name is one word.
@@ -123,8 +136,13 @@ fn parameter(text: &str) -> Option<(String, String)> {
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '"') {
         return None;
     }
-    let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    Some((name.to_owned(), quoted.map_or_else(|| value.to_owned(), unescape)))
+    let quoted = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    Some((
+        name.to_owned(),
+        quoted.map_or_else(|| value.to_owned(), unescape),
+    ))
 }
 
 fn unescape(quoted: &str) -> String {
@@ -142,7 +160,12 @@ mod tests {
 
     fn choose(headers: &[&str]) -> Option<Challenge> {
         Challenge::choose(
-            parse(&headers.iter().map(|header| (*header).to_owned()).collect::<Vec<_>>()),
+            parse(
+                &headers
+                    .iter()
+                    .map(|header| (*header).to_owned())
+                    .collect::<Vec<_>>(),
+            ),
             &"https://reg.example/v2/a/tags/list".parse().unwrap(),
         )
     }
@@ -162,7 +185,11 @@ mod tests {
             choose(&[
                 r#"Bearer realm="https://auth.example/token",service="reg",scope="repository:a:pull,push""#
             ]),
-            bearer_of("https://auth.example/token", Some("reg"), Some("repository:a:pull,push"))
+            bearer_of(
+                "https://auth.example/token",
+                Some("reg"),
+                Some("repository:a:pull,push")
+            )
         );
     }
 
@@ -176,9 +203,16 @@ mod tests {
 
     #[test]
     fn the_first_known_of_several_is_taken() {
-        let basic = |realm: Option<&str>| Some(Challenge::Basic { realm: realm.map(str::to_owned) });
+        let basic = |realm: Option<&str>| {
+            Some(Challenge::Basic {
+                realm: realm.map(str::to_owned),
+            })
+        };
         assert_eq!(choose(&["Negotiate, Basic realm=\"x\""]), basic(Some("x")));
-        assert_eq!(choose(&["Negotiate", "Digest nonce=\"a\", realm=b", "basic"]), basic(None));
+        assert_eq!(
+            choose(&["Negotiate", "Digest nonce=\"a\", realm=b", "basic"]),
+            basic(None)
+        );
         assert_eq!(
             choose(&[r#"Bearer realm="https://a/t", Basic realm="x""#]),
             bearer_of("https://a/t", None, None)
@@ -197,9 +231,16 @@ mod tests {
 
     #[test]
     fn a_realm_that_would_expose_a_password_is_not_used() {
-        for realm in ["http://auth.example/token", "https://169.254.169.254/token", "http://[fe80::1]/token"]
-        {
-            assert_eq!(choose(&[&format!(r#"Bearer realm="{realm}""#)]), None, "{realm}");
+        for realm in [
+            "http://auth.example/token",
+            "https://169.254.169.254/token",
+            "http://[fe80::1]/token",
+        ] {
+            assert_eq!(
+                choose(&[&format!(r#"Bearer realm="{realm}""#)]),
+                None,
+                "{realm}"
+            );
         }
         assert_eq!(choose(&["Bearer"]), None);
     }

@@ -56,7 +56,10 @@ impl Registry {
             return Ok(repositories);
         }
         let repositories = self.read_index(&home, &what, &bytes)?;
-        *lock(&self.discovery.charts_index) = Some(Read { manifest, repositories: repositories.clone() });
+        *lock(&self.discovery.charts_index) = Some(Read {
+            manifest,
+            repositories: repositories.clone(),
+        });
         Ok(repositories)
     }
 
@@ -87,7 +90,10 @@ impl Registry {
 
 fn index_layer(manifest: &[u8]) -> Option<Descriptor> {
     match Manifest::parse(manifest) {
-        Ok(Manifest::Image(manifest)) => manifest.layers.into_iter().find(|layer| layer.media_type.is(LAYER)),
+        Ok(Manifest::Image(manifest)) => manifest
+            .layers
+            .into_iter()
+            .find(|layer| layer.media_type.is(LAYER)),
         _ => None,
     }
 }

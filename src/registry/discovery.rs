@@ -30,7 +30,12 @@ enum Source {
     ChartsIndex,
 }
 
-const SOURCES: [Source; 4] = [Source::OpenCatalog, Source::Harbor, Source::Catalog, Source::ChartsIndex];
+const SOURCES: [Source; 4] = [
+    Source::OpenCatalog,
+    Source::Harbor,
+    Source::Catalog,
+    Source::ChartsIndex,
+];
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,7 +92,10 @@ struct Listed {
 
 impl From<Vec<RepositoryName>> for Listed {
     fn from(repositories: Vec<RepositoryName>) -> Listed {
-        Listed { repositories, elsewhere: None }
+        Listed {
+            repositories,
+            elsewhere: None,
+        }
     }
 }
 
@@ -98,7 +106,8 @@ impl Registry {
     /// registry's but a status and a code.
     pub(super) fn discover(&self) -> Result<Vec<RepositoryName>, Error> {
         if !self.options.repositories.is_empty() {
-            self.discovery.say("repositories: those named by --repository".to_owned());
+            self.discovery
+                .say("repositories: those named by --repository".to_owned());
             return Ok(self.options.repositories.clone());
         }
         let proven = *lock(&self.discovery.proven);
@@ -159,12 +168,18 @@ impl Registry {
                 }
                 Ok(none) => {
                     is_empty = true;
-                    let text = none.elsewhere.map(|beside| self.tell_elsewhere(source, beside));
+                    let text = none
+                        .elsewhere
+                        .map(|beside| self.tell_elsewhere(source, beside));
                     elsewhere = elsewhere.or_else(|| text.clone());
                     text.unwrap_or_else(|| format!("{source} lists nothing"))
                 }
                 // A stranger who is asked who he is hasn't been refused: he asks again, and by name.
-                Err(_) if source == Source::OpenCatalog && self.is_worth_asking(Source::Catalog) => continue,
+                Err(_)
+                    if source == Source::OpenCatalog && self.is_worth_asking(Source::Catalog) =>
+                {
+                    continue;
+                }
                 Err(error) => error::final_answer(&error).ok_or(error)?,
             };
             if !answers.contains(&answer) {
@@ -180,12 +195,21 @@ impl Registry {
     }
 
     /// The end of a search that has found nothing, or nobody who would tell.
-    fn nothing_listed(&self, answers: &[String], is_empty: bool) -> Result<Vec<RepositoryName>, Error> {
-        let text = format!("{} lists no repositories ({})", self.options.authority, answers.join("; "));
+    fn nothing_listed(
+        &self,
+        answers: &[String],
+        is_empty: bool,
+    ) -> Result<Vec<RepositoryName>, Error> {
+        let text = format!(
+            "{} lists no repositories ({})",
+            self.options.authority,
+            answers.join("; ")
+        );
         let advice = |refusal: &str| advice(&self.options.authority, answers, refusal);
         let logged = advice(&self.explain_refusal());
         if is_empty {
-            self.discovery.say(format!("{text}; should there be any, {logged}"));
+            self.discovery
+                .say(format!("{text}; should there be any, {logged}"));
             return Ok(Vec::new());
         }
         let told = format!("{text}; {}", advice(CREDENTIALS_ADVICE));
@@ -193,14 +217,27 @@ impl Registry {
     }
 
     fn settle(&self, source: Source, answers: &[String]) {
-        let lasting = if source == Source::OpenCatalog { Source::Catalog } else { source };
+        let lasting = if source == Source::OpenCatalog {
+            Source::Catalog
+        } else {
+            source
+        };
         *lock(&self.discovery.proven) = Some(lasting);
-        let instead = if answers.is_empty() { String::new() } else { format!(" ({})", answers.join("; ")) };
-        self.discovery.say(format!("repositories: those that {source} lists{instead}"));
+        let instead = if answers.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", answers.join("; "))
+        };
+        self.discovery
+            .say(format!("repositories: those that {source} lists{instead}"));
     }
 
     fn tell_elsewhere(&self, source: Source, (count, alike): (usize, RepositoryName)) -> String {
-        let prefix = self.options.prefix.as_ref().map_or("", RepositoryName::as_str);
+        let prefix = self
+            .options
+            .prefix
+            .as_ref()
+            .map_or("", RepositoryName::as_str);
         format!(
             "none of the repositories that {source} lists ({count}, such as {alike}) lies below the prefix \
              {prefix}"
@@ -230,13 +267,21 @@ impl Registry {
     /// What of a whole listing is wanted, or what is there instead.
     fn below(&self, names: BTreeSet<String>) -> Listed {
         let repositories = self.wanted(names.iter().cloned());
-        let prefix = self.options.prefix.as_ref().filter(|_| repositories.is_empty());
+        let prefix = self
+            .options
+            .prefix
+            .as_ref()
+            .filter(|_| repositories.is_empty());
         let elsewhere = prefix.and_then(|prefix| {
-            let mut others: Vec<RepositoryName> = names.iter().filter_map(|name| name.parse().ok()).collect();
+            let mut others: Vec<RepositoryName> =
+                names.iter().filter_map(|name| name.parse().ok()).collect();
             others.sort_by_cached_key(|name| Reverse(likeness(name.as_str(), prefix.as_str())));
             Some((others.len(), others.into_iter().next()?))
         });
-        Listed { repositories, elsewhere }
+        Listed {
+            repositories,
+            elsewhere,
+        }
     }
 
     /// The names that are names, below the prefix.
@@ -250,13 +295,20 @@ impl Registry {
         };
         let prefix = self.options.prefix.as_ref();
         let is_wanted = |name: &RepositoryName| prefix.is_none_or(|prefix| name.is_below(prefix));
-        names.into_iter().filter_map(parse).filter(is_wanted).collect()
+        names
+            .into_iter()
+            .filter_map(parse)
+            .filter(is_wanted)
+            .collect()
     }
 }
 
 /// How many bytes two names begin with in common.
 fn likeness(one: &str, other: &str) -> usize {
-    one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count()
+    one.bytes()
+        .zip(other.bytes())
+        .take_while(|(a, b)| a == b)
+        .count()
 }
 
 /// Registries that are known by their host, and why they may list nothing.
@@ -264,17 +316,29 @@ const KNOWN: [(&str, &str); 7] = [
     ("docker.io", "Docker Hub has no catalog"),
     ("ghcr.io", "GHCR has no catalog"),
     ("pkg.dev", "Artifact Registry's catalog is empty"),
-    ("azurecr.io", "ACR lists nothing to a token that is limited by a scope map"),
+    (
+        "azurecr.io",
+        "ACR lists nothing to a token that is limited by a scope map",
+    ),
     ("gitlab.com", "GitLab's catalog is for its administrators"),
     ("quay.io", "Quay lists what the account may read"),
-    ("jfrog.io", "Artifactory has a catalog for each of its repositories, not for all"),
+    (
+        "jfrog.io",
+        "Artifactory has a catalog for each of its repositories, not for all",
+    ),
 ];
 
 /// What may help; `refusal` is about credentials.
 fn advice(authority: &str, answers: &[String], refusal: &str) -> String {
-    let host = authority.split(':').next().unwrap_or_default().to_ascii_lowercase();
-    let is_of =
-        |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let host = authority
+        .split(':')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let is_of = |domain: &str| {
+        host.strip_suffix(domain)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
     let flag = "name them with --repository";
     if let Some((_, why)) = KNOWN.iter().find(|(domain, _)| is_of(domain)) {
         return format!("{why}: {flag}");
@@ -285,13 +349,22 @@ fn advice(authority: &str, answers: &[String], refusal: &str) -> String {
              --storage-registry-repo: give it that right, or {flag}"
         );
     }
-    if answers.iter().any(|answer| answer.ends_with("/v2/_catalog: not a listing")) {
+    if answers
+        .iter()
+        .any(|answer| answer.ends_with("/v2/_catalog: not a listing"))
+    {
         return format!("{authority} doesn't answer like a registry; check address and port");
     }
-    if answers.iter().any(|answer| answer.starts_with("GET http:") && answer.contains(": 400")) {
+    if answers
+        .iter()
+        .any(|answer| answer.starts_with("GET http:") && answer.contains(": 400"))
+    {
         return HTTPS_ADVICE.to_owned();
     }
-    if answers.iter().any(|answer| answer.contains(": 401") || answer.contains(": 403")) {
+    if answers
+        .iter()
+        .any(|answer| answer.contains(": 401") || answer.contains(": 403"))
+    {
         return format!("{refusal}; or {flag}");
     }
     flag.to_owned()
@@ -308,22 +381,37 @@ mod tests {
             advice(authority, &answers, CREDENTIALS_ADVICE)
         };
         for host in ["docker.io", "registry-1.docker.io", "INDEX.docker.io:443"] {
-            assert_eq!(of(host, &[]), "Docker Hub has no catalog: name them with --repository");
+            assert_eq!(
+                of(host, &[]),
+                "Docker Hub has no catalog: name them with --repository"
+            );
         }
         assert!(of("ghcr.io", &[]).starts_with("GHCR has no catalog"));
         assert!(of("team.azurecr.io", &[]).contains("scope map"));
         assert_eq!(of("notghcr.io", &[]), "name them with --repository");
         assert!(
-            of("reg:5000", &["GET http://reg:5000/v2/_catalog: 401"]).contains("--storage-registry-config")
+            of("reg:5000", &["GET http://reg:5000/v2/_catalog: 401"])
+                .contains("--storage-registry-config")
         );
         assert_eq!(
             of("reg:81", &["GET http://reg:81/v2/_catalog: not a listing"]),
             "reg:81 doesn't answer like a registry; check address and port"
         );
-        assert_eq!(of("reg", &["GET http://reg/v2/_catalog: 400"]), HTTPS_ADVICE);
+        assert_eq!(
+            of("reg", &["GET http://reg/v2/_catalog: 400"]),
+            HTTPS_ADVICE
+        );
         assert!(of("reg", &["GET https://reg/v2/_catalog: 400"]).contains("--repository"));
-        let harbor =
-            of("reg", &["GET https://reg/v2/_catalog: 401", "GET https://reg/api/v2.0/projects: 403"]);
-        assert!(harbor.starts_with("Harbor") && harbor.ends_with("--repository"), "{harbor}");
+        let harbor = of(
+            "reg",
+            &[
+                "GET https://reg/v2/_catalog: 401",
+                "GET https://reg/api/v2.0/projects: 403",
+            ],
+        );
+        assert!(
+            harbor.starts_with("Harbor") && harbor.ends_with("--repository"),
+            "{harbor}"
+        );
     }
 }

@@ -51,27 +51,49 @@ pub(super) fn status(
         None => String::new(),
     };
     let is_page = detail.is_empty() && !body.is_empty();
-    let told = Told { text: with_code(what, status, body), status, retry_after, is_page };
+    let told = Told {
+        text: with_code(what, status, body),
+        status,
+        retry_after,
+        is_page,
+    };
     Error::new(kind(status), format!("{what}: {status}{detail}")).with_source(told)
 }
 
 /// The same, of a token server, of whose answer nothing is told but a code of the spec's: it may
 /// repeat what it was sent.
-pub(super) fn token_status(what: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> Error {
+pub(super) fn token_status(
+    what: &str,
+    status: u16,
+    retry_after: Option<Duration>,
+    body: &[u8],
+) -> Error {
     let text = with_code(what, status, body);
-    let told = Told { text: text.clone(), status, retry_after, is_page: false };
+    let told = Told {
+        text: text.clone(),
+        status,
+        retry_after,
+        is_page: false,
+    };
     Error::new(kind(status), text).with_source(told)
 }
 
 /// An answer that is no error, yet none to what was asked.
 pub(super) fn unfit(what: &str, why: &str) -> Error {
-    let told = Told { text: format!("{what}: {why}"), status: 200, retry_after: None, is_page: false };
+    let told = Told {
+        text: format!("{what}: {why}"),
+        status: 200,
+        retry_after: None,
+        is_page: false,
+    };
     protocol(what, why).with_source(told)
 }
 
 /// The answer that the error is, if it would be the same when asked again: told in our words.
 pub(super) fn final_answer(error: &Error) -> Option<String> {
-    told(error).filter(|told| !may_pass(told.status)).map(Told::to_string)
+    told(error)
+        .filter(|told| !may_pass(told.status))
+        .map(Told::to_string)
 }
 
 /// The status of the answer that the error is.
@@ -82,7 +104,10 @@ pub(super) fn status_of(error: &Error) -> Option<u16> {
 /// The same error, unless it's a 404 that isn't the registry's word: an ingress says so of a registry
 /// that restarts, for each path, and with a page of its own.
 pub(super) fn of_registry(error: Error) -> Error {
-    match told(&error).filter(|told| told.status == 404 && told.is_page).cloned() {
+    match told(&error)
+        .filter(|told| told.status == 404 && told.is_page)
+        .cloned()
+    {
         Some(told) => {
             let text = format!("{error}, with a page that is no registry's");
             Error::new(ErrorKind::Unavailable, text).with_source(told)
@@ -94,7 +119,14 @@ pub(super) fn of_registry(error: Error) -> Error {
 /// How a call has failed that may succeed later.
 pub(super) fn failure(error: &Error) -> Failure {
     match (told(error), error.kind()) {
-        (Some(Told { status: 429, retry_after, .. }), _) => Failure::Throttled(*retry_after),
+        (
+            Some(Told {
+                status: 429,
+                retry_after,
+                ..
+            }),
+            _,
+        ) => Failure::Throttled(*retry_after),
         (Some(Told { retry_after, .. }), _) => Failure::Failed(*retry_after),
         (None, ErrorKind::TimedOut) => Failure::TimedOut,
         (None, _) => Failure::Broken,
@@ -160,18 +192,22 @@ pub(super) fn refused(what: &str, why: impl std::fmt::Display) -> Error {
 /// A call that got no answer.
 pub(super) fn transport(what: &str, error: ureq::Error) -> Error {
     let (kind, why) = match &error {
-        ureq::Error::Timeout(phase) => (ErrorKind::TimedOut, format!("no answer in time ({phase})")),
-        _ if is_certificate_error(&error) => {
-            (ErrorKind::Refused, format!("{error}; {}", certificate_advice(&error)))
+        ureq::Error::Timeout(phase) => {
+            (ErrorKind::TimedOut, format!("no answer in time ({phase})"))
         }
+        _ if is_certificate_error(&error) => (
+            ErrorKind::Refused,
+            format!("{error}; {}", certificate_advice(&error)),
+        ),
         // Asking again would meet the same port.
         _ if is_not_tls(&error) => (ErrorKind::Refused, "what answers speaks no TLS".to_owned()),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Protocol(_) => {
             (ErrorKind::Invalid, error.to_string())
         }
-        ureq::Error::ConnectProxyFailed(_) => {
-            (ErrorKind::Unavailable, format!("{error}; to ask without the proxy, name the host in NO_PROXY"))
-        }
+        ureq::Error::ConnectProxyFailed(_) => (
+            ErrorKind::Unavailable,
+            format!("{error}; to ask without the proxy, name the host in NO_PROXY"),
+        ),
         ureq::Error::LargeResponseHeader(..) => (ErrorKind::Invalid, error.to_string()),
         _ => (ErrorKind::Unavailable, error.to_string()),
     };
@@ -181,7 +217,11 @@ pub(super) fn transport(what: &str, error: ureq::Error) -> Error {
 /// The same error, with what to do if TLS was spoken to a port that knows none.
 pub(super) fn about_scheme(error: Error) -> Error {
     let cause = error.source().and_then(|cause| cause.downcast_ref());
-    if cause.is_some_and(is_not_tls) { error.advise("is it --storage-registry-scheme=HTTP?") } else { error }
+    if cause.is_some_and(is_not_tls) {
+        error.advise("is it --storage-registry-scheme=HTTP?")
+    } else {
+        error
+    }
 }
 
 /// A body that failed while it was read.
@@ -243,7 +283,11 @@ struct One {
 }
 
 fn first_listed(body: &[u8]) -> Option<String> {
-    let first = serde_json::from_slice::<Listed>(body).ok()?.errors.into_iter().next()?;
+    let first = serde_json::from_slice::<Listed>(body)
+        .ok()?
+        .errors
+        .into_iter()
+        .next()?;
     let text = format!("{}: {}", first.code, first.message);
     Some(text.trim_matches([':', ' ']).to_owned())
 }
@@ -260,7 +304,13 @@ mod tests {
     #[test]
     fn a_status_is_told_with_the_specs_code() {
         let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":[]}]}"#;
-        let error = status("GET https://reg.example/v2/team/web/tags/list", 401, None, body, open);
+        let error = status(
+            "GET https://reg.example/v2/team/web/tags/list",
+            401,
+            None,
+            body,
+            open,
+        );
         assert_eq!(
             error.to_string(),
             "GET https://reg.example/v2/team/web/tags/list: 401 UNAUTHORIZED: authentication required"
@@ -281,7 +331,11 @@ mod tests {
     #[test]
     fn other_bodies_are_not_quoted() {
         for body in ["<html>", "", r#"{"errors":[]}"#, r#"{"errors":"x"}"#] {
-            assert_eq!(status("GET x", 503, None, body.as_bytes(), open).to_string(), "GET x: 503", "{body}");
+            assert_eq!(
+                status("GET x", 503, None, body.as_bytes(), open).to_string(),
+                "GET x: 503",
+                "{body}"
+            );
         }
     }
 
@@ -306,7 +360,10 @@ mod tests {
         };
         let skip = "or skip the check with --storage-registry-insecure-skip-tls-verify";
         let ends = |text: String, advice: &str| {
-            assert!(text.ends_with(&format!("; {advice}, {skip}")), "{advice} in {text}");
+            assert!(
+                text.ends_with(&format!("; {advice}, {skip}")),
+                "{advice} in {text}"
+            );
         };
         let trust = "trust its authority with --storage-registry-ca-file";
         ends(text(CertificateError::UnknownIssuer), trust);

@@ -12,7 +12,11 @@ pub type Bearer = (Uri, Option<String>, Option<String>);
 pub fn challenge(headers: &[String], from: &Uri) -> Option<Option<Bearer>> {
     match Challenge::choose(challenge::parse(headers), from)? {
         Challenge::Basic { .. } => Some(None),
-        Challenge::Bearer { realm, service, scope } => Some(Some((realm, service, scope))),
+        Challenge::Bearer {
+            realm,
+            service,
+            scope,
+        } => Some(Some((realm, service, scope))),
     }
 }
 

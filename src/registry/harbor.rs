@@ -34,7 +34,13 @@ impl Registry {
     pub(super) fn harbor_repositories(&self) -> Result<Vec<RepositoryName>, Error> {
         let last = lock(&self.discovery.projects).clone();
         let listed = match &self.options.prefix {
-            Some(prefix) => prefix.as_str().split('/').next().map(str::to_owned).into_iter().collect(),
+            Some(prefix) => prefix
+                .as_str()
+                .split('/')
+                .next()
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
             None => self.projects(last.is_empty())?,
         };
         let hidden = last.keys().filter(|project| !listed.contains(*project));
@@ -84,7 +90,14 @@ impl Registry {
         if self.authenticator.known(&self.transport, scope)?.is_none() {
             return Ok(());
         }
-        self.get("/v2/", Ask::Get { accept: "application/json" }, scope).map(drop)
+        self.get(
+            "/v2/",
+            Ask::Get {
+                accept: "application/json",
+            },
+            scope,
+        )
+        .map(drop)
     }
 
     /// The repositories of one project, of which these were known.
@@ -122,7 +135,8 @@ impl Registry {
         if is_complete || again == names {
             return Ok(again);
         }
-        let text = format!("GET {path}: fewer names than it counts; the listing changes while it's read");
+        let text =
+            format!("GET {path}: fewer names than it counts; the listing changes while it's read");
         Err(Error::new(ErrorKind::Unavailable, text))
     }
 
@@ -139,10 +153,16 @@ impl Registry {
             }
             let what = answer.what().to_owned();
             let is_linked = page::next_query(&answer.texts("link")).is_some();
-            let total = answer.texts("x-total-count").first().and_then(|total| total.parse::<usize>().ok());
+            let total = answer
+                .texts("x-total-count")
+                .first()
+                .and_then(|total| total.parse::<usize>().ok());
             let body = answer.read(page::MAX_PAGE)?;
             if holds_over(page::MAX_NAMES, &body) {
-                return Err(error::protocol(&what, format!("over {} names", page::MAX_NAMES)));
+                return Err(error::protocol(
+                    &what,
+                    format!("over {} names", page::MAX_NAMES),
+                ));
             }
             let page = serde_json::from_slice::<Option<Vec<Named>>>(&body);
             let page = page.map_err(|_| match names.is_empty() {
@@ -166,6 +186,9 @@ impl Registry {
                 return Ok((names, are_all));
             }
         }
-        Err(error::protocol(&format!("GET {path}"), format!("over {} pages", page::MAX_PAGES)))
+        Err(error::protocol(
+            &format!("GET {path}"),
+            format!("over {} pages", page::MAX_PAGES),
+        ))
     }
 }

@@ -17,7 +17,11 @@ const PAGE_LENGTHS: [u32; 2] = [1000, 100];
 impl Registry {
     /// A listing, all pages of it. A cursor that is lost on the way (zot and Harbor answer 404 and 400
     /// when the name it stood for has gone) is a reason to begin again, once.
-    pub(super) fn list<P: Page>(&self, path: &str, scope: Scope) -> Result<BTreeSet<String>, Error> {
+    pub(super) fn list<P: Page>(
+        &self,
+        path: &str,
+        scope: Scope,
+    ) -> Result<BTreeSet<String>, Error> {
         match self.list_once::<P>(path, scope)? {
             Pages::All(names) => Ok(names),
             Pages::Lost(_) => match self.list_once::<P>(path, scope)? {
@@ -49,7 +53,10 @@ impl Registry {
             })?;
             // Who links at all links to every page there is.
             if page.len() > page::MAX_NAMES {
-                return Err(error::protocol(&what, format!("over {} names", page::MAX_NAMES)));
+                return Err(error::protocol(
+                    &what,
+                    format!("over {} names", page::MAX_NAMES),
+                ));
             }
             links |= linked.is_some();
             let next = linked.or_else(|| page::guessed_query(length, &page).filter(|_| !links));
@@ -71,7 +78,10 @@ impl Registry {
                 _ => return Err(answer.into_error()),
             }
         }
-        Err(error::protocol(&format!("GET {path}"), format!("over {} pages", page::MAX_PAGES)))
+        Err(error::protocol(
+            &format!("GET {path}"),
+            format!("over {} pages", page::MAX_PAGES),
+        ))
     }
 
     /// The first page, with the longest page length that the registry takes.
@@ -92,7 +102,11 @@ impl Registry {
 }
 
 fn how(scope: Scope) -> Ask<'static> {
-    if matches!(scope, Scope::Catalog | Scope::Stranger) { Ask::ListCatalog } else { Ask::List }
+    if matches!(scope, Scope::Catalog | Scope::Stranger) {
+        Ask::ListCatalog
+    } else {
+        Ask::List
+    }
 }
 
 /// What became of a listing.

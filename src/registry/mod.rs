@@ -87,7 +87,10 @@ impl Registry {
     pub fn new(options: Options) -> Registry {
         Registry {
             transport: Transport::new(&options.tls, options.connections, &options.authority),
-            authenticator: Authenticator::new(options.authority.clone(), options.credentials.clone()),
+            authenticator: Authenticator::new(
+                options.authority.clone(),
+                options.credentials.clone(),
+            ),
             scheme: Shared::new(options.scheme),
             discovery: Discovery::default(),
             patience: Mutex::default(),
@@ -121,20 +124,26 @@ impl Registry {
     fn refusal(&self, answer: Answer) -> Error {
         match answer.status() {
             401 | 403 => answer.into_error().advise(&self.explain_refusal()),
-            400 if answer.url().scheme_str() == Some("http") => answer.into_error().advise(HTTPS_ADVICE),
+            400 if answer.url().scheme_str() == Some("http") => {
+                answer.into_error().advise(HTTPS_ADVICE)
+            }
             _ => answer.into_error(),
         }
     }
 
     fn explain_refusal(&self) -> String {
-        self.options.credentials.explain_refusal(&self.options.authority)
+        self.options
+            .credentials
+            .explain_refusal(&self.options.authority)
     }
 
     /// Asks for `path`, with credentials as they're asked for, again while that may help. Any status
     /// that won't pass by itself is `Ok`.
     fn fetch(&self, path: &str, ask: Ask, scope: Scope) -> Result<Answer, Error> {
         let text = format!("{}://{}{path}", self.scheme()?, self.options.authority);
-        let target: Uri = text.parse().map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
+        let target: Uri = text
+            .parse()
+            .map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
         let what = transport::what(ask, &target);
         let mut attempt = 1;
         loop {
@@ -148,14 +157,20 @@ impl Registry {
                     return result;
                 }
             };
-            match self.patience().failed(error::failure(&error), attempt, Instant::now()) {
+            match self
+                .patience()
+                .failed(error::failure(&error), attempt, Instant::now())
+            {
                 Then::AskAgain(pause) => {
                     crate::debug!("{error}: tried again");
                     thread::sleep(pause);
                 }
                 Then::GiveUp => return Err(error),
                 Then::Rest(asked) => {
-                    crate::warn!("{error}: the registry asks for a rest of {} s", asked.as_secs());
+                    crate::warn!(
+                        "{error}: the registry asks for a rest of {} s",
+                        asked.as_secs()
+                    );
                     return Err(error);
                 }
             }
@@ -170,13 +185,20 @@ impl Registry {
     /// One request, and a second one if the first is answered by a challenge we can meet.
     fn fetch_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<Answer, Error> {
         let known = self.authenticator.known(&self.transport, scope)?;
-        let call = |known| self.transport.call(target, ask, known).map_err(error::about_scheme);
+        let call = |known| {
+            self.transport
+                .call(target, ask, known)
+                .map_err(error::about_scheme)
+        };
         let answer = call(known.as_deref())?;
         // A challenge from where a redirect has led is not the registry's, and gets nothing.
         if answer.status() != 401 || url::origin(answer.url()) != url::origin(target) {
             return Ok(answer);
         }
-        match self.authenticator.respond(&self.transport, scope, &answer, known.as_deref())? {
+        match self
+            .authenticator
+            .respond(&self.transport, scope, &answer, known.as_deref())?
+        {
             Some(authorization) => call(Some(&authorization)),
             None => Ok(answer),
         }
@@ -191,15 +213,27 @@ impl Storage for Registry {
     /// `GET /v2/<name>/tags/list` (distribution-spec v1.1.0, end-8a and end-8b).
     fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error> {
         let path = format!("/v2/{repository}/tags/list");
-        let tags = self.list::<TagList>(&path, Scope::Repository(repository)).map_err(error::of_registry);
+        let tags = self
+            .list::<TagList>(&path, Scope::Repository(repository))
+            .map_err(error::of_registry);
         self.note_named(repository, tags.as_ref().map(drop));
         Ok(tags?.into_iter().collect())
     }
 
     /// `GET /v2/<name>/manifests/<reference>` (end-3).
-    fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>, Error> {
+    fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Vec<u8>, Error> {
         let path = format!("/v2/{repository}/manifests/{}", reference.as_str());
-        let answer = self.get(&path, Ask::Get { accept: ACCEPT_MANIFEST }, Scope::Repository(repository));
+        let answer = self.get(
+            &path,
+            Ask::Get {
+                accept: ACCEPT_MANIFEST,
+            },
+            Scope::Repository(repository),
+        );
         let answer = answer.map_err(error::of_registry)?;
         let what = answer.what().to_owned();
         let bytes = answer.read(MAX_MANIFEST)?;
@@ -214,26 +248,48 @@ impl Storage for Registry {
     /// `HEAD /v2/<name>/manifests/<reference>` (end-3), which neither Harbor nor Docker Hub counts as a
     /// pull. The digest is optional ("Checking if content exists in the registry"), and so, in the wild, is
     /// the answer; whatever isn't a digest leaves the decision to a `GET`.
-    fn digest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Option<Digest>, Error> {
+    fn digest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<Digest>, Error> {
         if self.without_head.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let path = format!("/v2/{repository}/manifests/{}", reference.as_str());
-        let answer =
-            self.fetch(&path, Ask::Head { accept: ACCEPT_MANIFEST }, Scope::Repository(repository))?;
-        let digest = answer.texts("docker-content-digest").first().and_then(|text| text.parse().ok());
+        let answer = self.fetch(
+            &path,
+            Ask::Head {
+                accept: ACCEPT_MANIFEST,
+            },
+            Scope::Repository(repository),
+        )?;
+        let digest = answer
+            .texts("docker-content-digest")
+            .first()
+            .and_then(|text| text.parse().ok());
         let answers = answer.status() == 200 && digest.is_some();
         // Nor does a page of an ingress tell anything about the registry.
-        let is_page = answer.texts("content-type").iter().any(|kind| kind.starts_with("text/"));
+        let is_page = answer
+            .texts("content-type")
+            .iter()
+            .any(|kind| kind.starts_with("text/"));
         if matches!(answer.status(), 200 | 405 | 501) && !answers && !is_page {
-            crate::info!("{}: tells no digest; manifests are read instead", answer.what());
+            crate::info!(
+                "{}: tells no digest; manifests are read instead",
+                answer.what()
+            );
             self.without_head.store(true, Ordering::Relaxed);
         }
         Ok(digest.filter(|_| answers))
     }
 
     /// `GET /v2/<name>/blobs/<digest>` (end-2).
-    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
+    fn blob(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+    ) -> Result<Box<dyn Read + Send>, Error> {
         let path = format!("/v2/{repository}/blobs/{}", blob.digest);
         let answer = self.get(&path, Ask::GetBlob, Scope::Repository(repository))?;
         Ok(Box::new(answer.into_reader(blob.size)))

@@ -23,21 +23,24 @@ pub(super) fn weight<'a>(names: impl Iterator<Item = &'a String>) -> usize {
 
 /// The query of the next page, if one of the `Link` headers (RFC 8288) names one.
 pub(super) fn next_query(headers: &[String]) -> Option<String> {
-    headers.iter().flat_map(|header| links(header)).find(|(_, parameters)| is_next(parameters)).and_then(
-        |(target, _)| {
+    headers
+        .iter()
+        .flat_map(|header| links(header))
+        .find(|(_, parameters)| is_next(parameters))
+        .and_then(|(target, _)| {
             let query = target.split_once('?')?.1;
             let query = query.split('#').next()?.trim_end_matches('&');
             let plain = query.bytes().all(|b| b.is_ascii_graphic());
             (plain && !query.is_empty()).then(|| query.to_owned())
-        },
-    )
+        })
 }
 
 /// The query that may lead on from a full page without a link: Trow pages by `last`, but links to
 /// nothing.
 pub(super) fn guessed_query(length: Option<u32>, page: &[String]) -> Option<String> {
     let (length, last) = (length?, page.last()?);
-    (page.len() >= length as usize).then(|| format!("n={length}&last={}", super::url::encode_query(last)))
+    (page.len() >= length as usize)
+        .then(|| format!("n={length}&last={}", super::url::encode_query(last)))
 }
 
 /// The links of one header as (target, parameters). A target ends at its `>`, so commas in it are
@@ -62,7 +65,9 @@ fn is_next(parameters: &str) -> bool {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let relations = value.trim().trim_matches('"').split_ascii_whitespace();
         name.trim().eq_ignore_ascii_case("rel")
-            && relations.into_iter().any(|relation| relation.eq_ignore_ascii_case("next"))
+            && relations
+                .into_iter()
+                .any(|relation| relation.eq_ignore_ascii_case("next"))
     })
 }
 

@@ -93,7 +93,12 @@ impl std::fmt::Display for Resting {
 
 impl Default for Patience {
     fn default() -> Patience {
-        Patience { pause_until: None, rest_until: None, saved: MAX_SAVED, silent: 0 }
+        Patience {
+            pause_until: None,
+            rest_until: None,
+            saved: MAX_SAVED,
+            silent: 0,
+        }
     }
 }
 
@@ -103,9 +108,15 @@ impl Patience {
     /// Errors when it isn't to be made at all.
     pub(super) fn turn(&self, now: Instant) -> Result<Duration, Resting> {
         if let Some((until, why)) = self.rest_until.filter(|(until, _)| *until > now) {
-            return Err(Resting { left: until - now, why });
+            return Err(Resting {
+                left: until - now,
+                why,
+            });
         }
-        let left = self.pause_until.map(|until| until.saturating_duration_since(now)).unwrap_or_default();
+        let left = self
+            .pause_until
+            .map(|until| until.saturating_duration_since(now))
+            .unwrap_or_default();
         // Not all at once when it's over.
         Ok(left + jitter(left / 4))
     }
@@ -149,8 +160,10 @@ impl Patience {
         self.silent = self.silent.saturating_add(1);
         if self.silent >= SILENT_CALLS {
             let until = now + SILENT_REST;
-            self.rest_until =
-                self.rest_until.filter(|(other, _)| *other > until).or(Some((until, Why::Silent)));
+            self.rest_until = self
+                .rest_until
+                .filter(|(other, _)| *other > until)
+                .or(Some((until, Why::Silent)));
         }
     }
 }
@@ -176,16 +189,29 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let (first, second) = (pause(1), pause(2));
-        assert!((FIRST_PAUSE / 2..=FIRST_PAUSE).contains(&first), "{first:?}");
-        assert!((FIRST_PAUSE..=FIRST_PAUSE * 2).contains(&second), "{second:?}");
+        assert!(
+            (FIRST_PAUSE / 2..=FIRST_PAUSE).contains(&first),
+            "{first:?}"
+        );
+        assert!(
+            (FIRST_PAUSE..=FIRST_PAUSE * 2).contains(&second),
+            "{second:?}"
+        );
         assert_eq!(patience.failed(Failure::Failed(None), 3, now), Then::GiveUp);
-        assert_eq!(patience.turn(now), Ok(Duration::ZERO), "one tag's failure holds nobody up");
+        assert_eq!(
+            patience.turn(now),
+            Ok(Duration::ZERO),
+            "one tag's failure holds nobody up"
+        );
     }
 
     #[test]
     fn who_throttles_is_given_its_time_by_everyone() {
         let (mut patience, now) = (Patience::default(), Instant::now());
-        assert_eq!(patience.failed(Failure::Throttled(Some(3 * S)), 1, now), Then::AskAgain(3 * S));
+        assert_eq!(
+            patience.failed(Failure::Throttled(Some(3 * S)), 1, now),
+            Then::AskAgain(3 * S)
+        );
         assert!(patience.turn(now).is_ok_and(|wait| wait >= 3 * S));
         assert_eq!(patience.turn(now + 3 * S), Ok(Duration::ZERO));
         let mut patience = Patience::default();
@@ -196,7 +222,10 @@ mod tests {
     #[test]
     fn who_asks_for_a_long_rest_has_it_but_not_for_ever() {
         let (mut patience, now) = (Patience::default(), Instant::now());
-        assert_eq!(patience.failed(Failure::Failed(Some(60 * S)), 1, now), Then::Rest(60 * S));
+        assert_eq!(
+            patience.failed(Failure::Failed(Some(60 * S)), 1, now),
+            Then::Rest(60 * S)
+        );
         let told = patience.turn(now).unwrap_err().to_string();
         assert_eq!(told, "not asked: the registry wants a rest of 61 s more");
         assert_eq!(patience.turn(now + 60 * S), Ok(Duration::ZERO));
@@ -229,7 +258,10 @@ mod tests {
         let later = now + SILENT_REST;
         assert_eq!(patience.turn(later), Ok(Duration::ZERO));
         patience.failed(Failure::TimedOut, 1, later);
-        assert!(patience.turn(later).is_err(), "one that is still silent is left alone again");
+        assert!(
+            patience.turn(later).is_err(),
+            "one that is still silent is left alone again"
+        );
         patience.answered();
         patience.failed(Failure::TimedOut, 1, later + SILENT_REST);
         assert_eq!(patience.turn(later + SILENT_REST), Ok(Duration::ZERO));

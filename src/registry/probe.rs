@@ -45,13 +45,18 @@ impl FromStr for Scheme {
 pub(super) fn scheme(transport: &Transport, authority: &str) -> Result<Scheme, Error> {
     let url = |scheme| format!("{scheme}://{authority}/v2/");
     let what = |scheme| format!("GET {}", url(scheme));
-    let parse = |scheme| url(scheme).parse::<Uri>().map_err(|cause| error::protocol(&what(scheme), cause));
+    let parse = |scheme| {
+        url(scheme)
+            .parse::<Uri>()
+            .map_err(|cause| error::protocol(&what(scheme), cause))
+    };
     let https = transport.touch(&parse(Scheme::Https)?);
     match https {
         Ok(()) => Ok(Scheme::Https),
         Err(cause) if error::is_not_tls(&cause) => {
             let http = transport.touch(&parse(Scheme::Http)?);
-            http.map(|()| Scheme::Http).map_err(|cause| error::transport(&what(Scheme::Http), cause))
+            http.map(|()| Scheme::Http)
+                .map_err(|cause| error::transport(&what(Scheme::Http), cause))
         }
         Err(cause) => Err(error::transport(&what(Scheme::Https), cause)),
     }

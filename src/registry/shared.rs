@@ -27,7 +27,10 @@ impl<T> Default for Shared<T> {
 
 impl<T> Shared<T> {
     pub(super) fn new(value: Option<T>) -> Shared<T> {
-        Shared(Mutex::new(State { value, failed: None }))
+        Shared(Mutex::new(State {
+            value,
+            failed: None,
+        }))
     }
 }
 
@@ -79,7 +82,10 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    assert_eq!(shared.get(|_| true, slow_failure).unwrap_err().kind(), ErrorKind::TimedOut)
+                    assert_eq!(
+                        shared.get(|_| true, slow_failure).unwrap_err().kind(),
+                        ErrorKind::TimedOut
+                    )
                 });
             }
         });

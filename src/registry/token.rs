@@ -54,20 +54,28 @@ impl TokenRequest<'_> {
         let what = format!("token from {}", url::display(self.realm));
         let body = answer.read(MAX_TOKEN_ANSWER)?;
         // The parser's message could quote the token.
-        let answer: TokenAnswer =
-            serde_json::from_slice(&body).map_err(|_| error::protocol(&what, "not a token answer"))?;
+        let answer: TokenAnswer = serde_json::from_slice(&body)
+            .map_err(|_| error::protocol(&what, "not a token answer"))?;
         let given = |text: Option<String>| {
             text.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))
         };
         let Some(token) = given(answer.access_token).or(given(answer.token)) else {
             return Err(error::protocol(&what, "the answer holds no token"));
         };
-        Ok((token, life(&answer.expires_in).unwrap_or(DEFAULT_LIFE).min(MAX_LIFE)))
+        Ok((
+            token,
+            life(&answer.expires_in)
+                .unwrap_or(DEFAULT_LIFE)
+                .min(MAX_LIFE),
+        ))
     }
 
     /// `GET realm?service=…&scope=…`, anonymously if there's nobody to be.
     fn get(&self, transport: &Transport, authorization: Option<String>) -> Result<Answer, Error> {
-        let mut query = self.realm.query().map_or(String::new(), |query| format!("{query}&"));
+        let mut query = self
+            .realm
+            .query()
+            .map_or(String::new(), |query| format!("{query}&"));
         if let Some(service) = self.service {
             query.push_str(&format!("service={}&", url::encode_query(service)));
         }
@@ -77,8 +85,16 @@ impl TokenRequest<'_> {
         let text = self.realm.to_string();
         let bare = text.split('?').next().unwrap_or_default();
         let target = format!("{bare}?{}", query.trim_end_matches('&'));
-        let target = target.parse::<Uri>().map_err(|cause| error::protocol("token realm", cause))?;
-        transport.call(&target, Ask::Get { accept: "application/json" }, authorization.as_deref())
+        let target = target
+            .parse::<Uri>()
+            .map_err(|cause| error::protocol("token realm", cause))?;
+        transport.call(
+            &target,
+            Ask::Get {
+                accept: "application/json",
+            },
+            authorization.as_deref(),
+        )
     }
 
     /// OAuth2's `refresh_token` grant, for identity tokens only: GHCR, GitLab and Portus have no
@@ -100,21 +116,36 @@ impl TokenRequest<'_> {
 
 /// How long a token lives, if that can be told.
 fn life(expires_in: &Value) -> Option<Duration> {
-    let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.parse().ok())?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|life| !life.is_zero())
+    let seconds = expires_in
+        .as_f64()
+        .or_else(|| expires_in.as_str()?.parse().ok())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|life| !life.is_zero())
 }
 
 /// Whether a text repeats what an `Authorization` says: its token, or the password behind it.
 pub(super) fn repeats(text: &str, authorization: &str) -> bool {
-    let secret = authorization.split_once(' ').map_or(authorization, |(_, secret)| secret);
-    let decoded = STANDARD.decode(secret).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    let password = decoded.as_deref().and_then(|pair| Some(pair.split_once(':')?.1));
-    text.contains(secret) || password.is_some_and(|password| !password.is_empty() && text.contains(password))
+    let secret = authorization
+        .split_once(' ')
+        .map_or(authorization, |(_, secret)| secret);
+    let decoded = STANDARD
+        .decode(secret)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let password = decoded
+        .as_deref()
+        .and_then(|pair| Some(pair.split_once(':')?.1));
+    text.contains(secret)
+        || password.is_some_and(|password| !password.is_empty() && text.contains(password))
 }
 
 /// `Authorization` for a name and a password (RFC 7617).
 pub(super) fn basic(username: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+    format!(
+        "Basic {}",
+        STANDARD.encode(format!("{username}:{password}"))
+    )
 }
 
 #[cfg(test)]
@@ -128,7 +159,14 @@ mod tests {
         for value in [json!(300), json!("300"), json!(300.5)] {
             assert_eq!(seconds(value), Some(300));
         }
-        for value in [json!(null), json!(0), json!(-1), json!("soon"), json!(1e300), json!({})] {
+        for value in [
+            json!(null),
+            json!(0),
+            json!(-1),
+            json!("soon"),
+            json!(1e300),
+            json!({}),
+        ] {
             assert_eq!(seconds(value), None);
         }
     }
@@ -136,7 +174,11 @@ mod tests {
     #[test]
     fn who_repeats_our_password_is_found_out() {
         let ours = basic("reader", "s3cret:x");
-        for text in ["denied: s3cret:x", &*format!("bad header {ours}"), &ours[6..]] {
+        for text in [
+            "denied: s3cret:x",
+            &*format!("bad header {ours}"),
+            &ours[6..],
+        ] {
             assert!(repeats(text, &ours), "{text}");
         }
         assert!(repeats("token abc.def is over", "Bearer abc.def"));

@@ -63,9 +63,15 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     }
     let mut roots = rustls::RootCertStore::empty();
     for der in &found {
-        roots.add(der.clone().into()).map_err(|error| error.to_string())?;
+        roots
+            .add(der.clone().into())
+            .map_err(|error| error.to_string())?;
     }
-    if found.is_empty() { Err("holds no certificate".into()) } else { Ok(found) }
+    if found.is_empty() {
+        Err("holds no certificate".into())
+    } else {
+        Ok(found)
+    }
 }
 
 /// The one client that dials.
@@ -90,10 +96,20 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let addresses = self.system.resolve(uri, config, timeout)?;
-        let own = uri.authority().is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(&self.own));
-        if !own && addresses.iter().any(|address| url::is_link_local_address(address.ip())) {
-            let text = "a link-local address, where nobody but the configured registry is looked for";
-            return Err(ureq::Error::Io(io::Error::new(io::ErrorKind::PermissionDenied, text)));
+        let own = uri
+            .authority()
+            .is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(&self.own));
+        if !own
+            && addresses
+                .iter()
+                .any(|address| url::is_link_local_address(address.ip()))
+        {
+            let text =
+                "a link-local address, where nobody but the configured registry is looked for";
+            return Err(ureq::Error::Io(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                text,
+            )));
         }
         Ok(addresses)
     }
@@ -145,10 +161,16 @@ impl Transport {
             .output_buffer_size(BUFFER / 2)
             .tls_config(tls_config(tls))
             .build();
-        let resolver = Resolver { own: authority.to_ascii_lowercase(), system: DefaultResolver::default() };
+        let resolver = Resolver {
+            own: authority.to_ascii_lowercase(),
+            system: DefaultResolver::default(),
+        };
         let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
         tell_proxy(&agent);
-        Transport { agent, requests: AtomicU64::new(0) }
+        Transport {
+            agent,
+            requests: AtomicU64::new(0),
+        }
     }
 
     /// How many requests have been sent so far.
@@ -158,7 +180,12 @@ impl Transport {
 
     /// Sends one request and follows where it leads. `authorization` goes to `target`'s origin and
     /// nowhere else. Any final status is `Ok`.
-    pub(super) fn call(&self, target: &Uri, ask: Ask, authorization: Option<&str>) -> Result<Answer, Error> {
+    pub(super) fn call(
+        &self,
+        target: &Uri,
+        ask: Ask,
+        authorization: Option<&str>,
+    ) -> Result<Answer, Error> {
         let mut here = target.clone();
         for _ in 0..=MAX_REDIRECTS {
             let bound = authorization.filter(|_| url::origin(&here) == url::origin(target));
@@ -168,7 +195,10 @@ impl Transport {
             };
             here = check_redirect(&here, &location)?;
         }
-        Err(error::protocol(&what(ask, target), format!("over {MAX_REDIRECTS} redirects")))
+        Err(error::protocol(
+            &what(ask, target),
+            format!("over {MAX_REDIRECTS} redirects"),
+        ))
     }
 
     /// Whether anything answers to `GET url`, without credentials and without following.
@@ -176,7 +206,11 @@ impl Transport {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let result = self.agent.get(target).call();
         if let Ok(response) = &result {
-            crate::debug!("GET {}: {}", url::display(target), response.status().as_u16());
+            crate::debug!(
+                "GET {}: {}",
+                url::display(target),
+                response.status().as_u16()
+            );
         }
         result.map(drop)
     }
@@ -184,7 +218,11 @@ impl Transport {
     fn exchange(&self, here: &Uri, ask: Ask, authorization: Option<&str>) -> Result<Answer, Error> {
         let what = what(ask, here);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let whole = if matches!(ask, Ask::GetBlob) { WHOLE_BLOB } else { WHOLE_BODY };
+        let whole = if matches!(ask, Ask::GetBlob) {
+            WHOLE_BLOB
+        } else {
+            WHOLE_BODY
+        };
         let send = |request: RequestBuilder<WithoutBody>, accept, longest| {
             let mut request = request.header("Accept", accept);
             if let Some(value) = authorization {
@@ -197,8 +235,14 @@ impl Transport {
                 return request.call();
             }
             // The wait for a head is a read too, so each of the two would end it.
-            let config = request.config().timeout_recv_response(Some(longest)).timeout_recv_body(Some(whole));
-            config.timeout_per_read(Some(longest.max(STALL))).build().call()
+            let config = request
+                .config()
+                .timeout_recv_response(Some(longest))
+                .timeout_recv_body(Some(whole));
+            config
+                .timeout_per_read(Some(longest.max(STALL)))
+                .build()
+                .call()
         };
         let result = match ask {
             Ask::Get { accept } => send(self.agent.get(here), accept, ANSWER),
@@ -206,9 +250,11 @@ impl Transport {
             Ask::Head { accept } => send(self.agent.head(here), accept, HEAD),
             Ask::List => send(self.agent.get(here), "application/json", ANSWER),
             Ask::ListCatalog => send(self.agent.get(here), "application/json", CATALOG),
-            Ask::Post { form } => {
-                self.agent.post(here).header("Content-Type", "application/x-www-form-urlencoded").send(form)
-            }
+            Ask::Post { form } => self
+                .agent
+                .post(here)
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .send(form),
         };
         match result {
             Ok(response) => {
@@ -227,7 +273,9 @@ impl Transport {
 /// Which proxy the environment names: ureq goes by it (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, the
 /// first of them for all), and a container may have it without anybody's doing.
 fn tell_proxy(agent: &Agent) {
-    let Some(proxy) = agent.config().proxy() else { return };
+    let Some(proxy) = agent.config().proxy() else {
+        return;
+    };
     let (protocol, host, port) = (proxy.protocol(), proxy.host(), proxy.port());
     match protocol {
         ProxyProtocol::Http | ProxyProtocol::Https => {
@@ -255,15 +303,23 @@ fn check_redirect(from: &Uri, location: &str) -> Result<Uri, Error> {
     if url::is_link_local(&target) {
         return Err(error::refused(
             &what,
-            format!("redirected to the link-local address {}", url::display(&target)),
+            format!(
+                "redirected to the link-local address {}",
+                url::display(&target)
+            ),
         ));
     }
     Ok(target)
 }
 
 fn tls_config(tls: &Tls) -> TlsConfig {
-    let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|der| Certificate::from_der(der));
-    let own = tls.authorities.iter().map(|der| Certificate::from_der(der).to_owned());
+    let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .map(|der| Certificate::from_der(der));
+    let own = tls
+        .authorities
+        .iter()
+        .map(|der| Certificate::from_der(der).to_owned());
     let roots: Vec<Certificate<'static>> = bundled.chain(own).collect();
     TlsConfig::builder()
         .root_certs(RootCerts::Specific(Arc::new(roots)))

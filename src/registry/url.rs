@@ -22,14 +22,20 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     let scheme = base.scheme_str()?;
     let authority = base.authority()?;
     let other_scheme = reference.split_once("://").is_some_and(|(scheme, _)| {
-        !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
-            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        !["http", "https"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known))
+            && scheme
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
     });
     if other_scheme && !reference.starts_with("//") {
         return None;
     }
     // RFC 3986 §3.1: a scheme may be written in any case.
-    let absolute = reference.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+    let absolute = reference
+        .split_once("://")
+        .map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
     let absolute = absolute.filter(|(scheme, _)| matches!(&**scheme, "http" | "https"));
     let text = if let Some((scheme, rest)) = absolute {
         format!("{scheme}://{rest}")
@@ -40,17 +46,25 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     } else if reference.starts_with('?') {
         format!("{scheme}://{authority}{}{reference}", base.path())
     } else {
-        let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = base
+            .path()
+            .rsplit_once('/')
+            .map_or("", |(folder, _)| folder);
         format!("{scheme}://{authority}{folder}/{reference}")
     };
     // RFC 9110 §4.2: a URL without a host is none.
-    text.parse::<Uri>().ok().filter(|url| url.host().is_some_and(|host| !host.is_empty()))
+    text.parse::<Uri>()
+        .ok()
+        .filter(|url| url.host().is_some_and(|host| !host.is_empty()))
 }
 
 /// The URL without its query, which may hold what nobody should read.
 pub(super) fn display(url: &Uri) -> String {
     let scheme = url.scheme_str().unwrap_or_default();
-    let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    let authority = url
+        .authority()
+        .map(|authority| authority.as_str())
+        .unwrap_or_default();
     // A user name before the host would be a secret's place too.
     let host = authority.rsplit('@').next().unwrap_or_default();
     format!("{scheme}://{host}{}", url.path())
@@ -116,8 +130,14 @@ mod tests {
         ] {
             assert_eq!(resolve(&base, reference).unwrap().to_string(), expected);
         }
-        for bad in ["http://:80/", "//", "http://\u{7f}", "ftp://other/z", "file:///etc/passwd", "HTTPX://a"]
-        {
+        for bad in [
+            "http://:80/",
+            "//",
+            "http://\u{7f}",
+            "ftp://other/z",
+            "file:///etc/passwd",
+            "HTTPX://a",
+        ] {
             assert!(resolve(&base, bad).is_none(), "{bad}");
         }
     }
@@ -131,7 +151,10 @@ mod tests {
 
     #[test]
     fn a_query_and_a_user_are_not_shown() {
-        assert_eq!(display(&uri("https://u:p@a:1/b?X-Signature=s")), "https://a:1/b");
+        assert_eq!(
+            display(&uri("https://u:p@a:1/b?X-Signature=s")),
+            "https://a:1/b"
+        );
     }
 
     #[test]
@@ -144,13 +167,21 @@ mod tests {
         ] {
             assert!(is_link_local(&uri(bad)), "{bad}");
         }
-        for good in ["http://10.0.0.1/", "http://127.0.0.1/", "http://[::1]/", "http://reg.example/"] {
+        for good in [
+            "http://10.0.0.1/",
+            "http://127.0.0.1/",
+            "http://[::1]/",
+            "http://reg.example/",
+        ] {
             assert!(!is_link_local(&uri(good)), "{good}");
         }
     }
 
     #[test]
     fn a_scope_stays_readable_in_a_query() {
-        assert_eq!(encode_query("repository:a/b:pull,push x&y"), "repository:a/b:pull,push%20x%26y");
+        assert_eq!(
+            encode_query("repository:a/b:pull,push x&y"),
+            "repository:a/b:pull,push%20x%26y"
+        );
     }
 }

@@ -23,9 +23,15 @@ struct Weights {
 pub(super) fn select(accept_encoding: &str, worthwhile: bool) -> Coding {
     let weights = Weights::read(accept_encoding);
     let gzip = weights.gzip.or(weights.other).unwrap_or(0);
-    let identity = weights.identity.or(weights.other.filter(|weight| *weight == 0));
+    let identity = weights
+        .identity
+        .or(weights.other.filter(|weight| *weight == 0));
     let asked = gzip > 0 && identity.is_none_or(|identity| identity <= gzip);
-    if asked && (worthwhile || identity == Some(0)) { Coding::Gzip } else { Coding::Identity }
+    if asked && (worthwhile || identity == Some(0)) {
+        Coding::Gzip
+    } else {
+        Coding::Identity
+    }
 }
 
 impl Weights {
@@ -34,7 +40,9 @@ impl Weights {
         let mut weights = Weights::default();
         for member in accept_encoding.split(',') {
             let (name, weight) = member.split_once(';').unwrap_or((member, "q=1"));
-            let Some(weight) = thousandths(weight.trim()) else { continue };
+            let Some(weight) = thousandths(weight.trim()) else {
+                continue;
+            };
             match name.trim() {
                 "*" => weights.other = Some(weight),
                 name if name.eq_ignore_ascii_case("gzip") => weights.gzip = Some(weight),

@@ -39,7 +39,10 @@ pub struct Coded {
 impl Representation {
     /// Names `bytes` by their sha256.
     pub fn new(bytes: Vec<u8>) -> Representation {
-        Representation { identity: Coded::new(Coding::Identity, bytes), gzip: OnceLock::new() }
+        Representation {
+            identity: Coded::new(Coding::Identity, bytes),
+            gzip: OnceLock::new(),
+        }
     }
 
     /// The bytes as they are.
@@ -53,7 +56,9 @@ impl Representation {
         let worthwhile = self.identity.bytes.len() >= LEAST_COMPRESSED;
         match coding::select(accept_encoding.unwrap_or_default(), worthwhile) {
             Coding::Identity => &self.identity,
-            Coding::Gzip => self.gzip.get_or_init(|| Coded::new(Coding::Gzip, gzip(&self.identity.bytes))),
+            Coding::Gzip => self
+                .gzip
+                .get_or_init(|| Coded::new(Coding::Gzip, gzip(&self.identity.bytes))),
         }
     }
 }
@@ -61,7 +66,11 @@ impl Representation {
 impl Coded {
     fn new(coding: Coding, bytes: Vec<u8>) -> Coded {
         let etag = etag(&Digest::sha256(&bytes));
-        Coded { coding, bytes: Arc::new(bytes.into_boxed_slice()), etag }
+        Coded {
+            coding,
+            bytes: Arc::new(bytes.into_boxed_slice()),
+            etag,
+        }
     }
 }
 
@@ -104,15 +113,19 @@ mod tests {
     #[test]
     fn gzip_is_made_once_and_alike_and_has_a_validator_of_its_own() {
         let text = "some charts\n".repeat(LEAST_COMPRESSED);
-        let (one, other) =
-            (Representation::new(text.clone().into()), Representation::new(text.clone().into()));
+        let (one, other) = (
+            Representation::new(text.clone().into()),
+            Representation::new(text.clone().into()),
+        );
         let coded = one.select(Some("gzip"));
         assert_eq!(coded.coding, Coding::Gzip);
         assert!(Arc::ptr_eq(&coded.bytes, &one.select(Some("gzip")).bytes));
         assert_eq!(coded.bytes, other.select(Some("gzip")).bytes);
         assert_ne!(coded.etag, one.identity.etag);
         let mut unpacked = String::new();
-        GzDecoder::new(&coded.bytes[..]).read_to_string(&mut unpacked).unwrap();
+        GzDecoder::new(&coded.bytes[..])
+            .read_to_string(&mut unpacked)
+            .unwrap();
         assert_eq!(unpacked, text);
         // RFC 1952 §2.3.1: no flags, no time, no system.
         assert_eq!(coded.bytes[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
@@ -122,7 +135,10 @@ mod tests {
     fn what_is_small_stays_as_it_is_unless_that_is_refused() {
         let small = Representation::new(vec![b'a'; LEAST_COMPRESSED - 1]);
         assert_eq!(small.select(Some("gzip")).coding, Coding::Identity);
-        assert_eq!(small.select(Some("gzip, identity;q=0")).coding, Coding::Gzip);
+        assert_eq!(
+            small.select(Some("gzip, identity;q=0")).coding,
+            Coding::Gzip
+        );
         assert_eq!(small.select(None).coding, Coding::Identity);
     }
 

@@ -95,7 +95,12 @@ mod tests {
 
     #[test]
     fn a_range_beyond_the_end_is_unsatisfiable() {
-        for range in ["bytes=10-", "bytes=10-20", "bytes=99999999999999999999999999-", "bytes=-0"] {
+        for range in [
+            "bytes=10-",
+            "bytes=10-20",
+            "bytes=99999999999999999999999999-",
+            "bytes=-0",
+        ] {
             assert_eq!(asked(range), Part::Unsatisfiable, "{range}");
         }
     }
@@ -128,7 +133,15 @@ mod tests {
     fn a_part_continues_only_what_is_strongly_the_same() {
         let with = |validator| part(Some("bytes=3-5"), Some(validator), "\"x\"", 10);
         assert_eq!(with("\"x\""), Part::Bytes(3..6));
-        for other in ["\"y\"", "W/\"x\"", "x", "*", "", "Sat, 29 Oct 1994 19:43:31 GMT", "\"x\", \"y\""] {
+        for other in [
+            "\"y\"",
+            "W/\"x\"",
+            "x",
+            "*",
+            "",
+            "Sat, 29 Oct 1994 19:43:31 GMT",
+            "\"x\", \"y\"",
+        ] {
             assert_eq!(with(other), Part::Whole, "{other}");
         }
     }

@@ -35,22 +35,41 @@ impl Responder {
     /// `NAME-VERSION.tgz`
     pub(super) fn archive(&self, head: &Head, client: Client, base: &Base, name: &str) -> Answer {
         self.of_chart(base, name, |chart| {
-            self.file(head, client, &File::new(chart, &chart.layers.archive, name, "application/x-tar"))
+            self.file(
+                head,
+                client,
+                &File::new(chart, &chart.layers.archive, name, "application/x-tar"),
+            )
         })
     }
 
     /// `NAME-VERSION.tgz.prov`
-    pub(super) fn provenance(&self, head: &Head, client: Client, base: &Base, archive_name: &str) -> Answer {
+    pub(super) fn provenance(
+        &self,
+        head: &Head,
+        client: Client,
+        base: &Base,
+        archive_name: &str,
+    ) -> Answer {
         self.of_chart(base, archive_name, |chart| match &chart.layers.provenance {
             None => Answer::text(404, "this chart version is not signed"),
             Some(blob) => {
                 let name = format!("{archive_name}.prov");
-                self.file(head, client, &File::new(chart, blob, &name, "application/pgp-signature"))
+                self.file(
+                    head,
+                    client,
+                    &File::new(chart, blob, &name, "application/pgp-signature"),
+                )
             }
         })
     }
 
-    fn of_chart(&self, base: &Base, archive_name: &str, answer: impl FnOnce(&Found) -> Answer) -> Answer {
+    fn of_chart(
+        &self,
+        base: &Base,
+        archive_name: &str,
+        answer: impl FnOnce(&Found) -> Answer,
+    ) -> Answer {
         match self.current.get() {
             None => not_ready(),
             Some(snapshot) => match snapshot.chart_below(base.as_ref(), archive_name) {
@@ -66,15 +85,35 @@ impl Responder {
             return Answer::not_modified(&file.etag).with("Cache-Control", CACHE_CONTROL);
         }
         if head.method == Method::Head {
-            return self.found(200, Body::Withheld { length: file.blob.size }, file);
+            return self.found(
+                200,
+                Body::Withheld {
+                    length: file.blob.size,
+                },
+                file,
+            );
         }
         let repository = &file.chart.repository;
-        let wanted = Wanted { repository, blob: file.blob, file_name: file.name, client };
+        let wanted = Wanted {
+            repository,
+            blob: file.blob,
+            file_name: file.name,
+            client,
+        };
         match self.downloads.obtain(&wanted) {
             Ok(Source::Memory(archive)) => self.part(head, archive, file),
             Ok(Source::Stream(source, slot)) => {
                 let (length, name) = (file.blob.size, file.name.to_owned());
-                self.found(200, Body::Stream { source, length, name, slot }, file)
+                self.found(
+                    200,
+                    Body::Stream {
+                        source,
+                        length,
+                        name,
+                        slot,
+                    },
+                    file,
+                )
             }
             Err(refusal) => {
                 // It's listed, so its tag may have moved.
@@ -93,16 +132,25 @@ impl Responder {
             Part::Whole => self.found(200, Body::Part(archive, 0..length), file),
             Part::Bytes(part) => {
                 let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
-                self.found(206, Body::Part(archive, part), file).with("Content-Range", range)
+                self.found(206, Body::Part(archive, part), file)
+                    .with("Content-Range", range)
             }
-            Part::Unsatisfiable => Answer::text(416, format!("the file has no more than {length} bytes"))
-                .with("Content-Range", format!("bytes */{length}")),
+            Part::Unsatisfiable => {
+                Answer::text(416, format!("the file has no more than {length} bytes"))
+                    .with("Content-Range", format!("bytes */{length}"))
+            }
         }
     }
 
     fn found(&self, status: u16, body: Body, file: &File) -> Answer {
-        let answer = Answer { status, headers: vec![("Content-Type", file.content_type.into())], body };
-        let answer = answer.with("ETag", file.etag.clone()).with("Cache-Control", CACHE_CONTROL);
+        let answer = Answer {
+            status,
+            headers: vec![("Content-Type", file.content_type.into())],
+            body,
+        };
+        let answer = answer
+            .with("ETag", file.etag.clone())
+            .with("Cache-Control", CACHE_CONTROL);
         match self.downloads.has_parts(file.blob) {
             true => answer.with("Accept-Ranges", "bytes"),
             false => answer,
@@ -111,8 +159,19 @@ impl Responder {
 }
 
 impl<'a> File<'a> {
-    fn new(chart: &'a Found, blob: &'a Descriptor, name: &'a str, content_type: &'static str) -> File<'a> {
-        File { chart, blob, name, content_type, etag: representation::etag(&blob.digest) }
+    fn new(
+        chart: &'a Found,
+        blob: &'a Descriptor,
+        name: &'a str,
+        content_type: &'static str,
+    ) -> File<'a> {
+        File {
+            chart,
+            blob,
+            name,
+            content_type,
+            etag: representation::etag(&blob.digest),
+        }
     }
 }
 
@@ -124,20 +183,25 @@ fn refused(refusal: &Refusal) -> Answer {
         Refusal::Storage(kind) => kind,
     };
     match kind {
-        ErrorKind::NotFound => {
-            Answer::text(404, "this chart version is listed, but gone from where it was stored")
-        }
-        ErrorKind::TimedOut => {
-            Answer::text(504, "the registry behind this chart repository did not answer in time")
-        }
-        ErrorKind::Refused => {
-            Answer::text(502, "the registry behind this chart repository refused to hand it out")
-        }
-        ErrorKind::Unavailable => {
-            Answer::text(502, "the registry behind this chart repository can't be reached or fails")
-        }
-        ErrorKind::Invalid => {
-            Answer::text(502, "the registry behind this chart repository gave an answer that makes no sense")
-        }
+        ErrorKind::NotFound => Answer::text(
+            404,
+            "this chart version is listed, but gone from where it was stored",
+        ),
+        ErrorKind::TimedOut => Answer::text(
+            504,
+            "the registry behind this chart repository did not answer in time",
+        ),
+        ErrorKind::Refused => Answer::text(
+            502,
+            "the registry behind this chart repository refused to hand it out",
+        ),
+        ErrorKind::Unavailable => Answer::text(
+            502,
+            "the registry behind this chart repository can't be reached or fails",
+        ),
+        ErrorKind::Invalid => Answer::text(
+            502,
+            "the registry behind this chart repository gave an answer that makes no sense",
+        ),
     }
 }

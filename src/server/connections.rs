@@ -49,7 +49,12 @@ pub(super) enum Phase {
 
 impl Phase {
     fn from(byte: u8) -> Phase {
-        [Phase::Waiting, Phase::Sending, Phase::Finding, Phase::Evicted][usize::from(byte.min(3))]
+        [
+            Phase::Waiting,
+            Phase::Sending,
+            Phase::Finding,
+            Phase::Evicted,
+        ][usize::from(byte.min(3))]
     }
 }
 
@@ -121,8 +126,11 @@ impl Connections {
                 return None;
             }
             // Every few milliseconds someone grows old enough to go.
-            open =
-                self.left.wait_timeout(open, left.min(LOOK_AGAIN)).unwrap_or_else(PoisonError::into_inner).0;
+            open = self
+                .left
+                .wait_timeout(open, left.min(LOOK_AGAIN))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         if self.is_stopping() {
             return None;
@@ -134,10 +142,22 @@ impl Connections {
             since: AtomicU64::new(self.now()),
         });
         *open.peers.entry(peer).or_default() += 1;
-        open.connections.insert(id, Connection { stream, peer, status: status.clone() });
+        open.connections.insert(
+            id,
+            Connection {
+                stream,
+                peer,
+                status: status.clone(),
+            },
+        );
         self.note_crowd(&open);
         drop(open);
-        Some(Place { connections: self.clone(), id, peer, status })
+        Some(Place {
+            connections: self.clone(),
+            id,
+            peer,
+            status,
+        })
     }
 
     /// The system has refused a descriptor or a thread: from now on two fewer than there are. Asked
@@ -175,9 +195,14 @@ impl Connections {
         let mut open = self.lock();
         while !open.connections.is_empty() {
             // Again each time: a connection may have been on its way back to waiting.
-            let waiting = |status: &Status| status.phase.load(Ordering::Acquire) == Phase::Waiting as u8;
-            let idle: Vec<u64> =
-                open.connections.iter().filter(|(_, one)| waiting(&one.status)).map(|(id, _)| *id).collect();
+            let waiting =
+                |status: &Status| status.phase.load(Ordering::Acquire) == Phase::Waiting as u8;
+            let idle: Vec<u64> = open
+                .connections
+                .iter()
+                .filter(|(_, one)| waiting(&one.status))
+                .map(|(id, _)| *id)
+                .collect();
             for id in idle {
                 open.cut(id, Phase::Waiting);
             }
@@ -185,7 +210,11 @@ impl Connections {
             if left.is_zero() {
                 return open.connections.is_empty();
             }
-            open = self.left.wait_timeout(open, left.min(STILL)).unwrap_or_else(PoisonError::into_inner).0;
+            open = self
+                .left
+                .wait_timeout(open, left.min(STILL))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         true
     }
@@ -196,8 +225,12 @@ impl Connections {
         let now = self.now();
         let share = self.ceiling / CLIENT_SHARE;
         // Fewer than [`CLIENT_SHARE`]; looking each connection's address up would take most of the time.
-        let greedy: Vec<IpAddr> =
-            open.peers.iter().filter(|(_, count)| **count > share).map(|(peer, _)| *peer).collect();
+        let greedy: Vec<IpAddr> = open
+            .peers
+            .iter()
+            .filter(|(_, count)| **count > share)
+            .map(|(peer, _)| *peer)
+            .collect();
         let candidate = |(id, one): (&u64, &Connection)| {
             let phase = Phase::from(one.status.phase.load(Ordering::Acquire));
             let since = one.status.since.load(Ordering::Relaxed);
@@ -210,14 +243,21 @@ impl Connections {
     }
 
     fn recover(&self, open: &mut Open) {
-        if open.most < self.ceiling && open.changed_most.is_some_and(|when| when.elapsed() > RECOVER) {
+        if open.most < self.ceiling
+            && open
+                .changed_most
+                .is_some_and(|when| when.elapsed() > RECOVER)
+        {
             open.most = (open.most + open.most / 8 + 1).min(self.ceiling);
             open.changed_most = Some(Instant::now());
         }
     }
 
     fn note_crowd(&self, open: &Open) {
-        self.crowded.store(open.connections.len() * 4 > open.most * 3, Ordering::Relaxed);
+        self.crowded.store(
+            open.connections.len() * 4 > open.most * 3,
+            Ordering::Relaxed,
+        );
     }
 
     fn now(&self) -> u64 {
@@ -232,10 +272,17 @@ impl Connections {
 impl Open {
     /// Takes a place away if its connection is still in `phase`; its thread notices and leaves.
     fn cut(&mut self, id: u64, phase: Phase) -> bool {
-        let Some(one) = self.connections.get(&id) else { return false };
+        let Some(one) = self.connections.get(&id) else {
+            return false;
+        };
         let word = &one.status.phase;
         if word
-            .compare_exchange(phase as u8, Phase::Evicted as u8, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(
+                phase as u8,
+                Phase::Evicted as u8,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )
             .is_err()
         {
             return false;
@@ -246,7 +293,9 @@ impl Open {
     }
 
     fn forget(&mut self, id: u64) {
-        let Some(gone) = self.connections.remove(&id) else { return };
+        let Some(gone) = self.connections.remove(&id) else {
+            return;
+        };
         if let Some(count) = self.peers.get_mut(&gone.peer) {
             *count -= 1;
             if *count == 0 {
@@ -269,11 +318,26 @@ impl Place {
     ///
     /// Errors when its place has been taken away.
     pub(super) fn set(&self, phase: Phase) -> io::Result<()> {
-        self.status.since.store(self.connections.now(), Ordering::Relaxed);
-        let step = |now| if now == Phase::Evicted as u8 { None } else { Some(phase as u8) };
-        match self.status.phase.fetch_update(Ordering::AcqRel, Ordering::Acquire, step) {
+        self.status
+            .since
+            .store(self.connections.now(), Ordering::Relaxed);
+        let step = |now| {
+            if now == Phase::Evicted as u8 {
+                None
+            } else {
+                Some(phase as u8)
+            }
+        };
+        match self
+            .status
+            .phase
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, step)
+        {
             Ok(_) => Ok(()),
-            Err(_) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "made room for others")),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "made room for others",
+            )),
         }
     }
 
@@ -319,12 +383,17 @@ mod tests {
     #[test]
     fn a_full_house_shows_out_who_waits_longest() {
         let house = house(8);
-        let places: Vec<_> = (0..8).map(|n| house.enter(stream(), peer(n)).unwrap()).collect();
+        let places: Vec<_> = (0..8)
+            .map(|n| house.enter(stream(), peer(n)).unwrap())
+            .collect();
         places[0].set(Phase::Finding).unwrap();
         std::thread::sleep(Duration::from_millis(2));
         places[1].set(Phase::Waiting).unwrap();
         let newcomer = house.enter(stream(), peer(9)).unwrap();
-        let evicted: Vec<_> = places.iter().map(|place| place.set(Phase::Sending).is_err()).collect();
+        let evicted: Vec<_> = places
+            .iter()
+            .map(|place| place.set(Phase::Sending).is_err())
+            .collect();
         assert_eq!(evicted.iter().filter(|gone| **gone).count(), 1);
         assert!(!evicted[0] && !evicted[1]);
         assert!(newcomer.set(Phase::Sending).is_ok());
@@ -334,19 +403,31 @@ mod tests {
     fn an_address_with_more_than_its_share_makes_room_first() {
         let house = house(8);
         let modest = house.enter(stream(), peer(1)).unwrap();
-        let greedy: Vec<_> = (0..7).map(|_| house.enter(stream(), peer(2)).unwrap()).collect();
+        let greedy: Vec<_> = (0..7)
+            .map(|_| house.enter(stream(), peer(2)).unwrap())
+            .collect();
         // All of them may go now: before, the modest one would be the only one old enough.
         std::thread::sleep(STILL);
         let _newcomer = house.enter(stream(), peer(3)).unwrap();
         assert!(modest.set(Phase::Waiting).is_ok());
-        assert_eq!(greedy.iter().filter(|place| place.set(Phase::Waiting).is_err()).count(), 1);
+        assert_eq!(
+            greedy
+                .iter()
+                .filter(|place| place.set(Phase::Waiting).is_err())
+                .count(),
+            1
+        );
     }
 
     #[test]
     fn who_moves_is_left_alone_and_who_stalls_is_not() {
         let house = house(8);
-        let finding: Vec<_> = (0..7).map(|n| house.enter(stream(), peer(n)).unwrap()).collect();
-        finding.iter().for_each(|place| place.set(Phase::Finding).unwrap());
+        let finding: Vec<_> = (0..7)
+            .map(|n| house.enter(stream(), peer(n)).unwrap())
+            .collect();
+        finding
+            .iter()
+            .for_each(|place| place.set(Phase::Finding).unwrap());
         let sending = house.enter(stream(), peer(8)).unwrap();
         sending.set(Phase::Sending).unwrap();
         // It stalls while the newcomer waits.
@@ -359,7 +440,9 @@ mod tests {
     #[test]
     fn a_place_is_given_back_and_the_cap_lowered_when_the_system_refuses() {
         let house = house(100);
-        let places: Vec<_> = (0..50).map(|n| house.enter(stream(), peer(n)).unwrap()).collect();
+        let places: Vec<_> = (0..50)
+            .map(|n| house.enter(stream(), peer(n)).unwrap())
+            .collect();
         std::thread::sleep(STILL);
         house.shrink();
         assert_eq!(house.lock().most, 48);

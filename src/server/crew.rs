@@ -58,7 +58,9 @@ impl Crew {
             own: sender.clone(),
             jobs,
         };
-        let builder = thread::Builder::new().name("connection".into()).stack_size(STACK);
+        let builder = thread::Builder::new()
+            .name("connection".into())
+            .stack_size(STACK);
         builder.spawn(move || worker.work()).ok()?;
         Some(sender)
     }
@@ -137,7 +139,10 @@ mod tests {
         let crew = Crew::default();
         let (report, reports) = channel();
         assert!(crew.give(Box::new(|| panic!("a defect"))).is_ok());
-        assert!(crew.give(Box::new(move || report.send(()).unwrap())).is_ok());
+        assert!(
+            crew.give(Box::new(move || report.send(()).unwrap()))
+                .is_ok()
+        );
         assert_eq!(reports.recv_timeout(PARKED), Ok(()));
     }
 }

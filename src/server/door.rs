@@ -35,20 +35,34 @@ pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) ->
             Ok(head) => head,
             Err(NoHead::Gone) => return Ok(()),
             Err(NoHead::Refuse(status, why)) => {
-                send(&mut Outlet::new(stream, place), Answer::text(status, why), false)?;
+                send(
+                    &mut Outlet::new(stream, place),
+                    Answer::text(status, why),
+                    false,
+                )?;
                 return linger(stream);
             }
         };
         place.set(Phase::Finding)?;
         let answer = answer(responder, &head, client);
-        crate::trace!("{} {} {}: {}", client.address, head.method, path(&head.target), answer.status);
+        crate::trace!(
+            "{} {} {}: {}",
+            client.address,
+            head.method,
+            path(&head.target),
+            answer.status
+        );
         // After a 400, the client and we may disagree on where its next request begins.
         let keep = head.keep_alive && answer.status != 400 && place.may_stay();
         send(&mut Outlet::new(stream, place), answer, keep)?;
         if !keep {
             // A client whose one request is answered has nothing more to say: its place and thread are
             // free at once, as with nginx and Go's server.
-            return if inbox.0.is_empty() && !client.has_said_more() { Ok(()) } else { linger(stream) };
+            return if inbox.0.is_empty() && !client.has_said_more() {
+                Ok(())
+            } else {
+                linger(stream)
+            };
         }
         place.set(Phase::Waiting)?;
     }
@@ -71,20 +85,37 @@ fn path(target: &str) -> &str {
 /// Writes an answer. An error means that the connection is of no more use.
 fn send(outlet: &mut Outlet, answer: Answer, keep: bool) -> io::Result<()> {
     match answer.body {
-        Body::Withheld { length } => outlet.send(&head(answer.status, &answer.headers, Some(length), keep)),
+        Body::Withheld { length } => {
+            outlet.send(&head(answer.status, &answer.headers, Some(length), keep))
+        }
         Body::Absent => outlet.send(&head(answer.status, &answer.headers, None, keep)),
         Body::Bytes(bytes) => {
-            let mut first = head(answer.status, &answer.headers, Some(bytes.len() as u64), keep);
+            let mut first = head(
+                answer.status,
+                &answer.headers,
+                Some(bytes.len() as u64),
+                keep,
+            );
             let (start, rest) = bytes.split_at(bytes.len().min(WITH_HEAD));
             first.extend_from_slice(start);
             outlet.send(&first)?;
             outlet.send(rest)
         }
         Body::Part(archive, part) => {
-            let first = head(answer.status, &answer.headers, Some(part.len() as u64), keep);
+            let first = head(
+                answer.status,
+                &answer.headers,
+                Some(part.len() as u64),
+                keep,
+            );
             outlet.send_all(std::iter::once(&first[..]).chain(archive.part(part)))
         }
-        Body::Stream { source, length, name, slot } => {
+        Body::Stream {
+            source,
+            length,
+            name,
+            slot,
+        } => {
             let first = head(answer.status, &answer.headers, Some(length), keep);
             let sent = stream_body(outlet, &first, source, &name);
             drop(slot);
@@ -95,8 +126,15 @@ fn send(outlet: &mut Outlet, answer: Answer, keep: bool) -> io::Result<()> {
 
 /// Writes a small answer to a client that there's no thread for, if it takes it at once.
 pub(super) fn send_at_once(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
-    let Body::Bytes(bytes) = &answer.body else { return Ok(()) };
-    let mut all = head(answer.status, &answer.headers, Some(bytes.len() as u64), false);
+    let Body::Bytes(bytes) = &answer.body else {
+        return Ok(());
+    };
+    let mut all = head(
+        answer.status,
+        &answer.headers,
+        Some(bytes.len() as u64),
+        false,
+    );
     all.extend_from_slice(bytes);
     stream.write_all(&all)
 }
@@ -104,7 +142,12 @@ pub(super) fn send_at_once(mut stream: &TcpStream, answer: &Answer) -> io::Resul
 /// Passes a body on as it arrives. When the source fails, what is still missing stays missing: the
 /// caller hangs up, and the client sees fewer bytes than it was promised. As long as nothing has
 /// been sent, it gets a sentence instead.
-fn stream_body(outlet: &mut Outlet, head: &[u8], mut source: impl Read, name: &str) -> io::Result<()> {
+fn stream_body(
+    outlet: &mut Outlet,
+    head: &[u8],
+    mut source: impl Read,
+    name: &str,
+) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     // The head goes out with the first bytes that have come, and not before.
     chunk[..head.len()].copy_from_slice(head);
@@ -116,7 +159,8 @@ fn stream_body(outlet: &mut Outlet, head: &[u8], mut source: impl Read, name: &s
             Err(error) => {
                 crate::warn!("{name} can't be served whole: {error}");
                 if outlet.is_untouched() {
-                    let sentence = "the registry behind this chart repository handed out a broken file";
+                    let sentence =
+                        "the registry behind this chart repository handed out a broken file";
                     send(outlet, Answer::text(502, sentence), false)?;
                 }
                 return Err(error);
@@ -136,17 +180,31 @@ fn stream_body(outlet: &mut Outlet, head: &[u8], mut source: impl Read, name: &s
 /// length.
 fn head(status: u16, headers: &[(&str, Cow<str>)], length: Option<u64>, keep: bool) -> Vec<u8> {
     let announced = usize::try_from(length.unwrap_or_default()).unwrap_or(usize::MAX);
-    let server = Header::from_bytes("Server", "oci-chartrepo").into_iter().collect();
-    let response = Response::new(StatusCode(status), server, io::empty(), Some(announced), None);
+    let server = Header::from_bytes("Server", "oci-chartrepo")
+        .into_iter()
+        .collect();
+    let response = Response::new(
+        StatusCode(status),
+        server,
+        io::empty(),
+        Some(announced),
+        None,
+    );
     let response = response.with_chunked_threshold(usize::MAX);
     let mut bytes = Vec::with_capacity(HEAD);
     // Writing into memory can't fail.
     let _ = response.raw_print(&mut bytes, HTTPVersion(1, 1), &[], true, None);
-    let last: &[u8] = if length.is_some() { b"\r\n" } else { b"Content-Length: 0\r\n\r\n" };
+    let last: &[u8] = if length.is_some() {
+        b"\r\n"
+    } else {
+        b"Content-Length: 0\r\n\r\n"
+    };
     bytes.truncate(bytes.strip_suffix(last).map_or(bytes.len(), <[u8]>::len));
     let close = (!keep).then_some(("Connection", Cow::Borrowed("close")));
     for (name, value) in headers.iter().chain(&close) {
-        [name, ": ", value, "\r\n"].iter().for_each(|text| bytes.extend_from_slice(text.as_bytes()));
+        [name, ": ", value, "\r\n"]
+            .iter()
+            .for_each(|text| bytes.extend_from_slice(text.as_bytes()));
     }
     bytes.extend_from_slice(b"\r\n");
     bytes
@@ -176,18 +234,31 @@ mod tests {
 
     #[test]
     fn a_head_has_a_length_whatever_the_size_and_says_when_it_closes() {
-        let text =
-            |keep| String::from_utf8(head(200, &[("ETag", "\"x\"".into())], Some(5_000_000), keep)).unwrap();
+        let text = |keep| {
+            String::from_utf8(head(
+                200,
+                &[("ETag", "\"x\"".into())],
+                Some(5_000_000),
+                keep,
+            ))
+            .unwrap()
+        };
         let kept = text(true);
         assert!(kept.starts_with("HTTP/1.1 200 OK\r\n"), "{kept}");
         assert!(
             kept.contains("\r\nContent-Length: 5000000\r\n") && !kept.contains("Transfer-Encoding"),
             "{kept}"
         );
-        assert!(kept.contains("\r\nServer: oci-chartrepo\r\n") && !kept.contains("Connection"), "{kept}");
+        assert!(
+            kept.contains("\r\nServer: oci-chartrepo\r\n") && !kept.contains("Connection"),
+            "{kept}"
+        );
         assert!(kept.ends_with("\r\nETag: \"x\"\r\n\r\n"), "{kept}");
         assert!(text(false).ends_with("\r\nETag: \"x\"\r\nConnection: close\r\n\r\n"));
         let bare = String::from_utf8(head(304, &[("ETag", "\"x\"".into())], None, true)).unwrap();
-        assert!(bare.ends_with("\r\nETag: \"x\"\r\n\r\n") && !bare.contains("Length"), "{bare}");
+        assert!(
+            bare.ends_with("\r\nETag: \"x\"\r\n\r\n") && !bare.contains("Length"),
+            "{bare}"
+        );
     }
 }

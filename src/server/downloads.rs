@@ -46,7 +46,11 @@ pub(super) enum Refusal {
 impl Downloads {
     /// Those from `storage`, with so many bytes kept in memory.
     pub(super) fn new(storage: Arc<dyn Storage>, cache_size: usize) -> Downloads {
-        Downloads { cache: ChartCache::new(cache_size), slots: Arc::default(), storage }
+        Downloads {
+            cache: ChartCache::new(cache_size),
+            slots: Arc::default(),
+            storage,
+        }
     }
 
     /// Whether a part of such a blob can be had: a stream is sent whole.
@@ -57,7 +61,11 @@ impl Downloads {
     /// The bytes of what is wanted.
     pub(super) fn obtain(&self, wanted: &Wanted) -> Result<Source, Refusal> {
         let Client { address, .. } = wanted.client;
-        let slot = || self.slots.take(address, || wanted.client.has_hung_up()).ok_or(Refusal::Crowded);
+        let slot = || {
+            self.slots
+                .take(address, || wanted.client.has_hung_up())
+                .ok_or(Refusal::Crowded)
+        };
         let mut own = None;
         let mut claim = self.cache.claim(wanted.blob, false);
         if let Claim::Nothing = claim {

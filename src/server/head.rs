@@ -70,7 +70,9 @@ impl Inbox {
             let started = !self.0.is_empty();
             if started {
                 let now = Instant::now();
-                let left = deadline.get_or_insert(now + HEAD).saturating_duration_since(now);
+                let left = deadline
+                    .get_or_insert(now + HEAD)
+                    .saturating_duration_since(now);
                 if left.is_zero() {
                     return Err(NoHead::Refuse(408, "the request head took too long"));
                 }
@@ -130,7 +132,10 @@ impl Inbox {
 }
 
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 fn read(request: &httparse::Request) -> Result<Head, NoHead> {
@@ -163,7 +168,12 @@ fn read(request: &httparse::Request) -> Result<Head, NoHead> {
     let Ok(method) = method.parse::<Method>() else {
         return refuse(501, "the method is unknown here");
     };
-    let says = |word| fields.connection.iter().any(|option| option.eq_ignore_ascii_case(word));
+    let says = |word| {
+        fields
+            .connection
+            .iter()
+            .any(|option| option.eq_ignore_ascii_case(word))
+    };
     Ok(Head {
         method,
         target: target.to_owned(),
@@ -200,7 +210,8 @@ impl Fields {
         } else if is("transfer-encoding") {
             self.encoded = true;
         } else if is("connection") {
-            self.connection.extend(value.split(',').map(|option| option.trim().to_owned()));
+            self.connection
+                .extend(value.split(',').map(|option| option.trim().to_owned()));
         } else if is("if-none-match") {
             extend(&mut self.if_none_match, value);
         } else if is("accept-encoding") {
@@ -239,29 +250,52 @@ mod tests {
 
     #[test]
     fn a_field_that_is_not_utf_8_is_not_passed_over() {
-        for (field, expected) in [("Content-Length: 5", 400), ("Transfer-Encoding: chunked", 411)] {
-            let head = [b"GET / HTTP/1.1\r\nHost: h\r\n", field.as_bytes(), b"\xff\r\n\r\n"].concat();
+        for (field, expected) in [
+            ("Content-Length: 5", 400),
+            ("Transfer-Encoding: chunked", 411),
+        ] {
+            let head = [
+                b"GET / HTTP/1.1\r\nHost: h\r\n",
+                field.as_bytes(),
+                b"\xff\r\n\r\n",
+            ]
+            .concat();
             let refused = Inbox(head).take();
-            assert!(matches!(refused, Err(NoHead::Refuse(status, _)) if status == expected), "{refused:?}");
+            assert!(
+                matches!(refused, Err(NoHead::Refuse(status, _)) if status == expected),
+                "{refused:?}"
+            );
         }
     }
 
     #[test]
     fn a_head_is_read_and_the_next_one_left() {
-        let two = "GET /a HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"x\"\r\n\r\nHEAD /b HTTP/1.0\r\n\r\n";
+        let two =
+            "GET /a HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"x\"\r\n\r\nHEAD /b HTTP/1.0\r\n\r\n";
         let mut inbox = Inbox(two.into());
         let first = inbox.take().unwrap().unwrap();
-        assert_eq!((first.method, first.target.as_str(), first.keep_alive), (Method::Get, "/a", true));
-        assert_eq!((first.host.as_deref(), first.if_none_match.as_deref()), (Some("h"), Some("\"x\"")));
+        assert_eq!(
+            (first.method, first.target.as_str(), first.keep_alive),
+            (Method::Get, "/a", true)
+        );
+        assert_eq!(
+            (first.host.as_deref(), first.if_none_match.as_deref()),
+            (Some("h"), Some("\"x\""))
+        );
         let second = inbox.take().unwrap().unwrap();
-        assert_eq!((second.method, second.target.as_str(), second.keep_alive), (Method::Head, "/b", false));
+        assert_eq!(
+            (second.method, second.target.as_str(), second.keep_alive),
+            (Method::Head, "/b", false)
+        );
         assert_eq!(inbox.take().unwrap(), None);
     }
 
     #[test]
     fn connections_are_kept_as_the_client_wishes() {
         let keep = |text| parse(text).unwrap().unwrap().keep_alive;
-        assert!(!keep("GET / HTTP/1.1\r\nHost: h\r\nConnection: TE, Close\r\n\r\n"));
+        assert!(!keep(
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: TE, Close\r\n\r\n"
+        ));
         assert!(keep("GET / HTTP/1.1\r\nHost: h\r\nConnection: TE\r\n\r\n"));
         assert!(!keep("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
     }
@@ -286,7 +320,13 @@ mod tests {
         assert_eq!(status("\u{16}\u{3}\u{1}\u{2}\r\n\r\n"), 400);
         assert_eq!(status("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
         assert_eq!(status(&format!("GET /{}", "a".repeat(MAX_HEAD))), 414);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\na: {}", "a".repeat(MAX_HEAD))), 431);
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65))), 431);
+        assert_eq!(
+            status(&format!("GET / HTTP/1.1\r\na: {}", "a".repeat(MAX_HEAD))),
+            431
+        );
+        assert_eq!(
+            status(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65))),
+            431
+        );
     }
 }

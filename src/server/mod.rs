@@ -46,7 +46,9 @@ use downloads::Downloads;
 use respond::{Answer, Responder};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs,
+};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -84,7 +86,8 @@ impl Server {
     ) -> io::Result<Server> {
         let listener = listen(host, port).map_err(|error| {
             let host = host.unwrap_or("all addresses");
-            let text = format!("can't listen on {host}, port {port} (--listen-host, --port): {error}");
+            let text =
+                format!("can't listen on {host}, port {port} (--listen-host, --port): {error}");
             io::Error::new(error.kind(), text)
         })?;
         // Each connection needs one; a soft limit below the hard one is for programs that use select.
@@ -94,7 +97,10 @@ impl Server {
             listener,
             connections: Arc::new(Connections::new(descriptors)),
             crew: Crew::default(),
-            responder: Arc::new(Responder { current, downloads: Downloads::new(storage, chart_cache_size) }),
+            responder: Arc::new(Responder {
+                current,
+                downloads: Downloads::new(storage, chart_cache_size),
+            }),
         })
     }
 
@@ -161,13 +167,18 @@ impl Server {
 /// Says that there's no room, if that fits into the client's buffer.
 fn turn_away(stream: &TcpStream) {
     let answer = Answer::text(503, "too many connections").retry();
-    let _ = stream.set_nonblocking(true).and_then(|()| door::send_at_once(stream, &answer));
+    let _ = stream
+        .set_nonblocking(true)
+        .and_then(|()| door::send_at_once(stream, &answer));
 }
 
 fn listen(host: Option<&str>, port: u16) -> io::Result<TcpListener> {
     match host {
         Some(host) => {
-            let mut result = Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+            let mut result = Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the name has no address",
+            ));
             for address in addresses(host, port)? {
                 result = listen_on(address);
                 if result.is_ok() {
@@ -183,7 +194,11 @@ fn listen(host: Option<&str>, port: u16) -> io::Result<TcpListener> {
 
 /// Accepted connections inherit what is set here, which saves a few calls for each.
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
@@ -197,6 +212,9 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The addresses that `host` stands for; an IPv6 address may stand in brackets.
 fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
     (bare, port).to_socket_addrs().map(Iterator::collect)
 }

@@ -30,7 +30,13 @@ pub(super) struct Outlet<'a> {
 impl Outlet<'_> {
     /// The stream's write timeout must be [`STALL`].
     pub(super) fn new<'a>(stream: &'a TcpStream, place: &'a Place) -> Outlet<'a> {
-        Outlet { stream, place, began: Instant::now(), sent: 0, waited: Duration::ZERO }
+        Outlet {
+            stream,
+            place,
+            began: Instant::now(),
+            sent: 0,
+            waited: Duration::ZERO,
+        }
     }
 
     /// Whether nothing has gone out yet.
@@ -42,13 +48,20 @@ impl Outlet<'_> {
     ///
     /// Errors when the client is gone or too slow, or its place was taken away.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        bytes.chunks(WRITE).try_for_each(|piece| self.write(&mut [IoSlice::new(piece)]))
+        bytes
+            .chunks(WRITE)
+            .try_for_each(|piece| self.write(&mut [IoSlice::new(piece)]))
     }
 
     /// Sends one piece after the other, several at a time. Errors as `send` does.
-    pub(super) fn send_all<'p>(&mut self, pieces: impl Iterator<Item = &'p [u8]>) -> io::Result<()> {
+    pub(super) fn send_all<'p>(
+        &mut self,
+        pieces: impl Iterator<Item = &'p [u8]>,
+    ) -> io::Result<()> {
         let mut pieces: Vec<IoSlice> = pieces.map(IoSlice::new).collect();
-        pieces.chunks_mut(PIECES).try_for_each(|some| self.write(some))
+        pieces
+            .chunks_mut(PIECES)
+            .try_for_each(|some| self.write(some))
     }
 
     fn write(&mut self, mut pieces: &mut [IoSlice]) -> io::Result<()> {
@@ -83,7 +96,10 @@ impl Outlet<'_> {
     fn check_pace(&self, now: Instant) -> io::Result<()> {
         let too_slow = self.waited > STALL && self.sent / self.waited.as_secs().max(1) < PACE;
         if too_slow || now - self.began > WHOLE_ANSWER {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads too slowly"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client reads too slowly",
+            ));
         }
         Ok(())
     }

@@ -36,7 +36,12 @@ pub(super) enum Body {
     /// A part of an archive in memory, or all of it.
     Part(Arc<Buffer>, Range<usize>),
     /// As they arrive; a read that fails means that the connection must be cut.
-    Stream { source: Box<dyn Read + Send>, length: u64, name: String, slot: Slot },
+    Stream {
+        source: Box<dyn Read + Send>,
+        length: u64,
+        name: String,
+        slot: Slot,
+    },
     /// Announced, but not sent: for `HEAD`.
     Withheld { length: u64 },
     /// Not even announced: for 304 (RFC 9110 §15.4.5). With a length, some clients wait for it.
@@ -59,7 +64,11 @@ impl Answer {
         }
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Answer {
+    pub(super) fn with(
+        mut self,
+        name: &'static str,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Answer {
         self.headers.push((name, value.into()));
         self
     }
@@ -71,7 +80,12 @@ impl Answer {
 
     /// 304: the client has it already.
     pub(super) fn not_modified(etag: &str) -> Answer {
-        Answer { status: 304, headers: Vec::new(), body: Body::Absent }.with("ETag", etag.to_owned())
+        Answer {
+            status: 304,
+            headers: Vec::new(),
+            body: Body::Absent,
+        }
+        .with("ETag", etag.to_owned())
     }
 
     /// The head alone (RFC 9110 §9.3.2).
@@ -100,7 +114,11 @@ impl Responder {
             Ok(route) => self.at(head, client, route),
             Err(BadTarget(why)) => Answer::text(400, why),
         };
-        if head.method == Method::Head { answer.withhold() } else { answer }
+        if head.method == Method::Head {
+            answer.withhold()
+        } else {
+            answer
+        }
     }
 
     fn at(&self, head: &Head, client: Client, route: Route) -> Answer {
@@ -122,15 +140,15 @@ impl Responder {
             Route::Index(base) => {
                 self.of_fresh(|snapshot| index(snapshot.index_below(base.as_ref()), YAML, head))
             }
-            Route::IndexJson(base) => {
-                self.of_fresh(|snapshot| index(snapshot.index_json_below(base.as_ref()), JSON, head))
-            }
+            Route::IndexJson(base) => self
+                .of_fresh(|snapshot| index(snapshot.index_json_below(base.as_ref()), JSON, head)),
             Route::Api(api) => self.api(head, &api),
             Route::Archive(base, name) => self.archive(head, client, &base, &name),
             Route::Provenance(base, name) => self.provenance(head, client, &base, &name),
-            Route::Unknown => {
-                Answer::text(404, "not found: there are /index.yaml and /charts/NAME-VERSION.tgz")
-            }
+            Route::Unknown => Answer::text(
+                404,
+                "not found: there are /index.yaml and /charts/NAME-VERSION.tgz",
+            ),
         }
     }
 
@@ -145,20 +163,29 @@ impl Responder {
     /// With since when the index can't be refreshed, if so, and why; it's served all the same.
     fn ready(&self, snapshot: &Snapshot) -> Answer {
         let failing = self.current.failing().map_or_else(String::new, |failing| {
-            format!("; refreshes have failed for {} s: {}", failing.since.elapsed().as_secs(), failing.why)
+            format!(
+                "; refreshes have failed for {} s: {}",
+                failing.since.elapsed().as_secs(),
+                failing.why
+            )
         });
         Answer::text(200, format!("ready: {}{failing}", snapshot.counts))
     }
 
     /// The answer that a fresh snapshot gives.
     pub(super) fn of_fresh(&self, answer: impl FnOnce(&Snapshot) -> Answer) -> Answer {
-        self.current.fresh().map_or_else(not_ready, |snapshot| answer(&snapshot))
+        self.current
+            .fresh()
+            .map_or_else(not_ready, |snapshot| answer(&snapshot))
     }
 
     /// What this is, and how to use it. The address is the one the person came by, if it's plain.
     fn home(&self, head: &Head) -> Answer {
         let plain = |host: &&str| {
-            !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b))
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b))
         };
         let host = head.host.as_deref().filter(plain).unwrap_or("THIS-ADDRESS");
         let state = match self.current.get() {
@@ -177,7 +204,11 @@ impl Responder {
 }
 
 /// The index of what lies below a path, if anything does.
-fn index(found: Result<Arc<Representation>, NoPage>, content_type: &'static str, head: &Head) -> Answer {
+fn index(
+    found: Result<Arc<Representation>, NoPage>,
+    content_type: &'static str,
+    head: &Head,
+) -> Answer {
     match found {
         Ok(index) => represent(&index, content_type, head),
         Err(NoPage::NotListed(why)) => Answer::text(404, format!("not found: {why}")),
@@ -190,23 +221,38 @@ pub(super) fn crowded() -> Answer {
 }
 
 /// What is asked for, in the coding that is asked for. A cache may keep it, but must ask each time.
-pub(super) fn represent(representation: &Representation, content_type: &'static str, head: &Head) -> Answer {
+pub(super) fn represent(
+    representation: &Representation,
+    content_type: &'static str,
+    head: &Head,
+) -> Answer {
     let coded = representation.select(head.accept_encoding.as_deref());
     let answer = if is_known(head, &coded.etag) {
         Answer::not_modified(&coded.etag)
     } else {
-        let headers = vec![("Content-Type", content_type.into()), ("ETag", coded.etag.clone().into())];
-        let answer = Answer { status: 200, headers, body: Body::Bytes(coded.bytes.clone()) };
+        let headers = vec![
+            ("Content-Type", content_type.into()),
+            ("ETag", coded.etag.clone().into()),
+        ];
+        let answer = Answer {
+            status: 200,
+            headers,
+            body: Body::Bytes(coded.bytes.clone()),
+        };
         match coded.coding {
             Coding::Identity => answer,
             Coding::Gzip => answer.with("Content-Encoding", "gzip"),
         }
     };
-    answer.with("Cache-Control", "no-cache").with("Vary", "Accept-Encoding")
+    answer
+        .with("Cache-Control", "no-cache")
+        .with("Vary", "Accept-Encoding")
 }
 
 pub(super) fn is_known(head: &Head, etag: &str) -> bool {
-    head.if_none_match.as_deref().is_some_and(|tags| representation::matches(tags, etag))
+    head.if_none_match
+        .as_deref()
+        .is_some_and(|tags| representation::matches(tags, etag))
 }
 
 pub(super) fn not_ready() -> Answer {

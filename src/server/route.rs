@@ -56,11 +56,19 @@ pub(super) fn route(target: &str) -> Result<Route, BadTarget> {
     let path = decode(encoded)?;
     Ok(match path.as_str() {
         // No name of ours holds a slash, and a proxy may have let it pass for not being one.
-        _ if encoded.as_bytes().windows(3).any(|code| code.eq_ignore_ascii_case(b"%2f")) => Route::Unknown,
+        _ if encoded
+            .as_bytes()
+            .windows(3)
+            .any(|code| code.eq_ignore_ascii_case(b"%2f")) =>
+        {
+            Route::Unknown
+        }
         "/" => Route::Home,
         "/livez" => Route::Live,
         "/readyz" => Route::Ready,
-        path => file(path).or_else(|| api(path).map(Route::Api)).unwrap_or(Route::Unknown),
+        path => file(path)
+            .or_else(|| api(path).map(Route::Api))
+            .unwrap_or(Route::Unknown),
     })
 }
 
@@ -88,7 +96,9 @@ fn file(path: &str) -> Option<Route> {
         _ => {}
     }
     let archive = last.strip_suffix(".prov").unwrap_or(last);
-    archive.strip_suffix(".tgz").filter(|chart| !chart.is_empty())?;
+    archive
+        .strip_suffix(".tgz")
+        .filter(|chart| !chart.is_empty())?;
     let base = base(before.strip_suffix("/charts")?)?;
     Some(match archive == last {
         true => Route::Archive(base, archive.to_owned()),
@@ -108,7 +118,9 @@ fn path_of(target: &str) -> &str {
     let target = target.split(['?', '#']).next().unwrap_or_default();
     let absolute = ["http://", "https://"].iter().find_map(|scheme| {
         let start = target.get(..scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then(|| &target[scheme.len()..])
+        start
+            .eq_ignore_ascii_case(scheme)
+            .then(|| &target[scheme.len()..])
     });
     match absolute {
         Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
@@ -126,7 +138,9 @@ fn decode(path: &str) -> Result<String, BadTarget> {
         }
         let mut digit = || rest.next().and_then(|byte| (byte as char).to_digit(16));
         let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err(BadTarget("a % in the path isn't followed by two hex digits"));
+            return Err(BadTarget(
+                "a % in the path isn't followed by two hex digits",
+            ));
         };
         bytes.push((high * 16 + low) as u8);
     }
@@ -163,8 +177,14 @@ mod tests {
             ("/readyz", Route::Ready),
             ("/charts/a-1.0.0+b.tgz", archive("a-1.0.0+b.tgz")),
             ("/charts/a-1.0.0%2Bb.tgz?x", archive("a-1.0.0+b.tgz")),
-            ("/charts/my%20chart-1%2525.tgz", archive("my chart-1%25.tgz")),
-            ("/charts/a-1.0.0.tgz.prov", Route::Provenance(None, "a-1.0.0.tgz".into())),
+            (
+                "/charts/my%20chart-1%2525.tgz",
+                archive("my chart-1%25.tgz"),
+            ),
+            (
+                "/charts/a-1.0.0.tgz.prov",
+                Route::Provenance(None, "a-1.0.0.tgz".into()),
+            ),
         ] {
             assert_eq!(route(target), Ok(expected), "{target}");
         }
@@ -178,11 +198,24 @@ mod tests {
                 ("index.yaml", Route::Index(base(prefix))),
                 ("index.json", Route::IndexJson(base(prefix))),
                 ("index.yaml?x=/charts/y.tgz", Route::Index(base(prefix))),
-                ("charts/a-1.0.0+b.tgz", Route::Archive(base(prefix), name.clone())),
-                ("charts/a-1.0.0%2Bb.tgz", Route::Archive(base(prefix), name.clone())),
-                ("charts/a-1.0.0+b.tgz.prov", Route::Provenance(base(prefix), name.clone())),
+                (
+                    "charts/a-1.0.0+b.tgz",
+                    Route::Archive(base(prefix), name.clone()),
+                ),
+                (
+                    "charts/a-1.0.0%2Bb.tgz",
+                    Route::Archive(base(prefix), name.clone()),
+                ),
+                (
+                    "charts/a-1.0.0+b.tgz.prov",
+                    Route::Provenance(base(prefix), name.clone()),
+                ),
             ] {
-                assert_eq!(route(&format!("/{prefix}/{file}")), Ok(expected), "/{prefix}/{file}");
+                assert_eq!(
+                    route(&format!("/{prefix}/{file}")),
+                    Ok(expected),
+                    "/{prefix}/{file}"
+                );
             }
         }
         assert_eq!(route("/te%61m/index.yaml"), Ok(Route::Index(base("team"))));
@@ -194,10 +227,19 @@ mod tests {
         for (target, expected) in [
             ("/charts/index.yaml", Route::Index(base("charts"))),
             ("/index.yaml/index.yaml", Route::Index(base("index.yaml"))),
-            ("/index.json/charts/index.json", Route::IndexJson(base("index.json/charts"))),
+            (
+                "/index.json/charts/index.json",
+                Route::IndexJson(base("index.json/charts")),
+            ),
             ("/charts/charts/a-1.tgz", archive("charts", "a-1.tgz")),
-            ("/charts/a-1.tgz/charts/b-1.tgz", archive("charts/a-1.tgz", "b-1.tgz")),
-            ("/charts/a-1.tgz/index.yaml", Route::Index(base("charts/a-1.tgz"))),
+            (
+                "/charts/a-1.tgz/charts/b-1.tgz",
+                archive("charts/a-1.tgz", "b-1.tgz"),
+            ),
+            (
+                "/charts/a-1.tgz/index.yaml",
+                Route::Index(base("charts/a-1.tgz")),
+            ),
             ("/livez/index.yaml", Route::Index(base("livez"))),
             ("/v2/charts/a-1.tgz", archive("v2", "a-1.tgz")),
         ] {
@@ -207,20 +249,36 @@ mod tests {
 
     #[test]
     fn the_api_has_its_addresses_unless_they_are_files_of_a_chart_repository() {
-        let version = |name: &str, version: &str| Route::Api(Api::ChartVersion(name.into(), version.into()));
+        let version =
+            |name: &str, version: &str| Route::Api(Api::ChartVersion(name.into(), version.into()));
         for (target, expected) in [
             ("/api/skipped", Route::Api(Api::Skipped)),
             ("/api/charts?limit=1", Route::Api(Api::Charts)),
             ("/api/charts/web", Route::Api(Api::Chart("web".into()))),
             ("/api/charts/web/1.0.0+b", version("web", "1.0.0+b")),
             ("/api/charts/web/1.0.0%2Bb", version("web", "1.0.0+b")),
-            ("/api/charts/my%20chart/latest", version("my chart", "latest")),
+            (
+                "/api/charts/my%20chart/latest",
+                version("my chart", "latest"),
+            ),
             ("/api/index.yaml", Route::Index(base("api"))),
             ("/api/charts/index.yaml", Route::Index(base("api/charts"))),
-            ("/api/skipped/index.json", Route::IndexJson(base("api/skipped"))),
-            ("/api/charts/web-1.0.0.tgz", Route::Archive(base("api"), "web-1.0.0.tgz".into())),
-            ("/api/charts/charts/a-1.tgz", Route::Archive(base("api/charts"), "a-1.tgz".into())),
-            ("/api/charts/web/index.yaml", Route::Index(base("api/charts/web"))),
+            (
+                "/api/skipped/index.json",
+                Route::IndexJson(base("api/skipped")),
+            ),
+            (
+                "/api/charts/web-1.0.0.tgz",
+                Route::Archive(base("api"), "web-1.0.0.tgz".into()),
+            ),
+            (
+                "/api/charts/charts/a-1.tgz",
+                Route::Archive(base("api/charts"), "a-1.tgz".into()),
+            ),
+            (
+                "/api/charts/web/index.yaml",
+                Route::Index(base("api/charts/web")),
+            ),
         ] {
             assert_eq!(route(target), Ok(expected), "{target}");
         }

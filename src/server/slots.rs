@@ -48,11 +48,18 @@ pub(super) struct Slot {
 impl Slots {
     /// A slot for `peer`, if one is free in time. Who has waited for it is asked whether it `has_hung_up`
     /// meanwhile: then the registry needn't be asked.
-    pub(super) fn take(self: &Arc<Self>, peer: IpAddr, has_hung_up: impl FnOnce() -> bool) -> Option<Slot> {
+    pub(super) fn take(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        has_hung_up: impl FnOnce() -> bool,
+    ) -> Option<Slot> {
         let mut count = self.lock();
         if count.has_room(peer) {
             count.enter(peer);
-            return Some(Slot { slots: self.clone(), peer });
+            return Some(Slot {
+                slots: self.clone(),
+                peer,
+            });
         }
         if count.waiting.len() >= MAX_WAITING {
             return None;
@@ -77,7 +84,11 @@ impl Slots {
 
 impl Count {
     fn has_room(&self, peer: IpAddr) -> bool {
-        self.taken < MAX_DOWNLOADS && self.by_peer.get(&peer).is_none_or(|held| *held < MAX_OF_ONE)
+        self.taken < MAX_DOWNLOADS
+            && self
+                .by_peer
+                .get(&peer)
+                .is_none_or(|held| *held < MAX_OF_ONE)
     }
 
     fn enter(&mut self, peer: IpAddr) {
@@ -95,7 +106,10 @@ impl Count {
 
     /// The first in line who has room now, already counted.
     fn call(&mut self) -> Option<Waiting> {
-        let at = self.waiting.iter().position(|one| self.has_room(one.peer))?;
+        let at = self
+            .waiting
+            .iter()
+            .position(|one| self.has_room(one.peer))?;
         let next = self.waiting.remove(at)?;
         self.enter(next.peer);
         Some(next)
@@ -111,7 +125,10 @@ impl Drop for Slot {
         drop(count);
         if let Some(Waiting { peer, call, .. }) = next {
             // Who has just given up leaves the slot to be dropped here, which hands it on.
-            let _ = call.send(Slot { slots: self.slots.clone(), peer });
+            let _ = call.send(Slot {
+                slots: self.slots.clone(),
+                peer,
+            });
         }
     }
 }
@@ -128,8 +145,9 @@ mod tests {
     #[test]
     fn downloads_are_counted_and_a_freed_slot_goes_to_who_waits() {
         let slots = Arc::new(Slots::default());
-        let mut held: Vec<_> =
-            (0..MAX_DOWNLOADS).map(|n| slots.take(peer(n as u8), || false).unwrap()).collect();
+        let mut held: Vec<_> = (0..MAX_DOWNLOADS)
+            .map(|n| slots.take(peer(n as u8), || false).unwrap())
+            .collect();
         let waiting = slots.clone();
         let waiter = thread::spawn(move || waiting.take(peer(200), || false));
         while slots.lock().waiting.is_empty() {
@@ -137,7 +155,10 @@ mod tests {
         }
         held.pop();
         held.extend(waiter.join().unwrap());
-        assert_eq!((held.len(), slots.lock().taken), (MAX_DOWNLOADS, MAX_DOWNLOADS));
+        assert_eq!(
+            (held.len(), slots.lock().taken),
+            (MAX_DOWNLOADS, MAX_DOWNLOADS)
+        );
         drop(held);
         assert!(slots.lock().taken == 0 && slots.lock().by_peer.is_empty());
     }
@@ -162,8 +183,9 @@ mod tests {
     #[test]
     fn who_has_hung_up_while_waiting_takes_none() {
         let slots = Arc::new(Slots::default());
-        let mut held: Vec<_> =
-            (0..MAX_DOWNLOADS).map(|n| slots.take(peer(n as u8), || true).unwrap()).collect();
+        let mut held: Vec<_> = (0..MAX_DOWNLOADS)
+            .map(|n| slots.take(peer(n as u8), || true).unwrap())
+            .collect();
         let waiting = slots.clone();
         let waiter = thread::spawn(move || waiting.take(peer(200), || true).is_none());
         while slots.lock().waiting.is_empty() {
@@ -177,11 +199,19 @@ mod tests {
     #[test]
     fn a_slot_for_one_who_has_given_up_goes_to_the_next_in_line() {
         let slots = Arc::new(Slots::default());
-        let mut held: Vec<_> =
-            (0..MAX_DOWNLOADS).map(|n| slots.take(peer(n as u8), || false).unwrap()).collect();
+        let mut held: Vec<_> = (0..MAX_DOWNLOADS)
+            .map(|n| slots.take(peer(n as u8), || false).unwrap())
+            .collect();
         let (gone, (call, called)) = (sync_channel(1).0, sync_channel(1));
         let line = [(0, gone), (1, call)];
-        slots.lock().waiting.extend(line.map(|(ticket, call)| Waiting { ticket, peer: peer(200), call }));
+        slots
+            .lock()
+            .waiting
+            .extend(line.map(|(ticket, call)| Waiting {
+                ticket,
+                peer: peer(200),
+                call,
+            }));
         held.pop();
         assert!(called.try_recv().is_ok());
         assert_eq!(slots.lock().taken, MAX_DOWNLOADS - 1);
@@ -191,8 +221,11 @@ mod tests {
     fn who_comes_too_many_is_told_at_once() {
         let slots = Arc::new(Slots::default());
         slots.lock().taken = MAX_DOWNLOADS;
-        let line =
-            (0..MAX_WAITING as u64).map(|ticket| Waiting { ticket, peer: peer(2), call: sync_channel(1).0 });
+        let line = (0..MAX_WAITING as u64).map(|ticket| Waiting {
+            ticket,
+            peer: peer(2),
+            call: sync_channel(1).0,
+        });
         slots.lock().waiting.extend(line);
         assert!(slots.take(peer(1), || false).is_none());
     }

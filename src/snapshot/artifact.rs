@@ -5,7 +5,8 @@ use crate::helm::ChartLayers;
 use crate::helm::chart::CONFIG_TYPE;
 use crate::helm::index::parse_created;
 use crate::oci::{
-    Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference, RepositoryName, qualified,
+    Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference, RepositoryName,
+    qualified,
 };
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage};
 use std::collections::BTreeSet;
@@ -48,7 +49,11 @@ pub(super) fn look(
     question: &Question,
     is_known: impl Fn(&Digest) -> bool,
 ) -> Result<Look, Error> {
-    let Question { repository, reference, known } = question;
+    let Question {
+        repository,
+        reference,
+        known,
+    } = question;
     if known.is_some() {
         match storage.digest(repository, reference)? {
             digest if digest == *known => return Ok(Look::Same),
@@ -59,10 +64,18 @@ pub(super) fn look(
     let bytes = storage.manifest(repository, reference)?;
     let digest = Digest::sha256(&bytes);
     let artifact = read(storage, repository, &bytes)?;
-    if Some(&digest) == known.as_ref() { Ok(Look::Same) } else { Ok(Look::Read(digest, artifact)) }
+    if Some(&digest) == known.as_ref() {
+        Ok(Look::Same)
+    } else {
+        Ok(Look::Read(digest, artifact))
+    }
 }
 
-fn read(storage: &dyn Storage, repository: &RepositoryName, manifest: &[u8]) -> Result<Artifact, Error> {
+fn read(
+    storage: &dyn Storage,
+    repository: &RepositoryName,
+    manifest: &[u8],
+) -> Result<Artifact, Error> {
     match Manifest::parse(manifest) {
         Ok(Manifest::Image(manifest)) => read_chart(storage, repository, &manifest),
         Ok(Manifest::Index(index)) => choose(storage, repository, &index),
@@ -80,24 +93,44 @@ fn read_chart(
         Ok(layers) => layers,
         Err(reason) => return no_chart(reason),
     };
-    for blob in layers.provenance.as_deref().into_iter().chain([&layers.archive]) {
+    for blob in layers
+        .provenance
+        .as_deref()
+        .into_iter()
+        .chain([&layers.archive])
+    {
         storage.check(repository, blob)?;
     }
-    Ok(Artifact::Chart(Candidate { created: created(manifest), layers: Box::new(layers) }))
+    Ok(Artifact::Chart(Candidate {
+        created: created(manifest),
+        layers: Box::new(layers),
+    }))
 }
 
 /// The chart among what an image index lists: an image and its chart may go by one tag (helm#31582).
 /// Of several nobody can tell which is meant; helm takes now one, now another (helm#32539).
-fn choose(storage: &dyn Storage, repository: &RepositoryName, index: &ImageIndex) -> Result<Artifact, Error> {
-    let candidates: BTreeSet<&Digest> =
-        index.manifests.iter().filter(|one| may_be_chart(one)).map(|one| &one.descriptor.digest).collect();
+fn choose(
+    storage: &dyn Storage,
+    repository: &RepositoryName,
+    index: &ImageIndex,
+) -> Result<Artifact, Error> {
+    let candidates: BTreeSet<&Digest> = index
+        .manifests
+        .iter()
+        .filter(|one| may_be_chart(one))
+        .map(|one| &one.descriptor.digest)
+        .collect();
     if candidates.len() > MAX_CANDIDATES {
-        return no_chart(format!("an image index of over {MAX_CANDIDATES} manifests that may be charts"));
+        return no_chart(format!(
+            "an image index of over {MAX_CANDIDATES} manifests that may be charts"
+        ));
     }
     let (mut charts, mut missing) = (Vec::new(), None);
     for digest in candidates {
         match read_listed(storage, repository, digest) {
-            Ok(Some(manifest)) if manifest.config.media_type.is(CONFIG_TYPE) => charts.push(manifest),
+            Ok(Some(manifest)) if manifest.config.media_type.is(CONFIG_TYPE) => {
+                charts.push(manifest)
+            }
             Ok(_) => {}
             // An index may list more than was copied with it.
             Err(error) if error.kind() == ErrorKind::NotFound => missing = Some(error),
@@ -108,14 +141,20 @@ fn choose(storage: &dyn Storage, repository: &RepositoryName, index: &ImageIndex
         ([chart], _) => read_chart(storage, repository, chart),
         ([], Some(error)) => Err(error),
         ([], None) => no_chart("an image index that lists no chart"),
-        (several, _) => no_chart(format!("an image index that lists {} charts, not one", several.len())),
+        (several, _) => no_chart(format!(
+            "an image index that lists {} charts, not one",
+            several.len()
+        )),
     }
 }
 
 /// Whether a manifest of an image index is worth a request. A chart doesn't run on anything; the
 /// images of an index do, and BuildKit writes `unknown/unknown` for what it attests of them.
 fn may_be_chart(listed: &ListedManifest) -> bool {
-    let declared = listed.artifact_type.as_ref().is_some_and(|kind| kind.is(CONFIG_TYPE));
+    let declared = listed
+        .artifact_type
+        .as_ref()
+        .is_some_and(|kind| kind.is(CONFIG_TYPE));
     let fits = listed.descriptor.size <= MAX_MANIFEST;
     fits && (declared || !(listed.has_platform() || listed.is_index()))
 }
@@ -129,7 +168,10 @@ fn read_listed(
 ) -> Result<Option<ImageManifest>, Error> {
     let bytes = storage.manifest(repository, &Reference::from(digest))?;
     if !digest.names(&bytes) {
-        let text = format!("{}: other bytes than the digest's", qualified(repository, &digest.to_string()));
+        let text = format!(
+            "{}: other bytes than the digest's",
+            qualified(repository, &digest.to_string())
+        );
         return Err(Error::new(ErrorKind::Invalid, text));
     }
     Ok(match Manifest::parse(&bytes) {
@@ -143,5 +185,8 @@ fn no_chart(reason: impl ToString) -> Result<Artifact, Error> {
 }
 
 fn created(manifest: &ImageManifest) -> Option<OffsetDateTime> {
-    manifest.annotations.get(CREATED).and_then(|text| parse_created(text))
+    manifest
+        .annotations
+        .get(CREATED)
+        .and_then(|text| parse_created(text))
 }

@@ -44,7 +44,9 @@ impl<'a> Budget<'a> {
         }
         let (here, in_all) = (self.here + config.size, self.in_all + config.size);
         if here > MAX_REPOSITORY {
-            return Err(format!("over {MAX_REPOSITORY} bytes of config blobs in {repository}"));
+            return Err(format!(
+                "over {MAX_REPOSITORY} bytes of config blobs in {repository}"
+            ));
         }
         if in_all > MAX_ALL {
             return Err(format!("over {MAX_ALL} bytes of config blobs in all"));
@@ -56,8 +58,13 @@ impl<'a> Budget<'a> {
 
     /// What is to be told of a tag.
     pub(super) fn listing(&mut self, repository: &'a RepositoryName, tag: &'a Tag) -> Listing<'a> {
-        let Some(verdict) = tag.verdict() else { return Listing::Unknown };
-        if let Some(Err(reason)) = verdict.config().map(|config| self.spend(repository, config)) {
+        let Some(verdict) = tag.verdict() else {
+            return Listing::Unknown;
+        };
+        if let Some(Err(reason)) = verdict
+            .config()
+            .map(|config| self.spend(repository, config))
+        {
             return Listing::Skipped(reason.into());
         }
         match verdict {

@@ -47,7 +47,9 @@ impl ChartRepository {
                 Entry::Vacant(free) => {
                     free.insert(at);
                 }
-                Entry::Occupied(taken) => shadowed.extend(shadow(taken.key(), &found[*taken.get()], chart)),
+                Entry::Occupied(taken) => {
+                    shadowed.extend(shadow(taken.key(), &found[*taken.get()], chart))
+                }
             }
         }
         let mut listed: Vec<(String, usize)> = archives.into_iter().collect();
@@ -60,7 +62,13 @@ impl ChartRepository {
             IndexFormat::Yaml => index_file.to_yaml(),
             IndexFormat::Json => index_file.to_json(),
         }));
-        ChartRepository { listed, index, index_json: OnceLock::new(), shadowed, charts }
+        ChartRepository {
+            listed,
+            index,
+            index_json: OnceLock::new(),
+            shadowed,
+            charts,
+        }
     }
 
     /// The index as JSON: made when it's first asked for, unless it's JSON anyway.
@@ -69,12 +77,18 @@ impl ChartRepository {
             if self.index.identity().bytes.starts_with(b"{") {
                 return self.index.clone();
             }
-            Arc::new(Representation::new(index_file(&self.listed, found).to_json()))
+            Arc::new(Representation::new(
+                index_file(&self.listed, found).to_json(),
+            ))
         })
     }
 
     /// The chart of an archive's file name.
-    pub(super) fn chart<'a>(&self, archive_name: &str, found: &'a [Arc<Found>]) -> Option<&'a Found> {
+    pub(super) fn chart<'a>(
+        &self,
+        archive_name: &str,
+        found: &'a [Arc<Found>],
+    ) -> Option<&'a Found> {
         let chart = |at: &u32| &*found[*at as usize];
         let compare = |at: &u32| ChartVersion::cmp_archive_name(&chart(at).metadata, archive_name);
         let at = self.listed.binary_search_by(compare).ok()?;
@@ -85,11 +99,16 @@ impl ChartRepository {
     pub(super) fn versions_of(&self, name: &str, found: &[Arc<Found>]) -> Vec<u32> {
         let metadata = |at: &u32| &found[*at as usize].metadata;
         let start = format!("{name}-");
-        let first = self.listed.partition_point(|at| ChartVersion::archive_name(metadata(at)) < start);
+        let first = self
+            .listed
+            .partition_point(|at| ChartVersion::archive_name(metadata(at)) < start);
         // Between them are those of charts whose names begin alike.
         let begins = |at: &&u32| ChartVersion::archive_name(metadata(at)).starts_with(&start);
         let listed = self.listed[first..].iter().take_while(begins);
-        listed.filter(|at| metadata(at).name() == name).copied().collect()
+        listed
+            .filter(|at| metadata(at).name() == name)
+            .copied()
+            .collect()
     }
 
     /// How many versions are listed.
@@ -131,5 +150,9 @@ pub(super) fn index_file<'a>(listed: &[u32], found: &'a [Arc<Found>]) -> IndexFi
 }
 
 pub(super) fn entry(chart: &Found) -> ChartVersion<'_> {
-    ChartVersion { metadata: &chart.metadata, created: chart.created, digest: &chart.layers.archive.digest }
+    ChartVersion {
+        metadata: &chart.metadata,
+        created: chart.created,
+        digest: &chart.layers.archive.digest,
+    }
 }

@@ -43,8 +43,10 @@ impl<'a> Configs<'a> {
         if candidates.is_empty() {
             return Configs(readings);
         }
-        let known: HashMap<&Digest, &PackedMetadata> =
-            memory.charts().map(|found| (&found.layers.config.digest, &found.metadata)).collect();
+        let known: HashMap<&Digest, &PackedMetadata> = memory
+            .charts()
+            .map(|found| (&found.layers.config.digest, &found.metadata))
+            .collect();
         let mut wanted = Vec::new();
         let mut budget = Budget::default();
         for ((repository, tag), config) in with_known(memory, candidates) {
@@ -68,7 +70,9 @@ impl<'a> Configs<'a> {
             progress.found(matches!(reading, Reading::Metadata(_)));
             reading
         });
-        let keys = wanted.iter().map(|(repository, config)| (*repository, &config.digest));
+        let keys = wanted
+            .iter()
+            .map(|(repository, config)| (*repository, &config.digest));
         readings.extend(keys.zip(read));
         Configs(readings)
     }
@@ -76,7 +80,9 @@ impl<'a> Configs<'a> {
     /// What a config blob says, if it was asked for.
     pub(super) fn get(&self, repository: &RepositoryName, config: Option<&Descriptor>) -> Reading {
         let reading = config.and_then(|config| self.0.get(&(repository, &config.digest)));
-        reading.cloned().unwrap_or_else(|| Reading::Failed(ErrorKind::Unavailable, "not read".to_owned()))
+        reading
+            .cloned()
+            .unwrap_or_else(|| Reading::Failed(ErrorKind::Unavailable, "not read".to_owned()))
     }
 }
 

@@ -40,7 +40,8 @@ impl Filter {
         if let Some(pattern) = self.exclude.iter().find(|pattern| pattern.matches(name)) {
             return Some(format!("left out by --exclude {pattern}"));
         }
-        let included = self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(name));
+        let included =
+            self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(name));
         (!included).then(|| "left out: no --include matches".to_owned())
     }
 
@@ -65,13 +66,21 @@ impl<'a> Oldest<'a> {
     pub(super) fn of(charts: &'a [Arc<Found>], most: NonZeroUsize) -> Oldest<'a> {
         let mut versions = HashMap::<&str, BTreeSet<Version>>::new();
         for metadata in charts.iter().map(|chart| &chart.metadata) {
-            versions.entry(metadata.name()).or_default().extend(Version::parse(metadata.version()));
+            versions
+                .entry(metadata.name())
+                .or_default()
+                .extend(Version::parse(metadata.version()));
         }
         let oldest = |versions: BTreeSet<Version>| {
             let too_old = versions.len().saturating_sub(most.get());
             versions.into_iter().nth(too_old)
         };
-        Oldest(versions.into_iter().filter_map(|(name, all)| Some((name, oldest(all)?))).collect())
+        Oldest(
+            versions
+                .into_iter()
+                .filter_map(|(name, all)| Some((name, oldest(all)?)))
+                .collect(),
+        )
     }
 
     /// Whether a chart is at least as new.
@@ -138,7 +147,8 @@ impl FromStr for Pattern {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Pattern, &'static str> {
-        let may_stand = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-/*?".contains(&b);
+        let may_stand =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-/*?".contains(&b);
         if text.is_empty() || text.len() > MAX_PATTERN || !text.bytes().all(may_stand) {
             return Err("not a repository name with *, ** or ? in it");
         }
@@ -155,7 +165,9 @@ fn names_version(tag: &str) -> bool {
 /// the referrers tag schema (distribution-spec v1.1.0), and Artifact Hub's metadata. They outnumber
 /// charts where everything is signed, and aren't worth a request each.
 fn is_companion(tag: &str) -> bool {
-    let of_digest = ["sha256-", "sha512-"].iter().find_map(|algorithm| tag.strip_prefix(algorithm));
+    let of_digest = ["sha256-", "sha512-"]
+        .iter()
+        .find_map(|algorithm| tag.strip_prefix(algorithm));
     let hex = of_digest.map_or("", |rest| rest.split('.').next().unwrap_or_default());
     tag == "artifacthub.io" || (hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
@@ -166,13 +178,20 @@ mod tests {
 
     fn filter(include: &[&str], exclude: &[&str]) -> Filter {
         let patterns = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        Filter { include: patterns(include), exclude: patterns(exclude), ..Filter::default() }
+        Filter {
+            include: patterns(include),
+            exclude: patterns(exclude),
+            ..Filter::default()
+        }
     }
 
     #[test]
     fn companions_and_what_is_no_tag_are_known_by_their_text() {
         let hex = "0".repeat(64);
-        let all = Filter { all_tags: true, ..Filter::default() };
+        let all = Filter {
+            all_tags: true,
+            ..Filter::default()
+        };
         for tag in [
             format!("sha256-{hex}"),
             format!("sha256-{hex}.sig"),
@@ -191,29 +210,58 @@ mod tests {
     fn a_tag_is_looked_at_when_it_may_be_a_version() {
         let filter = Filter::default();
         let digest = format!("sha256:{:064}", 0);
-        for tag in ["1.0.0", "v1.2", "7", "1.0.0-rc.1", "1.0.0_build.5", "1.0.0-a_b", &digest] {
+        for tag in [
+            "1.0.0",
+            "v1.2",
+            "7",
+            "1.0.0-rc.1",
+            "1.0.0_build.5",
+            "1.0.0-a_b",
+            &digest,
+        ] {
             assert_eq!(filter.passes_over(tag), None, "{tag}");
         }
         for tag in ["latest", "main", "sha-abc123", "1.2.3.4", "release-1.0.0"] {
             let [one, other] = [tag, "latest"].map(|tag| filter.passes_over(tag).unwrap());
-            assert!(Arc::ptr_eq(&one, &other), "{tag}: a million such tags need one reason");
+            assert!(
+                Arc::ptr_eq(&one, &other),
+                "{tag}: a million such tags need one reason"
+            );
         }
     }
 
     #[test]
     fn a_pattern_has_blanks_within_components_and_across() {
         for (pattern, good, bad) in [
-            ("team/web", vec!["team/web"], vec!["team/webs", "a/team/web", "team"]),
-            ("team/*", vec!["team/a", "team/web"], vec!["team", "team/a/b", "teams/a"]),
-            ("team/**", vec!["team/a", "team/a/b"], vec!["team", "teams/a"]),
+            (
+                "team/web",
+                vec!["team/web"],
+                vec!["team/webs", "a/team/web", "team"],
+            ),
+            (
+                "team/*",
+                vec!["team/a", "team/web"],
+                vec!["team", "team/a/b", "teams/a"],
+            ),
+            (
+                "team/**",
+                vec!["team/a", "team/a/b"],
+                vec!["team", "teams/a"],
+            ),
             ("**/web", vec!["a/web", "a/b/web"], vec!["web", "a/webs"]),
-            ("*-?", vec!["chart-1", "a-b-c"], vec!["chart-", "a/b-1", "chart-10"]),
+            (
+                "*-?",
+                vec!["chart-1", "a-b-c"],
+                vec!["chart-", "a/b-1", "chart-10"],
+            ),
             ("**", vec!["a", "a/b"], vec![]),
             ("*a*b*", vec!["ab", "xaxbx"], vec!["ba", "a/b"]),
         ] {
             let pattern: Pattern = pattern.parse().unwrap();
-            good.iter().for_each(|name| assert!(pattern.matches(name), "{pattern} {name}"));
-            bad.iter().for_each(|name| assert!(!pattern.matches(name), "{pattern} {name}"));
+            good.iter()
+                .for_each(|name| assert!(pattern.matches(name), "{pattern} {name}"));
+            bad.iter()
+                .for_each(|name| assert!(!pattern.matches(name), "{pattern} {name}"));
         }
         let evil: Pattern = "*a".repeat(120).parse().unwrap();
         assert!(!evil.matches(&"a".repeat(119)));
@@ -228,7 +276,13 @@ mod tests {
         let filter = filter(&["team/**", "web"], &["**/test-*"]);
         assert_eq!(filter.leaves_out(&name("team/a")), None);
         assert_eq!(filter.leaves_out(&name("web")), None);
-        assert_eq!(filter.leaves_out(&name("team/test-a")).unwrap(), "left out by --exclude **/test-*");
-        assert_eq!(filter.leaves_out(&name("other")).unwrap(), "left out: no --include matches");
+        assert_eq!(
+            filter.leaves_out(&name("team/test-a")).unwrap(),
+            "left out by --exclude **/test-*"
+        );
+        assert_eq!(
+            filter.leaves_out(&name("other")).unwrap(),
+            "left out: no --include matches"
+        );
     }
 }

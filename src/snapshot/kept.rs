@@ -106,7 +106,9 @@ impl Kept {
             return None;
         }
         queue.waiting += 1;
-        let waited = self.made.wait_timeout_while(queue, longest, |queue| queue.making);
+        let waited = self
+            .made
+            .wait_timeout_while(queue, longest, |queue| queue.making);
         let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         queue.waiting -= 1;
         let taken = std::mem::replace(&mut queue.making, true);
@@ -116,12 +118,18 @@ impl Kept {
     /// Those that are `still` right.
     pub(super) fn carried(&self, still: impl Fn(&Page) -> bool) -> Kept {
         let pages = lock(&self.pages);
-        let mut carried = Pages { clock: pages.clock, ..Pages::default() };
+        let mut carried = Pages {
+            clock: pages.clock,
+            ..Pages::default()
+        };
         for (page, one) in pages.all.iter().filter(|(page, _)| still(page)) {
             carried.weight += one.weight();
             carried.all.insert(page.clone(), one.clone());
         }
-        Kept { pages: Mutex::new(carried), ..Kept::default() }
+        Kept {
+            pages: Mutex::new(carried),
+            ..Kept::default()
+        }
     }
 }
 
@@ -143,10 +151,17 @@ impl Pages {
     /// Adds a page; those that were asked for least recently make room.
     fn keep(&mut self, page: Page, representation: Arc<Representation>) {
         self.clock += 1;
-        let one = One { representation, used: self.clock };
+        let one = One {
+            representation,
+            used: self.clock,
+        };
         self.weight += one.weight();
         while self.weight > ROOM && !self.all.is_empty() {
-            let oldest = self.all.iter().min_by_key(|(_, one)| one.used).map(|(page, _)| page.clone());
+            let oldest = self
+                .all
+                .iter()
+                .min_by_key(|(_, one)| one.used)
+                .map(|(page, _)| page.clone());
             let gone = oldest.and_then(|page| self.all.remove(&page));
             self.weight -= gone.map_or(0, |one| one.weight());
         }
@@ -204,10 +219,16 @@ mod tests {
         let kept = Kept::default();
         kept.get(page(1), || bytes(1)).unwrap();
         let turn = kept.turn(WAIT).unwrap();
-        assert!(kept.turn(Duration::ZERO).is_none() && lock(&kept.queue).making, "nobody waits for ever");
+        assert!(
+            kept.turn(Duration::ZERO).is_none() && lock(&kept.queue).making,
+            "nobody waits for ever"
+        );
         lock(&kept.queue).waiting = MAX_WAITING;
         assert_eq!(kept.get(page(2), || bytes(1)).unwrap_err(), NoPage::Crowded);
-        assert!(kept.get(page(1), || bytes(2)).is_ok(), "what is there needs no turn");
+        assert!(
+            kept.get(page(1), || bytes(2)).is_ok(),
+            "what is there needs no turn"
+        );
         lock(&kept.queue).waiting = 0;
         drop(turn);
         assert!(kept.get(page(2), || bytes(1)).is_ok());
@@ -236,7 +257,11 @@ mod tests {
         assert_eq!(count(&kept), 4);
         kept.get(page(1), || bytes(2 * ROOM)).unwrap();
         kept.get(page(1), none).unwrap();
-        assert_eq!(count(&kept), 1, "what is larger than the room is kept alone");
+        assert_eq!(
+            count(&kept),
+            1,
+            "what is larger than the room is kept alone"
+        );
         kept.get(page(2), || bytes(1)).unwrap();
         assert_eq!((count(&kept), lock(&kept.pages).weight), (1, LEAST));
     }
@@ -247,7 +272,10 @@ mod tests {
         for number in 0..10_000 {
             kept.get(page(number), || bytes(1)).unwrap();
         }
-        assert_eq!((count(&kept), lock(&kept.pages).weight), (ROOM / LEAST, ROOM));
+        assert_eq!(
+            (count(&kept), lock(&kept.pages).weight),
+            (ROOM / LEAST, ROOM)
+        );
     }
 
     #[test]
@@ -257,11 +285,22 @@ mod tests {
             kept.get(page(number), || bytes(1)).unwrap();
         }
         let carried = kept.carried(|one| *one != page(1));
-        assert_eq!((count(&carried), lock(&carried.pages).weight), (2, 2 * LEAST));
+        assert_eq!(
+            (count(&carried), lock(&carried.pages).weight),
+            (2, 2 * LEAST)
+        );
         assert!(Arc::ptr_eq(
             &carried.get(page(0), || bytes(2)).unwrap(),
             &kept.get(page(0), || bytes(3)).unwrap()
         ));
-        assert_eq!(carried.get(page(1), || bytes(2)).unwrap().identity().bytes.len(), 2);
+        assert_eq!(
+            carried
+                .get(page(1), || bytes(2))
+                .unwrap()
+                .identity()
+                .bytes
+                .len(),
+            2
+        );
     }
 }

@@ -26,13 +26,19 @@ pub(super) fn list(
         let asked = Some(&repositories[*at]).filter(|repository| !resting(repository));
         let listing = asked.map(|repository| storage.tags(repository));
         progress.listed();
-        let admit = |tags| held.lock().unwrap_or_else(PoisonError::into_inner).admit(*at, tags);
+        let admit = |tags| {
+            held.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .admit(*at, tags)
+        };
         listing.map(|listing| listing.map(admit))
     });
     let mut held = held.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut take = |at| held.all.remove(&at).unwrap_or_default();
     let listings = heard.into_iter().enumerate();
-    listings.map(|(at, heard)| heard.map(|heard| heard.map(|()| take(at)))).collect()
+    listings
+        .map(|(at, heard)| heard.map(|heard| heard.map(|()| take(at))))
+        .collect()
 }
 
 /// Listings by the place of their repository.
@@ -46,7 +52,11 @@ struct Held {
 
 impl Held {
     fn new(most: usize) -> Held {
-        Held { all: BTreeMap::new(), count: 0, most }
+        Held {
+            all: BTreeMap::new(),
+            count: 0,
+            most,
+        }
     }
 
     /// Adds a listing. The last ones go if those before them leave them no room: what is still to come
@@ -73,17 +83,28 @@ mod tests {
     fn whoever_answers_first_the_same_listings_are_kept_and_no_more_than_have_room() {
         const MOST: usize = 10;
         let lengths = [3, 0, 4, 5, 1, 9, 2];
-        let orders = [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [5, 0, 4, 6, 2, 1, 3]];
+        let orders = [
+            [0, 1, 2, 3, 4, 5, 6],
+            [6, 5, 4, 3, 2, 1, 0],
+            [5, 0, 4, 6, 2, 1, 3],
+        ];
         for order in orders {
             let mut held = Held::new(MOST);
             for at in order {
                 held.admit(at, vec![String::new(); lengths[at]]);
                 let count = held.all.values().map(Vec::len).sum::<usize>();
                 assert_eq!(count, held.count);
-                assert!(count < MOST + 9, "at most one more than there is room for: {count}");
+                assert!(
+                    count < MOST + 9,
+                    "at most one more than there is room for: {count}"
+                );
             }
             // 3 + 0 + 4 leave room for some of 5.
-            assert_eq!(held.all.keys().collect::<Vec<_>>(), [&0, &1, &2, &3], "{order:?}");
+            assert_eq!(
+                held.all.keys().collect::<Vec<_>>(),
+                [&0, &1, &2, &3],
+                "{order:?}"
+            );
         }
     }
 }

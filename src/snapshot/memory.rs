@@ -73,13 +73,28 @@ impl Memory {
 
     /// Whether no chart is known.
     pub(super) fn is_empty(&self) -> bool {
-        let charts = |tag: &Tag| matches!(&tag.known, Some(Known { verdict: Verdict::Chart(_), .. }));
-        !self.repositories.values().flat_map(|repository| &repository.tags).any(charts)
+        let charts = |tag: &Tag| {
+            matches!(
+                &tag.known,
+                Some(Known {
+                    verdict: Verdict::Chart(_),
+                    ..
+                })
+            )
+        };
+        !self
+            .repositories
+            .values()
+            .flat_map(|repository| &repository.tags)
+            .any(charts)
     }
 
     /// Whether a repository's tags aren't to be listed yet, because that has failed not long ago.
     pub(super) fn rests(&self, name: &RepositoryName, now: Instant) -> bool {
-        let trouble = self.repositories.get(name).and_then(|one| one.trouble.as_ref());
+        let trouble = self
+            .repositories
+            .get(name)
+            .and_then(|one| one.trouble.as_ref());
         trouble.is_some_and(|trouble| trouble.kind.is_no_answer() && now < trouble.until)
     }
 
@@ -116,8 +131,9 @@ impl Memory {
     pub(super) fn questions(&self, which: Which, now: Instant) -> Vec<Question> {
         let readable = self.readable();
         let is_readable = |name: &RepositoryName, tag: &Tag| readable.contains(&(name, &*tag.text));
-        let asked_for =
-            self.tags().filter(|(name, tag)| tag.is_asked_for(which, is_readable(name, tag), now));
+        let asked_for = self
+            .tags()
+            .filter(|(name, tag)| tag.is_asked_for(which, is_readable(name, tag), now));
         let mut tags: Vec<(&RepositoryName, &Tag)> = asked_for.collect();
         if let Which::Due(most) = which {
             tags.sort_by_key(|(_, tag)| tag.due);
@@ -148,10 +164,16 @@ impl Memory {
     /// Makes a tag due: a blob of what it names has gone. Not the repository's others, which may be
     /// thousands.
     pub(super) fn doubt(&mut self, name: &RepositoryName, reference: &Reference, now: Instant) {
-        self.doubted.retain(|_, when| now.saturating_duration_since(*when) < DOUBT_PAUSE);
+        self.doubted
+            .retain(|_, when| now.saturating_duration_since(*when) < DOUBT_PAUSE);
         let place = (name.clone(), reference.clone());
-        let tag = self.repositories.get_mut(name).and_then(|one| one.tag(reference.as_str()));
-        let Some(tag) = tag.filter(|_| !self.doubted.contains_key(&place)) else { return };
+        let tag = self
+            .repositories
+            .get_mut(name)
+            .and_then(|one| one.tag(reference.as_str()));
+        let Some(tag) = tag.filter(|_| !self.doubted.contains_key(&place)) else {
+            return;
+        };
         tag.due = tag.due.map(|due| due.min(now));
         self.doubted.insert(place, now);
     }
@@ -164,16 +186,23 @@ impl Memory {
         now: Instant,
         interval: Duration,
     ) {
-        let Question { repository: name, reference, .. } = question;
+        let Question {
+            repository: name,
+            reference,
+            ..
+        } = question;
         let repository = self.repositories.get_mut(name);
-        let Some(tag) = repository.and_then(|one| one.tag(reference.as_str())) else { return };
+        let Some(tag) = repository.and_then(|one| one.tag(reference.as_str())) else {
+            return;
+        };
         match answer {
             Ok(answer) => self.changed |= tag.learn(answer, now + interval),
             Err(error) => {
                 let had_trouble = tag.trouble.is_some();
                 self.changed |= tag.fail(&error, now);
                 if tag.known.is_some() && !had_trouble {
-                    self.staying.tell(|| qualified(name, reference.as_str()), &error);
+                    self.staying
+                        .tell(|| qualified(name, reference.as_str()), &error);
                 }
             }
         }
@@ -182,7 +211,9 @@ impl Memory {
     /// Every manifest that is known, and what it is.
     pub(super) fn verdicts(&self) -> HashMap<&Digest, &Verdict> {
         let known = self.tags().filter_map(|(_, tag)| tag.known.as_ref());
-        known.filter_map(|known| Some((known.manifest.as_ref()?, &known.verdict))).collect()
+        known
+            .filter_map(|known| Some((known.manifest.as_ref()?, &known.verdict)))
+            .collect()
     }
 
     /// Every chart that is known, in the order of repositories and tags.
@@ -195,7 +226,8 @@ impl Memory {
 
     /// Every config blob that has a share in the budget, in the same order.
     pub(super) fn configs(&self) -> impl Iterator<Item = (Place<'_>, &Descriptor)> {
-        self.tags().filter_map(|(name, tag)| Some(((name, &*tag.text), tag.verdict()?.config()?)))
+        self.tags()
+            .filter_map(|(name, tag)| Some(((name, &*tag.text), tag.verdict()?.config()?)))
     }
 
     /// Where there's room by now for a config blob that wasn't read.
@@ -213,7 +245,9 @@ impl Memory {
             return;
         }
         let over = shares(self.tags()).filter(|(_, tag, fits)| !fits && !tag.is_unread());
-        let over: Vec<_> = over.map(|((name, _), tag, _)| (name.clone(), tag.text.clone())).collect();
+        let over: Vec<_> = over
+            .map(|((name, _), tag, _)| (name.clone(), tag.text.clone()))
+            .collect();
         for (name, text) in over {
             let repository = self.repositories.get_mut(&name);
             let known = repository.and_then(|one| one.tag(&text)?.known.as_mut());
@@ -233,7 +267,10 @@ impl Memory {
 
     /// All of it, in the order of names, which doesn't depend on the order of answers.
     pub(super) fn harvest(&self) -> Harvest {
-        let mut harvest = Harvest { skipped: self.left_out.clone(), ..Harvest::default() };
+        let mut harvest = Harvest {
+            skipped: self.left_out.clone(),
+            ..Harvest::default()
+        };
         let mut budget = Budget::default();
         for (name, repository) in &self.repositories {
             let start = harvest.found.len();
@@ -249,7 +286,9 @@ impl Memory {
                 }
                 match listing {
                     Listing::Listed(found) => harvest.found.push(found.clone()),
-                    Listing::Skipped(reason) => harvest.skipped.push(Skipped::new(reference(), reason)),
+                    Listing::Skipped(reason) => {
+                        harvest.skipped.push(Skipped::new(reference(), reason))
+                    }
                     Listing::Unknown => {}
                 }
             }
@@ -263,22 +302,40 @@ impl Memory {
 
 impl Repository {
     fn tag(&mut self, text: &str) -> Option<&mut Tag> {
-        let at = self.tags.binary_search_by(|tag| (*tag.text).cmp(text)).ok()?;
+        let at = self
+            .tags
+            .binary_search_by(|tag| (*tag.text).cmp(text))
+            .ok()?;
         self.tags.get_mut(at)
     }
 
     /// Adopts a listing, as far as there is room. Whether that changes anything.
-    fn list(&mut self, mut listed: Vec<String>, filter: &Filter, room: usize, now: Instant) -> bool {
+    fn list(
+        &mut self,
+        mut listed: Vec<String>,
+        filter: &Filter,
+        room: usize,
+        now: Instant,
+    ) -> bool {
         listed.sort_unstable();
         listed.dedup();
         listed.truncate(room);
         let relieved = self.trouble.take().is_some() && self.tags.is_empty();
-        if listed.iter().map(|text| &**text).eq(self.tags.iter().map(|tag| &*tag.text)) {
+        if listed
+            .iter()
+            .map(|text| &**text)
+            .eq(self.tags.iter().map(|tag| &*tag.text))
+        {
             return relieved;
         }
         let before = std::mem::take(&mut self.tags).into_iter();
-        let mut before: HashMap<Arc<str>, Tag> = before.map(|tag| (tag.text.clone(), tag)).collect();
-        let tag = |text: String| before.remove(&*text).unwrap_or_else(|| Tag::new(text.into(), filter, now));
+        let mut before: HashMap<Arc<str>, Tag> =
+            before.map(|tag| (tag.text.clone(), tag)).collect();
+        let tag = |text: String| {
+            before
+                .remove(&*text)
+                .unwrap_or_else(|| Tag::new(text.into(), filter, now))
+        };
         self.tags = listed.into_iter().map(tag).collect();
         true
     }
@@ -306,10 +363,18 @@ mod tests {
 
     fn memory(listing: &[(&str, &[&str])], now: Instant) -> Memory {
         let mut memory = Memory::new(Filter::default());
-        let names = listing.iter().map(|(name, _)| name.parse().unwrap()).collect();
+        let names = listing
+            .iter()
+            .map(|(name, _)| name.parse().unwrap())
+            .collect();
         let mut room = MAX_TAGS;
         for (name, (_, tags)) in memory.keep(names).iter().zip(listing) {
-            memory.list(name, Some(Ok(tags.iter().map(|tag| (*tag).to_owned()).collect())), &mut room, now);
+            memory.list(
+                name,
+                Some(Ok(tags.iter().map(|tag| (*tag).to_owned()).collect())),
+                &mut room,
+                now,
+            );
         }
         memory
     }
@@ -317,17 +382,24 @@ mod tests {
     /// The chart that a question has found, with a config blob of so many bytes.
     fn chart(question: &Question, size: u64) -> Answer {
         let (name, version) = question.place();
-        let config = serde_json::json!({"name": name.as_str().replace('/', "-"), "version": version});
+        let config =
+            serde_json::json!({"name": name.as_str().replace('/', "-"), "version": version});
         let blob = |text: &str| Descriptor {
             media_type: MediaType::default(),
             digest: Digest::sha256(format!("{text} of {config}").as_bytes()),
             size,
         };
-        let layers = ChartLayers { config: blob("config"), archive: blob("archive"), provenance: None };
+        let layers = ChartLayers {
+            config: blob("config"),
+            archive: blob("archive"),
+            provenance: None,
+        };
         let found = Found {
             repository: name.clone(),
             reference: question.reference.clone(),
-            metadata: ChartMetadata::parse(config.to_string().as_bytes()).unwrap().into(),
+            metadata: ChartMetadata::parse(config.to_string().as_bytes())
+                .unwrap()
+                .into(),
             created: None,
             layers: Box::new(layers),
         };
@@ -344,7 +416,9 @@ mod tests {
 
     fn asked(memory: &Memory, which: Which, now: Instant) -> Vec<String> {
         let questions = memory.questions(which, now).into_iter();
-        questions.map(|question| qualified(&question.repository, question.reference.as_str())).collect()
+        questions
+            .map(|question| qualified(&question.repository, question.reference.as_str()))
+            .collect()
     }
 
     fn fail(memory: &mut Memory, which: Which, kind: ErrorKind, now: Instant) {
@@ -368,23 +442,39 @@ mod tests {
 
     #[test]
     fn what_gives_no_answer_or_is_not_there_yet_is_asked_again_soon_and_what_is_refused_later() {
-        for (kind, soon) in
-            [(ErrorKind::TimedOut, true), (ErrorKind::NotFound, true), (ErrorKind::Refused, false)]
-        {
+        for (kind, soon) in [
+            (ErrorKind::TimedOut, true),
+            (ErrorKind::NotFound, true),
+            (ErrorKind::Refused, false),
+        ] {
             let now = Instant::now();
             let mut memory = memory(&[("a", &["1.0.0"])], now);
             fail(&mut memory, Which::New, kind, now);
-            assert_eq!(asked(&memory, Which::Unknown, now + S).is_empty(), !soon, "{kind:?}");
-            assert_eq!(asked(&memory, Which::Unknown, now + 31 * S), ["a:1.0.0"], "{kind:?}");
-            assert_eq!(memory.harvest().skipped[0].to_string(), "skipped a:1.0.0: a reason");
+            assert_eq!(
+                asked(&memory, Which::Unknown, now + S).is_empty(),
+                !soon,
+                "{kind:?}"
+            );
+            assert_eq!(
+                asked(&memory, Which::Unknown, now + 31 * S),
+                ["a:1.0.0"],
+                "{kind:?}"
+            );
+            assert_eq!(
+                memory.harvest().skipped[0].to_string(),
+                "skipped a:1.0.0: a reason"
+            );
         }
     }
 
     #[test]
-    fn a_new_tag_that_fails_is_asked_less_and_less_and_its_trouble_seems_no_longer_than_twice_as_long() {
-        for (kind, longest, most) in
-            [(ErrorKind::Unavailable, 60, 70), (ErrorKind::NotFound, 60, 70), (ErrorKind::Refused, 300, 20)]
-        {
+    fn a_new_tag_that_fails_is_asked_less_and_less_and_its_trouble_seems_no_longer_than_twice_as_long()
+     {
+        for (kind, longest, most) in [
+            (ErrorKind::Unavailable, 60, 70),
+            (ErrorKind::NotFound, 60, 70),
+            (ErrorKind::Refused, 300, 20),
+        ] {
             let began = Instant::now();
             let mut memory = memory(&[("a", &["1.0.0"])], began);
             let mut last = began;
@@ -393,7 +483,11 @@ mod tests {
             for now in (0..3600).map(|second| began + second * S) {
                 if !asked(&memory, Which::Due(9), now).is_empty() {
                     let pause = (last - began).clamp(30 * S, longest * S);
-                    assert!(now - last <= pause + S, "{kind:?}: asked after {:?}", now - last);
+                    assert!(
+                        now - last <= pause + S,
+                        "{kind:?}: asked after {:?}",
+                        now - last
+                    );
                     fail(&mut memory, Which::Due(9), kind, now);
                     assert_eq!(memory.harvest().skipped.len(), 1);
                     (last, times) = (now, times + 1);
@@ -404,10 +498,18 @@ mod tests {
                     "a refresh waits for nothing known to fail"
                 );
             }
-            assert!((10..=most).contains(&times), "{kind:?}: {times} times in an hour");
+            assert!(
+                (10..=most).contains(&times),
+                "{kind:?}: {times} times in an hour"
+            );
             // A new one isn't delayed by it.
             let tags = ["1.0.0", "2.0.0"].map(str::to_owned);
-            memory.list(&"a".parse().unwrap(), Some(Ok(tags.to_vec())), &mut MAX_TAGS.clone(), last);
+            memory.list(
+                &"a".parse().unwrap(),
+                Some(Ok(tags.to_vec())),
+                &mut MAX_TAGS.clone(),
+                last,
+            );
             assert_eq!(asked(&memory, Which::New, last), ["a:2.0.0"]);
         }
     }
@@ -431,7 +533,10 @@ mod tests {
                 assert!(!later, "{kind:?}: never for longer than a minute");
                 rests = soon;
             }
-            assert!((10..=most).contains(&times), "{kind:?}: {times} times in an hour");
+            assert!(
+                (10..=most).contains(&times),
+                "{kind:?}: {times} times in an hour"
+            );
             assert_eq!(list(Some(Ok(vec!["1.0.0".into()])), began), (false, false));
         }
     }
@@ -446,20 +551,32 @@ mod tests {
             (ErrorKind::NotFound, began + 3600 * S),
             (ErrorKind::TimedOut, began + 3605 * S),
         ] {
-            memory.list(&name, Some(Err(Error::new(kind, "a reason"))), &mut MAX_TAGS.clone(), now);
+            memory.list(
+                &name,
+                Some(Err(Error::new(kind, "a reason"))),
+                &mut MAX_TAGS.clone(),
+                now,
+            );
         }
         assert!(memory.rests(&name, began + 3605 * S) && !memory.rests(&name, began + 3606 * S));
     }
 
     #[test]
     fn a_first_walk_asks_again_for_what_gave_no_answer_however_long_that_took() {
-        for (kind, again) in [(ErrorKind::TimedOut, &["a:1.0.0"][..]), (ErrorKind::Refused, &[])] {
+        for (kind, again) in [
+            (ErrorKind::TimedOut, &["a:1.0.0"][..]),
+            (ErrorKind::Refused, &[]),
+        ] {
             let began = Instant::now();
             let mut memory = memory(&[("a", &["1.0.0"])], began);
             for after in [0, 30] {
                 fail(&mut memory, Which::Unknown, kind, began + after * S);
             }
-            assert_eq!(asked(&memory, Which::Unknown, began + 31 * S), again, "{kind:?}");
+            assert_eq!(
+                asked(&memory, Which::Unknown, began + 31 * S),
+                again,
+                "{kind:?}"
+            );
         }
     }
 
@@ -468,12 +585,21 @@ mod tests {
         let now = Instant::now();
         let mut memory = memory(&[("a", &["1.0.0"])], now);
         look(&mut memory, 9, now);
-        for (kind, left) in [(ErrorKind::Refused, 1), (ErrorKind::Unavailable, 1), (ErrorKind::NotFound, 0)] {
+        for (kind, left) in [
+            (ErrorKind::Refused, 1),
+            (ErrorKind::Unavailable, 1),
+            (ErrorKind::NotFound, 0),
+        ] {
             fail(&mut memory, Which::All, kind, now);
             let name = "a".parse().unwrap();
             assert_eq!(memory.harvest().found.len(), left, "{kind:?}");
             if kind != ErrorKind::NotFound {
-                memory.list(&name, Some(Err(Error::new(kind, "a reason"))), &mut MAX_TAGS.clone(), now);
+                memory.list(
+                    &name,
+                    Some(Err(Error::new(kind, "a reason"))),
+                    &mut MAX_TAGS.clone(),
+                    now,
+                );
                 assert_eq!(memory.harvest().found.len(), left, "{kind:?}");
             }
         }
@@ -523,14 +649,24 @@ mod tests {
             look(&mut memory, HALF, now);
             memory.forget_the_rest();
             let harvest = memory.harvest();
-            assert_eq!(memory.charts().count(), harvest.found.len(), "what isn't listed isn't kept");
+            assert_eq!(
+                memory.charts().count(),
+                harvest.found.len(),
+                "what isn't listed isn't kept"
+            );
             let place = |found: &Arc<Found>| qualified(&found.repository, found.reference.as_str());
-            (harvest.found.iter().map(place).collect::<Vec<_>>(), harvest.skipped)
+            (
+                harvest.found.iter().map(place).collect::<Vec<_>>(),
+                harvest.skipped,
+            )
         };
         let all = ["1.0.0", "2.0.0", "3.0.0"];
         let (found, skipped) = left(&["2.0.0", "3.0.0"], &all);
         assert_eq!(found, ["a:1.0.0", "a:2.0.0", "b:1.0.0"]);
-        assert_eq!(skipped[0].to_string(), "skipped a:3.0.0: over 8388608 bytes of config blobs in a");
+        assert_eq!(
+            skipped[0].to_string(),
+            "skipped a:3.0.0: over 8388608 bytes of config blobs in a"
+        );
         assert_eq!((found, skipped), left(&all, &all));
     }
 }

@@ -96,8 +96,17 @@ pub struct Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { charts, versions, skipped } = self;
+        let Counts {
+            charts,
+            versions,
+            skipped,
+        } = self;
         let s = |count: &usize| if *count == 1 { "" } else { "s" };
-        write!(f, "{charts} chart{}, {versions} version{}, {skipped} skipped", s(charts), s(versions))
+        write!(
+            f,
+            "{charts} chart{}, {versions} version{}, {skipped} skipped",
+            s(charts),
+            s(versions)
+        )
     }
 }

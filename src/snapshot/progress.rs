@@ -41,7 +41,8 @@ impl Progress {
     }
 
     pub(super) fn found(&self, is_chart: bool) {
-        self.charts.fetch_add(usize::from(is_chart), Ordering::Relaxed);
+        self.charts
+            .fetch_add(usize::from(is_chart), Ordering::Relaxed);
     }
 
     /// Does `work`, and tells how far it has come meanwhile.
@@ -50,7 +51,9 @@ impl Progress {
         thread::scope(|scope| {
             let tell = || self.tell(storage, &done);
             // Without a thread to tell, the walk is only quieter.
-            let _ = thread::Builder::new().name("progress".into()).spawn_scoped(scope, tell);
+            let _ = thread::Builder::new()
+                .name("progress".into())
+                .spawn_scoped(scope, tell);
             let _ending = Ending(&done);
             work()
         })
@@ -58,9 +61,16 @@ impl Progress {
 
     fn tell(&self, storage: &dyn Storage, done: &Done) {
         let began = Instant::now();
-        let pace = if log::is_terminal() { TERMINAL_PACE } else { PACE };
+        let pace = if log::is_terminal() {
+            TERMINAL_PACE
+        } else {
+            PACE
+        };
         while !done.within(pace) {
-            log::progress(format_args!("{}", self.line(storage.requests(), began.elapsed())));
+            log::progress(format_args!(
+                "{}",
+                self.line(storage.requests(), began.elapsed())
+            ));
         }
         log::end_progress();
     }

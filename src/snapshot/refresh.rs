@@ -52,8 +52,16 @@ impl Current {
     /// Nothing yet; the first walk is wanted at once.
     pub fn new(timing: Timing) -> Current {
         let schedule = Schedule::new(timing);
-        let state = State { schedule, snapshot: None, doubts: BTreeSet::new(), failing: None };
-        Current { state: Mutex::new(state), changed: Condvar::new() }
+        let state = State {
+            schedule,
+            snapshot: None,
+            doubts: BTreeSet::new(),
+            failing: None,
+        };
+        Current {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
     }
 
     /// The snapshot in force, however old.
@@ -109,7 +117,11 @@ impl Current {
             }
             let (next_due, now) = (walker.next_due(), Instant::now());
             let mut state = self.lock();
-            let next_due = if state.doubts.is_empty() { next_due } else { Some(now) };
+            let next_due = if state.doubts.is_empty() {
+                next_due
+            } else {
+                Some(now)
+            };
             state.schedule.check(next_due, now);
         }
     }
@@ -134,8 +146,14 @@ impl Current {
     /// How long it will be before the next refresh.
     fn fail(&self, error: &Error) -> Duration {
         let mut state = self.lock();
-        let since = state.failing.as_ref().map_or_else(Instant::now, |failing| failing.since);
-        state.failing = Some(Failing { why: error.told().into(), since });
+        let since = state
+            .failing
+            .as_ref()
+            .map_or_else(Instant::now, |failing| failing.since);
+        state.failing = Some(Failing {
+            why: error.told().into(),
+            since,
+        });
         self.changed.notify_all();
         state.schedule.fail(Instant::now())
     }
@@ -183,7 +201,10 @@ impl Current {
         self.changed.notify_all();
         drop(state);
         if let Some(Failing { since, .. }) = recovered {
-            crate::info!("refreshes succeed again, after {} s", since.elapsed().as_secs());
+            crate::info!(
+                "refreshes succeed again, after {} s",
+                since.elapsed().as_secs()
+            );
         }
         // The last reader frees a snapshot, and if that's us, then not while others wait for the lock.
         drop(before);
@@ -193,12 +214,22 @@ impl Current {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, longest: Option<Duration>) -> MutexGuard<'a, State> {
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        longest: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
         match longest {
             Some(longest) => {
-                self.changed.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
+                self.changed
+                    .wait_timeout(state, longest)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
             }
-            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            None => self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner),
         }
     }
 }
@@ -223,7 +254,9 @@ mod tests {
     /// How often this thread has gone to sleep so far.
     fn sleeps() -> u64 {
         let status = fs::read_to_string("/proc/thread-self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         line.unwrap().trim().parse().unwrap()
     }
 

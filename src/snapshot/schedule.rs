@@ -106,7 +106,8 @@ impl Schedule {
         }
         let background = self.as_of.map(|as_of| as_of + self.timing.interval);
         let refresh_at = if self.wanted { Some(now) } else { background };
-        let refresh_at = refresh_at.map(|at| self.not_before.map_or(at, |not_before| at.max(not_before)));
+        let refresh_at =
+            refresh_at.map(|at| self.not_before.map_or(at, |not_before| at.max(not_before)));
         // A first walk asks itself for all that has failed.
         let check_at = self.check_at.filter(|_| self.as_of.is_some());
         let check = check_at.is_some_and(|at| at <= now);
@@ -158,8 +159,14 @@ impl Schedule {
         if let Some(began) = self.checking_since.take() {
             self.checks_are_slow = now >= began + self.timing.max_wait;
         }
-        let soonest = if self.checks_turn { now } else { now + CHECK_PAUSE };
-        self.check_at = at.map(|at| at.max(soonest)).filter(|_| self.timing.trust.is_some());
+        let soonest = if self.checks_turn {
+            now
+        } else {
+            now + CHECK_PAUSE
+        };
+        self.check_at = at
+            .map(|at| at.max(soonest))
+            .filter(|_| self.timing.trust.is_some());
     }
 
     pub(super) fn stop(&mut self) {
@@ -168,7 +175,10 @@ impl Schedule {
 
     /// A request comes.
     pub(super) fn visit(&self, now: Instant) -> Visit {
-        Visit { came: now, failures: self.failures }
+        Visit {
+            came: now,
+            failures: self.failures,
+        }
     }
 
     /// What the visitor is to do now; asks for a refresh if it needs one. It gets a snapshot from a
@@ -176,12 +186,18 @@ impl Schedule {
     /// or refreshes fail: then the last good one. A refresh that is slow keeps those waiting who came
     /// in its first moments, not everyone after; and a check that is slow before it does the same once.
     pub(super) fn attend(&mut self, visit: &Visit, now: Instant) -> Attend {
-        let Timing { max_stale, max_wait, .. } = self.timing;
+        let Timing {
+            max_stale,
+            max_wait,
+            ..
+        } = self.timing;
         let helps = |began: Instant| visit.came.saturating_duration_since(began) <= max_stale;
         // Before the first refresh there is nothing to wait for: that may take minutes.
         let fresh = self.as_of.is_none_or(helps);
         let resting = self.not_before.is_some_and(|at| at > now);
-        let slow = self.refreshing_since.is_some_and(|began| visit.came >= began + max_wait);
+        let slow = self
+            .refreshing_since
+            .is_some_and(|began| visit.came >= began + max_wait);
         if fresh || resting || slow || self.stopped || self.failures != visit.failures {
             return Attend::Serve;
         }
@@ -190,7 +206,11 @@ impl Schedule {
         let is_held_up = |began: Instant| self.checks_are_slow || visit.came >= began + max_wait;
         let held_up = self.checking_since.is_some_and(is_held_up);
         let deadline = visit.came + max_wait;
-        if held_up || deadline <= now { Attend::Serve } else { Attend::Wait(deadline) }
+        if held_up || deadline <= now {
+            Attend::Serve
+        } else {
+            Attend::Wait(deadline)
+        }
     }
 
     /// Whether a refresh is wanted that hasn't begun.
@@ -225,7 +245,10 @@ mod tests {
     #[test]
     fn a_refresh_is_made_when_the_interval_is_over_and_not_before() {
         let (schedule, began) = refreshed();
-        assert_eq!(schedule.next(began + 299 * S), Next::Wait(Some(began + 300 * S)));
+        assert_eq!(
+            schedule.next(began + 299 * S),
+            Next::Wait(Some(began + 300 * S))
+        );
         assert_eq!(schedule.next(began + 300 * S), Next::Refresh);
     }
 
@@ -247,15 +270,24 @@ mod tests {
 
     #[test]
     fn a_refresh_that_began_too_early_is_followed_by_another() {
-        let mut schedule = Schedule::new(Timing { max_stale: Duration::ZERO, ..TIMING });
+        let mut schedule = Schedule::new(Timing {
+            max_stale: Duration::ZERO,
+            ..TIMING
+        });
         let began = Instant::now();
         schedule.begin(began);
         schedule.succeed(began);
         schedule.begin(began + S);
         let visit = schedule.visit(began + 2 * S);
-        assert_eq!(schedule.attend(&visit, began + 2 * S), Attend::Wait(began + 4 * S));
+        assert_eq!(
+            schedule.attend(&visit, began + 2 * S),
+            Attend::Wait(began + 4 * S)
+        );
         schedule.succeed(began + S);
-        assert_eq!(schedule.attend(&visit, began + 3 * S), Attend::Wait(began + 4 * S));
+        assert_eq!(
+            schedule.attend(&visit, began + 3 * S),
+            Attend::Wait(began + 4 * S)
+        );
         assert_eq!(schedule.next(began + 3 * S), Next::Refresh);
     }
 
@@ -308,7 +340,10 @@ mod tests {
     fn tags_are_checked_when_they_are_due_in_turn_with_refreshes_however_many_are_wanted() {
         let (mut schedule, began) = refreshed();
         schedule.check(Some(began + 20 * S), began);
-        assert_eq!(schedule.next(began + 10 * S), Next::Wait(Some(began + 20 * S)));
+        assert_eq!(
+            schedule.next(began + 10 * S),
+            Next::Wait(Some(began + 20 * S))
+        );
         assert_eq!(schedule.next(began + 20 * S), Next::Check);
         for round in 2..5 {
             let now = began + round * 10 * S;
@@ -347,18 +382,27 @@ mod tests {
         assert!(schedule.is_wanted(), "but a refresh comes next");
         schedule.check(None, now + 30 * S);
         assert_eq!(schedule.next(now + 30 * S), Next::Refresh);
-        assert_eq!(visit(&mut schedule, now + 30 * S), Attend::Wait(now + 32 * S));
+        assert_eq!(
+            visit(&mut schedule, now + 30 * S),
+            Attend::Wait(now + 32 * S)
+        );
         schedule.begin_check(now + 40 * S);
         assert_eq!(visit(&mut schedule, now + 40 * S), Attend::Serve);
         // A quick one is waited for again.
         schedule.check(None, now + 41 * S);
         schedule.begin_check(now + 50 * S);
-        assert_eq!(visit(&mut schedule, now + 50 * S), Attend::Wait(now + 52 * S));
+        assert_eq!(
+            visit(&mut schedule, now + 50 * S),
+            Attend::Wait(now + 52 * S)
+        );
     }
 
     #[test]
     fn who_never_waits_asks_for_a_refresh_nevertheless() {
-        let mut schedule = Schedule::new(Timing { max_wait: Duration::ZERO, ..TIMING });
+        let mut schedule = Schedule::new(Timing {
+            max_wait: Duration::ZERO,
+            ..TIMING
+        });
         let began = Instant::now();
         schedule.begin(began);
         schedule.succeed(began);

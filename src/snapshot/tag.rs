@@ -86,7 +86,10 @@ impl Question {
 
 impl Verdict {
     pub(super) fn unkept(config: &Descriptor, reason: Option<Arc<str>>) -> Verdict {
-        Verdict::Unkept(Box::new(Unkept { config: config.clone(), reason }))
+        Verdict::Unkept(Box::new(Unkept {
+            config: config.clone(),
+            reason,
+        }))
     }
 
     /// The config blob that has a share in the budget. It's the manifest that decides this, whatever is
@@ -142,17 +145,33 @@ impl Tag {
     pub(super) fn new(text: Arc<str>, filter: &Filter, now: Instant) -> Tag {
         match filter.passes_over(&text) {
             Some(reason) => {
-                let known = Known { manifest: None, verdict: Verdict::NoChart(reason) };
-                Tag { text, known: Some(known), trouble: None, due: None }
+                let known = Known {
+                    manifest: None,
+                    verdict: Verdict::NoChart(reason),
+                };
+                Tag {
+                    text,
+                    known: Some(known),
+                    trouble: None,
+                    due: None,
+                }
             }
-            None => Tag { text, known: None, trouble: None, due: Some(now) },
+            None => Tag {
+                text,
+                known: None,
+                trouble: None,
+                due: Some(now),
+            },
         }
     }
 
     /// Whether it's to be looked at; `readable` is whether its config blob isn't kept, but can be.
     pub(super) fn is_asked_for(&self, which: Which, readable: bool, now: Instant) -> bool {
         let Some(due) = self.due else { return false };
-        let silent = self.trouble.as_ref().is_some_and(|trouble| trouble.kind.is_no_answer());
+        let silent = self
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| trouble.kind.is_no_answer());
         let readable = readable && (self.trouble.is_none() || due <= now);
         match which {
             Which::New => self.trouble.is_none() && (readable || self.known.is_none()),
@@ -177,8 +196,13 @@ impl Tag {
     pub(super) fn learn(&mut self, answer: Answer, due: Instant) -> bool {
         self.due = Some(due);
         self.trouble = None;
-        let Answer::Now(manifest, verdict) = answer else { return false };
-        self.known = Some(Known { manifest: Some(manifest), verdict });
+        let Answer::Now(manifest, verdict) = answer else {
+            return false;
+        };
+        self.known = Some(Known {
+            manifest: Some(manifest),
+            verdict,
+        });
         true
     }
 
@@ -197,10 +221,17 @@ impl Trouble {
     pub(super) fn note(noted: &mut Option<Box<Trouble>>, error: &Error, now: Instant) -> bool {
         let before = noted.take();
         let sort = |kind: ErrorKind| (kind.is_no_answer(), kind == ErrorKind::NotFound);
-        let since = before.as_ref().filter(|before| sort(before.kind) == sort(error.kind()));
+        let since = before
+            .as_ref()
+            .filter(|before| sort(before.kind) == sort(error.kind()));
         let since = since.map_or(now, |before| before.since);
         let until = now + pause(error.kind(), now.saturating_duration_since(since));
-        let now = Trouble { kind: error.kind(), text: error.to_string(), since, until };
+        let now = Trouble {
+            kind: error.kind(),
+            text: error.to_string(),
+            since,
+            until,
+        };
         let news = before.is_none_or(|before| (before.kind, &before.text) != (now.kind, &now.text));
         *noted = Some(Box::new(now));
         news
@@ -228,8 +259,14 @@ mod tests {
             noted.as_ref().unwrap().until - at
         };
         assert_eq!(pause(ErrorKind::NotFound, began), second);
-        assert_eq!(pause(ErrorKind::NotFound, began + 7200 * second), 60 * second);
-        assert_eq!(pause(ErrorKind::Refused, began + 7260 * second), 30 * second);
+        assert_eq!(
+            pause(ErrorKind::NotFound, began + 7200 * second),
+            60 * second
+        );
+        assert_eq!(
+            pause(ErrorKind::Refused, began + 7260 * second),
+            30 * second
+        );
         assert_eq!(pause(ErrorKind::Unavailable, began + 7290 * second), second);
     }
 }

@@ -57,7 +57,12 @@ pub struct Skipped {
 impl Skipped {
     /// What was looked at, and is no chart to be listed for that reason; to be dated later.
     pub(super) fn new(reference: String, reason: impl Into<Arc<str>>) -> Skipped {
-        Skipped { reference, reason: reason.into(), unread: None, since: 0 }
+        Skipped {
+            reference,
+            reason: reason.into(),
+            unread: None,
+            since: 0,
+        }
     }
 
     /// In a sentence that names one of many.
@@ -111,7 +116,10 @@ impl Harvest {
         self.unanswered += usize::from(kind.is_no_answer());
         self.refused += usize::from(*kind == ErrorKind::Refused);
         if lost {
-            let skipped = Skipped { unread: Some(*kind), ..Skipped::new(reference, &**text) };
+            let skipped = Skipped {
+                unread: Some(*kind),
+                ..Skipped::new(reference, &**text)
+            };
             self.example.get_or_insert_with(|| skipped.clone());
             self.skipped.push(skipped);
         }
@@ -126,7 +134,8 @@ impl Harvest {
                 self.found.push(chart.clone());
             } else {
                 let place = qualified(&chart.repository, chart.reference.as_str());
-                self.skipped.push(Skipped::new(place, "too old for --max-versions"));
+                self.skipped
+                    .push(Skipped::new(place, "too old for --max-versions"));
             }
         }
     }
@@ -145,12 +154,23 @@ pub(super) struct Walk<'a> {
 impl Walk<'_> {
     /// Lists the tags of `repositories`, which are all there are, and looks at what is new; in a first
     /// walk also at what has failed before.
-    pub(super) fn refresh(&self, memory: &mut Memory, repositories: Vec<RepositoryName>, is_first: bool) {
+    pub(super) fn refresh(
+        &self,
+        memory: &mut Memory,
+        repositories: Vec<RepositoryName>,
+        is_first: bool,
+    ) {
         let repositories = memory.keep(repositories);
         let began = Instant::now();
         let may_rest = self.trust.is_some() && !is_first;
         let rests = |name: &RepositoryName| may_rest && memory.rests(name, began);
-        let listings = listings::list(self.storage, self.concurrency, &repositories, rests, self.progress);
+        let listings = listings::list(
+            self.storage,
+            self.concurrency,
+            &repositories,
+            rests,
+            self.progress,
+        );
         let (mut room, now) = (MAX_TAGS, Instant::now());
         for (repository, listing) in repositories.iter().zip(listings) {
             memory.list(repository, listing, &mut room, now);
@@ -181,7 +201,10 @@ impl Walk<'_> {
         let last_call = matches!(which, Which::Due(_)).then(|| Instant::now() + LONGEST_CHECK);
         let answers = self.answers(memory, questions, last_call);
         let is_answer = |(_, answer): &(_, Result<_, Error>)| {
-            answer.as_ref().err().is_none_or(|error| !error.kind().is_no_answer())
+            answer
+                .as_ref()
+                .err()
+                .is_none_or(|error| !error.kind().is_no_answer())
         };
         let answered = answers.iter().any(is_answer);
         let now = Instant::now();
@@ -201,7 +224,12 @@ impl Walk<'_> {
     ) -> Vec<(Question, Result<Answer, Error>)> {
         // Made only if a tag has moved to a manifest that was already there.
         let verdicts = OnceLock::new();
-        let verdict = |digest: &Digest| verdicts.get_or_init(|| memory.verdicts()).get(digest).copied();
+        let verdict = |digest: &Digest| {
+            verdicts
+                .get_or_init(|| memory.verdicts())
+                .get(digest)
+                .copied()
+        };
         let looks = in_parallel(&questions, self.concurrency, |question| {
             let in_time = last_call.is_none_or(|last_call| Instant::now() < last_call);
             let is_known = |digest: &Digest| verdict(digest).is_some();
@@ -209,7 +237,10 @@ impl Walk<'_> {
             self.progress.looked();
             look
         });
-        let asked = questions.into_iter().zip(looks).filter_map(|(question, look)| Some((question, look?)));
+        let asked = questions
+            .into_iter()
+            .zip(looks)
+            .filter_map(|(question, look)| Some((question, look?)));
         let (questions, looks): (Vec<Question>, Vec<_>) = asked.unzip();
         let readings = self.read_configs(memory, &questions, &looks);
         let answer = |question: &Question, look, reading| match look {
@@ -221,7 +252,9 @@ impl Walk<'_> {
             Look::Read(digest, Artifact::NoChart(reason)) => {
                 Ok(Answer::Now(digest, Verdict::NoChart(reason.into())))
             }
-            Look::Read(digest, Artifact::Chart(candidate)) => chart(question, digest, candidate, reading),
+            Look::Read(digest, Artifact::Chart(candidate)) => {
+                chart(question, digest, candidate, reading)
+            }
         };
         let answers = looks.into_iter().zip(readings).zip(&questions);
         let answers = answers.map(|((look, reading), question)| answer(question, look?, reading));
@@ -242,10 +275,19 @@ impl Walk<'_> {
         };
         let configs: Vec<Option<Descriptor>> = looks.iter().map(config).collect();
         let wanted = questions.iter().zip(&configs);
-        let wanted = wanted.filter_map(|(question, config)| Some((question.place(), config.as_ref()?)));
-        let read = Configs::read(self.storage, self.concurrency, memory, &wanted.collect(), self.progress);
+        let wanted =
+            wanted.filter_map(|(question, config)| Some((question.place(), config.as_ref()?)));
+        let read = Configs::read(
+            self.storage,
+            self.concurrency,
+            memory,
+            &wanted.collect(),
+            self.progress,
+        );
         let places = questions.iter().zip(&configs);
-        places.map(|(question, config)| read.get(&question.repository, config.as_ref())).collect()
+        places
+            .map(|(question, config)| read.get(&question.repository, config.as_ref()))
+            .collect()
     }
 }
 
@@ -263,7 +305,9 @@ fn chart(
             created: candidate.created,
             layers: candidate.layers,
         })),
-        Reading::NotAChart(reason) => Verdict::unkept(&candidate.layers.config, Some(reason.into())),
+        Reading::NotAChart(reason) => {
+            Verdict::unkept(&candidate.layers.config, Some(reason.into()))
+        }
         Reading::NoRoom => Verdict::unkept(&candidate.layers.config, None),
         Reading::Failed(kind, text) => return Err(Error::new(kind, text)),
     };

@@ -59,7 +59,11 @@ impl Walked {
 
 impl<'a> Walker<'a> {
     /// Knows nothing yet. `trust` is how long a known tag needn't be looked at again, if at all.
-    pub(super) fn new(storage: &'a dyn Storage, options: Options, trust: Option<Duration>) -> Walker<'a> {
+    pub(super) fn new(
+        storage: &'a dyn Storage,
+        options: Options,
+        trust: Option<Duration>,
+    ) -> Walker<'a> {
         let memory = Memory::new(options.filter.clone());
         Walker {
             storage,
@@ -80,13 +84,20 @@ impl<'a> Walker<'a> {
     pub(super) fn refresh(&mut self, last: Option<&Snapshot>) -> Result<Option<Snapshot>, Error> {
         let start = self.start();
         let revision = self.storage.revision();
-        if self.walked.as_ref().is_some_and(|walked| walked.still_holds(revision)) {
+        if self
+            .walked
+            .as_ref()
+            .is_some_and(|walked| walked.still_holds(revision))
+        {
             return Ok(None);
         }
         let repositories = self.storage.repositories()?;
         self.believe_listing(&repositories)?;
         let progress = Progress::default();
-        let (walk, memory) = (walk(self.storage, &self.options, self.trust, &progress), &mut self.memory);
+        let (walk, memory) = (
+            walk(self.storage, &self.options, self.trust, &progress),
+            &mut self.memory,
+        );
         match last {
             None => progress.told(self.storage, || walk.refresh(memory, repositories, true)),
             Some(_) => walk.refresh(memory, repositories, false),
@@ -99,7 +110,11 @@ impl<'a> Walker<'a> {
         if complete && self.walked.as_ref().is_some_and(|walked| !walked.complete) {
             crate::info!("every repository and tag can be read again");
         }
-        self.walked = Some(Walked { revision, complete, at: Instant::now() });
+        self.walked = Some(Walked {
+            revision,
+            complete,
+            at: Instant::now(),
+        });
         Ok(self.snapshot(harvest, last, start))
     }
 
@@ -111,13 +126,22 @@ impl<'a> Walker<'a> {
         doubts: &BTreeSet<(RepositoryName, Reference)>,
     ) -> Option<Snapshot> {
         let start = self.start();
-        doubts.iter().for_each(|(repository, tag)| self.memory.doubt(repository, tag, start.0));
+        doubts
+            .iter()
+            .for_each(|(repository, tag)| self.memory.doubt(repository, tag, start.0));
         let progress = Progress::default();
         let walk = walk(self.storage, &self.options, self.trust, &progress);
-        let answered = walk.ask(&mut self.memory, Which::Due(self.options.concurrency * CHECKED_AT_ONCE));
+        let answered = walk.ask(
+            &mut self.memory,
+            Which::Due(self.options.concurrency * CHECKED_AT_ONCE),
+        );
         self.note_silence(answered, Instant::now());
         last?;
-        if self.memory.changed { self.snapshot(self.memory.harvest(), last, start) } else { None }
+        if self.memory.changed {
+            self.snapshot(self.memory.harvest(), last, start)
+        } else {
+            None
+        }
     }
 
     /// When a walk begins, and how many requests there were before.
@@ -127,7 +151,9 @@ impl<'a> Walker<'a> {
 
     /// When the next tag is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.memory.next_due().map(|due| self.silent.map_or(due, |(_, until)| due.max(until)))
+        self.memory
+            .next_due()
+            .map(|due| self.silent.map_or(due, |(_, until)| due.max(until)))
     }
 
     /// After tags of which none gave an answer, the others are left alone for a while, too: a registry
@@ -151,7 +177,10 @@ impl<'a> Walker<'a> {
         harvest.walked_at = OffsetDateTime::now_utc().unix_timestamp();
         let snapshot = assemble(harvest, self.options.format, last);
         let (began, before) = start;
-        let cost = Cost { time: began.elapsed(), requests: self.storage.requests() - before };
+        let cost = Cost {
+            time: began.elapsed(),
+            requests: self.storage.requests() - before,
+        };
         report(&snapshot, last, cost);
         Some(snapshot)
     }
@@ -162,7 +191,9 @@ impl<'a> Walker<'a> {
     fn believe_listing(&mut self, repositories: &[RepositoryName]) -> Result<(), Error> {
         let suspect = repositories.is_empty() && !self.memory.is_empty();
         if suspect && !std::mem::replace(&mut self.was_empty, suspect) {
-            return unbelievable("no repository is listed any more; that is believed when it's said twice");
+            return unbelievable(
+                "no repository is listed any more; that is believed when it's said twice",
+            );
         }
         self.was_empty = suspect;
         Ok(())
@@ -176,8 +207,11 @@ impl<'a> Walker<'a> {
             return Ok(());
         }
         self.attempts += 1;
-        let example =
-            harvest.example.as_ref().map(|one| format!(", such as {}", one.example())).unwrap_or_default();
+        let example = harvest
+            .example
+            .as_ref()
+            .map(|one| format!(", such as {}", one.example()))
+            .unwrap_or_default();
         let unread = match harvest.missed {
             1 => "1 repository or tag could not be read".to_owned(),
             many => format!("{many} repositories or tags could not be read"),
@@ -194,7 +228,10 @@ impl<'a> Walker<'a> {
 /// makes no sense, is left out.
 pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> {
     let walker = Walker::new(storage, options, Some(LONG));
-    let mut walker = Walker { tolerant_after: u32::MAX, ..walker };
+    let mut walker = Walker {
+        tolerant_after: u32::MAX,
+        ..walker
+    };
     let mut pause = Duration::from_secs(1);
     let mut attempt = 1;
     loop {
@@ -202,7 +239,9 @@ pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> 
             Ok(Some(snapshot)) if snapshot.counts.versions == 0 => return Err(no_chart(&snapshot)),
             Ok(Some(snapshot)) => return Ok(snapshot),
             Ok(None) => {}
-            Err(error) if attempt >= FIRST_ATTEMPTS || !error.kind().is_no_answer() => return Err(error),
+            Err(error) if attempt >= FIRST_ATTEMPTS || !error.kind().is_no_answer() => {
+                return Err(error);
+            }
             Err(error) => crate::warn!("{error}: tried again in {} s", pause.as_secs()),
         }
         thread::sleep(pause);
@@ -217,13 +256,22 @@ fn walk<'a>(
     trust: Option<Duration>,
     progress: &'a Progress,
 ) -> Walk<'a> {
-    Walk { storage, concurrency: options.concurrency, trust, progress }
+    Walk {
+        storage,
+        concurrency: options.concurrency,
+        trust,
+        progress,
+    }
 }
 
 /// A mistyped prefix, name or filter looks like this.
 fn no_chart(snapshot: &Snapshot) -> Error {
     let example = match snapshot.skipped.first() {
-        Some(skipped) => format!("; {} skipped, such as {}", snapshot.skipped.len(), skipped.example()),
+        Some(skipped) => format!(
+            "; {} skipped, such as {}",
+            snapshot.skipped.len(),
+            skipped.example()
+        ),
         None => String::new(),
     };
     Error::new(ErrorKind::NotFound, format!("no chart was found{example}"))
@@ -261,7 +309,10 @@ fn report_verdicts(snapshot: &Snapshot, last: Option<&Snapshot>) {
     }
     let before = last.map_or(&[][..], |last| &last.skipped);
     for skipped in &snapshot.skipped {
-        if before.binary_search_by(|known| key(known).cmp(&key(skipped))).is_err() {
+        if before
+            .binary_search_by(|known| key(known).cmp(&key(skipped)))
+            .is_err()
+        {
             crate::debug!("{skipped}");
         }
     }
@@ -273,7 +324,8 @@ fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: Cost) {
     }
     snapshot.report_size(last);
     let changed = last.is_none_or(|last| {
-        last.index().identity().etag != snapshot.index().identity().etag || last.counts != snapshot.counts
+        last.index().identity().etag != snapshot.index().identity().etag
+            || last.counts != snapshot.counts
     });
     if changed {
         crate::info!("snapshot: {} ({cost})", snapshot.counts);
@@ -292,7 +344,13 @@ mod tests {
 
     #[test]
     fn what_a_walk_has_cost_is_told_in_fitting_units_and_numbers() {
-        let cost = |millis, requests| Cost { time: Duration::from_millis(millis), requests }.to_string();
+        let cost = |millis, requests| {
+            Cost {
+                time: Duration::from_millis(millis),
+                requests,
+            }
+            .to_string()
+        };
         assert_eq!(cost(3, 1), "walked in 3 ms, 1 request");
         assert_eq!(cost(1260, 340), "walked in 1.3 s, 340 requests");
         assert_eq!(cost(0, 0), "walked in under 1 ms");
@@ -305,7 +363,9 @@ mod tests {
 
     impl Storage for Shelf {
         fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
-            Ok(["blob", "good", "manifest"].map(|name| name.parse().unwrap()).into())
+            Ok(["blob", "good", "manifest"]
+                .map(|name| name.parse().unwrap())
+                .into())
         }
 
         fn tags(&self, _: &RepositoryName) -> Result<Vec<String>, Error> {
@@ -319,12 +379,20 @@ mod tests {
                 serde_json::json!({"mediaType": kind, "digest": digest, "size": bytes.len()})
             };
             let config = blob("application/vnd.cncf.helm.config.v1+json", CONFIG);
-            let archive = blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", b"archive");
-            let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [archive]});
+            let archive = blob(
+                "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+                b"archive",
+            );
+            let manifest =
+                serde_json::json!({"schemaVersion": 2, "config": config, "layers": [archive]});
             Ok(manifest.to_string().into_bytes())
         }
 
-        fn blob(&self, repository: &RepositoryName, _: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
+        fn blob(
+            &self,
+            repository: &RepositoryName,
+            _: &Descriptor,
+        ) -> Result<Box<dyn Read + Send>, Error> {
             assert_ne!(repository.as_str(), "blob", "a defect");
             Ok(Box::new(Cursor::new(CONFIG)))
         }
@@ -332,12 +400,17 @@ mod tests {
 
     #[test]
     fn a_defect_of_ours_costs_the_artifact_that_has_shown_it_and_no_other() {
-        let options = Options { concurrency: 2, filter: Filter::default(), format: IndexFormat::Yaml };
+        let options = Options {
+            concurrency: 2,
+            filter: Filter::default(),
+            format: IndexFormat::Yaml,
+        };
         let snapshot = once(&Shelf, options).unwrap();
         assert_eq!(snapshot.found.len(), 1, "{:?}", snapshot.skipped);
         let skipped: Vec<String> = snapshot.skipped.iter().map(Skipped::to_string).collect();
-        let told =
-            |tag| format!("skipped {tag}:1.0.0: a defect of this program; please report the panic above");
+        let told = |tag| {
+            format!("skipped {tag}:1.0.0: a defect of this program; please report the panic above")
+        };
         assert_eq!(skipped, ["blob", "manifest"].map(told));
     }
 }

@@ -76,8 +76,11 @@ impl Crowd {
         let size = field.affordable(self.size);
         let mut seats: Vec<Seat> = (0..size).map(|_| Seat::default()).collect();
         let start = Instant::now();
-        let begins = |number: usize| start + Duration::from_secs_f64(number as f64 / self.pace as f64);
-        let mut due: BinaryHeap<_> = (0..size).map(|number| Reverse((begins(number), number))).collect();
+        let begins =
+            |number: usize| start + Duration::from_secs_f64(number as f64 / self.pace as f64);
+        let mut due: BinaryHeap<_> = (0..size)
+            .map(|number| Reverse((begins(number), number)))
+            .collect();
         while let (false, Some(Reverse((at, number)))) = (field.is_over(), due.pop()) {
             let now = Instant::now();
             if at > now {
@@ -145,7 +148,10 @@ impl Crowd {
 }
 
 fn is_patience(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected | ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::NotConnected | ErrorKind::Interrupted
+    )
 }
 
 /// A refused connection is one as well: the client finds out as soon as it does something.

@@ -45,7 +45,14 @@ pub struct Turnout {
 
 impl Field {
     pub fn new(address: SocketAddr, strength: usize, charts: Vec<String>, large: String) -> Field {
-        Field { address, strength, charts, large, over: AtomicBool::default(), tally: Tally::default() }
+        Field {
+            address,
+            strength,
+            charts,
+            large,
+            over: AtomicBool::default(),
+            tally: Tally::default(),
+        }
     }
 
     pub fn end(&self) {
@@ -71,7 +78,9 @@ impl Field {
         self.tally.wanted.fetch_add(size, Relaxed);
         let most = limits::clients_at_most(size);
         if most < size {
-            self.falls_short(format!("this machine's limit of descriptors allows {most} of {size} clients"));
+            self.falls_short(format!(
+                "this machine's limit of descriptors allows {most} of {size} clients"
+            ));
         }
         most
     }
@@ -84,7 +93,9 @@ impl Field {
         let open = self.tally.open.fetch_add(1, Relaxed) + 1;
         self.tally.most_open.fetch_max(open, Relaxed);
         self.tally.connections.fetch_add(1, Relaxed);
-        self.tally.clients.fetch_add(usize::from(by_a_new_client), Relaxed);
+        self.tally
+            .clients
+            .fetch_add(usize::from(by_a_new_client), Relaxed);
     }
 
     pub fn closed(&self, count: usize) {
@@ -92,6 +103,9 @@ impl Field {
     }
 
     fn shortfall(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.tally.shortfall.lock().expect("nobody panics while noting a shortfall")
+        self.tally
+            .shortfall
+            .lock()
+            .expect("nobody panics while noting a shortfall")
     }
 }

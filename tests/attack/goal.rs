@@ -26,11 +26,20 @@ pub struct Goal {
 
 impl Goal {
     /// Nobody notices anything.
-    pub const UNIMPRESSED: Goal = Goal { answered: 100.0, quick: true };
+    pub const UNIMPRESSED: Goal = Goal {
+        answered: 100.0,
+        quick: true,
+    };
     /// All is answered, but perhaps later, as by someone who had to wait for a registry.
-    pub const ANSWERED: Goal = Goal { answered: 100.0, quick: false };
+    pub const ANSWERED: Goal = Goal {
+        answered: 100.0,
+        quick: false,
+    };
     /// Hardly anybody notices anything.
-    pub const NEARLY: Goal = Goal { answered: 99.0, quick: false };
+    pub const NEARLY: Goal = Goal {
+        answered: 99.0,
+        quick: false,
+    };
 }
 
 /// What is wrong with an outcome; nothing, if all is well. Only the full scale judges times: a small
@@ -43,7 +52,10 @@ pub fn faults(row: &Row, scale: &Scale, outcome: &Outcome) -> Vec<String> {
         }
     };
     let turnout = &outcome.turnout;
-    must(turnout.shortfall.is_none(), turnout.shortfall.clone().unwrap_or_default());
+    must(
+        turnout.shortfall.is_none(),
+        turnout.shortfall.clone().unwrap_or_default(),
+    );
     must(turnout.connections > 0, "no attacker came".to_owned());
     let failure = outcome.first_failure.as_deref().unwrap_or_default();
     must(
@@ -53,34 +65,61 @@ pub fn faults(row: &Row, scale: &Scale, outcome: &Outcome) -> Vec<String> {
             outcome.answered
         ),
     );
-    must(outcome.well, "normal requests fail after the attack".to_owned());
+    must(
+        outcome.well,
+        "normal requests fail after the attack".to_owned(),
+    );
     let threads = outcome.peak.threads;
     let is_limited = !matches!(row.limits, Limits::Threads(most) if threads > most);
-    must(is_limited, format!("the daemon had {threads} threads: this machine didn't hold it to the limit"));
+    must(
+        is_limited,
+        format!("the daemon had {threads} threads: this machine didn't hold it to the limit"),
+    );
     let memory = outcome.peak.peak_memory / 1024;
-    must(memory <= MEMORY, format!("{memory} MiB of memory were used, more than {MEMORY}"));
+    must(
+        memory <= MEMORY,
+        format!("{memory} MiB of memory were used, more than {MEMORY}"),
+    );
     must(
         outcome.exit == Some(0),
-        format!("SIGTERM led to {}, not exit 0; its last words: {}", exit(outcome.exit), outcome.last_words),
+        format!(
+            "SIGTERM led to {}, not exit 0; its last words: {}",
+            exit(outcome.exit),
+            outcome.last_words
+        ),
     );
     let most = scale.grace + ENDING;
     must(
         outcome.ending <= most * scale.patience,
-        format!("it ended {:.1} s after SIGTERM, not within {most:?}", outcome.ending.as_secs_f64()),
+        format!(
+            "it ended {:.1} s after SIGTERM, not within {most:?}",
+            outcome.ending.as_secs_f64()
+        ),
     );
     if !scale.full {
         return faults;
     }
     let (came, wanted) = (turnout.clients, turnout.wanted);
-    must(came == wanted, format!("only {came} of {wanted} attackers had a connection"));
+    must(
+        came == wanted,
+        format!("only {came} of {wanted} attackers had a connection"),
+    );
     let p99 = outcome.p99;
-    must(!row.goal.quick || p99 <= P99, format!("p99 was {:.0} ms, over {P99:?}", p99.as_secs_f64() * 1e3));
+    must(
+        !row.goal.quick || p99 <= P99,
+        format!("p99 was {:.0} ms, over {P99:?}", p99.as_secs_f64() * 1e3),
+    );
     let left = outcome.threads_left.saturating_sub(outcome.threads_before);
-    must(left <= SPARE_THREADS, format!("{left} more threads than before were left in the end"));
+    must(
+        left <= SPARE_THREADS,
+        format!("{left} more threads than before were left in the end"),
+    );
     faults
 }
 
 /// An exit as a person says it.
 pub fn exit(code: Option<i32>) -> String {
-    code.map_or("death by a signal".to_owned(), |code| format!("exit {code}"))
+    code.map_or("death by a signal".to_owned(), |code| {
+        format!("exit {code}")
+    })
 }

@@ -42,7 +42,9 @@ pub fn command(program: &Path, limits: Limits) -> (Command, Option<Copy>) {
         Limits::Threads(most) => {
             // Anybody else is counted by himself in a user namespace of the daemon's own.
             let mut command = Command::new("unshare");
-            command.args(["--user", "prlimit", &format!("--nproc={most}:{most}")]).arg(program);
+            command
+                .args(["--user", "prlimit", &format!("--nproc={most}:{most}")])
+                .arg(program);
             (command, None)
         }
     }
@@ -61,7 +63,8 @@ impl Copy {
     fn of(program: &Path, user: usize) -> Copy {
         let path = std::env::temp_dir().join(format!("oci-chartrepo-of-{user}"));
         fs::copy(program, &path).expect("copy the daemon");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("let everybody run it");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+            .expect("let everybody run it");
         Copy(path)
     }
 }
@@ -80,28 +83,51 @@ fn stranger() -> usize {
 }
 
 fn is_root() -> bool {
-    fs::metadata("/proc/self").expect("/proc/self is there").uid() == 0
+    fs::metadata("/proc/self")
+        .expect("/proc/self is there")
+        .uid()
+        == 0
 }
 
 /// Lets this process have as many descriptors as the machine allows.
 pub fn raise_own_descriptors() {
     let most = descriptor_limits().1;
-    let arguments = [format!("--pid={}", std::process::id()), format!("--nofile={most}:{most}")];
-    let raised =
-        Command::new("prlimit").args(arguments).status().expect("run prlimit, of the package util-linux");
-    assert!(raised.success(), "prlimit can't raise our limit of descriptors to {most}");
+    let arguments = [
+        format!("--pid={}", std::process::id()),
+        format!("--nofile={most}:{most}"),
+    ];
+    let raised = Command::new("prlimit")
+        .args(arguments)
+        .status()
+        .expect("run prlimit, of the package util-linux");
+    assert!(
+        raised.success(),
+        "prlimit can't raise our limit of descriptors to {most}"
+    );
 }
 
 /// How many of `size` clients fit into this process.
 pub fn clients_at_most(size: usize) -> usize {
     let for_the_registry = 2 * size.min(DOWNLOADS);
-    size.min(descriptor_limits().0.saturating_sub(OWN_DESCRIPTORS + for_the_registry))
+    size.min(
+        descriptor_limits()
+            .0
+            .saturating_sub(OWN_DESCRIPTORS + for_the_registry),
+    )
 }
 
 /// The soft and the hard limit of this process.
 fn descriptor_limits() -> (usize, usize) {
     let text = fs::read_to_string("/proc/self/limits").expect("/proc/self/limits can be read");
-    let line = text.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a line for files");
-    let mut numbers = line.split_whitespace().map(|number| number.parse().unwrap_or(usize::MAX));
-    (numbers.next().expect("a soft limit"), numbers.next().expect("a hard limit"))
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .expect("a line for files");
+    let mut numbers = line
+        .split_whitespace()
+        .map(|number| number.parse().unwrap_or(usize::MAX));
+    (
+        numbers.next().expect("a soft limit"),
+        numbers.next().expect("a hard limit"),
+    )
 }

@@ -31,31 +31,52 @@ use rows::Row;
 use trial::Scale;
 
 /// Flags of the test harness that `cargo test -- …` hands to every test program alike.
-const HARNESS: [&str; 6] = ["--exact", "--include-ignored", "--no-capture", "--nocapture", "--quiet", "-q"];
+const HARNESS: [&str; 6] = [
+    "--exact",
+    "--include-ignored",
+    "--no-capture",
+    "--nocapture",
+    "--quiet",
+    "-q",
+];
 /// Flags of ours.
 const OURS: [&str; 2] = ["--full", "--list"];
 
 fn main() -> ExitCode {
-    let (flags, words): (Vec<String>, Vec<String>) =
-        std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
-    let is_known =
-        |flag: &str| OURS.contains(&flag) || HARNESS.contains(&flag) || flag.starts_with("--test-threads");
+    let (flags, words): (Vec<String>, Vec<String>) = std::env::args()
+        .skip(1)
+        .partition(|argument| argument.starts_with('-'));
+    let is_known = |flag: &str| {
+        OURS.contains(&flag) || HARNESS.contains(&flag) || flag.starts_with("--test-threads")
+    };
     if let Some(flag) = flags.iter().find(|flag| !is_known(flag)) {
-        eprintln!("unknown flag {flag}: there are {}, and words of the attacks' names", OURS.join(" and "));
+        eprintln!(
+            "unknown flag {flag}: there are {}, and words of the attacks' names",
+            OURS.join(" and ")
+        );
         return ExitCode::from(2);
     }
     let given = |flag: &str| flags.iter().any(|given| given == flag);
-    let scale = if given("--full") { Scale::full() } else { Scale::reduced() };
-    let wanted = |row: &Row| words.is_empty() || words.iter().any(|word| row.title(&scale).contains(word));
+    let scale = if given("--full") {
+        Scale::full()
+    } else {
+        Scale::reduced()
+    };
+    let wanted =
+        |row: &Row| words.is_empty() || words.iter().any(|word| row.title(&scale).contains(word));
     let rows: Vec<Row> = rows::all().into_iter().filter(wanted).collect();
     if given("--list") {
-        rows.iter().for_each(|row| println!("{}: test", row.title(&scale)));
+        rows.iter()
+            .for_each(|row| println!("{}: test", row.title(&scale)));
         return ExitCode::SUCCESS;
     }
     limits::raise_own_descriptors();
     let report = Mutex::new(Report::begin(&scale));
     run(&rows, &scale, &report);
-    report.into_inner().expect("no row panics while it reports").end()
+    report
+        .into_inner()
+        .expect("no row panics while it reports")
+        .end()
 }
 
 /// Runs the rows, as many at a time as the scale says, and reports each as it ends.
@@ -66,7 +87,11 @@ fn run(rows: &[Row], scale: &Scale, report: &Mutex<Report>) {
             scope.spawn(|| {
                 while let Some(row) = next(&left) {
                     let outcome = catch_unwind(AssertUnwindSafe(|| trial::run(row, scale)));
-                    report.lock().expect("no row panics while it reports").add(row, scale, outcome.ok());
+                    report.lock().expect("no row panics while it reports").add(
+                        row,
+                        scale,
+                        outcome.ok(),
+                    );
                 }
             });
         }

@@ -46,9 +46,15 @@ impl Normal {
                 next += INTERVAL;
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
-            under_way.into_iter().for_each(|visit| visit.join().expect("a visit doesn't panic"));
+            under_way
+                .into_iter()
+                .for_each(|visit| visit.join().expect("a visit doesn't panic"));
         });
-        Normal { stop, visits, clock }
+        Normal {
+            stop,
+            visits,
+            clock,
+        }
     }
 
     /// Ends, and tells all visits in the order they began.
@@ -69,20 +75,28 @@ pub fn visit(address: SocketAddr, expected: &[u8]) -> Visit {
         Ok(answer) => Some(first_line(&answer)),
         Err(error) => Some(error.to_string()),
     };
-    Visit { at, took: at.elapsed(), failure }
+    Visit {
+        at,
+        took: at.elapsed(),
+        failure,
+    }
 }
 
 /// The body of a good answer, however long it takes.
 pub fn body(address: SocketAddr) -> Option<Vec<u8>> {
     let answer = fetch(address, Instant::now() + PATIENCE).ok()?;
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
-    answer.starts_with(b"HTTP/1.1 200 ").then(|| answer[end + 4..].to_vec())
+    answer
+        .starts_with(b"HTTP/1.1 200 ")
+        .then(|| answer[end + 4..].to_vec())
 }
 
 fn fetch(address: SocketAddr, deadline: Instant) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, left(deadline)?)?;
     stream.set_nodelay(true)?;
-    stream.write_all(b"GET /index.yaml HTTP/1.1\r\nHost: charts.example\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(
+        b"GET /index.yaml HTTP/1.1\r\nHost: charts.example\r\nConnection: close\r\n\r\n",
+    )?;
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
@@ -90,7 +104,9 @@ fn fetch(address: SocketAddr, deadline: Instant) -> io::Result<Vec<u8>> {
         match stream.read(&mut chunk) {
             Ok(0) => return Ok(answer),
             Ok(count) => answer.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(ErrorKind::TimedOut.into());
+            }
             Err(error) => return Err(error),
         }
     }
@@ -98,7 +114,11 @@ fn fetch(address: SocketAddr, deadline: Instant) -> io::Result<Vec<u8>> {
 
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+    if left.is_zero() {
+        Err(ErrorKind::TimedOut.into())
+    } else {
+        Ok(left)
+    }
 }
 
 fn is_right(answer: &[u8], expected: &[u8]) -> bool {

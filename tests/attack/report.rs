@@ -35,7 +35,11 @@ impl Report {
             "SIGTERM"
         );
         println!("{0:─<77}┼{0:─<56}┼{0:─<17}", "");
-        Report { began: Instant::now(), rows: 0, faults: Vec::new() }
+        Report {
+            began: Instant::now(),
+            rows: 0,
+            faults: Vec::new(),
+        }
     }
 
     /// A row's outcome; `None` if it couldn't be played to its end.
@@ -44,13 +48,15 @@ impl Report {
         let title = row.title(scale);
         let Some(outcome) = outcome else {
             println!("{title:<58} ✗ could not be played");
-            self.faults.push(format!("{title}: could not be played, see the panic above"));
+            self.faults
+                .push(format!("{title}: could not be played, see the panic above"));
             return;
         };
         let faults = goal::faults(row, scale, &outcome);
         let verdict = if faults.is_empty() { "" } else { " ✗" };
         println!("{}{verdict}", line(&title, &outcome));
-        self.faults.extend(faults.into_iter().map(|fault| format!("{title}: {fault}")));
+        self.faults
+            .extend(faults.into_iter().map(|fault| format!("{title}: {fault}")));
     }
 
     pub fn end(self) -> ExitCode {
@@ -59,7 +65,10 @@ impl Report {
             println!("\n{} attacks in {seconds} s: nothing to report.", self.rows);
             return ExitCode::SUCCESS;
         }
-        println!("\n{} attacks in {seconds} s; this should not be so:", self.rows);
+        println!(
+            "\n{} attacks in {seconds} s; this should not be so:",
+            self.rows
+        );
         self.faults.iter().for_each(|fault| println!("  ✗ {fault}"));
         ExitCode::FAILURE
     }

@@ -35,11 +35,18 @@ impl Row {
     }
 
     fn warm(self) -> Row {
-        Row { warm_cache: true, ..self }
+        Row {
+            warm_cache: true,
+            ..self
+        }
     }
 
     fn limited(self, limits: Limits) -> Row {
-        Row { limits, goal: Goal::NEARLY, ..self }
+        Row {
+            limits,
+            goal: Goal::NEARLY,
+            ..self
+        }
     }
 }
 
@@ -60,39 +67,102 @@ fn row(full: usize, reduced: usize, name: &'static str, attack: fn(&Field)) -> R
 
 /// Clients that pull charts from a registry that is spoiled.
 fn pulls(name: &'static str, spoil: fn(&Registry)) -> Row {
-    Row { spoil, large_charts: true, goal: Goal::ANSWERED, ..row(500, 60, name, pull::charts) }
+    Row {
+        spoil,
+        large_charts: true,
+        goal: Goal::ANSWERED,
+        ..row(500, 60, name, pull::charts)
+    }
 }
 
 pub fn all() -> Vec<Row> {
     vec![
         row(10_000, 1_200, "idle connections", sit::idle),
-        row(10_000, 1_200, "idle connections, from eight addresses", sit::idle_from_everywhere),
+        row(
+            10_000,
+            1_200,
+            "idle connections, from eight addresses",
+            sit::idle_from_everywhere,
+        ),
         row(1_000, 200, "that drip a header byte a second", sit::drip),
         row(8, 8, "that send an endless header", pour::endless_header),
-        row(8, 8, "that send 100,000 headers and more", pour::endless_headers),
+        row(
+            8,
+            8,
+            "that send 100,000 headers and more",
+            pour::endless_headers,
+        ),
         row(8, 8, "that send endless empty lines", pour::empty_lines),
-        row(2_000, 200, "that ask for 5 MB and never read", read_badly::never),
-        row(2_000, 600, "that never read 5 MB, with a warm cache", read_badly::never_from_everywhere).warm(),
-        row(500, 100, "that read 5 MB a byte at a time", read_badly::a_byte_at_a_time),
-        row(1_500, 300, "that read 5 MB just fast enough to stay", read_badly::just_fast_enough),
+        row(
+            2_000,
+            200,
+            "that ask for 5 MB and never read",
+            read_badly::never,
+        ),
+        row(
+            2_000,
+            600,
+            "that never read 5 MB, with a warm cache",
+            read_badly::never_from_everywhere,
+        )
+        .warm(),
+        row(
+            500,
+            100,
+            "that read 5 MB a byte at a time",
+            read_badly::a_byte_at_a_time,
+        ),
+        row(
+            1_500,
+            300,
+            "that read 5 MB just fast enough to stay",
+            read_badly::just_fast_enough,
+        ),
         row(1_000, 300, "resets a second", hang_up::resets),
         row(8, 8, "that flood with pipelined requests", pour::pipeline),
         row(300, 100, "that speak HTTP/2", talk::http2),
         row(300, 100, "that say hello in TLS", talk::tls),
         row(300, 100, "that send random bytes", talk::random),
-        row(300, 100, "with odd lengths: huge, negative, repeated", talk::lengths),
-        row(16, 8, "that send endless chunked bodies", pour::endless_chunks),
-        row(1_000, 400, "of all kinds on 256 descriptors", sit::all_kinds).limited(Limits::Descriptors(256)),
-        row(1_000, 400, "idle ones on 256 descriptors", sit::idle).limited(Limits::Descriptors(256)),
+        row(
+            300,
+            100,
+            "with odd lengths: huge, negative, repeated",
+            talk::lengths,
+        ),
+        row(
+            16,
+            8,
+            "that send endless chunked bodies",
+            pour::endless_chunks,
+        ),
+        row(
+            1_000,
+            400,
+            "of all kinds on 256 descriptors",
+            sit::all_kinds,
+        )
+        .limited(Limits::Descriptors(256)),
+        row(1_000, 400, "idle ones on 256 descriptors", sit::idle)
+            .limited(Limits::Descriptors(256)),
         row(1_000, 400, "of all kinds on 60 threads", sit::all_kinds).limited(Limits::Threads(60)),
         row(1_000, 400, "idle ones on 60 threads", sit::idle).limited(Limits::Threads(60)),
         pulls("that pull charts of an honest registry", pull::honest),
         pulls("that pull charts; the registry hangs", pull::hangs),
-        Row { full: 1_500, reduced: 300, ..pulls("that pull charts; the registry hangs", pull::hangs) },
-        pulls("that pull charts; the registry hangs, the walk too", pull::hangs_wholly),
+        Row {
+            full: 1_500,
+            reduced: 300,
+            ..pulls("that pull charts; the registry hangs", pull::hangs)
+        },
+        pulls(
+            "that pull charts; the registry hangs, the walk too",
+            pull::hangs_wholly,
+        ),
         pulls("that pull charts; the registry drips", pull::drips),
         pulls("that pull charts; the registry floods", pull::floods),
         pulls("that pull charts; the registry resets", pull::resets),
-        pulls("that pull charts; the registry redirects in circles", pull::redirects_in_circles),
+        pulls(
+            "that pull charts; the registry redirects in circles",
+            pull::redirects_in_circles,
+        ),
     ]
 }

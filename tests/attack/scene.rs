@@ -44,8 +44,10 @@ impl Registry {
         let fake = FakeRegistry::start();
         let some = |(count, size)| std::iter::repeat_n(size, count);
         let sizes = some(SMALL).chain([LARGE]).chain(scale.full.then_some(HUGE));
-        let mut charts: Vec<Pushed> =
-            sizes.enumerate().map(|(number, size)| push(&fake, number, size, DESCRIPTION)).collect();
+        let mut charts: Vec<Pushed> = sizes
+            .enumerate()
+            .map(|(number, size)| push(&fake, number, size, DESCRIPTION))
+            .collect();
         if row.warm_cache {
             let others = some(WARMING).zip(charts.len()..);
             charts.extend(others.map(|(size, number)| push(&fake, number, size, 0)));
@@ -79,7 +81,11 @@ fn push(fake: &FakeRegistry, number: usize, size: usize, description: usize) -> 
         "version": "1.0.0",
         "description": description,
     });
-    fake.push(&Chart::new(&name, "1.0.0").config(&metadata).archive(vec![number as u8; size]))
+    fake.push(
+        &Chart::new(&name, "1.0.0")
+            .config(&metadata)
+            .archive(vec![number as u8; size]),
+    )
 }
 
 fn path(number: usize) -> String {
@@ -91,10 +97,19 @@ impl Scene {
         let registry = Registry::stocked(row, scale);
         let (command, copy) = limits::command(&binary(), row.limits);
         let grace = format!("--shutdown-grace={}s", scale.grace.as_secs());
-        let daemon = Daemon::start_as(command, &[&registry.fake.flag(), &grace, "--log-level=info"]);
+        let daemon = Daemon::start_as(
+            command,
+            &[&registry.fake.flag(), &grace, "--log-level=info"],
+        );
         daemon.wait_ready();
-        let index = normal::body(address(&daemon)).expect("the index is there when the daemon is ready");
-        let scene = Scene { daemon, registry, index: Arc::new(index), _copy: copy };
+        let index =
+            normal::body(address(&daemon)).expect("the index is there when the daemon is ready");
+        let scene = Scene {
+            daemon,
+            registry,
+            index: Arc::new(index),
+            _copy: copy,
+        };
         if row.warm_cache {
             scene.warm_cache();
         }
@@ -110,7 +125,11 @@ impl Scene {
             }
             self.registry.fake.count("GET /v2/*/blobs/*")
         };
-        assert_eq!(pull_all(), pull_all(), "the registry was asked again for what the cache should hold");
+        assert_eq!(
+            pull_all(),
+            pull_all(),
+            "the registry was asked again for what the cache should hold"
+        );
     }
 
     pub fn address(&self) -> SocketAddr {

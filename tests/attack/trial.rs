@@ -83,8 +83,17 @@ pub fn run(row: &Row, scale: &Scale) -> Outcome {
     let mut scene = Scene::set(row, scale);
     (row.spoil)(&scene.registry);
     let field = || {
-        let charts = if row.large_charts { scene.registry.all() } else { scene.registry.small() };
-        Field::new(scene.address(), row.strength(scale), charts, scene.registry.large())
+        let charts = if row.large_charts {
+            scene.registry.all()
+        } else {
+            scene.registry.small()
+        };
+        Field::new(
+            scene.address(),
+            row.strength(scale),
+            charts,
+            scene.registry.large(),
+        )
     };
     let (first, second) = (field(), field());
     let before = Status::of(scene.daemon.pid()).unwrap_or_default();
@@ -110,7 +119,13 @@ pub fn run(row: &Row, scale: &Scale) -> Outcome {
         well,
         exit,
         ending,
-        last_words: scene.daemon.log().lines().last().unwrap_or_default().to_owned(),
+        last_words: scene
+            .daemon
+            .log()
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .to_owned(),
     }
 }
 
@@ -125,7 +140,12 @@ fn attack_for(time: Duration, row: &Row, field: &Field) -> Instant {
 }
 
 /// Tells the daemon to stop in the middle of an attack; its exit code, and how long it took.
-fn term_under_attack(row: &Row, scale: &Scale, field: &Field, scene: &mut Scene) -> (Option<i32>, Duration) {
+fn term_under_attack(
+    row: &Row,
+    scale: &Scale,
+    field: &Field,
+    scene: &mut Scene,
+) -> (Option<i32>, Duration) {
     std::thread::scope(|scope| {
         scope.spawn(|| (row.attack)(field));
         std::thread::sleep(scale.until_term);
@@ -154,7 +174,10 @@ fn threads_left(scene: &Scene, scale: &Scale, before: usize) -> usize {
 }
 
 fn share_answered(visits: &[Visit]) -> f64 {
-    let answered = visits.iter().filter(|visit| visit.failure.is_none()).count();
+    let answered = visits
+        .iter()
+        .filter(|visit| visit.failure.is_none())
+        .count();
     100.0 * answered as f64 / visits.len().max(1) as f64
 }
 
@@ -170,6 +193,10 @@ fn percentile(visits: &[Visit], percent: usize) -> Duration {
 fn recovery(visits: &[Visit], ended: Instant) -> Duration {
     let slow = Duration::from_millis(100);
     let bad = |visit: &&Visit| visit.failure.is_some() || visit.took > slow;
-    let last = visits.iter().rev().find(bad).map(|visit| visit.at + visit.took);
+    let last = visits
+        .iter()
+        .rev()
+        .find(bad)
+        .map(|visit| visit.at + visit.took);
     last.map_or(Duration::ZERO, |last| last.saturating_duration_since(ended))
 }

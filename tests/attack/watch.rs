@@ -25,7 +25,10 @@ impl Status {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
             line.split_whitespace().next()?.parse().ok()
         };
-        Some(Status { peak_memory: field("VmHWM:")?, threads: field("Threads:")? })
+        Some(Status {
+            peak_memory: field("VmHWM:")?,
+            threads: field("Threads:")?,
+        })
     }
 }
 

@@ -33,9 +33,13 @@ const LONGEST: Duration = Duration::from_secs(600);
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [daemon, reference, words @ ..] = &arguments[..] else {
-        return mistake("usage: bench DAEMON REFERENCE [ROW...]  (`make bench` says the first two)");
+        return mistake(
+            "usage: bench DAEMON REFERENCE [ROW...]  (`make bench` says the first two)",
+        );
     };
-    let unknown = words.iter().find(|word| rows::ALL.iter().all(|row| row.name != word.as_str()));
+    let unknown = words
+        .iter()
+        .find(|word| rows::ALL.iter().all(|row| row.name != word.as_str()));
     if let Some(word) = unknown {
         let names = rows::ALL.map(|row| row.name).join(", ");
         return mistake(&format!("no row is called {word}: there are {names}"));
@@ -46,13 +50,22 @@ fn main() -> ExitCode {
         std::process::exit(1);
     });
     // It asks the tools for their versions: one that is missing has said so by a panic.
-    let Ok(shape) = catch_unwind(machine::shape) else { return ExitCode::FAILURE };
+    let Ok(shape) = catch_unwind(machine::shape) else {
+        return ExitCode::FAILURE;
+    };
     println!("{shape}");
-    let setting = Setting { daemon: daemon.into(), reference: reference.into() };
-    let wanted = rows::ALL.iter().filter(|row| words.is_empty() || words.iter().any(|word| word == row.name));
+    let setting = Setting {
+        daemon: daemon.into(),
+        reference: reference.into(),
+    };
+    let wanted = rows::ALL
+        .iter()
+        .filter(|row| words.is_empty() || words.iter().any(|word| word == row.name));
     let mut table = Table::begin();
-    let failed: Vec<&str> =
-        wanted.filter(|row| !play(row, &setting, &mut table)).map(|row| row.name).collect();
+    let failed: Vec<&str> = wanted
+        .filter(|row| !play(row, &setting, &mut table))
+        .map(|row| row.name)
+        .collect();
     table.end();
     match failed.as_slice() {
         [] => ExitCode::SUCCESS,

@@ -19,14 +19,25 @@ pub struct Shape {
 
 impl Shape {
     pub const fn new(repositories: usize, versions: usize) -> Shape {
-        Shape { repositories, versions, archive: None, description: 120 }
+        Shape {
+            repositories,
+            versions,
+            archive: None,
+            description: 120,
+        }
     }
 
     pub fn charts(&self) -> impl Iterator<Item = Chart> {
         let shape = *self;
         (0..shape.repositories)
-            .flat_map(move |repository| (0..shape.versions).map(move |version| (repository, version)))
-            .map(move |(repository, version)| Chart { shape, repository, version })
+            .flat_map(move |repository| {
+                (0..shape.versions).map(move |version| (repository, version))
+            })
+            .map(move |(repository, version)| Chart {
+                shape,
+                repository,
+                version,
+            })
     }
 
     pub fn len(&self) -> usize {
@@ -89,7 +100,10 @@ impl Chart {
     fn small_archive(&self) -> Vec<u8> {
         let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
         let files = [
-            ("Chart.yaml", serde_yaml::to_string(&self.metadata()).expect("metadata is YAML")),
+            (
+                "Chart.yaml",
+                serde_yaml::to_string(&self.metadata()).expect("metadata is YAML"),
+            ),
             ("values.yaml", "replicas: 1\n".to_owned()),
         ];
         for (file, text) in files {
@@ -97,7 +111,9 @@ impl Chart {
             header.set_size(text.len() as u64);
             header.set_mode(0o644);
             let path = format!("{}/{file}", self.name());
-            archive.append_data(&mut header, path, text.as_bytes()).expect("a vector takes all");
+            archive
+                .append_data(&mut header, path, text.as_bytes())
+                .expect("a vector takes all");
         }
         let compressed = archive.into_inner().and_then(|encoder| encoder.finish());
         compressed.expect("a vector takes all")
@@ -113,6 +129,9 @@ fn noise(size: usize, number: usize) -> Vec<u8> {
         state ^= state << 17;
         state
     });
-    let block: Vec<u8> = words.flat_map(u64::to_le_bytes).take(size.min(1 << 20)).collect();
+    let block: Vec<u8> = words
+        .flat_map(u64::to_le_bytes)
+        .take(size.min(1 << 20))
+        .collect();
     block.repeat(size.div_ceil(block.len()))[..size].to_vec()
 }

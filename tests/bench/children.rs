@@ -25,8 +25,15 @@ pub fn bound(program: &Path) -> Command {
 /// One of the tools that `make bench-tools` fetches. They bring their libraries along, so that each
 /// is a directory.
 pub fn tool(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name).join(name);
-    assert!(path.is_file(), "{} is missing: `make bench-tools` fetches it", path.display());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/tools")
+        .join(name)
+        .join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: `make bench-tools` fetches it",
+        path.display()
+    );
     path
 }
 
@@ -63,7 +70,9 @@ impl Server {
     /// nginx as somebody sets it up who wants files served fast.
     pub fn nginx(files: &[(&str, &[u8])]) -> Server {
         let site = Scratch::new("nginx");
-        files.iter().for_each(|(path, bytes)| drop(site.file(path.trim_start_matches('/'), bytes)));
+        files
+            .iter()
+            .for_each(|(path, bytes)| drop(site.file(path.trim_start_matches('/'), bytes)));
         let (address, place) = (address(free_port()), site.path().display().to_string());
         // Root's nginx would serve as somebody who may not see a scratch directory.
         let user = if is_root() { "user root;" } else { "" };
@@ -77,11 +86,24 @@ impl Server {
         );
         let config = site.file("nginx.conf", text);
         let mut command = bound(&tool("nginx"));
-        command.args(["-e", "stderr", "-p"]).arg(site.path()).arg("-c").arg(config);
+        command
+            .args(["-e", "stderr", "-p"])
+            .arg(site.path())
+            .arg("-c")
+            .arg(config);
         let child = command.spawn().expect("run setpriv");
         let (first, bytes) = files[0];
-        let server = Server { child, address, _site: site };
-        let right = || load::get(address, first, &[]).ok().filter(|answer| answer.body == bytes).map(drop);
+        let server = Server {
+            child,
+            address,
+            _site: site,
+        };
+        let right = || {
+            load::get(address, first, &[])
+                .ok()
+                .filter(|answer| answer.body == bytes)
+                .map(drop)
+        };
         wait_until(START, || format!("nginx serves {first}"), right);
         server
     }
@@ -90,13 +112,27 @@ impl Server {
     pub fn reference(program: &Path, bytes: &[u8]) -> Server {
         let site = Scratch::new("reference");
         let file = site.file("file", bytes);
-        let mut child = bound(program).arg(file).stdout(Stdio::piped()).spawn().expect("run setpriv");
+        let mut child = bound(program)
+            .arg(file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("run setpriv");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
-        let address = line.trim().rsplit('/').next().and_then(|address| address.parse().ok());
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("it says where it listens");
+        let address = line
+            .trim()
+            .rsplit('/')
+            .next()
+            .and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
-        Server { child, address, _site: site }
+        Server {
+            child,
+            address,
+            _site: site,
+        }
     }
 }
 

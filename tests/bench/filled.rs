@@ -31,7 +31,10 @@ pub fn thousand() -> &'static DockerRegistry {
 
 /// A registry that holds the charts of this shape.
 pub fn docker_registry(shape: Shape) -> DockerRegistry {
-    let registry = DockerRegistry::start(Options { environment: &COLLECT_SELDOM, ..Options::default() });
+    let registry = DockerRegistry::start(Options {
+        environment: &COLLECT_SELDOM,
+        ..Options::default()
+    });
     let left = Mutex::new(shape.charts());
     std::thread::scope(|scope| {
         for _ in 0..PUSHERS {
@@ -68,7 +71,9 @@ impl Connection {
     fn to(port: u16) -> Connection {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the registry listens");
         stream.set_nodelay(true).expect("a socket's option");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket's option");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a socket's option");
         Connection(BufReader::new(stream))
     }
 
@@ -78,13 +83,22 @@ impl Connection {
         self.push_blob(&repository, &config);
         self.push_blob(&repository, &archive);
         let path = format!("/v2/{repository}/manifests/{}", chart.version());
-        self.send("PUT", &path, media::OCI_MANIFEST, manifest(&config, &archive).to_string().as_bytes());
+        self.send(
+            "PUT",
+            &path,
+            media::OCI_MANIFEST,
+            manifest(&config, &archive).to_string().as_bytes(),
+        );
     }
 
     fn push_blob(&mut self, repository: &str, bytes: &[u8]) {
         let begun = self.send("POST", &format!("/v2/{repository}/blobs/uploads/"), "", &[]);
-        let place = begun.lines().find_map(|line| line.strip_prefix("Location: "));
-        let (_, place) = place.and_then(|url| url.split_once("/v2/")).expect("where to upload to");
+        let place = begun
+            .lines()
+            .find_map(|line| line.strip_prefix("Location: "));
+        let (_, place) = place
+            .and_then(|url| url.split_once("/v2/"))
+            .expect("where to upload to");
         let path = format!("/v2/{place}&digest={}", sha256(bytes));
         self.send("PUT", &path, "application/octet-stream", bytes);
     }
@@ -96,17 +110,26 @@ impl Connection {
             "{method} {path} HTTP/1.1\r\nHost: registry\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
         );
         let stream = self.0.get_mut();
-        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).expect("it reads");
+        stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(body))
+            .expect("it reads");
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             let count = self.0.read_line(&mut head).expect("an answer in time");
             assert!(count > 0, "{method} {path}: no answer");
         }
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "));
         let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a length"))];
         self.0.read_exact(&mut body).expect("the whole answer");
         let good = head.starts_with("HTTP/1.1 201 ") || head.starts_with("HTTP/1.1 202 ");
-        assert!(good, "{method} {path}: {head}{}", String::from_utf8_lossy(&body));
+        assert!(
+            good,
+            "{method} {path}: {head}{}",
+            String::from_utf8_lossy(&body)
+        );
         head
     }
 }

@@ -26,24 +26,49 @@ pub struct Load {
 
 impl Load {
     pub fn new(address: SocketAddr, path: &str, connections: usize) -> Load {
-        Load { address, path: path.to_owned(), connections, keep_alive: true, known: None, seconds: 1 }
+        Load {
+            address,
+            path: path.to_owned(),
+            connections,
+            keep_alive: true,
+            known: None,
+            seconds: 1,
+        }
     }
 
     /// What is served here has the same length as `body`, or isn't sent because it's known.
     pub fn assert_answered_with(&self, body: &[u8]) {
-        let fields: Vec<(&str, &str)> =
-            self.known.iter().map(|etag| ("If-None-Match", etag.as_str())).collect();
+        let fields: Vec<(&str, &str)> = self
+            .known
+            .iter()
+            .map(|etag| ("If-None-Match", etag.as_str()))
+            .collect();
         let answer = get(self.address, &self.path, &fields).expect("an answer");
-        let (status, expected) = if self.known.is_some() { (304, &[][..]) } else { (200, body) };
+        let (status, expected) = if self.known.is_some() {
+            (304, &[][..])
+        } else {
+            (200, body)
+        };
         let right = answer.status == status && answer.body == expected && answer.complete;
-        assert!(right, "{} of {} answers {}", self.path, self.address, answer.status);
+        assert!(
+            right,
+            "{} of {} answers {}",
+            self.path, self.address, answer.status
+        );
     }
 
     /// One turn.
     pub fn run(&self) -> Speed {
         let mut command = bound(&tool("wrk"));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(self.connections);
-        command.args(["-t", &threads.to_string(), "-c", &self.connections.to_string()]);
+        let threads = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(self.connections);
+        command.args([
+            "-t",
+            &threads.to_string(),
+            "-c",
+            &self.connections.to_string(),
+        ]);
         command.args(["-d", &format!("{}s", self.seconds), "--timeout", "30s"]);
         if let Some(etag) = &self.known {
             command.args(["-H", &format!("If-None-Match: {etag}")]);
@@ -52,7 +77,11 @@ impl Load {
             command.args(["-H", "Connection: close"]);
         }
         let url = format!("http://{}{}", self.address, self.path);
-        let output = command.arg(url).stdin(Stdio::null()).output().expect("run setpriv");
+        let output = command
+            .arg(url)
+            .stdin(Stdio::null())
+            .output()
+            .expect("run setpriv");
         let text = String::from_utf8_lossy(&output.stdout);
         // wrk takes it for an error when a connection ends as it should, but without being announced.
         let broken = self.keep_alive && text.contains("Socket errors");
@@ -72,7 +101,10 @@ pub struct Speed {
 impl Speed {
     /// From what wrk says.
     fn told(text: &str) -> Option<Speed> {
-        let field = |name: &str| text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim()));
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| Some(line.strip_prefix(name)?.trim()))
+        };
         let (requests, transfer) = (field("Requests/sec:")?, field("Transfer/sec:")?);
         let unit_at = transfer.find(|next: char| next.is_ascii_alphabetic())?;
         let (number, unit) = transfer.split_at(unit_at);
@@ -84,7 +116,10 @@ impl Speed {
             _ => return None,
         };
         let megabytes = number.parse::<f64>().ok()? * factor / 1e6;
-        Some(Speed { requests: requests.parse().ok()?, megabytes })
+        Some(Speed {
+            requests: requests.parse().ok()?,
+            megabytes,
+        })
     }
 }
 

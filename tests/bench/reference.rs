@@ -22,11 +22,25 @@ fn answer(request: Request, body: Arc<[u8]>) {
         .headers()
         .iter()
         .any(|header| header.field.equiv("If-None-Match") && header.value.as_str() == etag);
-    let headers = [("Content-Type", "application/x-yaml"), ("ETag", &etag), ("Cache-Control", "no-cache")];
+    let headers = [
+        ("Content-Type", "application/x-yaml"),
+        ("ETag", &etag),
+        ("Cache-Control", "no-cache"),
+    ];
     let headers = headers.map(|(name, value)| Header::from_bytes(name, value).expect("plain text"));
     // Without the threshold it would send what is long in chunks, as if it didn't know the length.
-    let (status, length) = if is_known { (304, 0) } else { (200, body.len()) };
-    let response = Response::new(StatusCode(status), headers.into(), Cursor::new(body), Some(length), None);
+    let (status, length) = if is_known {
+        (304, 0)
+    } else {
+        (200, body.len())
+    };
+    let response = Response::new(
+        StatusCode(status),
+        headers.into(),
+        Cursor::new(body),
+        Some(length),
+        None,
+    );
     // A client that is gone is no failure of ours.
     let _ = request.respond(response.with_chunked_threshold(usize::MAX));
 }

@@ -53,7 +53,10 @@ impl Relay {
             hangs: Mutex::new(false),
             healed: Condvar::new(),
         });
-        let relay = Relay { port, shared: shared.clone() };
+        let relay = Relay {
+            port,
+            shared: shared.clone(),
+        };
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let shared = shared.clone();
@@ -150,14 +153,20 @@ impl Shared {
             }
             self.wait_for_the_line(count);
             let hangs = self.hangs.lock().expect("hanging doesn't panic");
-            drop(self.healed.wait_while(hangs, |hangs| *hangs).expect("hanging doesn't panic"));
+            drop(
+                self.healed
+                    .wait_while(hangs, |hangs| *hangs)
+                    .expect("hanging doesn't panic"),
+            );
             client.write_all(&piece[..count])?;
         }
     }
 
     /// Until so many bytes have gone over a line that all connections share.
     fn wait_for_the_line(&self, bytes: usize) {
-        let Some(pace) = self.distance.pace else { return };
+        let Some(pace) = self.distance.pace else {
+            return;
+        };
         let mut free = self.free.lock().expect("waiting doesn't panic");
         *free = (*free).max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / pace);
         let until = *free;

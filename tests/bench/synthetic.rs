@@ -45,7 +45,10 @@ impl Synthetic {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = listener.local_addr().expect("it has an address").port();
         let content = Arc::new(Content::of(shape));
-        let synthetic = Synthetic { port, content: content.clone() };
+        let synthetic = Synthetic {
+            port,
+            content: content.clone(),
+        };
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let content = content.clone();
@@ -78,9 +81,16 @@ impl Content {
             let (config, archive) = (chart.metadata().to_string().into_bytes(), chart.archive());
             let bytes = manifest(&config, &archive).to_string().into_bytes();
             let (repository, tag) = (chart.repository(), chart.version());
-            let document = Document { digest: sha256(&bytes), bytes };
-            content.manifests.insert(format!("{repository}/{}", document.digest), document.copy());
-            content.manifests.insert(format!("{repository}/{tag}"), document);
+            let document = Document {
+                digest: sha256(&bytes),
+                bytes,
+            };
+            content
+                .manifests
+                .insert(format!("{repository}/{}", document.digest), document.copy());
+            content
+                .manifests
+                .insert(format!("{repository}/{tag}"), document);
             content.blobs.insert(sha256(&config), config);
             content.blobs.insert(sha256(&archive), archive);
             content.tags.entry(repository).or_default().push(tag);
@@ -112,13 +122,21 @@ impl Content {
 
     fn answer(&self, line: &str, mut client: &TcpStream) -> io::Result<()> {
         let mut words = line.split(' ');
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (method, target) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let answer = path.strip_prefix("/v2/").and_then(|rest| self.find(rest, query));
+        let answer = path
+            .strip_prefix("/v2/")
+            .and_then(|rest| self.find(rest, query));
         let (status, fields, body) =
             answer.unwrap_or(("404 Not Found", String::new(), Body::Text("{}".into())));
         let body = body.bytes();
-        let head = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
         if method == "HEAD" {
             return client.write_all(head.as_bytes());
         }
@@ -143,10 +161,14 @@ impl Content {
         }
         if let Some(repository) = rest.strip_suffix("/tags/list") {
             let tags = self.tags.get(repository)?;
-            return ok(json(), Body::Text(json!({ "name": repository, "tags": tags }).to_string()));
+            return ok(
+                json(),
+                Body::Text(json!({ "name": repository, "tags": tags }).to_string()),
+            );
         }
         if let Some((repository, reference)) = rest.split_once("/manifests/") {
-            let Document { digest, bytes } = self.manifests.get(&format!("{repository}/{reference}"))?;
+            let Document { digest, bytes } =
+                self.manifests.get(&format!("{repository}/{reference}"))?;
             let fields = format!(
                 "Content-Type: {}\r\nDocker-Content-Digest: {digest}\r\nETag: \"{digest}\"\r\n",
                 media::OCI_MANIFEST
@@ -156,16 +178,23 @@ impl Content {
         let (_, digest) = rest.split_once("/blobs/")?;
         let blob = self.blobs.get(digest)?;
         ok(
-            format!("Content-Type: application/octet-stream\r\nDocker-Content-Digest: {digest}\r\n"),
+            format!(
+                "Content-Type: application/octet-stream\r\nDocker-Content-Digest: {digest}\r\n"
+            ),
             Body::Bytes(blob),
         )
     }
 
     /// The `Link` to the next page if there is one, and this one.
     fn catalog(&self, query: &str) -> (String, String) {
-        let last = query.split('&').find_map(|pair| pair.strip_prefix("last=")).unwrap_or_default();
+        let last = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("last="))
+            .unwrap_or_default();
         let last = last.replace("%2F", "/").replace("%2f", "/");
-        let begin = self.repositories.partition_point(|repository| *repository <= last);
+        let begin = self
+            .repositories
+            .partition_point(|repository| *repository <= last);
         let page = &self.repositories[begin..self.repositories.len().min(begin + PAGE)];
         let link = match page.last() {
             Some(last) if begin + page.len() < self.repositories.len() => {
@@ -180,7 +209,10 @@ impl Content {
 
 impl Document {
     fn copy(&self) -> Document {
-        Document { digest: self.digest.clone(), bytes: self.bytes.clone() }
+        Document {
+            digest: self.digest.clone(),
+            bytes: self.bytes.clone(),
+        }
     }
 }
 

@@ -32,8 +32,16 @@ impl Spread {
 impl fmt::Display for Spread {
     /// The median, and what the rounds lie between if they differ.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let (median, least, most) = (digits(self.median()), digits(self.least()), digits(self.most()));
-        if least == most { write!(f, "{median}") } else { write!(f, "{median} ({least}–{most})") }
+        let (median, least, most) = (
+            digits(self.median()),
+            digits(self.least()),
+            digits(self.most()),
+        );
+        if least == most {
+            write!(f, "{median}")
+        } else {
+            write!(f, "{median} ({least}–{most})")
+        }
     }
 }
 
@@ -92,30 +100,56 @@ pub struct Table {
 
 impl Table {
     pub fn begin() -> Table {
-        println!("| {:<62} | {:<36} | {:<26} | {:<28} | goal |   |", "row", "we", "beside", "measured");
-        println!("|:{0:-<62}-|:{0:-<36}-|:{0:-<26}-|:{0:-<28}-|-----:|---|", "");
+        println!(
+            "| {:<62} | {:<36} | {:<26} | {:<28} | goal |   |",
+            "row", "we", "beside", "measured"
+        );
+        println!(
+            "|:{0:-<62}-|:{0:-<36}-|:{0:-<26}-|:{0:-<28}-|-----:|---|",
+            ""
+        );
         Table::default()
     }
 
     pub fn add(&mut self, line: &Line) {
-        let Line { what, ours, beside, measured, unit, goal } = line;
+        let Line {
+            what,
+            ours,
+            beside,
+            measured,
+            unit,
+            goal,
+        } = line;
         let mark = match goal.is_reached_by(measured) {
             Some(true) => "✓",
             Some(false) => "✗",
             None => " ",
         };
-        let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+        let unit = if unit.is_empty() {
+            String::new()
+        } else {
+            format!(" {unit}")
+        };
         let number = format!("{measured}{unit}");
-        let goal = if mark == " " { String::new() } else { format!("{goal}{unit}") };
+        let goal = if mark == " " {
+            String::new()
+        } else {
+            format!("{goal}{unit}")
+        };
         println!("| {what:<62} | {ours:<36} | {beside:<26} | {number:<28} | {goal} | {mark} |");
         self.goals += usize::from(mark != " ");
         if mark == "✗" {
-            self.missed.push(format!("{what}: {number}, and the goal is {goal}"));
+            self.missed
+                .push(format!("{what}: {number}, and the goal is {goal}"));
         }
     }
 
     pub fn end(&self) {
-        println!("\n{} of {} goals are missed.", self.missed.len(), self.goals);
+        println!(
+            "\n{} of {} goals are missed.",
+            self.missed.len(),
+            self.goals
+        );
         self.missed.iter().for_each(|missed| println!("- {missed}"));
     }
 }

@@ -28,7 +28,12 @@ fn registry() -> FakeRegistry {
 }
 
 fn parsed(answer: &Answer) -> Value {
-    assert_eq!(answer.header("Content-Type"), Some("application/json"), "{}", answer.body_text());
+    assert_eq!(
+        answer.header("Content-Type"),
+        Some("application/json"),
+        "{}",
+        answer.body_text()
+    );
     serde_json::from_slice(&answer.body).expect("JSON")
 }
 
@@ -46,15 +51,28 @@ fn charts_are_told_as_the_index_lists_them() {
     assert_eq!(json_at(&daemon, "/api/charts"), index["entries"]);
     for name in ["web", "web-1.1.0", "db"] {
         let versions = &index["entries"][name];
-        assert_eq!(&json_at(&daemon, &format!("/api/charts/{name}")), versions, "{name}");
+        assert_eq!(
+            &json_at(&daemon, &format!("/api/charts/{name}")),
+            versions,
+            "{name}"
+        );
         for entry in versions.as_array().expect("a list") {
-            let path = format!("/api/charts/{name}/{}", entry["version"].as_str().expect("a version"));
+            let path = format!(
+                "/api/charts/{name}/{}",
+                entry["version"].as_str().expect("a version")
+            );
             assert_eq!(&json_at(&daemon, &path), entry);
             assert_eq!(&json_at(&daemon, &path.replace('+', "%2B")), entry);
         }
     }
-    assert_eq!(json_at(&daemon, "/api/charts/web/latest")["version"], "1.1.0");
-    assert_eq!(json_at(&daemon, "/api/charts/web")[0]["version"], "2.0.0-rc.1");
+    assert_eq!(
+        json_at(&daemon, "/api/charts/web/latest")["version"],
+        "1.1.0"
+    );
+    assert_eq!(
+        json_at(&daemon, "/api/charts/web")[0]["version"],
+        "2.0.0-rc.1"
+    );
 }
 
 #[test]
@@ -65,23 +83,46 @@ fn what_is_not_listed_is_an_error_as_chartmuseum_tells_it() {
         ("/api/charts/we", "chart not found"),
         ("/api/charts/%22", "chart not found"),
         ("/api/charts/nowhere/1.0.0", "no chart name found"),
-        ("/api/charts/web/9.9.9", "no chart version found for web-9.9.9"),
-        ("/api/charts/web/1.0.0", "no chart version found for web-1.0.0"),
+        (
+            "/api/charts/web/9.9.9",
+            "no chart version found for web-9.9.9",
+        ),
+        (
+            "/api/charts/web/1.0.0",
+            "no chart version found for web-1.0.0",
+        ),
         ("/api/charts/web/%22", "no chart version found for web-\""),
     ] {
         let answer = daemon.get(path);
-        assert_eq!((answer.status, parsed(&answer)), (404, json!({ "error": error })), "{path}");
+        assert_eq!(
+            (answer.status, parsed(&answer)),
+            (404, json!({ "error": error })),
+            "{path}"
+        );
         let head = daemon.head(path);
         assert_eq!((head.status, head.body.len()), (404, 0), "{path}");
     }
-    for path in ["/api", "/api/", "/api/charts/", "/api/charts/web/", "/api/prov", "/api/skipped/x"] {
+    for path in [
+        "/api",
+        "/api/",
+        "/api/charts/",
+        "/api/charts/web/",
+        "/api/prov",
+        "/api/skipped/x",
+    ] {
         assert_eq!(daemon.get(path).status, 404, "{path}");
     }
-    for (method, path) in
-        [("POST", "/api/charts"), ("DELETE", "/api/charts/web/1.1.0"), ("PUT", "/api/skipped")]
-    {
+    for (method, path) in [
+        ("POST", "/api/charts"),
+        ("DELETE", "/api/charts/web/1.1.0"),
+        ("PUT", "/api/skipped"),
+    ] {
         let refused = daemon.request(method, path, &[]);
-        assert_eq!((refused.status, refused.header("Allow")), (405, Some("GET, HEAD")), "{method} {path}");
+        assert_eq!(
+            (refused.status, refused.header("Allow")),
+            (405, Some("GET, HEAD")),
+            "{method} {path}"
+        );
     }
 }
 
@@ -95,15 +136,25 @@ fn what_is_skipped_is_told_with_its_reason_and_since_when() {
     let skipped = json_at(&daemon, "/api/skipped");
     let of = |skipped: &Value, field: &str| {
         let list = skipped.as_array().expect("a list").clone();
-        list.iter().map(|one| one[field].as_str().expect("a string").to_owned()).collect::<Vec<_>>()
+        list.iter()
+            .map(|one| one[field].as_str().expect("a string").to_owned())
+            .collect::<Vec<_>>()
     };
-    assert_eq!(of(&skipped, "reference"), ["b/db:1.0.0", "images/app:1.0.0", "team/bad:1.0.0"]);
+    assert_eq!(
+        of(&skipped, "reference"),
+        ["b/db:1.0.0", "images/app:1.0.0", "team/bad:1.0.0"]
+    );
     let reasons = of(&skipped, "reason");
     assert_eq!(reasons[0], "db-1.0.0.tgz is shadowed by db:1.0.0");
     assert!(reasons[2].contains("name"), "{reasons:?}");
     for since in of(&skipped, "since") {
-        let since = OffsetDateTime::parse(&since, &Rfc3339).expect("RFC 3339").unix_timestamp();
-        assert!((began..=OffsetDateTime::now_utc().unix_timestamp()).contains(&since), "{since}");
+        let since = OffsetDateTime::parse(&since, &Rfc3339)
+            .expect("RFC 3339")
+            .unix_timestamp();
+        assert!(
+            (began..=OffsetDateTime::now_utc().unix_timestamp()).contains(&since),
+            "{since}"
+        );
     }
 
     // A verdict that stands keeps its date, whatever comes and goes beside it.
@@ -113,7 +164,10 @@ fn what_is_skipped_is_told_with_its_reason_and_since_when() {
     fake.push_image("images/app", "2.0.0");
     fake.delete_tag("team/bad", "1.0.0");
     let later = json_at(&daemon, "/api/skipped");
-    assert_eq!(of(&later, "reference"), ["b/db:1.0.0", "images/app:1.0.0", "images/app:2.0.0"]);
+    assert_eq!(
+        of(&later, "reference"),
+        ["b/db:1.0.0", "images/app:1.0.0", "images/app:2.0.0"]
+    );
     assert_eq!(later[0], skipped[0]);
     assert_eq!(later[1], skipped[1]);
     assert_ne!(later[2]["since"], skipped[1]["since"]);
@@ -127,7 +181,10 @@ fn what_the_registry_says_in_refusing_stays_in_the_log() {
     let daemon = ready_daemon(&fake, &[ONCE]);
     let skipped = json_at(&daemon, "/api/skipped");
     let told = json!("could not be read: access was refused; the log says more");
-    assert_eq!((&skipped[0]["reference"], &skipped[0]["reason"]), (&json!("db:1.0.0"), &told));
+    assert_eq!(
+        (&skipped[0]["reference"], &skipped[0]["reason"]),
+        (&json!("db:1.0.0"), &told)
+    );
     assert!(!skipped.to_string().contains(&fake.host()), "{skipped}");
     daemon.wait_for_log("swordfish");
 }
@@ -147,18 +204,29 @@ fn answers_to_programs_are_conditional_and_compressed_and_cost_the_registry_noth
         assert_eq!(plain.header("Cache-Control"), Some("no-cache"), "{path}");
         assert_eq!(daemon.get(path).header("ETag"), Some(etag), "{path}");
         let head = daemon.head(path);
-        assert_eq!((head.status, head.header("ETag"), head.body.len()), (200, Some(etag), 0), "{path}");
+        assert_eq!(
+            (head.status, head.header("ETag"), head.body.len()),
+            (200, Some(etag), 0),
+            "{path}"
+        );
         let known = daemon.request("GET", path, &[("If-None-Match", etag)]);
         assert_eq!((known.status, known.body.len()), (304, 0), "{path}");
         let packed = daemon.request("GET", path, &[("Accept-Encoding", "gzip")]);
         assert_eq!(packed.header("Content-Encoding"), Some("gzip"), "{path}");
         let mut text = String::new();
-        GzDecoder::new(&packed.body[..]).read_to_string(&mut text).expect("gzip");
+        GzDecoder::new(&packed.body[..])
+            .read_to_string(&mut text)
+            .expect("gzip");
         assert_eq!(text, plain.body_text(), "{path}");
     }
     let version = daemon.get("/api/charts/web/1.1.0");
     let etag = version.header("ETag").expect("an ETag");
-    assert_eq!(daemon.request("GET", "/api/charts/web/1.1.0", &[("If-None-Match", etag)]).status, 304);
+    assert_eq!(
+        daemon
+            .request("GET", "/api/charts/web/1.1.0", &[("If-None-Match", etag)])
+            .status,
+        304
+    );
     assert_eq!(fake.count("* /v2/*"), walked, "{}", fake.seen());
 }
 
@@ -170,7 +238,10 @@ fn a_pushed_chart_is_told_of_at_once_and_a_deleted_one_no_more() {
         daemon.get(path);
     }
     fake.push(&Chart::new("db", "2.0.0"));
-    assert_eq!(json_at(&daemon, "/api/charts/db/latest")["version"], "2.0.0");
+    assert_eq!(
+        json_at(&daemon, "/api/charts/db/latest")["version"],
+        "2.0.0"
+    );
     assert_eq!(json_at(&daemon, "/api/charts/db")[0]["version"], "2.0.0");
     assert_eq!(json_at(&daemon, "/api/charts")["db"][0]["version"], "2.0.0");
     fake.delete_repository("db");
@@ -186,11 +257,21 @@ fn a_repository_may_lie_where_the_api_is() {
     }
     let daemon = ready_daemon(&fake, &[ONCE]);
     let index = json_at(&daemon, "/api/charts/index.json");
-    assert_eq!(index["entries"].as_object().expect("entries").len(), 2, "{index}");
-    assert_eq!(daemon.get("/api/charts/web-5.0.0.tgz").body_text(), "archive of api/web 5.0.0");
+    assert_eq!(
+        index["entries"].as_object().expect("entries").len(),
+        2,
+        "{index}"
+    );
+    assert_eq!(
+        daemon.get("/api/charts/web-5.0.0.tgz").body_text(),
+        "archive of api/web 5.0.0"
+    );
     let archive = daemon.get("/api/charts/charts/web-5.0.0.tgz");
     assert_eq!(archive.body_text(), "archive of api/charts/web 5.0.0");
-    assert_eq!(json_at(&daemon, "/api/charts/charts/5.0.0")["name"], "charts");
+    assert_eq!(
+        json_at(&daemon, "/api/charts/charts/5.0.0")["name"],
+        "charts"
+    );
 }
 
 #[test]
@@ -202,18 +283,41 @@ fn while_there_is_no_index_readyz_says_what_was_tried_and_what_helps() {
     daemon.wait_for_log(" ERROR first walk failed");
     let answer = daemon.get("/readyz");
     let text = answer.body_text();
-    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("2")), "{text}");
+    assert_eq!(
+        (answer.status, answer.header("Retry-After")),
+        (503, Some("2")),
+        "{text}"
+    );
     assert!(text.starts_with("not ready: "), "{text}");
-    for word in ["/v2/_catalog: 404", "/v2/charts-index/manifests/latest: 404", "--repository"] {
+    for word in [
+        "/v2/_catalog: 404",
+        "/v2/charts-index/manifests/latest: 404",
+        "--repository",
+    ] {
         assert!(text.contains(word), "{word} in {text}");
     }
-    assert!(!text.contains("swordfish") && text.lines().count() == 1, "{text}");
-    for path in
-        ["/index.yaml", "/team/index.yaml", "/api/charts", "/api/skipped", "/team/charts/web-1.1.0.tgz"]
-    {
+    assert!(
+        !text.contains("swordfish") && text.lines().count() == 1,
+        "{text}"
+    );
+    for path in [
+        "/index.yaml",
+        "/team/index.yaml",
+        "/api/charts",
+        "/api/skipped",
+        "/team/charts/web-1.1.0.tgz",
+    ] {
         let early = daemon.get(path);
-        assert_eq!((early.status, early.header("Retry-After")), (503, Some("2")), "{path}");
-        assert!(!early.body_text().contains("_catalog"), "{path}: {}", early.body_text());
+        assert_eq!(
+            (early.status, early.header("Retry-After")),
+            (503, Some("2")),
+            "{path}"
+        );
+        assert!(
+            !early.body_text().contains("_catalog"),
+            "{path}: {}",
+            early.body_text()
+        );
     }
     fake.heal("GET /v2/_catalog");
     daemon.wait_ready();
@@ -222,21 +326,31 @@ fn while_there_is_no_index_readyz_says_what_was_tried_and_what_helps() {
 
 #[test]
 fn what_a_registry_says_when_it_fails_is_not_for_readyz() {
-    for reply in
-        [Reply::error(500, "UNKNOWN", "swordfish"), Reply::error(429, "TOOMANYREQUESTS", "swordfish")]
-    {
+    for reply in [
+        Reply::error(500, "UNKNOWN", "swordfish"),
+        Reply::error(429, "TOOMANYREQUESTS", "swordfish"),
+    ] {
         let fake = registry();
         fake.spoil("GET /v2/_catalog").with(Fault::Answer(reply));
         let daemon = starting_daemon(&fake, &[]);
         daemon.wait_for_log(" ERROR first walk failed");
         let text = daemon.get("/readyz").body_text();
-        assert!(text.ends_with(": no answer, or a failure at the other end; the log says more\n"), "{text}");
-        assert!(!text.contains("swordfish") && !text.contains(&fake.host()), "{text}");
+        assert!(
+            text.ends_with(": no answer, or a failure at the other end; the log says more\n"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("swordfish") && !text.contains(&fake.host()),
+            "{text}"
+        );
     }
     let fake = registry();
     fake.guard(Guard::Basic);
     let daemon = starting_daemon(&fake, &[]);
     daemon.wait_for_log(" ERROR first walk failed");
     let text = daemon.get("/readyz").body_text();
-    assert!(text.contains("401") && text.contains("--storage-registry-config"), "{text}");
+    assert!(
+        text.contains("401") && text.contains("--storage-registry-config"),
+        "{text}"
+    );
 }

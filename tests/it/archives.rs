@@ -23,7 +23,10 @@ fn an_archive_comes_with_its_length_its_digest_and_its_bytes() {
             assert_eq!(answer.header("Content-Type"), Some("application/x-tar"));
             let etag = format!("\"{}\"", served.chart.archive.digest);
             assert_eq!(answer.header("ETag"), Some(&*etag));
-            assert_eq!(answer.header("Cache-Control"), Some("max-age=60, immutable"));
+            assert_eq!(
+                answer.header("Cache-Control"),
+                Some("max-age=60, immutable")
+            );
             assert_eq!(answer.header("Transfer-Encoding"), None);
             assert_eq!(answer.header("Content-Encoding"), None);
         }
@@ -39,7 +42,13 @@ fn head_says_what_get_says_and_asks_the_registry_for_no_bytes() {
         assert_eq!(served.fake.count("GET /v2/web/blobs/*"), asked, "{path}");
         let get = served.daemon.get(path);
         assert_eq!(head.status, get.status, "{path}");
-        for name in ["Content-Length", "Content-Type", "ETag", "Cache-Control", "Accept-Ranges"] {
+        for name in [
+            "Content-Length",
+            "Content-Type",
+            "ETag",
+            "Cache-Control",
+            "Accept-Ranges",
+        ] {
             assert_eq!(head.header(name), get.header(name), "{name} of {path}");
         }
         assert!(head.body.is_empty());
@@ -51,13 +60,20 @@ fn a_client_that_has_the_archive_already_is_told_so_without_bytes() {
     let served = Served::of_size(4096);
     let etag = format!("\"{}\"", served.chart.archive.digest);
     for known in [&*etag, "*", &format!("\"other\", W/{etag}")] {
-        let answer = served.daemon.request("GET", PATH, &[("If-None-Match", known)]);
+        let answer = served
+            .daemon
+            .request("GET", PATH, &[("If-None-Match", known)]);
         assert_eq!((answer.status, answer.body.len()), (304, 0), "{known}");
         assert_eq!(answer.header("ETag"), Some(&*etag));
-        assert_eq!(answer.header("Cache-Control"), Some("max-age=60, immutable"));
+        assert_eq!(
+            answer.header("Cache-Control"),
+            Some("max-age=60, immutable")
+        );
     }
     assert_eq!(served.fetches(), 0);
-    let other = served.daemon.request("GET", PATH, &[("If-None-Match", "\"other\"")]);
+    let other = served
+        .daemon
+        .request("GET", PATH, &[("If-None-Match", "\"other\"")]);
     assert_eq!(other.body, served.archive);
 }
 
@@ -66,7 +82,10 @@ fn a_signed_charts_provenance_is_beside_it() {
     let served = Served::of_size(10);
     let answer = served.daemon.get("/charts/web-1.0.0.tgz.prov");
     assert_eq!((answer.status, answer.body_text().as_str()), (200, "PGP"));
-    assert_eq!(answer.header("Content-Type"), Some("application/pgp-signature"));
+    assert_eq!(
+        answer.header("Content-Type"),
+        Some("application/pgp-signature")
+    );
     let provenance = served.chart.provenance.as_ref().expect("it is signed");
     let etag = format!("\"{}\"", provenance.digest);
     assert_eq!(answer.header("ETag"), Some(&*etag));
@@ -92,7 +111,11 @@ fn what_is_not_in_the_index_is_not_found_and_costs_the_registry_nothing() {
         "/charts/%ff%fe-1.0.0.tgz",
     ] {
         let answer = served.daemon.get(path);
-        assert!([400, 404].contains(&answer.status), "{path}: {}", answer.status);
+        assert!(
+            [400, 404].contains(&answer.status),
+            "{path}: {}",
+            answer.status
+        );
         assert!(!answer.body.is_empty(), "{path} is told why");
     }
     assert_eq!(served.fake.requests("* *").len(), asked);
@@ -103,12 +126,24 @@ fn a_plus_may_be_written_plainly_or_as_a_percent_code_and_queries_are_ignored() 
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("web", "1.2.3+build.5").signed("PGP"));
     let daemon = ready_daemon(&fake, &[]);
-    for name in ["web-1.2.3+build.5", "web-1.2.3%2Bbuild.5", "web-1.2.3%2bbuild.5", "%77eb-1%2e2.3+build.5"] {
+    for name in [
+        "web-1.2.3+build.5",
+        "web-1.2.3%2Bbuild.5",
+        "web-1.2.3%2bbuild.5",
+        "%77eb-1%2e2.3+build.5",
+    ] {
         for query in ["", "?", "?token=a&b=c", "?a=%2F..%2F"] {
             let answer = daemon.get(&format!("/charts/{name}.tgz{query}"));
-            assert_eq!(answer.body_text(), "archive of web 1.2.3+build.5", "{name}{query}");
+            assert_eq!(
+                answer.body_text(),
+                "archive of web 1.2.3+build.5",
+                "{name}{query}"
+            );
         }
-        assert_eq!(daemon.get(&format!("/charts/{name}.tgz.prov")).body_text(), "PGP");
+        assert_eq!(
+            daemon.get(&format!("/charts/{name}.tgz.prov")).body_text(),
+            "PGP"
+        );
     }
     assert_eq!(daemon.get("/charts/web-1.2.3%20build.5.tgz").status, 404);
     assert_eq!(daemon.get("/charts/web-1.2.3_build.5.tgz").status, 404);
@@ -121,22 +156,35 @@ fn names_that_give_one_file_name_get_one_archive_and_the_index_agrees() {
     fake.push(&Chart::new("amb-1.0.0-x", "1.0.0"));
     let daemon = ready_daemon(&fake, &[]);
     let index = daemon.get("/index.yaml").body_text();
-    assert_eq!(index.matches("charts/amb-1.0.0-x-1.0.0.tgz").count(), 1, "{index}");
+    assert_eq!(
+        index.matches("charts/amb-1.0.0-x-1.0.0.tgz").count(),
+        1,
+        "{index}"
+    );
     let served = daemon.get("/charts/amb-1.0.0-x-1.0.0.tgz");
     let digest = sha256(&served.body);
-    assert!(index.contains(digest.trim_start_matches("sha256:")), "{index}");
+    assert!(
+        index.contains(digest.trim_start_matches("sha256:")),
+        "{index}"
+    );
 }
 
 #[test]
 fn a_version_that_was_pushed_again_is_found_when_its_old_archive_is_gone() {
     let served = Served::of_size(1000);
-    let again = served.fake.push(&Chart::new("web", "1.0.0").archive("other bytes").signed("PGP"));
+    let again = served.fake.push(
+        &Chart::new("web", "1.0.0")
+            .archive("other bytes")
+            .signed("PGP"),
+    );
     served.fake.delete_blob("web", &served.chart.archive.digest);
     // Without a request for the index, and long before a known tag is due.
     let first = served.daemon.get(PATH);
     assert_eq!(first.status, 404, "{}", first.body_text());
     let lacking = || format!("the new archive; the log:\n{}", served.daemon.log());
-    wait_until(DEADLINE, lacking, || (served.daemon.get(PATH).status == 200).then_some(()));
+    wait_until(DEADLINE, lacking, || {
+        (served.daemon.get(PATH).status == 200).then_some(())
+    });
     assert_eq!(served.daemon.get(PATH).body_text(), "other bytes");
     assert!(
         served
@@ -160,7 +208,11 @@ fn a_registry_that_drips_is_passed_on_as_it_comes() {
     let early = start.elapsed();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).expect("the rest");
-    assert!(early * 2 < start.elapsed(), "{early:?} of {:?}", start.elapsed());
+    assert!(
+        early * 2 < start.elapsed(),
+        "{early:?} of {:?}",
+        start.elapsed()
+    );
     assert!(rest.ends_with(&served.archive[299_000..]));
 }
 

@@ -15,7 +15,11 @@ use crate::support::story::{Index, ready_daemon, sources_told};
 fn a_registry_with_basic_authentication_is_walked_and_read() {
     let guarded = Guarded::by(Guard::Basic);
     guarded.assert_served();
-    let refused = guarded.fake.requests("* *").into_iter().filter(|r| r.status == 401);
+    let refused = guarded
+        .fake
+        .requests("* *")
+        .into_iter()
+        .filter(|r| r.status == 401);
     // The catalog and the two repositories, which may be asked at the same time.
     assert!(refused.count() <= 3, "{}", guarded.fake.seen());
 }
@@ -24,7 +28,12 @@ fn a_registry_with_basic_authentication_is_walked_and_read() {
 fn being_asked_who_we_are_is_no_refusal_to_be_told() {
     for guard in [Guard::Basic, Guard::Bearer] {
         let daemon = Guarded::by(guard).assert_served();
-        assert_eq!(sources_told(&daemon), ["those that the catalog lists"], "{}", daemon.log());
+        assert_eq!(
+            sources_told(&daemon),
+            ["those that the catalog lists"],
+            "{}",
+            daemon.log()
+        );
     }
 }
 
@@ -36,12 +45,19 @@ fn a_bearer_challenge_is_met_with_one_token_for_each_scope() {
     let mut scopes: Vec<String> = Vec::new();
     for request in guarded.fake.requests("* /token") {
         assert_eq!(request.method, "GET");
-        assert_eq!(request.header("Authorization"), Some(&*format!("Basic {AUTH}")));
+        assert_eq!(
+            request.header("Authorization"),
+            Some(&*format!("Basic {AUTH}"))
+        );
         assert_eq!(request.query("service"), ["fake-registry"]);
         scopes.extend(request.query("scope"));
     }
     scopes.sort();
-    let expected = ["registry:catalog:*", "repository:team/db:pull", "repository:team/web:pull"];
+    let expected = [
+        "registry:catalog:*",
+        "repository:team/db:pull",
+        "repository:team/web:pull",
+    ];
     assert_eq!(scopes, expected);
     for request in guarded.fake.requests("* /v2/*") {
         let sent = request.header("Authorization").unwrap_or("Bearer ");
@@ -58,16 +74,22 @@ fn a_challenge_may_be_written_in_any_way_that_registries_write_it() {
         ("odd case", |t| t.challenge = ChallengeForm::OddCase),
         ("comma in the scope", |t| t.actions = "pull,push"),
         ("relative realm", |t| t.realm = "/token".into()),
-        ("relative realm with a query", |t| t.realm = "/auth/token?account=lab&x=y".into()),
+        ("relative realm with a query", |t| {
+            t.realm = "/auth/token?account=lab&x=y".into()
+        }),
         ("access_token alone", |t| t.field = TokenField::AccessToken),
         ("both fields", |t| t.field = TokenField::Both),
         ("no expires_in", |t| t.expires_in = None),
         ("expires_in of 0", |t| t.expires_in = Some(0)),
         ("expires_in of half a minute", |t| t.expires_in = Some(30)),
         ("expires_in of an hour", |t| t.expires_in = Some(3600)),
-        ("expires_in of a century", |t| t.expires_in = Some(u64::from(u32::MAX))),
+        ("expires_in of a century", |t| {
+            t.expires_in = Some(u64::from(u32::MAX))
+        }),
         ("OAuth2 beside it", |t| t.oauth2 = true),
-        ("a service with odd letters", |t| t.service = "Registry & Sons: [a=b]; 100%"),
+        ("a service with odd letters", |t| {
+            t.service = "Registry & Sons: [a=b]; 100%"
+        }),
     ];
     for (form, change) in forms {
         println!("{form}");
@@ -94,7 +116,10 @@ fn a_registry_may_want_basic_for_its_catalog_and_bearer_for_its_repositories() {
     guarded.assert_served();
     for request in guarded.fake.requests("* /v2/team/*") {
         let sent = request.header("Authorization").unwrap_or_default();
-        assert!(!sent.starts_with("Basic"), "each gets what it asked for: {request}");
+        assert!(
+            !sent.starts_with("Basic"),
+            "each gets what it asked for: {request}"
+        );
     }
 }
 
@@ -105,7 +130,9 @@ fn a_token_that_dies_before_its_time_is_replaced_once_on_401() {
         tokens.uses = 2;
     });
     for minor in 1..6 {
-        guarded.fake.push(&Chart::new("team/web", &format!("1.{minor}.0")));
+        guarded
+            .fake
+            .push(&Chart::new("team/web", &format!("1.{minor}.0")));
     }
     let flags = [&*guarded.flag, "--concurrency=1"];
     let daemon = ready_daemon(&guarded.fake, &flags);
@@ -114,27 +141,45 @@ fn a_token_that_dies_before_its_time_is_replaced_once_on_401() {
     let seen = guarded.fake.requests("GET /v2/*");
     let answered = seen.iter().filter(|r| r.status == 200).count();
     let refused = seen.iter().filter(refused).count();
-    assert!(refused * 2 <= answered + 4, "one 401 a token:\n{}", guarded.fake.seen());
+    assert!(
+        refused * 2 <= answered + 4,
+        "one 401 a token:\n{}",
+        guarded.fake.seen()
+    );
 }
 
 #[test]
 fn a_token_is_renewed_before_it_expires() {
     let guarded = Guarded::with_tokens(|tokens| tokens.expires_in = Some(8));
     for minor in 1..12 {
-        guarded.fake.push(&Chart::new("team/web", &format!("1.{minor}.0")));
+        guarded
+            .fake
+            .push(&Chart::new("team/web", &format!("1.{minor}.0")));
     }
     // All of it takes longer than a token lives, and no request as long as its last quarter.
     let slow = Fault::Wait(Duration::from_millis(900));
-    guarded.fake.spoil("GET /v2/team/web/manifests/*").with(slow);
+    guarded
+        .fake
+        .spoil("GET /v2/team/web/manifests/*")
+        .with(slow);
     let flags = [&*guarded.flag, "--concurrency=1"];
     let daemon = ready_daemon(&guarded.fake, &flags);
     let all = guarded.fake.requests("* *");
     let refused = all.iter().filter(|r| r.status == 401).count();
-    assert_eq!(refused, 2, "the catalog's and the repositories' first:\n{}", guarded.fake.seen());
+    assert_eq!(
+        refused,
+        2,
+        "the catalog's and the repositories' first:\n{}",
+        guarded.fake.seen()
+    );
     assert_eq!(Index::of(&daemon).charts().len(), 13, "{}", daemon.log());
     let tokens = guarded.fake.requests("GET /token");
     let of_web = |r: &&Request| r.query("scope") == ["repository:team/web:pull"];
-    assert!(tokens.iter().filter(of_web).count() >= 2, "{}", guarded.fake.seen());
+    assert!(
+        tokens.iter().filter(of_web).count() >= 2,
+        "{}",
+        guarded.fake.seen()
+    );
 }
 
 #[test]
@@ -145,7 +190,11 @@ fn a_scope_that_is_never_granted_costs_that_repository_and_ends_soon() {
     let daemon = guarded.start();
     daemon.wait_ready();
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
-    assert!(guarded.fake.count("GET /v2/team/db/*") <= 4, "{}", guarded.fake.seen());
+    assert!(
+        guarded.fake.count("GET /v2/team/db/*") <= 4,
+        "{}",
+        guarded.fake.seen()
+    );
     assert!(daemon.log().contains("team/db"), "{}", daemon.log());
 }
 
@@ -174,19 +223,30 @@ fn public_repositories_are_read_with_anonymous_tokens() {
 fn a_token_server_that_throttles_is_given_the_time_it_asks_for() {
     let guarded = Guarded::by(Guard::Bearer);
     let throttled = Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", "1");
-    guarded.fake.spoil("GET /token").first(1).with(Fault::Answer(throttled));
+    guarded
+        .fake
+        .spoil("GET /token")
+        .first(1)
+        .with(Fault::Answer(throttled));
     guarded.assert_served();
     let asked = guarded.fake.requests("GET /token");
     assert_eq!(asked.len(), 1 + 3, "{}", guarded.fake.seen());
     let waited = asked[1].at.duration_since(asked[0].at);
-    assert!(waited >= Duration::from_secs(1), "asked again after {waited:?}");
+    assert!(
+        waited >= Duration::from_secs(1),
+        "asked again after {waited:?}"
+    );
 }
 
 #[test]
 fn a_token_server_that_cannot_be_reached_is_told_by_whose_it_is() {
     // Port 1 is nobody's.
-    let guarded = Guarded::with_tokens(|tokens| tokens.realm = "http://127.0.0.1:1/token".to_owned());
-    let told = format!("token server of {}: GET http://127.0.0.1:1/token: ", guarded.fake.host());
+    let guarded =
+        Guarded::with_tokens(|tokens| tokens.realm = "http://127.0.0.1:1/token".to_owned());
+    let told = format!(
+        "token server of {}: GET http://127.0.0.1:1/token: ",
+        guarded.fake.host()
+    );
     guarded.assert_refused(&[&told]);
 }
 
@@ -197,7 +257,8 @@ fn an_identity_token_is_exchanged_by_post() {
         tokens.field = TokenField::AccessToken;
         tokens.identity_tokens = vec![IDENTITY.to_owned()];
     });
-    let entry = json!({ "auths": { "HOST": { "identitytoken": IDENTITY, "username": "<token>" } } });
+    let entry =
+        json!({ "auths": { "HOST": { "identitytoken": IDENTITY, "username": "<token>" } } });
     let guarded = guarded.credentials(&entry.to_string());
     guarded.assert_served();
     let exchanged = guarded.fake.requests("* /token");
@@ -213,7 +274,8 @@ fn an_identity_token_is_exchanged_by_post() {
 fn a_token_server_without_oauth2_is_asked_for_an_identity_token_by_get() {
     let guarded = Guarded::with_tokens(|_| {});
     guarded.fake.add_user("<token>", IDENTITY);
-    let entry = json!({ "auths": { "HOST": { "auth": "PHRva2VuPjo=", "identitytoken": IDENTITY } } });
+    let entry =
+        json!({ "auths": { "HOST": { "auth": "PHRva2VuPjo=", "identitytoken": IDENTITY } } });
     let guarded = guarded.credentials(&entry.to_string());
     guarded.assert_served();
     assert!(guarded.fake.count("POST /token") >= 1);

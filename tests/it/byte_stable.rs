@@ -37,8 +37,12 @@ fn charts() -> Vec<Chart> {
         Chart::new("aaaa/web", "1.0.0+a").archive("a third archive"),
         Chart::new("amb", "1.0.0-x-1.0.0"),
         Chart::new("amb-1.0.0-x", "1.0.0"),
-        Chart::new("team/twice", "1.0.0").tag("one").archive("first"),
-        Chart::new("team/twice", "1.0.0").tag("two").archive("second"),
+        Chart::new("team/twice", "1.0.0")
+            .tag("one")
+            .archive("first"),
+        Chart::new("team/twice", "1.0.0")
+            .tag("two")
+            .archive("second"),
         Chart::new("team/bad", "1.0.0").config_bytes("{}"),
     ];
     let many = (0..40).map(|n| Chart::new(&format!("many/c{}", n % 8), &format!("0.{n}.0")));
@@ -58,18 +62,27 @@ fn replicas_that_hear_the_answers_in_different_orders_give_identical_bytes() {
     let daemon = ready_daemon(&one, &["--concurrency=1"]);
     let first = daemon.get("/index.yaml");
     let etag = first.header("ETag").expect("an ETag");
-    assert!(etag.starts_with('"') && etag.ends_with('"') && etag.len() > 10, "{etag}");
+    assert!(
+        etag.starts_with('"') && etag.ends_with('"') && etag.len() > 10,
+        "{etag}"
+    );
 
     for seed in [7, 20, 33] {
         let other = registry(seed, &charts);
-        other.spoil("GET /v2/team/*").with(Fault::Wait(Duration::from_millis(seed)));
+        other
+            .spoil("GET /v2/team/*")
+            .with(Fault::Wait(Duration::from_millis(seed)));
         let replica = ready_daemon(&other, &["--concurrency=8"]);
         let answer = replica.get("/index.yaml");
         assert_eq!(answer.body_text(), first.body_text(), "seed {seed}");
         assert_eq!(told(&answer), told(&first), "seed {seed}");
         for chart in ["web-1.0.0+a", "amb-1.0.0-x-1.0.0", "twice-1.0.0"] {
             let path = format!("/charts/{chart}.tgz");
-            assert_eq!(told(&replica.get(&path)), told(&daemon.get(&path)), "{path}");
+            assert_eq!(
+                told(&replica.get(&path)),
+                told(&daemon.get(&path)),
+                "{path}"
+            );
         }
     }
 }
@@ -103,25 +116,35 @@ fn wordy(version: &str) -> Chart {
 
 /// What isn't listed and why, without its dates.
 fn skipped(daemon: &Daemon) -> Vec<(String, String)> {
-    let answer: Vec<Value> = serde_json::from_slice(&daemon.get("/api/skipped").body).expect("JSON");
+    let answer: Vec<Value> =
+        serde_json::from_slice(&daemon.get("/api/skipped").body).expect("JSON");
     let text = |line: &Value, field: &str| line[field].as_str().expect("a string").to_owned();
-    answer.iter().map(|line| (text(line, "reference"), text(line, "reason"))).collect()
+    answer
+        .iter()
+        .map(|line| (text(line, "reference"), text(line, "reason")))
+        .collect()
 }
 
 #[test]
 fn what_is_beyond_the_budget_is_left_out_alike_by_replicas_that_have_seen_different_things() {
     let fake = FakeRegistry::start();
-    fake.spoil("GET /v2/team/*").with(Fault::Wait(Duration::from_millis(3)));
+    fake.spoil("GET /v2/team/*")
+        .with(Fault::Wait(Duration::from_millis(3)));
     let version = |minor: usize| format!("1.{minor}.0");
     (2..10).for_each(|minor| drop(fake.push(&wordy(&version(minor)))));
     let veteran = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT]);
     let alike = |first: usize, end: usize| {
-        let listed: Vec<String> = (first..end).map(|minor| format!("wordy {}", version(minor))).collect();
+        let listed: Vec<String> = (first..end)
+            .map(|minor| format!("wordy {}", version(minor)))
+            .collect();
         let novice = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT]);
         for daemon in [&veteran, &novice] {
             assert_eq!(list(daemon), listed, "{}", daemon.log());
         }
-        assert_eq!(told(&veteran.get("/index.yaml")), told(&novice.get("/index.yaml")));
+        assert_eq!(
+            told(&veteran.get("/index.yaml")),
+            told(&novice.get("/index.yaml"))
+        );
         assert_eq!(skipped(&veteran), skipped(&novice));
         novice
     };
@@ -150,10 +173,17 @@ fn what_is_beyond_the_budget_is_left_out_alike_by_replicas_that_have_seen_differ
 fn live(fake: &FakeRegistry, daemon: &Daemon, seed: u64) {
     let mut state = seed;
     let mut any = |most: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % most
     };
-    let patterns = ["GET /v2/_catalog", "GET /v2/*/tags/list", "* /v2/*/manifests/*", "GET /v2/*/blobs/*"];
+    let patterns = [
+        "GET /v2/_catalog",
+        "GET /v2/*/tags/list",
+        "* /v2/*/manifests/*",
+        "GET /v2/*/blobs/*",
+    ];
     let mut there = BTreeSet::new();
     for step in 0..60 {
         let version = format!("0.{}.0", any(12));
@@ -183,7 +213,8 @@ fn live(fake: &FakeRegistry, daemon: &Daemon, seed: u64) {
                 let status = [404, 500, 503][any(3) as usize];
                 let pattern = patterns[any(4) as usize];
                 let before = fake.count(pattern);
-                fake.spoil(pattern).with(Fault::Answer(Reply::error(status, "UNKNOWN", "trouble")));
+                fake.spoil(pattern)
+                    .with(Fault::Answer(Reply::error(status, "UNKNOWN", "trouble")));
                 let told = || format!("{pattern}:\n{}", daemon.log());
                 // A new chart has its blobs asked for.
                 fake.push(&Chart::new("team/new", &format!("{step}.0.0")));
@@ -207,9 +238,17 @@ fn when_trouble_is_over_a_replica_tells_what_one_does_that_has_seen_none_of_it()
     live(&fake, &veteran, seed);
     let novice = ready_daemon(&fake, &flags);
     let all = |daemon: &Daemon| (daemon.get("/index.yaml").body_text(), skipped(daemon));
-    let lacking = || format!("the same of both: {:#?}\n{}", [all(&veteran), all(&novice)], veteran.log());
+    let lacking = || {
+        format!(
+            "the same of both: {:#?}\n{}",
+            [all(&veteran), all(&novice)],
+            veteran.log()
+        )
+    };
     // What has failed for long is asked again after as long.
-    wait_until(Duration::from_secs(60), lacking, || (all(&veteran) == all(&novice)).then_some(()));
+    wait_until(Duration::from_secs(60), lacking, || {
+        (all(&veteran) == all(&novice)).then_some(())
+    });
 }
 
 fn list(daemon: &Daemon) -> Vec<String> {

@@ -22,8 +22,13 @@ fn in_part(daemon: &Daemon, headers: &[(&str, &str)]) -> Answer {
 /// So many clients, all at a time.
 fn at_once(served: &Served, clients: usize) -> Vec<Answer> {
     thread::scope(|scope| {
-        let asked: Vec<_> = (0..clients).map(|_| scope.spawn(|| served.daemon.get(PATH))).collect();
-        asked.into_iter().map(|one| one.join().expect("an answer")).collect()
+        let asked: Vec<_> = (0..clients)
+            .map(|_| scope.spawn(|| served.daemon.get(PATH)))
+            .collect();
+        asked
+            .into_iter()
+            .map(|one| one.join().expect("an answer"))
+            .collect()
     })
 }
 
@@ -32,24 +37,41 @@ fn an_archive_is_fetched_once() {
     for size in [1, 70_000, LARGEST] {
         let served = Served::of_size(size);
         for _ in 0..3 {
-            assert!(served.daemon.get(PATH).body == served.archive, "{size} bytes as they were pushed");
-            assert_eq!(served.daemon.get("/charts/web-1.0.0.tgz.prov").body_text(), "PGP");
+            assert!(
+                served.daemon.get(PATH).body == served.archive,
+                "{size} bytes as they were pushed"
+            );
+            assert_eq!(
+                served.daemon.get("/charts/web-1.0.0.tgz.prov").body_text(),
+                "PGP"
+            );
         }
         assert_eq!(served.fetches(), 1, "{size}");
         let provenance = served.chart.provenance.as_ref().expect("it is signed");
-        assert_eq!(served.fake.count(&format!("GET /v2/web/blobs/{}", provenance.digest)), 1);
+        assert_eq!(
+            served
+                .fake
+                .count(&format!("GET /v2/web/blobs/{}", provenance.digest)),
+            1
+        );
     }
 }
 
 #[test]
 fn an_archive_that_is_too_large_or_has_no_room_is_fetched_each_time() {
-    for (size, flag) in
-        [(LARGEST + 1, "--chart-cache-size=1GiB"), (1000, UNCACHED), (600_000, "--chart-cache-size=500KiB")]
-    {
+    for (size, flag) in [
+        (LARGEST + 1, "--chart-cache-size=1GiB"),
+        (1000, UNCACHED),
+        (600_000, "--chart-cache-size=500KiB"),
+    ] {
         let served = Served::with(size, &[flag]);
         for _ in 0..2 {
             let answer = in_part(&served.daemon, &[("Range", "bytes=0-9")]);
-            assert_eq!((answer.status, answer.header("Accept-Ranges")), (200, None), "{flag}");
+            assert_eq!(
+                (answer.status, answer.header("Accept-Ranges")),
+                (200, None),
+                "{flag}"
+            );
             assert!(answer.body == served.archive);
         }
         assert_eq!(served.fetches(), 2, "{flag}");
@@ -66,7 +88,10 @@ fn one_archive_under_two_names_is_fetched_once() {
     for path in ["/charts/one-1.0.0.tgz", "/charts/two-2.0.0.tgz"] {
         assert_eq!(daemon.get(path).body_text(), "the same bytes");
     }
-    let archive = fake.push(&Chart::new("one", "1.0.0").archive("the same bytes")).archive.digest;
+    let archive = fake
+        .push(&Chart::new("one", "1.0.0").archive("the same bytes"))
+        .archive
+        .digest;
     let fetches = ["one", "two"].map(|name| fake.count(&format!("GET /v2/{name}/blobs/{archive}")));
     assert_eq!(fetches.iter().sum::<usize>(), 1);
 }
@@ -74,15 +99,20 @@ fn one_archive_under_two_names_is_fetched_once() {
 #[test]
 fn the_cache_keeps_within_its_size_and_lets_go_what_was_not_asked_for_longest() {
     let fake = FakeRegistry::start();
-    let charts = ["a", "b", "c", "d"]
-        .map(|name| fake.push(&Chart::new(name, "1.0.0").archive(vec![name.as_bytes()[0]; 300_000])));
+    let charts = ["a", "b", "c", "d"].map(|name| {
+        fake.push(&Chart::new(name, "1.0.0").archive(vec![name.as_bytes()[0]; 300_000]))
+    });
     let daemon = ready_daemon(&fake, &["--chart-cache-size=1MB"]);
     // Three have room.
     for name in ["a", "b", "c", "a", "d", "a", "c", "d"] {
         let body = daemon.get(&format!("/charts/{name}-1.0.0.tgz")).body;
         assert!(body == vec![name.as_bytes()[0]; 300_000]);
     }
-    let fetches = || charts.each_ref().map(|chart| fake.count(&format!("GET {}", chart.archive_path())));
+    let fetches = || {
+        charts
+            .each_ref()
+            .map(|chart| fake.count(&format!("GET {}", chart.archive_path())))
+    };
     assert_eq!(fetches(), [1, 1, 1, 1]);
     daemon.get("/charts/b-1.0.0.tgz");
     assert_eq!(fetches(), [1, 2, 1, 1]);
@@ -102,8 +132,14 @@ fn clients_that_want_one_archive_at_a_time_make_one_request() {
 #[test]
 fn a_failure_is_shared_by_those_who_waited_for_it_and_by_no_one_else() {
     let kinds = [
-        (Fault::Answer(Reply::error(403, "DENIED", "not for you")), 502),
-        (Fault::Answer(Reply::error(404, "BLOB_UNKNOWN", "gone")), 404),
+        (
+            Fault::Answer(Reply::error(403, "DENIED", "not for you")),
+            502,
+        ),
+        (
+            Fault::Answer(Reply::error(404, "BLOB_UNKNOWN", "gone")),
+            404,
+        ),
         (Fault::Flip(7), 502),
         (Fault::Cut(7), 502),
     ];
@@ -117,7 +153,12 @@ fn a_failure_is_shared_by_those_who_waited_for_it_and_by_no_one_else() {
         }
         assert_eq!(served.fetches(), 1);
         served.daemon.wait_for_log(" WARN ");
-        assert_eq!(served.daemon.log().matches(" WARN ").count(), 1, "{}", served.daemon.log());
+        assert_eq!(
+            served.daemon.log().matches(" WARN ").count(),
+            1,
+            "{}",
+            served.daemon.log()
+        );
         assert_eq!(served.daemon.get(PATH).body, served.archive);
         assert_eq!(served.fetches(), 2);
     }
@@ -128,12 +169,23 @@ fn what_comes_too_slowly_is_passed_on_and_not_kept() {
     let served = Served::of_size(20_000);
     let archive = format!("GET {}", served.chart.archive_path());
     // Ten seconds for each, if one waited for the end.
-    served.fake.spoil(&archive).first(2).with(Fault::Drip(1000, Duration::from_millis(500)));
+    served
+        .fake
+        .spoil(&archive)
+        .first(2)
+        .with(Fault::Drip(1000, Duration::from_millis(500)));
     for answer in at_once(&served, 2) {
-        assert_eq!((answer.status, answer.header("Content-Length")), (200, Some("20000")));
+        assert_eq!(
+            (answer.status, answer.header("Content-Length")),
+            (200, Some("20000"))
+        );
         assert_eq!(answer.body, served.archive);
     }
-    assert_eq!(served.fetches(), 2, "one was waited for, then each for itself");
+    assert_eq!(
+        served.fetches(),
+        2,
+        "one was waited for, then each for itself"
+    );
     assert_eq!(served.daemon.get(PATH).body, served.archive);
     assert_eq!(served.fetches(), 3);
 }
@@ -171,7 +223,8 @@ fn readers_that_are_slow_fill_the_cache_and_stop_no_one() {
     }
     let daemon = ready_daemon(&fake, &["--chart-cache-size=9MiB"]);
     let ask = |name: &str| {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
+        let mut stream =
+            std::net::TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
         let request = format!("GET /charts/{name}-1.0.0.tgz HTTP/1.1\r\nHost: x\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("sent");
         // It has begun, and doesn't fit into the buffers between us.
@@ -182,7 +235,11 @@ fn readers_that_are_slow_fill_the_cache_and_stop_no_one() {
     let whole = daemon.get("/charts/c-1.0.0.tgz");
     assert!(whole.body == vec![b'c'; LARGEST]);
     assert!(daemon.get("/charts/a-1.0.0.tgz").body == vec![b'a'; LARGEST]);
-    assert_eq!(fake.count("GET /v2/a/blobs/*"), 2, "the config and one archive");
+    assert_eq!(
+        fake.count("GET /v2/a/blobs/*"),
+        2,
+        "the config and one archive"
+    );
 }
 
 #[test]
@@ -202,7 +259,10 @@ fn a_part_of_an_archive_is_sent_to_who_asks_for_it() {
         assert_eq!(answer.status, 206, "{range}");
         let told = format!("bytes {}-{}/70000", part.start, part.end - 1);
         assert_eq!(answer.header("Content-Range"), Some(&*told), "{range}");
-        assert_eq!(answer.header("Content-Length"), Some(&*part.len().to_string()));
+        assert_eq!(
+            answer.header("Content-Length"),
+            Some(&*part.len().to_string())
+        );
         assert_eq!(answer.header("ETag"), Some(&*etag));
         assert_eq!(answer.header("Accept-Ranges"), Some("bytes"));
         assert_eq!(answer.header("Content-Type"), Some("application/x-tar"));
@@ -216,19 +276,49 @@ fn a_part_that_is_not_there_is_refused_and_an_odd_one_is_the_whole() {
     let served = Served::of_size(1000);
     for beyond in ["bytes=1000-", "bytes=1000-2000", "bytes=-0"] {
         let answer = in_part(&served.daemon, &[("Range", beyond)]);
-        assert_eq!((answer.status, answer.header("Content-Range")), (416, Some("bytes */1000")), "{beyond}");
-        assert_eq!((answer.header("ETag"), answer.header("Cache-Control")), (None, None));
+        assert_eq!(
+            (answer.status, answer.header("Content-Range")),
+            (416, Some("bytes */1000")),
+            "{beyond}"
+        );
+        assert_eq!(
+            (answer.header("ETag"), answer.header("Cache-Control")),
+            (None, None)
+        );
     }
-    for odd in ["bytes=0-1,5-6", "bytes=5-3", "bytes=-", "lines=0-1", "bytes=a-", "0-1", ""] {
+    for odd in [
+        "bytes=0-1,5-6",
+        "bytes=5-3",
+        "bytes=-",
+        "lines=0-1",
+        "bytes=a-",
+        "0-1",
+        "",
+    ] {
         let answer = in_part(&served.daemon, &[("Range", odd)]);
-        assert_eq!((answer.status, &answer.body), (200, &served.archive), "{odd}");
+        assert_eq!(
+            (answer.status, &answer.body),
+            (200, &served.archive),
+            "{odd}"
+        );
         assert_eq!(answer.header("Content-Range"), None);
     }
-    let twice = in_part(&served.daemon, &[("Range", "bytes=0-1"), ("Range", "bytes=5-6")]);
+    let twice = in_part(
+        &served.daemon,
+        &[("Range", "bytes=0-1"), ("Range", "bytes=5-6")],
+    );
     assert_eq!(twice.status, 200);
-    let head = served.daemon.request("HEAD", PATH, &[("Range", "bytes=0-1")]);
-    assert_eq!((head.status, head.header("Content-Length")), (200, Some("1000")), "ranges are for GET");
-    let index = served.daemon.request("GET", "/index.yaml", &[("Range", "bytes=0-1")]);
+    let head = served
+        .daemon
+        .request("HEAD", PATH, &[("Range", "bytes=0-1")]);
+    assert_eq!(
+        (head.status, head.header("Content-Length")),
+        (200, Some("1000")),
+        "ranges are for GET"
+    );
+    let index = served
+        .daemon
+        .request("GET", "/index.yaml", &[("Range", "bytes=0-1")]);
     assert_eq!((index.status, index.header("Accept-Ranges")), (200, None));
 }
 
@@ -236,9 +326,18 @@ fn a_part_that_is_not_there_is_refused_and_an_odd_one_is_the_whole() {
 fn a_part_continues_only_the_archive_it_belongs_to() {
     let served = Served::of_size(1000);
     let etag = format!("\"{}\"", served.chart.archive.digest);
-    let with = |validator: &str| in_part(&served.daemon, &[("Range", "bytes=9-"), ("If-Range", validator)]);
+    let with = |validator: &str| {
+        in_part(
+            &served.daemon,
+            &[("Range", "bytes=9-"), ("If-Range", validator)],
+        )
+    };
     assert_eq!(with(&etag).status, 206);
-    for other in ["\"other\"", &format!("W/{etag}"), "Sat, 29 Oct 1994 19:43:31 GMT"] {
+    for other in [
+        "\"other\"",
+        &format!("W/{etag}"),
+        "Sat, 29 Oct 1994 19:43:31 GMT",
+    ] {
         assert_eq!(with(other).status, 200, "{other}");
     }
     let known = [("Range", "bytes=9-"), ("If-None-Match", &*etag)];
@@ -253,9 +352,18 @@ fn the_memory_of_many_archives_is_bounded_by_the_cache() {
     }
     let daemon = ready_daemon(&fake, &["--chart-cache-size=16MiB"]);
     let resident = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
-        line.trim().split(' ').next().and_then(|kb| kb.parse::<usize>().ok()).expect("a number") / 1024
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("its peak");
+        line.trim()
+            .split(' ')
+            .next()
+            .and_then(|kb| kb.parse::<usize>().ok())
+            .expect("a number")
+            / 1024
     };
     let before = resident();
     thread::scope(|scope| {

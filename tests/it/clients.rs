@@ -16,15 +16,38 @@ use crate::support::zoo::{Packing, Part, Specimen, zoo};
 
 #[test]
 fn every_helm_adds_updates_and_finds_every_version() {
-    let gold = parts().map(|part| (part.prefix, index_of(&Helm::new(NEWEST_HELM), &part.archives)));
-    let expected: Vec<_> = gold.iter().flat_map(|(prefix, index)| listing(prefix, index)).collect();
+    let gold = parts().map(|part| {
+        (
+            part.prefix,
+            index_of(&Helm::new(NEWEST_HELM), &part.archives),
+        )
+    });
+    let expected: Vec<_> = gold
+        .iter()
+        .flat_map(|(prefix, index)| listing(prefix, index))
+        .collect();
     with_each_helm(|shop| {
         shop.helm.run(&["repo", "update"]);
         // Without a range helm leaves prereleases out.
-        let all = ["search", "repo", "--versions", "--version", ">=0.0.0-0", "--output", "json"];
+        let all = [
+            "search",
+            "repo",
+            "--versions",
+            "--version",
+            ">=0.0.0-0",
+            "--output",
+            "json",
+        ];
         let found: Vec<Value> = serde_json::from_str(&shop.helm.run(&all)).expect("JSON");
-        let found = found.iter().map(|one| FOUND_FIELDS.map(|field| one[field].clone()));
-        assert_eq!(sorted(found), sorted(expected.clone()), "helm {}", shop.helm.version());
+        let found = found
+            .iter()
+            .map(|one| FOUND_FIELDS.map(|field| one[field].clone()));
+        assert_eq!(
+            sorted(found),
+            sorted(expected.clone()),
+            "helm {}",
+            shop.helm.version()
+        );
     });
 }
 
@@ -51,7 +74,10 @@ fn every_helm_pulls_every_version_as_it_was_pushed() {
         for part in parts() {
             let mut by_version = BTreeMap::<_, Vec<_>>::new();
             for specimen in &part.specimens {
-                by_version.entry(specimen.version()).or_default().push(specimen);
+                by_version
+                    .entry(specimen.version())
+                    .or_default()
+                    .push(specimen);
             }
             for (version, specimens) in by_version {
                 pull(shop, part, version, &specimens);
@@ -64,7 +90,13 @@ fn every_helm_pulls_every_version_as_it_was_pushed() {
 fn pull(shop: &Shop, part: &Part, version: &str, specimens: &[&Specimen]) {
     let directory = shop.helm.directory(&format!("{}-{version}", part.prefix));
     let charts: Vec<_> = specimens.iter().map(|one| reference(part, one)).collect();
-    let mut arguments = vec!["pull", "--version", version, "--destination", argument(&directory)];
+    let mut arguments = vec![
+        "pull",
+        "--version",
+        version,
+        "--destination",
+        argument(&directory),
+    ];
     arguments.extend(charts.iter().map(String::as_str));
     shop.helm.run(&arguments);
     for specimen in specimens {
@@ -79,25 +111,53 @@ fn every_helm_verifies_what_is_signed_and_refuses_what_is_not() {
     let known = zoo().keyring.public();
     with_each_helm(|shop| {
         let part = &zoo().plain;
-        let signed = part.specimens.iter().filter(|one| one.packing == Packing::Signed);
+        let signed = part
+            .specimens
+            .iter()
+            .filter(|one| one.packing == Packing::Signed);
         let signed: Vec<_> = signed.collect();
         assert_eq!(signed.len(), 3);
         for specimen in signed {
-            let directory = shop.helm.directory(&format!("verified-{}", specimen.version()));
+            let directory = shop
+                .helm
+                .directory(&format!("verified-{}", specimen.version()));
             let chart = reference(part, specimen);
             let pull = |keyring: &Path| {
-                let how = ["--verify", "--keyring", argument(keyring), "--version", specimen.version()];
+                let how = [
+                    "--verify",
+                    "--keyring",
+                    argument(keyring),
+                    "--version",
+                    specimen.version(),
+                ];
                 let what = ["pull", &chart, "--destination", argument(&directory)];
-                [&what[..], &how].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+                [&what[..], &how]
+                    .concat()
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
             };
             let refused = shop.helm.fails(&borrowed(&pull(&stranger)));
-            assert!(refused.contains("signature made by unknown entity"), "{refused}");
+            assert!(
+                refused.contains("signature made by unknown entity"),
+                "{refused}"
+            );
             shop.helm.run(&borrowed(&pull(&known)));
             assert_pulled(&directory, part, specimen, shop.helm.version());
             let name = format!("{}.prov", specimen.archive_name());
-            assert_eq!(read(&directory.join(&name)), read(&part.archives.join(&name)), "{name}");
+            assert_eq!(
+                read(&directory.join(&name)),
+                read(&part.archives.join(&name)),
+                "{name}"
+            );
         }
-        let unsigned = ["pull", "plain/bare", "--verify", "--keyring", argument(&known)];
+        let unsigned = [
+            "pull",
+            "plain/bare",
+            "--verify",
+            "--keyring",
+            argument(&known),
+        ];
         let refused = shop.helm.fails(&unsigned);
         assert!(refused.contains(".tgz.prov"), "{refused}");
     });
@@ -111,10 +171,14 @@ fn every_helm_shows_and_templates_charts() {
             let few = part.specimens.iter().step_by(9);
             for specimen in few.filter(|one| one.chart["type"] != "library") {
                 let (chart, version) = (reference(part, specimen), specimen.version());
-                let shown = shop.helm.run(&["show", "chart", &chart, "--version", version]);
+                let shown = shop
+                    .helm
+                    .run(&["show", "chart", &chart, "--version", version]);
                 assert!(shows(&shown, "name", specimen.name()), "{shown}");
                 assert!(shows(&shown, "version", version), "{shown}");
-                let rendered = shop.helm.run(&["template", "release", &chart, "--version", version]);
+                let rendered =
+                    shop.helm
+                        .run(&["template", "release", &chart, "--version", version]);
                 let line = format!("chart: \"{}-{version}\"\n", specimen.name());
                 assert!(rendered.contains(&line), "{rendered}");
             }
@@ -136,7 +200,10 @@ fn every_helm_updates_dependencies_from_us() {
         let wanted = wanted.map(|(name, part)| {
             let part = parts()[part];
             let specimen = part.specimens.iter().find(|one| one.name() == name);
-            (part, specimen.unwrap_or_else(|| panic!("{name} is in the zoo")))
+            (
+                part,
+                specimen.unwrap_or_else(|| panic!("{name} is in the zoo")),
+            )
         });
         for by_alias in [false, true] {
             let dependencies = wanted.map(|(part, specimen)| {
@@ -147,11 +214,21 @@ fn every_helm_updates_dependencies_from_us() {
             let parent = json!({
                 "apiVersion": "v2", "name": "parent", "version": "1.0.0", "dependencies": dependencies,
             });
-            let directory = shop.helm.directory(if by_alias { "by-alias/parent" } else { "by-url/parent" });
+            let directory = shop.helm.directory(if by_alias {
+                "by-alias/parent"
+            } else {
+                "by-url/parent"
+            });
             fs::write(directory.join("Chart.yaml"), parent.to_string()).expect("write");
-            shop.helm.run(&["dependency", "update", argument(&directory)]);
+            shop.helm
+                .run(&["dependency", "update", argument(&directory)]);
             for (part, specimen) in wanted {
-                assert_pulled(&directory.join("charts"), part, specimen, shop.helm.version());
+                assert_pulled(
+                    &directory.join("charts"),
+                    part,
+                    specimen,
+                    shop.helm.version(),
+                );
             }
             assert!(directory.join("Chart.lock").is_file());
         }
@@ -161,13 +238,23 @@ fn every_helm_updates_dependencies_from_us() {
 fn assert_pulled(directory: &Path, part: &Part, specimen: &Specimen, helm: &str) {
     let pulled = read(&directory.join(specimen.archive_name()));
     let same = pulled == part.archive(specimen);
-    assert!(same, "helm {helm} pulled another {}", specimen.archive_name());
+    assert!(
+        same,
+        "helm {helm} pulled another {}",
+        specimen.archive_name()
+    );
 }
 
 /// Whether `key: value` is a line of a chart's YAML, quoted or not.
 fn shows(chart: &str, key: &str, value: &str) -> bool {
-    let forms = [format!("{key}: {value}"), format!("{key}: \"{value}\""), format!("{key}: '{value}'")];
-    chart.lines().any(|line| forms.iter().any(|form| form == line))
+    let forms = [
+        format!("{key}: {value}"),
+        format!("{key}: \"{value}\""),
+        format!("{key}: '{value}'"),
+    ];
+    chart
+        .lines()
+        .any(|line| forms.iter().any(|form| form == line))
 }
 
 fn sorted(listing: impl IntoIterator<Item = [Value; 4]>) -> BTreeSet<String> {

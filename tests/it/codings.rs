@@ -31,7 +31,9 @@ fn accepting(daemon: &Daemon, path: &str, codings: &str) -> Answer {
 
 fn unpack(answer: &Answer) -> Vec<u8> {
     let mut bytes = Vec::new();
-    GzDecoder::new(&answer.body[..]).read_to_end(&mut bytes).expect("gzip");
+    GzDecoder::new(&answer.body[..])
+        .read_to_end(&mut bytes)
+        .expect("gzip");
     bytes
 }
 
@@ -50,20 +52,44 @@ fn the_index_is_compressed_for_who_asks_for_it_and_for_no_one_else() {
             let packed = accepting(&daemon, path, asks);
             assert_eq!(packed.header("Content-Encoding"), Some("gzip"), "{asks}");
             assert_eq!(unpack(&packed), plain.body, "{asks}");
-            assert!(packed.body.len() * 2 < plain.body.len(), "{} bytes", packed.body.len());
-            assert_eq!(packed.header("Content-Length"), Some(&*packed.body.len().to_string()));
+            assert!(
+                packed.body.len() * 2 < plain.body.len(),
+                "{} bytes",
+                packed.body.len()
+            );
+            assert_eq!(
+                packed.header("Content-Length"),
+                Some(&*packed.body.len().to_string())
+            );
             assert_eq!(packed.header("Content-Type"), plain.header("Content-Type"));
         }
-        for does_not in ["", "identity", "gzip;q=0", "*;q=0", "br", "deflate", "identity, gzip;q=0.5"] {
+        for does_not in [
+            "",
+            "identity",
+            "gzip;q=0",
+            "*;q=0",
+            "br",
+            "deflate",
+            "identity, gzip;q=0.5",
+        ] {
             let answer = accepting(&daemon, path, does_not);
             assert_eq!(answer.header("Content-Encoding"), None, "{does_not}");
             assert_eq!(answer.body, plain.body, "{does_not}");
         }
         let twice = [("Accept-Encoding", "br"), ("Accept-Encoding", "gzip")];
-        assert_eq!(daemon.request("GET", path, &twice).header("Content-Encoding"), Some("gzip"));
+        assert_eq!(
+            daemon
+                .request("GET", path, &twice)
+                .header("Content-Encoding"),
+            Some("gzip")
+        );
     }
     let archive = accepting(&daemon, "/charts/web-1.0.0.tgz", "gzip");
-    assert_eq!(archive.header("Content-Encoding"), None, "an archive is compressed already");
+    assert_eq!(
+        archive.header("Content-Encoding"),
+        None,
+        "an archive is compressed already"
+    );
 }
 
 #[test]
@@ -74,13 +100,24 @@ fn each_coding_has_a_validator_of_its_own_and_caches_are_told() {
         let (plain, packed) = (daemon.get(path), accepting(&daemon, path, "gzip"));
         assert_ne!(etag(&plain), etag(&packed));
         for answer in [&plain, &packed] {
-            assert!(etag(answer).starts_with("\"sha256:"), "strong: {}", etag(answer));
+            assert!(
+                etag(answer).starts_with("\"sha256:"),
+                "strong: {}",
+                etag(answer)
+            );
             assert_eq!(answer.header("Vary"), Some("Accept-Encoding"));
             assert_eq!(answer.header("Cache-Control"), Some("no-cache"));
         }
         let head = daemon.request("HEAD", path, &[("Accept-Encoding", "gzip")]);
         assert!(head.body.is_empty());
-        for name in ["Content-Length", "Content-Encoding", "ETag", "Vary", "Cache-Control", "Content-Type"] {
+        for name in [
+            "Content-Length",
+            "Content-Encoding",
+            "ETag",
+            "Vary",
+            "Cache-Control",
+            "Content-Type",
+        ] {
             assert_eq!(head.header(name), packed.header(name), "{name}");
         }
     }
@@ -91,13 +128,21 @@ fn who_has_the_index_in_the_coding_it_asks_for_is_told_so() {
     let fake = registry();
     let daemon = ready_daemon(&fake, &[]);
     for path in PATHS {
-        let etags = ["identity", "gzip"].map(|coding| etag(&accepting(&daemon, path, coding)).to_owned());
-        for (asks, own, other) in [("identity", &etags[0], &etags[1]), ("gzip", &etags[1], &etags[0])] {
+        let etags =
+            ["identity", "gzip"].map(|coding| etag(&accepting(&daemon, path, coding)).to_owned());
+        for (asks, own, other) in [
+            ("identity", &etags[0], &etags[1]),
+            ("gzip", &etags[1], &etags[0]),
+        ] {
             for method in ["GET", "HEAD"] {
                 for known in [own, &format!("{other}, {own}"), &format!("W/{own}"), "*"] {
                     let headers = [("Accept-Encoding", asks), ("If-None-Match", known)];
                     let answer = daemon.request(method, path, &headers);
-                    assert_eq!((answer.status, answer.body.len()), (304, 0), "{method} {asks} {known}");
+                    assert_eq!(
+                        (answer.status, answer.body.len()),
+                        (304, 0),
+                        "{method} {asks} {known}"
+                    );
                     assert_eq!(etag(&answer), own);
                     assert_eq!(answer.header("Vary"), Some("Accept-Encoding"));
                     assert_eq!(answer.header("Cache-Control"), Some("no-cache"));
@@ -109,8 +154,15 @@ fn who_has_the_index_in_the_coding_it_asks_for_is_told_so() {
             let answer = daemon.request("GET", path, &headers);
             assert_eq!((answer.status, etag(&answer)), (200, &**own));
         }
-        let lists = [("If-None-Match", "\"other\""), ("If-None-Match", &*etags[0])];
-        assert_eq!(daemon.request("GET", path, &lists).status, 304, "a list in two fields is one");
+        let lists = [
+            ("If-None-Match", "\"other\""),
+            ("If-None-Match", &*etags[0]),
+        ];
+        assert_eq!(
+            daemon.request("GET", path, &lists).status,
+            304,
+            "a list in two fields is one"
+        );
     }
 }
 
@@ -118,7 +170,9 @@ fn who_has_the_index_in_the_coding_it_asks_for_is_told_so() {
 fn replicas_compress_alike_and_a_change_is_a_new_validator() {
     let fake = registry();
     let replicas = [(); 2].map(|()| ready_daemon(&fake, &[]));
-    let [one, other] = replicas.each_ref().map(|daemon| accepting(daemon, "/index.yaml", "gzip"));
+    let [one, other] = replicas
+        .each_ref()
+        .map(|daemon| accepting(daemon, "/index.yaml", "gzip"));
     assert_eq!(one.body, other.body);
     assert_eq!(etag(&one), etag(&other));
 
@@ -140,7 +194,11 @@ fn an_index_that_fits_into_a_packet_is_sent_as_it_is() {
     let daemon = ready_daemon(&fake, &[]);
     let answer = accepting(&daemon, "/index.yaml", "gzip");
     assert_eq!(answer.header("Content-Encoding"), None);
-    assert_eq!(answer.header("Vary"), Some("Accept-Encoding"), "it may grow");
+    assert_eq!(
+        answer.header("Vary"),
+        Some("Accept-Encoding"),
+        "it may grow"
+    );
     assert!(Index::parse(&answer.body).0["entries"]["web"].is_array());
 }
 
@@ -180,11 +238,25 @@ fn every_helm_reads_an_index_in_json() {
     for version in HELM_VERSIONS {
         let (helm, folder) = (Helm::new(version), Scratch::new("codings"));
         helm.run(&["repo", "add", "charts", &daemon.url()]);
-        let found = helm.run(&["search", "repo", "charts/web", "--versions", "--output", "json"]);
+        let found = helm.run(&[
+            "search",
+            "repo",
+            "charts/web",
+            "--versions",
+            "--output",
+            "json",
+        ]);
         let found: Vec<Value> = serde_json::from_str(&found).expect("JSON");
         assert_eq!(found.len(), 20, "helm {version}");
         let destination = folder.path().display().to_string();
-        helm.run(&["pull", "charts/web", "--version", "1.7.0", "--destination", &destination]);
+        helm.run(&[
+            "pull",
+            "charts/web",
+            "--version",
+            "1.7.0",
+            "--destination",
+            &destination,
+        ]);
         assert!(folder.join("web-1.7.0.tgz").is_file(), "helm {version}");
     }
 }
@@ -206,6 +278,11 @@ fn an_index_beyond_what_rancher_reads_is_complained_about_once() {
     fake.delete_repository("c0");
     fake.delete_repository("c1");
     refresh_until_logged(&daemon, "Rancher reads it again", 1);
-    assert_eq!(daemon.log().matches("Rancher").count(), 2, "{}", daemon.log());
+    assert_eq!(
+        daemon.log().matches("Rancher").count(),
+        2,
+        "{}",
+        daemon.log()
+    );
     assert!(!daemon.log().contains("Flux"));
 }

@@ -43,7 +43,11 @@ fn an_entry_for_one_namespace_goes_before_the_registrys_own() {
     let answered: Vec<_> = own.iter().filter(|r| r.status == 200).collect();
     assert!(!answered.is_empty());
     for request in answered {
-        assert_eq!(request.header("Authorization"), Some("Basic d2ViLW9ubHk6b3RoZXI="), "{request}");
+        assert_eq!(
+            request.header("Authorization"),
+            Some("Basic d2ViLW9ubHk6b3RoZXI="),
+            "{request}"
+        );
     }
 }
 
@@ -71,7 +75,10 @@ fn a_file_that_has_nothing_for_this_registry_means_nobody() {
 
 #[test]
 fn a_credential_helper_is_warned_of_and_the_rest_of_the_file_is_used() {
-    for helper in [r#""credHelpers":{"HOST":"ecr-login"}"#, r#""credsStore":"desktop""#] {
+    for helper in [
+        r#""credHelpers":{"HOST":"ecr-login"}"#,
+        r#""credsStore":"desktop""#,
+    ] {
         let text = format!(r#"{{{helper},"auths":{{"HOST":{{"auth":"{AUTH}"}}}}}}"#);
         let daemon = Guarded::by(Guard::Basic).credentials(&text).assert_served();
         let told = daemon.wait_for_log(" WARN ");
@@ -85,8 +92,13 @@ fn a_wrong_password_is_told_without_being_shown_and_a_corrected_file_is_read_aga
     for guard in [Guard::Basic, Guard::Bearer] {
         let guarded = Guarded::by(guard).credentials(wrong);
         let daemon = guarded.assert_refused(&["401", "UNAUTHORIZED", "was refused"]);
-        assert!(guarded.fake.requests("* *").len() < 20, "{}", guarded.fake.seen());
-        let guarded = guarded.credentials(r#"{"auths":{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#);
+        assert!(
+            guarded.fake.requests("* *").len() < 20,
+            "{}",
+            guarded.fake.seen()
+        );
+        let guarded =
+            guarded.credentials(r#"{"auths":{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#);
         daemon.wait_ready();
         assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"]);
         assert_nothing_secret(&daemon);
@@ -99,10 +111,13 @@ fn a_rotated_secret_is_used_from_the_next_refresh_on() {
     let guarded = Guarded::with_tokens(|tokens| tokens.expires_in = Some(3600));
     guarded.fake.add_user("rotated", "next");
     let daemon = guarded.assert_served();
-    let guarded = guarded.credentials(r#"{"auths":{"HOST":{"username":"rotated","password":"next"}}}"#);
+    let guarded =
+        guarded.credentials(r#"{"auths":{"HOST":{"username":"rotated","password":"next"}}}"#);
     let by_the_new_one = || {
         let tokens = guarded.fake.requests("GET /token");
-        tokens.iter().any(|r| r.header("Authorization") == Some("Basic cm90YXRlZDpuZXh0"))
+        tokens
+            .iter()
+            .any(|r| r.header("Authorization") == Some("Basic cm90YXRlZDpuZXh0"))
     };
     wait_until(
         DEADLINE,
@@ -118,18 +133,32 @@ fn a_rotated_secret_is_used_from_the_next_refresh_on() {
 fn a_password_that_is_revoked_leaves_the_index_and_readyz_says_why_it_gets_no_newer() {
     let guarded = Guarded::by(Guard::Basic);
     let daemon = guarded.assert_served();
-    let ready = |text: &str| text.strip_prefix("ready: 2 charts, 2 versions, 0 skipped").map(str::to_owned);
-    assert_eq!(ready(&daemon.get("/readyz").body_text()).as_deref(), Some("\n"));
+    let ready = |text: &str| {
+        text.strip_prefix("ready: 2 charts, 2 versions, 0 skipped")
+            .map(str::to_owned)
+    };
+    assert_eq!(
+        ready(&daemon.get("/readyz").body_text()).as_deref(),
+        Some("\n")
+    );
     guarded.fake.remove_user("reader");
     refresh_until_logged(&daemon, " WARN refresh failed", 1);
     assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"]);
     let answer = daemon.get("/readyz");
     let text = answer.body_text();
-    let told =
-        ready(&text).and_then(|told| told.strip_prefix("; refreshes have failed for ").map(str::to_owned));
-    let (seconds, why) = told.as_deref().and_then(|told| told.split_once(" s: ")).expect(&text);
+    let told = ready(&text).and_then(|told| {
+        told.strip_prefix("; refreshes have failed for ")
+            .map(str::to_owned)
+    });
+    let (seconds, why) = told
+        .as_deref()
+        .and_then(|told| told.split_once(" s: "))
+        .expect(&text);
     assert!(seconds.parse::<u32>().is_ok(), "{text}");
-    assert_eq!((answer.status, why), (200, "access was refused; the log says more\n"));
+    assert_eq!(
+        (answer.status, why),
+        (200, "access was refused; the log says more\n")
+    );
     guarded.fake.add_user("reader", "pass:word-1");
     let body = || daemon.get("/readyz").body_text();
     let recovered = || {
@@ -153,8 +182,14 @@ fn credentials_never_follow_a_redirect_to_another_host() {
             Fault::Answer(Reply::redirect(307, &format!("{}{path}", elsewhere.url())))
         };
         let to_config = bucket("/bucket/config", config);
-        guarded.fake.spoil(&format!("GET {}", chart.config_path())).with(to_config);
-        let to_archive = bucket("/bucket/archive?signature=s3cr3t", "archive of team/far 1.0.0");
+        guarded
+            .fake
+            .spoil(&format!("GET {}", chart.config_path()))
+            .with(to_config);
+        let to_archive = bucket(
+            "/bucket/archive?signature=s3cr3t",
+            "archive of team/far 1.0.0",
+        );
         let archive = format!("GET {}", chart.archive_path());
         guarded.fake.spoil(&archive).with(to_archive);
 
@@ -162,29 +197,51 @@ fn credentials_never_follow_a_redirect_to_another_host() {
         daemon.wait_ready();
 
         let answer = daemon.get("/charts/far-1.0.0.tgz");
-        assert_eq!(answer.body_text(), "archive of team/far 1.0.0", "{}", daemon.log());
+        assert_eq!(
+            answer.body_text(),
+            "archive of team/far 1.0.0",
+            "{}",
+            daemon.log()
+        );
         let followed = elsewhere.requests("* *");
         assert_eq!(followed.len(), 2);
         for request in followed {
             assert_eq!(request.header("Authorization"), None, "{request}");
         }
-        assert!(!daemon.log().contains("s3cr3t"), "a signed URL's query is a secret");
+        assert!(
+            !daemon.log().contains("s3cr3t"),
+            "a signed URL's query is a secret"
+        );
     }
 }
 
 #[test]
 fn a_challenge_from_where_a_redirect_led_gets_no_credentials() {
-    for challenge in ["Basic realm=\"mine\"", "Bearer realm=\"HOST/token\",service=\"mine\",scope=\"x\""] {
+    for challenge in [
+        "Basic realm=\"mine\"",
+        "Bearer realm=\"HOST/token\",service=\"mine\",scope=\"x\"",
+    ] {
         let guarded = Guarded::by(Guard::Basic);
         let chart = guarded.fake.push(&Chart::new("team/far", "1.0.0"));
         let thief = FakeRegistry::start_on("127.0.0.2");
         let challenge = challenge.replace("HOST", &thief.url());
-        thief.page("/bucket", Reply::new(401).header("WWW-Authenticate", &challenge));
+        thief.page(
+            "/bucket",
+            Reply::new(401).header("WWW-Authenticate", &challenge),
+        );
         let moved = Fault::Answer(Reply::redirect(307, &format!("{}/bucket", thief.url())));
-        guarded.fake.spoil(&format!("GET {}", chart.archive_path())).with(moved);
+        guarded
+            .fake
+            .spoil(&format!("GET {}", chart.archive_path()))
+            .with(moved);
         let daemon = guarded.start();
         daemon.wait_ready();
-        assert_eq!(daemon.get("/charts/far-1.0.0.tgz").status, 502, "{}", daemon.log());
+        assert_eq!(
+            daemon.get("/charts/far-1.0.0.tgz").status,
+            502,
+            "{}",
+            daemon.log()
+        );
         assert!(thief.count("GET /bucket") >= 1);
         for request in thief.requests("* *") {
             assert_eq!(request.header("Authorization"), None, "{request}");
@@ -199,7 +256,10 @@ fn credentials_follow_a_redirect_within_the_registry() {
         let chart = guarded.fake.push(&Chart::new("team/near", "1.0.0"));
         let by_digest = format!("/v2/team/near/manifests/{}", chart.manifest);
         let moved = Fault::Answer(Reply::redirect(308, &by_digest));
-        guarded.fake.spoil(&format!("GET {}", chart.manifest_path())).with(moved);
+        guarded
+            .fake
+            .spoil(&format!("GET {}", chart.manifest_path()))
+            .with(moved);
         let daemon = guarded.start();
         daemon.wait_ready();
         let charts = ["db 0.1.0", "near 1.0.0", "web 1.0.0"];
@@ -214,15 +274,22 @@ fn a_realm_at_a_link_local_address_is_never_asked() {
         ("169.254.169.254", "is not to be trusted: ignored"),
         ("[::ffff:169.254.169.254]", "is not to be trusted: ignored"),
         ("[::ffff:a9fe:a9fe]", "is not to be trusted: ignored"),
-        ("2852039166", "a link-local address, where nobody but the configured registry is looked for"),
-        ("0xA9FEA9FE", "a link-local address, where nobody but the configured registry is looked for"),
+        (
+            "2852039166",
+            "a link-local address, where nobody but the configured registry is looked for",
+        ),
+        (
+            "0xA9FEA9FE",
+            "a link-local address, where nobody but the configured registry is looked for",
+        ),
     ] {
         let guarded = Guarded::with_tokens(|t| t.realm = format!("http://{spelling}/token"));
         let daemon = guarded.assert_refused(&[]);
         let told = daemon.wait_for_log(refusal);
         assert!(told.contains(&format!("http://{spelling}/token")), "{told}");
-        let asked =
-            |line: &str| line.contains("GET http://") && line.contains("/token") && !line.contains(refusal);
+        let asked = |line: &str| {
+            line.contains("GET http://") && line.contains("/token") && !line.contains(refusal)
+        };
         assert!(!daemon.log().lines().any(asked), "{}", daemon.log());
     }
 }
@@ -254,5 +321,9 @@ fn the_scheme_flag_in_any_case_saves_the_probe() {
     let daemon = Daemon::start(&[&registry, "--storage-registry-scheme=HTTPS", &guarded.flag]);
     daemon.wait_for_log(" ERROR first walk failed");
     assert_eq!(daemon.get("/readyz").status, 503);
-    assert_eq!(guarded.fake.count("* *"), 0, "never in the clear when HTTPS was asked for");
+    assert_eq!(
+        guarded.fake.count("* *"),
+        0,
+        "never in the clear when HTTPS was asked for"
+    );
 }

@@ -23,7 +23,11 @@ fn where_nothing_is_listed_a_charts_index_tells_what_lies_beside_it() {
     for repository in ["bitnami/web", "bitnami/sub/db", "bitnami/unlisted", "web"] {
         fake.push(&Chart::new(repository, "1.0.0"));
     }
-    push_charts_index(&fake, "bitnami/charts-index", &["web", "sub/db", "gone", "../web", "Web", ""]);
+    push_charts_index(
+        &fake,
+        "bitnami/charts-index",
+        &["web", "sub/db", "gone", "../web", "Web", ""],
+    );
     close_catalog(&fake);
     let registry = format!("--storage-registry-repo={}/bitnami", fake.url());
     let daemon = Daemon::start_ready(&[&registry]);
@@ -36,11 +40,30 @@ fn where_nothing_is_listed_a_charts_index_tells_what_lies_beside_it() {
     );
     fake.push(&Chart::new("bitnami/web", "2.0.0"));
     wait_for_charts(&daemon, &["db 1.0.0", "web 1.0.0", "web 2.0.0"]);
-    assert_eq!(fake.count("GET /v2/bitnami/charts-index/manifests/latest"), 1, "it hasn't changed");
-    assert!(fake.count("HEAD /v2/bitnami/charts-index/manifests/latest") > 0, "{}", fake.seen());
-    assert_eq!(fake.count("GET /v2/_catalog"), 1, "what said no for good isn't asked again");
-    push_charts_index(&fake, "bitnami/charts-index", &["web", "sub/db", "unlisted"]);
-    wait_for_charts(&daemon, &["db 1.0.0", "unlisted 1.0.0", "web 1.0.0", "web 2.0.0"]);
+    assert_eq!(
+        fake.count("GET /v2/bitnami/charts-index/manifests/latest"),
+        1,
+        "it hasn't changed"
+    );
+    assert!(
+        fake.count("HEAD /v2/bitnami/charts-index/manifests/latest") > 0,
+        "{}",
+        fake.seen()
+    );
+    assert_eq!(
+        fake.count("GET /v2/_catalog"),
+        1,
+        "what said no for good isn't asked again"
+    );
+    push_charts_index(
+        &fake,
+        "bitnami/charts-index",
+        &["web", "sub/db", "unlisted"],
+    );
+    wait_for_charts(
+        &daemon,
+        &["db 1.0.0", "unlisted 1.0.0", "web 1.0.0", "web 2.0.0"],
+    );
     assert_eq!(sources_told(&daemon).len(), 1, "{}", daemon.log());
 }
 
@@ -62,7 +85,10 @@ fn what_only_calls_itself_a_charts_index_is_none() {
                 close_catalog(&fake);
                 let daemon = starting_daemon(&fake, &[]);
                 let told = daemon.wait_for_log(" ERROR first walk failed");
-                assert!(told.contains("charts-index:latest: not a charts index"), "{told}");
+                assert!(
+                    told.contains("charts-index:latest: not a charts index"),
+                    "{told}"
+                );
             });
         }
     });
@@ -73,10 +99,15 @@ fn an_empty_catalog_may_hide_what_a_charts_index_tells() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("web", "1.0.0"));
     push_charts_index(&fake, "charts-index", &["web"]);
-    fake.spoil("GET /v2/_catalog").with(Fault::Body(b"{\"repositories\":[]}".to_vec()));
+    fake.spoil("GET /v2/_catalog")
+        .with(Fault::Body(b"{\"repositories\":[]}".to_vec()));
     let daemon = ready_daemon(&fake, &[]);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
-    assert!(sources_told(&daemon)[0].contains("the catalog lists nothing"), "{}", daemon.log());
+    assert!(
+        sources_told(&daemon)[0].contains("the catalog lists nothing"),
+        "{}",
+        daemon.log()
+    );
 }
 
 #[test]
@@ -86,7 +117,10 @@ fn a_registry_that_lists_nothing_is_believed_and_the_log_says_what_helps_if_that
     assert_eq!(Index::of(&daemon).charts(), [""; 0]);
     let told = daemon.wait_for_log(" lists no repositories");
     assert!(told.contains(" INFO "), "{told}");
-    assert!(told.contains("the catalog lists nothing") && told.contains("--repository"), "{told}");
+    assert!(
+        told.contains("the catalog lists nothing") && told.contains("--repository"),
+        "{told}"
+    );
     fake.push(&Chart::new("web", "1.0.0"));
     wait_for_charts(&daemon, &["web 1.0.0"]);
 }
@@ -106,7 +140,12 @@ fn a_prefix_that_nothing_lies_below_is_warned_of_once_with_what_looks_like_it() 
     assert!(told.ends_with(sentence), "{told}");
     fake.push(&Chart::new("platform/chart/web", "1.0.0"));
     wait_for_charts(&daemon, &["web 1.0.0"]);
-    assert_eq!(daemon.log().matches(sentence).count(), 1, "{}", daemon.log());
+    assert_eq!(
+        daemon.log().matches(sentence).count(),
+        1,
+        "{}",
+        daemon.log()
+    );
     assert!(!daemon.log().contains("--repository"), "{}", daemon.log());
 }
 
@@ -117,7 +156,9 @@ fn a_catalog_that_stumbles_at_the_start_is_asked_again_and_no_lesser_source_is()
         fake.push(&Chart::new("web", "1.0.0"));
         fake.push(&Chart::new("db", "1.0.0"));
         push_charts_index(&fake, "charts-index", &["web"]);
-        fake.spoil("GET /v2/_catalog").first(5).with(Fault::Answer(stumble));
+        fake.spoil("GET /v2/_catalog")
+            .first(5)
+            .with(Fault::Answer(stumble));
         let daemon = ready_daemon(&fake, &[]);
         assert_eq!(Index::of(&daemon).charts(), ["db 1.0.0", "web 1.0.0"]);
     }
@@ -130,7 +171,10 @@ fn a_catalog_that_has_told_stays_the_source_whatever_it_says_but_that_it_is_gone
         (Reply::error(403, "DENIED", "not for you"), true),
         (Reply::new(200).body("<html>maintenance</html>"), true),
         (Reply::new(503), true),
-        (Reply::error(404, "UNSUPPORTED", "no catalog any more"), false),
+        (
+            Reply::error(404, "UNSUPPORTED", "no catalog any more"),
+            false,
+        ),
     ];
     let story = |reply: Reply, stays: bool| {
         let fake = FakeRegistry::start();
@@ -145,7 +189,12 @@ fn a_catalog_that_has_told_stays_the_source_whatever_it_says_but_that_it_is_gone
         } else {
             wait_for_charts(&daemon, &["web 1.0.0"]);
         }
-        assert_eq!(fake.count("GET /v2/charts-index/blobs/*") > 0, !stays, "{}", fake.seen());
+        assert_eq!(
+            fake.count("GET /v2/charts-index/blobs/*") > 0,
+            !stays,
+            "{}",
+            fake.seen()
+        );
     };
     // At the same time, for each waits for the daemon's next walk.
     std::thread::scope(|scope| {
@@ -161,7 +210,8 @@ fn where_no_source_tells_one_sentence_says_what_each_answered_in_no_words_of_the
     let closed = Reply::error(403, "DENIED", "password hunter2 is wrong");
     fake.spoil("GET /v2/_catalog").with(Fault::Answer(closed));
     let closed = Reply::error(401, "<script>alert(1)</script>", "");
-    fake.spoil("GET /v2/charts-index/manifests/latest").with(Fault::Answer(closed));
+    fake.spoil("GET /v2/charts-index/manifests/latest")
+        .with(Fault::Answer(closed));
     let daemon = starting_daemon(&fake, &[]);
     let told = daemon.wait_for_log(" ERROR first walk failed");
     let (url, host) = (fake.url(), fake.host());
@@ -189,30 +239,47 @@ fn where_no_source_tells_one_sentence_says_what_each_answered_in_no_words_of_the
 fn a_web_server_that_is_no_registry_is_told_as_one() {
     let fake = FakeRegistry::start();
     let page = Reply::new(200).body("<html>welcome</html>");
-    fake.spoil("GET /v2/_catalog").with(Fault::Answer(page.clone()));
-    fake.spoil("GET /v2/charts-index/manifests/latest").with(Fault::Answer(page));
+    fake.spoil("GET /v2/_catalog")
+        .with(Fault::Answer(page.clone()));
+    fake.spoil("GET /v2/charts-index/manifests/latest")
+        .with(Fault::Answer(page));
     let daemon = starting_daemon(&fake, &[]);
     let told = daemon.wait_for_log(" ERROR first walk failed");
-    let sentence = format!("; {} doesn't answer like a registry; check address and port", fake.host());
-    assert!(told.contains(&sentence) && !told.contains("--repository"), "{told}");
+    let sentence = format!(
+        "; {} doesn't answer like a registry; check address and port",
+        fake.host()
+    );
+    assert!(
+        told.contains(&sentence) && !told.contains("--repository"),
+        "{told}"
+    );
 }
 
 #[test]
-fn of_named_repositories_one_that_is_not_there_or_not_for_us_is_warned_of_once_and_the_rest_is_served() {
+fn of_named_repositories_one_that_is_not_there_or_not_for_us_is_warned_of_once_and_the_rest_is_served()
+ {
     let fake = FakeRegistry::start();
     for repository in ["team/closed", "team/web"] {
         fake.push(&Chart::new(repository, "1.0.0"));
     }
     let closed = Reply::error(403, "DENIED", "not for you");
-    fake.spoil("GET /v2/team/closed/tags/list").with(Fault::Answer(closed));
-    let names =
-        ["--repository=team/closed", "--repository=team/wbe", "--repository=team/web", EACH_TIME, LONG_WAIT];
+    fake.spoil("GET /v2/team/closed/tags/list")
+        .with(Fault::Answer(closed));
+    let names = [
+        "--repository=team/closed",
+        "--repository=team/wbe",
+        "--repository=team/web",
+        EACH_TIME,
+        LONG_WAIT,
+    ];
     let daemon = ready_daemon(&fake, &names);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
     let told = |name: &str| {
         let needle = format!(" WARN nothing is served of --repository {name}: ");
         let log = daemon.log();
-        let told = log.lines().filter_map(|line| Some(line.split_once(&needle)?.1.to_owned()));
+        let told = log
+            .lines()
+            .filter_map(|line| Some(line.split_once(&needle)?.1.to_owned()));
         told.collect::<Vec<_>>()
     };
     let seen = fake.count("GET /v2/team/web/tags/list");
@@ -225,8 +292,9 @@ fn of_named_repositories_one_that_is_not_there_or_not_for_us_is_warned_of_once_a
         },
     );
     let url = fake.url();
-    let missing =
-        format!("GET {url}/v2/team/wbe/tags/list: 404 NAME_UNKNOWN: repository name not known to registry");
+    let missing = format!(
+        "GET {url}/v2/team/wbe/tags/list: 404 NAME_UNKNOWN: repository name not known to registry"
+    );
     assert_eq!(told("team/wbe"), std::slice::from_ref(&missing));
     let refused = format!(
         "GET {url}/v2/team/closed/tags/list: 403 DENIED: not for you; there is no file with credentials \
@@ -238,6 +306,11 @@ fn of_named_repositories_one_that_is_not_there_or_not_for_us_is_warned_of_once_a
     wait_for_charts(&daemon, &["wbe 1.0.0", "web 1.0.0"]);
     fake.delete_repository("team/wbe");
     wait_for_charts(&daemon, &["web 1.0.0"]);
-    assert_eq!(told("team/wbe"), [missing.clone(), missing], "{}", daemon.log());
+    assert_eq!(
+        told("team/wbe"),
+        [missing.clone(), missing],
+        "{}",
+        daemon.log()
+    );
     assert!(told("team/web").is_empty());
 }

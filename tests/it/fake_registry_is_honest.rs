@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::docker_registry::{DockerRegistry, Options};
-use crate::support::fake_registry::{Chart, FakeRegistry, Guard, Pushed, TokenField, media, sha256};
+use crate::support::fake_registry::{
+    Chart, FakeRegistry, Guard, Pushed, TokenField, media, sha256,
+};
 use crate::support::http::{self, Answer};
 
 /// The headers that clients decide by.
@@ -56,7 +58,10 @@ fn it_refuses_strangers_as_docker_registry_does() {
     let fake = FakeRegistry::start();
     fake.guard(Guard::Basic);
     fake.add_user("reader", "pass:word");
-    let real = DockerRegistry::start(Options { htpasswd: true, ..Options::default() });
+    let real = DockerRegistry::start(Options {
+        htpasswd: true,
+        ..Options::default()
+    });
     let wrong = [("Authorization", "Basic cmVhZGVyOndyb25n")];
     let digest = sha256(b"never pushed");
     for path in [
@@ -93,7 +98,11 @@ fn its_tokens_are_good_for_their_scope_until_they_expire() {
     fake.push(&Chart::new("team/web", "1.0.0"));
     let get = |path: &str, authorization: &str| {
         let headers = [("Authorization", authorization)];
-        let headers = if authorization.is_empty() { &[][..] } else { &headers };
+        let headers = if authorization.is_empty() {
+            &[][..]
+        } else {
+            &headers
+        };
         http::request(fake.port(), "GET", path, headers).expect("an answer")
     };
     let tags = "/v2/team/web/tags/list";
@@ -116,7 +125,10 @@ fn its_tokens_are_good_for_their_scope_until_they_expire() {
     let catalog = get("/v2/_catalog", &bearer);
     assert_eq!(catalog.status, 401);
     let challenge = catalog.header("Www-Authenticate").expect("a challenge");
-    assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
+    assert!(
+        challenge.contains("error=\"insufficient_scope\""),
+        "{challenge}"
+    );
     fake.advance(Duration::from_secs(61));
     assert_eq!(get(tags, &bearer).status, 401, "expired");
 }
@@ -176,8 +188,13 @@ fn questions(chart: &Pushed) -> Vec<Question> {
 }
 
 fn told(answer: &Answer) -> Vec<String> {
-    let headers = COMPARED.iter().map(|name| format!("{name}: {:?}", answer.header(name)));
-    [format!("status {}", answer.status)].into_iter().chain(headers).collect()
+    let headers = COMPARED
+        .iter()
+        .map(|name| format!("{name}: {:?}", answer.header(name)));
+    [format!("status {}", answer.status)]
+        .into_iter()
+        .chain(headers)
+        .collect()
 }
 
 /// JSON as a value, tags in order: 2.8 lists them in none. Other bodies as they are.
@@ -200,7 +217,11 @@ fn copy(fake: &FakeRegistry, real: &DockerRegistry, chart: &Pushed) {
         answer.body
     };
     let name = &chart.repository;
-    let blobs = [Some(&chart.config), Some(&chart.archive), chart.provenance.as_ref()];
+    let blobs = [
+        Some(&chart.config),
+        Some(&chart.archive),
+        chart.provenance.as_ref(),
+    ];
     for descriptor in blobs.into_iter().flatten() {
         let bytes = get(&format!("/v2/{name}/blobs/{}", descriptor.digest));
         put_blob(real, name, &descriptor.digest, &bytes);

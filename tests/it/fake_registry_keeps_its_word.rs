@@ -24,15 +24,24 @@ fn its_faults_do_what_they_say_and_then_the_good_answer_is_back() {
     assert_eq!(cut.header("Content-Length"), Some("10"));
     assert_eq!((cut.complete, &*cut.body), (false, &b"0123"[..]));
     let flipped = spoiled(Fault::Flip(9)).expect("an answer");
-    assert_eq!((flipped.complete, &*flipped.body), (true, &b"0123456788"[..]));
+    assert_eq!(
+        (flipped.complete, &*flipped.body),
+        (true, &b"0123456788"[..])
+    );
     let reset = spoiled(Fault::Reset).expect_err("no answer");
     assert!(reset.to_string().contains("no response head"), "{reset}");
     let unavailable = Reply::new(503).header("Retry-After", "7");
     let unavailable = spoiled(Fault::Answer(unavailable)).expect("an answer");
-    assert_eq!((unavailable.status, unavailable.header("Retry-After")), (503, Some("7")));
+    assert_eq!(
+        (unavailable.status, unavailable.header("Retry-After")),
+        (503, Some("7"))
+    );
     let chunked = spoiled(Fault::Chunked).expect("an answer");
     assert_eq!(chunked.header("Content-Length"), None);
-    assert_eq!((chunked.complete, &*chunked.body), (true, &b"0123456789"[..]));
+    assert_eq!(
+        (chunked.complete, &*chunked.body),
+        (true, &b"0123456789"[..])
+    );
     let endless = spoiled(Fault::NoHeader("Content-Length")).expect("an answer");
     assert_eq!(endless.header("Content-Length"), None);
     assert_eq!(&*endless.body, b"0123456789");
@@ -64,7 +73,9 @@ fn a_reset_is_a_reset_and_a_closed_door_refuses() {
     let mut fake = FakeRegistry::start_on("127.0.0.9");
     fake.spoil("GET /v2/").with(Fault::Reset);
     let mut stream = TcpStream::connect(fake.host()).expect("the door is open");
-    stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    stream
+        .write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("sent");
     let end = stream.read(&mut [0]).expect_err("a reset");
     assert_eq!(end.kind(), ErrorKind::ConnectionReset);
     fake.close();

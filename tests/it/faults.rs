@@ -17,17 +17,32 @@ fn a_repository_or_tag_that_fails_costs_nothing_else() {
         .collect();
     fake.push(&Chart::new("b/two", "2.0.0"));
     let denied = Reply::error(403, "DENIED", "requested access to the resource is denied");
-    fake.spoil("GET /v2/a/one/tags/list").with(Fault::Answer(denied));
-    let policy = Reply::error(412, "PROJECT_POLICY_VIOLATION", "current image is not signed");
+    fake.spoil("GET /v2/a/one/tags/list")
+        .with(Fault::Answer(denied));
+    let policy = Reply::error(
+        412,
+        "PROJECT_POLICY_VIOLATION",
+        "current image is not signed",
+    );
     let blocked = format!("* {}", charts[1].manifest_path());
     fake.spoil(&blocked).with(Fault::Answer(policy));
-    let html = Reply::new(200).header("Content-Type", "text/html").body("<html>log in</html>");
-    fake.spoil("GET /v2/c/three/tags/list").with(Fault::Answer(html));
+    let html = Reply::new(200)
+        .header("Content-Type", "text/html")
+        .body("<html>log in</html>");
+    fake.spoil("GET /v2/c/three/tags/list")
+        .with(Fault::Answer(html));
 
     let daemon = ready_daemon(&fake, &[]);
 
     assert_eq!(Index::of(&daemon).charts(), ["four 1.0.0", "two 2.0.0"]);
-    for told in ["a/one", "b/two:1.0.0", "c/three", "403", "412", "PROJECT_POLICY_VIOLATION"] {
+    for told in [
+        "a/one",
+        "b/two:1.0.0",
+        "c/three",
+        "403",
+        "412",
+        "PROJECT_POLICY_VIOLATION",
+    ] {
         daemon.wait_for_log(told);
     }
 }
@@ -38,7 +53,8 @@ fn a_repository_with_too_many_words_leaves_the_others_theirs() {
     let wordy = |repository: &str, version: &str, length: usize| {
         let name = repository.rsplit('/').next();
         let words = "x".repeat(length);
-        let config = json!({ "apiVersion": "v2", "name": name, "version": version, "words": words });
+        let config =
+            json!({ "apiVersion": "v2", "name": name, "version": version, "words": words });
         Chart::new(repository, version).config(&config)
     };
     let fake = FakeRegistry::start();
@@ -50,11 +66,18 @@ fn a_repository_with_too_many_words_leaves_the_others_theirs() {
     let daemon = ready_daemon(&fake, &[]);
 
     let listed: Vec<String> = (0..8).map(|minor| format!("greedy 1.{minor}.0")).collect();
-    let listed: Vec<&str> = listed.iter().map(String::as_str).chain(["modest 1.0.0"]).collect();
+    let listed: Vec<&str> = listed
+        .iter()
+        .map(String::as_str)
+        .chain(["modest 1.0.0"])
+        .collect();
     assert_eq!(Index::of(&daemon).charts(), listed);
     for left_out in ["a/greedy:1.8.0", "a/greedy:1.9.0"] {
         let reason = skip_reason(&daemon, left_out);
-        assert!(reason.contains("8388608 bytes of config blobs in a/greedy"), "{reason}");
+        assert!(
+            reason.contains("8388608 bytes of config blobs in a/greedy"),
+            "{reason}"
+        );
     }
     // Nor is it otherwise when they're walked again.
     fake.push(&wordy("b/modest", "2.0.0", 500_000));
@@ -66,7 +89,8 @@ fn what_unfolds_far_beyond_what_was_pushed_is_not_listed() {
     let fake = FakeRegistry::start();
     let push = |name: &str, dependencies: usize| {
         let empty = vec![json!({}); dependencies];
-        let config = json!({ "apiVersion": "v2", "name": name, "version": "1.0.0", "dependencies": empty });
+        let config =
+            json!({ "apiVersion": "v2", "name": name, "version": "1.0.0", "dependencies": empty });
         fake.push(&Chart::new(name, "1.0.0").config(&config));
     };
     push("greedy", 4_000);
@@ -77,8 +101,14 @@ fn what_unfolds_far_beyond_what_was_pushed_is_not_listed() {
 
     assert_eq!(Index::of(&daemon).charts(), ["modest 1.0.0"]);
     let reason = skip_reason(&daemon, "greedy:1.0.0");
-    assert!(reason.starts_with("config blob of 12") && reason.contains(" bytes unfolds to 112"), "{reason}");
-    assert_eq!(skip_reason(&daemon, "greedier:1.0.0"), "config blob holds over 8192 values");
+    assert!(
+        reason.starts_with("config blob of 12") && reason.contains(" bytes unfolds to 112"),
+        "{reason}"
+    );
+    assert_eq!(
+        skip_reason(&daemon, "greedier:1.0.0"),
+        "config blob holds over 8192 values"
+    );
 }
 
 #[test]
@@ -90,14 +120,19 @@ fn an_error_that_drips_is_not_listened_to_for_long_and_costs_nothing_else() {
     let daemon = ready_daemon(&fake, &["--concurrency=1"]);
     // It would take more than three minutes to say all of it.
     let denied = Reply::error(403, "DENIED", &"no ".repeat(700));
-    fake.spoil("GET /v2/a/web/tags/list").with(Fault::Answer(denied));
-    fake.spoil("GET /v2/a/web/tags/list").with(Fault::Drip(1, Duration::from_millis(100)));
+    fake.spoil("GET /v2/a/web/tags/list")
+        .with(Fault::Answer(denied));
+    fake.spoil("GET /v2/a/web/tags/list")
+        .with(Fault::Drip(1, Duration::from_millis(100)));
     fake.push(&Chart::new("b/db", "2.0.0"));
 
     wait_for_charts(&daemon, &["db 1.0.0", "db 2.0.0", "web 1.0.0"]);
 
     let told = daemon.wait_for_complaint(&["a/web stays as it was"]);
-    assert!(told.contains("/v2/a/web/tags/list: 403; "), "as much as is known: {told}");
+    assert!(
+        told.contains("/v2/a/web/tags/list: 403; "),
+        "as much as is known: {told}"
+    );
 }
 
 #[test]
@@ -105,36 +140,64 @@ fn names_and_tags_outside_the_grammar_are_never_asked_for() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("good", "1.0.0"));
     let catalog = json!({ "repositories": ["good", "UPPER", "../../etc", "a b", "a/../good", "", "a?b=c", "/abs", "é"] });
-    fake.spoil("GET /v2/_catalog").with(Fault::Body(catalog.to_string().into()));
-    let tags =
-        json!({ "name": "good", "tags": ["1.0.0", "../1.0.0", "a b", "", "x".repeat(129), "1?a=b", "a/b"] });
-    fake.spoil("GET /v2/good/tags/list").with(Fault::Body(tags.to_string().into()));
+    fake.spoil("GET /v2/_catalog")
+        .with(Fault::Body(catalog.to_string().into()));
+    let tags = json!({ "name": "good", "tags": ["1.0.0", "../1.0.0", "a b", "", "x".repeat(129), "1?a=b", "a/b"] });
+    fake.spoil("GET /v2/good/tags/list")
+        .with(Fault::Body(tags.to_string().into()));
 
     let daemon = ready_daemon(&fake, &[]);
 
     assert_eq!(Index::of(&daemon).charts(), ["good 1.0.0"]);
     for request in fake.requests("* *") {
-        let known = ["/v2/", "/v2/_catalog", "/v2/good/tags/list", "/v2/good/manifests/1.0.0"];
+        let known = [
+            "/v2/",
+            "/v2/_catalog",
+            "/v2/good/tags/list",
+            "/v2/good/manifests/1.0.0",
+        ];
         let path = request.path();
-        assert!(known.contains(&path) || path.starts_with("/v2/good/blobs/sha256:"), "{request}");
+        assert!(
+            known.contains(&path) || path.starts_with("/v2/good/blobs/sha256:"),
+            "{request}"
+        );
     }
 }
 
 #[test]
 fn headers_that_a_registry_leaves_out_or_gets_wrong_are_not_missed() {
     let spoils: [(&str, Vec<Fault>); 5] = [
-        ("GET /v2/web/manifests/*", vec![Fault::NoHeader("Content-Type")]),
-        ("GET /v2/web/manifests/*", vec![Fault::Header("Content-Type", "text/plain".to_owned())]),
-        ("GET /v2/*", vec![Fault::NoHeader("Docker-Content-Digest"), Fault::NoHeader("Etag")]),
+        (
+            "GET /v2/web/manifests/*",
+            vec![Fault::NoHeader("Content-Type")],
+        ),
+        (
+            "GET /v2/web/manifests/*",
+            vec![Fault::Header("Content-Type", "text/plain".to_owned())],
+        ),
+        (
+            "GET /v2/*",
+            vec![
+                Fault::NoHeader("Docker-Content-Digest"),
+                Fault::NoHeader("Etag"),
+            ],
+        ),
         ("GET /v2/*", vec![Fault::Chunked]),
         ("GET /v2/*", vec![Fault::NoHeader("Content-Length")]),
     ];
     for (pattern, faults) in spoils {
         let fake = FakeRegistry::start();
         fake.push(&Chart::new("web", "1.0.0"));
-        faults.into_iter().for_each(|fault| fake.spoil(pattern).with(fault));
+        faults
+            .into_iter()
+            .for_each(|fault| fake.spoil(pattern).with(fault));
         let daemon = ready_daemon(&fake, &[]);
-        assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
+        assert_eq!(
+            Index::of(&daemon).charts(),
+            ["web 1.0.0"],
+            "{}",
+            daemon.log()
+        );
         let archive = daemon.get("/charts/web-1.0.0.tgz");
         assert_eq!(archive.body_text(), "archive of web 1.0.0");
     }
@@ -163,15 +226,24 @@ fn a_registry_that_throttles_is_given_the_time_it_asks_for() {
     for asked_for in [&*date, "1"] {
         let fake = FakeRegistry::start();
         fake.push(&Chart::new("web", "1.0.0"));
-        let throttled = Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", asked_for);
+        let throttled =
+            Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", asked_for);
         let listing = "GET /v2/web/tags/list";
         fake.spoil(listing).first(1).with(Fault::Answer(throttled));
 
         let daemon = ready_daemon(&fake, &[]);
 
-        assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
+        assert_eq!(
+            Index::of(&daemon).charts(),
+            ["web 1.0.0"],
+            "{}",
+            daemon.log()
+        );
         let asked = fake.requests(listing);
         let waited = asked[1].at.duration_since(asked[0].at);
-        assert!(waited >= Duration::from_secs(1), "asked again after {waited:?}");
+        assert!(
+            waited >= Duration::from_secs(1),
+            "asked again after {waited:?}"
+        );
     }
 }

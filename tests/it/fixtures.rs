@@ -191,5 +191,8 @@ fn assert_is_test(sources: &mut BTreeMap<String, String>, test: &str) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/{module}.rs"));
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     });
-    assert!(source.contains(&format!("#[test]\nfn {name}() {{")), "{test} is no test");
+    assert!(
+        source.contains(&format!("#[test]\nfn {name}() {{")),
+        "{test} is no test"
+    );
 }

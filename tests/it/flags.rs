@@ -34,7 +34,11 @@ const FLAGS: [&str; 16] = [
 ];
 
 fn run_with(arguments: &[&str]) -> Output {
-    run(Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")), arguments, &[])
+    run(
+        Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")),
+        arguments,
+        &[],
+    )
 }
 
 /// It ends with 2; the one complaint, on stderr, holds these words.
@@ -44,7 +48,10 @@ fn assert_mistake(arguments: &[&str], words: &[&str]) {
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {complaint}");
     assert_eq!(text(&output.stdout), "", "{arguments:?}");
     for word in words {
-        assert!(complaint.contains(word), "{arguments:?}: {word} in {complaint}");
+        assert!(
+            complaint.contains(word),
+            "{arguments:?}: {word} in {complaint}"
+        );
     }
     assert!(!complaint.contains("panicked"), "{complaint}");
 }
@@ -68,9 +75,15 @@ fn a_value_that_makes_no_sense_names_its_flag() {
             ],
         ),
         ("--storage-registry-scheme", &["ftp", "http://", "HTTP "]),
-        ("--repository", &["", "UPPER", "a//b", "../x", "a b", "a:1.0.0"]),
+        (
+            "--repository",
+            &["", "UPPER", "a//b", "../x", "a b", "a:1.0.0"],
+        ),
         ("--concurrency", &["", "0", "-1", "many", "1.5"]),
-        ("--chart-cache-size", &["", "x", "-1", "1.5MiB", "32 MiB", "99999999999GiB"][..]),
+        (
+            "--chart-cache-size",
+            &["", "x", "-1", "1.5MiB", "32 MiB", "99999999999GiB"][..],
+        ),
         ("--index-format", &["", "YAML", "xml"]),
         ("--shutdown-grace", &["", "x", "-1s", "10 parsecs"]),
         ("--log-level", &["", "loud"]),
@@ -85,7 +98,13 @@ fn a_value_that_makes_no_sense_names_its_flag() {
 #[test]
 fn a_flag_without_its_value_is_named() {
     for flag in FLAGS {
-        if !["--help", "--version", "--storage-registry-insecure-skip-tls-verify"].contains(&flag) {
+        if ![
+            "--help",
+            "--version",
+            "--storage-registry-insecure-skip-tls-verify",
+        ]
+        .contains(&flag)
+        {
             assert_mistake(&[flag], &[flag]);
         }
     }
@@ -95,10 +114,19 @@ fn a_flag_without_its_value_is_named() {
 fn an_unknown_flag_names_the_nearest() {
     for (typed, nearest) in [
         ("--prot=8080", "--port"),
-        ("--storage-registry-rep=localhost:5000", "--storage-registry-repo"),
+        (
+            "--storage-registry-rep=localhost:5000",
+            "--storage-registry-repo",
+        ),
         ("--storage-registry-confg=/x", "--storage-registry-config"),
-        ("--storage_registry_repo=localhost:5000", "--storage-registry-repo"),
-        ("--insecure-skip-tls-verify", "--storage-registry-insecure-skip-tls-verify"),
+        (
+            "--storage_registry_repo=localhost:5000",
+            "--storage-registry-repo",
+        ),
+        (
+            "--insecure-skip-tls-verify",
+            "--storage-registry-insecure-skip-tls-verify",
+        ),
         ("--repositories=a", "--repository"),
         ("--loglevel=debug", "--log-level"),
     ] {
@@ -108,7 +136,10 @@ fn an_unknown_flag_names_the_nearest() {
     for far in ["--quite-another-thing", "--username=u", "-x"] {
         let output = run_with(&[far]);
         let name = far.split('=').next().expect("a name");
-        assert_eq!(text(&output.stderr), format!("oci-chartrepo: unknown flag {name}, see --help\n"));
+        assert_eq!(
+            text(&output.stderr),
+            format!("oci-chartrepo: unknown flag {name}, see --help\n")
+        );
         assert_eq!(output.status.code(), Some(2));
     }
     assert_mistake(&["serve"], &["serve"]);
@@ -119,7 +150,11 @@ fn an_unknown_flag_names_the_nearest() {
 fn a_secret_typed_into_the_wrong_place_is_not_repeated() {
     let output = run_with(&["--storage-registry-repo=http://user:pa55word@host"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(!text(&output.stderr).contains("pa55word"), "{}", text(&output.stderr));
+    assert!(
+        !text(&output.stderr).contains("pa55word"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -127,9 +162,15 @@ fn files_that_are_named_must_be_there_and_be_what_they_should_be() {
     let scratch = Scratch::new("flags");
     let missing = scratch.join("missing").display().to_string();
     let directory = scratch.path().display().to_string();
-    let broken = scratch.file("broken.json", r#"{"auths":{"host":{"auth":"c2VjcmV0"#).display().to_string();
+    let broken = scratch
+        .file("broken.json", r#"{"auths":{"host":{"auth":"c2VjcmV0"#)
+        .display()
+        .to_string();
     let list = scratch.file("list.json", "[1]").display().to_string();
-    let no_pem = scratch.file("ca.pem", "not a certificate").display().to_string();
+    let no_pem = scratch
+        .file("ca.pem", "not a certificate")
+        .display()
+        .to_string();
     let empty = scratch.file("empty.pem", "").display().to_string();
     let config = "--storage-registry-config";
     for (path, word) in [
@@ -168,7 +209,11 @@ fn version_is_the_crates() {
     let output = run_with(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
     let version = concat!("oci-chartrepo ", env!("CARGO_PKG_VERSION"));
-    assert!(text(&output.stdout).starts_with(version), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).starts_with(version),
+        "{}",
+        text(&output.stdout)
+    );
 }
 
 #[test]
@@ -176,8 +221,12 @@ fn the_original_programs_spelling_works_to_the_letter() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("team/web", "1.0.0"));
     let repo = format!("--storage-registry-repo={}", fake.host());
-    let daemon =
-        Daemon::start_ready(&["--storage=registry", &repo, "--storage-registry-scheme=HTTP", "--port=0"]);
+    let daemon = Daemon::start_ready(&[
+        "--storage=registry",
+        &repo,
+        "--storage-registry-scheme=HTTP",
+        "--port=0",
+    ]);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
 }
 
@@ -194,7 +243,11 @@ fn an_address_may_be_written_as_helm_writes_it_and_is_probed() {
 
 #[test]
 fn a_time_that_is_too_long_is_told_in_the_units_that_flags_take() {
-    for (flag, longest) in [("--max-stale", "24h"), ("--shutdown-grace", "1h"), ("--max-wait", "1m")] {
+    for (flag, longest) in [
+        ("--max-stale", "24h"),
+        ("--shutdown-grace", "1h"),
+        ("--max-wait", "1m"),
+    ] {
         assert_mistake(&[flag, "25h"], &[flag, &format!("longer than {longest}\n")]);
     }
 }
@@ -238,9 +291,16 @@ fn concurrency_bounds_the_requests_at_a_time() {
     let repo = fake.flag();
     let daemon = Daemon::start_ready(&[&repo, "--concurrency=3"]);
     assert_eq!(Index::of(&daemon).charts().len(), 12);
-    assert!((2..=3).contains(&fake.most_at_once()), "{}", fake.most_at_once());
+    assert!(
+        (2..=3).contains(&fake.most_at_once()),
+        "{}",
+        fake.most_at_once()
+    );
     let connections = fake.requests("* *").iter().map(|r| r.connection).max();
-    assert!(connections <= Some(5), "connections are kept alive: {connections:?}");
+    assert!(
+        connections <= Some(5),
+        "connections are kept alive: {connections:?}"
+    );
 }
 
 /// Answers whoever comes with a refusal, until the process ends, and tells what was asked first.
@@ -259,7 +319,10 @@ fn refusing_proxy() -> (u16, Receiver<String>) {
                 reader.read_line(&mut line).expect("a header");
             }
             let refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
-            reader.get_mut().write_all(refusal).expect("somebody listens");
+            reader
+                .get_mut()
+                .write_all(refusal)
+                .expect("somebody listens");
             if tell.send(first).is_err() {
                 return;
             }
@@ -274,7 +337,11 @@ fn a_proxy_that_the_environment_names_is_gone_through_and_told_but_for_its_passw
     fake.push(&Chart::new("team/web", "1.0.0"));
     let flag = fake.flag();
     let index = |environment: &[(&str, &str)]| {
-        let output = run(Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")), &["index", &flag], environment);
+        let output = run(
+            Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")),
+            &["index", &flag],
+            environment,
+        );
         (output.status.code(), text(&output.stderr))
     };
     let (port, asked) = refusing_proxy();
@@ -288,15 +355,22 @@ fn a_proxy_that_the_environment_names_is_gone_through_and_told_but_for_its_passw
             )),
             "{told}"
         );
-        assert!(told.contains("403") && told.contains("name the host in NO_PROXY"), "{told}");
+        assert!(
+            told.contains("403") && told.contains("name the host in NO_PROXY"),
+            "{told}"
+        );
         assert!(!told.contains("pa55word"), "{told}");
-        assert_eq!(asked.recv().expect("it was asked"), format!("CONNECT {} HTTP/1.1\r\n", fake.host()));
+        assert_eq!(
+            asked.recv().expect("it was asked"),
+            format!("CONNECT {} HTTP/1.1\r\n", fake.host())
+        );
         let (code, told) = index(&[(name, &address), ("NO_PROXY", "reg.example,127.0.0.1")]);
         assert_eq!(code, Some(0), "{told}");
     }
     let (code, told) = index(&[("ALL_PROXY", &format!("socks5://127.0.0.1:{port}"))]);
     assert_eq!(code, Some(0), "{told}");
-    let ignored = format!(" WARN the proxy 127.0.0.1:{port} isn't used: SOCKS5 isn't spoken here\n");
+    let ignored =
+        format!(" WARN the proxy 127.0.0.1:{port} isn't used: SOCKS5 isn't spoken here\n");
     assert!(told.contains(&ignored), "{told}");
 }
 
@@ -307,5 +381,8 @@ fn a_port_that_is_taken_is_the_worlds_failure() {
     let output = run_with(&["--listen-host=127.0.0.1", &format!("--port={port}")]);
     assert_eq!(output.status.code(), Some(1));
     let told = text(&output.stderr);
-    assert!(told.contains(&port.to_string()) && !told.contains("panicked"), "{told}");
+    assert!(
+        told.contains(&port.to_string()) && !told.contains("panicked"),
+        "{told}"
+    );
 }

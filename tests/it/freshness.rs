@@ -32,7 +32,8 @@ fn a_registry_that_asks_for_a_rest_is_left_alone_by_everyone() {
     fake.push(&Chart::new("b/tired", "1.0.0"));
     let daemon = ready_daemon(&fake, &["--concurrency=1", CHECKS]);
     let tired = Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", "60");
-    fake.spoil("* /v2/b/tired/manifests/*").with(Fault::Answer(tired));
+    fake.spoil("* /v2/b/tired/manifests/*")
+        .with(Fault::Answer(tired));
 
     refresh_until_logged(&daemon, "rest of 60 s", 1);
     let told = daemon.wait_for_log("rest of 60 s");
@@ -63,17 +64,36 @@ fn a_push_a_moved_tag_and_a_deletion_are_seen_without_a_restart() {
     fake.delete_tag("team/goes", "2.0.0");
     fake.delete_repository("whole/repository");
     // distribution#4324: what is deleted may stay listed. 404 is a definite answer.
-    let gone = Fault::Answer(Reply::error(404, "NAME_UNKNOWN", "repository name not known"));
+    let gone = Fault::Answer(Reply::error(
+        404,
+        "NAME_UNKNOWN",
+        "repository name not known",
+    ));
     fake.spoil("GET /v2/still/listed/tags/list").with(gone);
     let gone = Fault::Answer(Reply::error(404, "MANIFEST_UNKNOWN", "manifest unknown"));
     fake.spoil("* /v2/still/tagged/manifests/*").with(gone);
 
-    let after = ["goes 1.0.0", "moves 1.0.0", "new 0.1.0", "stays 1.0.0", "stays 1.1.0"];
+    let after = [
+        "goes 1.0.0",
+        "moves 1.0.0",
+        "new 0.1.0",
+        "stays 1.0.0",
+        "stays 1.1.0",
+    ];
     wait_for_charts(&daemon, &after);
-    assert_eq!(Index::of(&daemon).entry("moves", "1.0.0")["digest"], moved.hex());
-    assert_eq!(daemon.get("/charts/moves-1.0.0.tgz").body_text(), "other bytes");
+    assert_eq!(
+        Index::of(&daemon).entry("moves", "1.0.0")["digest"],
+        moved.hex()
+    );
+    assert_eq!(
+        daemon.get("/charts/moves-1.0.0.tgz").body_text(),
+        "other bytes"
+    );
     assert_eq!(daemon.get("/charts/goes-2.0.0.tgz").status, 404);
-    assert_ne!(daemon.get("/index.yaml").header("ETag"), before.header("ETag"));
+    assert_ne!(
+        daemon.get("/index.yaml").header("ETag"),
+        before.header("ETag")
+    );
 }
 
 #[test]
@@ -87,7 +107,11 @@ fn a_registry_that_goes_down_leaves_the_last_good_index_and_is_seen_again_when_i
     refresh_until_logged(&daemon, " WARN ", 1);
     let kept = daemon.get("/index.yaml");
     assert_eq!((kept.status, &kept.body), (200, &good));
-    assert_eq!(daemon.get("/readyz").status, 200, "an upstream outage takes no Service down");
+    assert_eq!(
+        daemon.get("/readyz").status,
+        200,
+        "an upstream outage takes no Service down"
+    );
 
     fake.push(&Chart::new("web", "1.1.0"));
     fake.reopen();
@@ -106,29 +130,43 @@ fn what_fails_in_a_refresh_keeps_its_charts_and_everything_else_moves_on() {
     assert_eq!(Index::of(&daemon).charts().len(), 5);
 
     fake.spoil("GET /v2/a/listing/tags/list").with(broken());
-    fake.spoil("* /v2/b/manifest/manifests/1.0.0").with(Fault::Reset);
-    let moved = fake.push(
-        &Chart::new("c/config", "1.0.0")
-            .config_bytes(r#"{"name":"config","version":"1.0.0","apiVersion":"v2","description":"moved"}"#),
-    );
-    fake.spoil(&format!("GET {}", moved.config_path())).with(broken());
+    fake.spoil("* /v2/b/manifest/manifests/1.0.0")
+        .with(Fault::Reset);
+    let moved = fake.push(&Chart::new("c/config", "1.0.0").config_bytes(
+        r#"{"name":"config","version":"1.0.0","apiVersion":"v2","description":"moved"}"#,
+    ));
+    fake.spoil(&format!("GET {}", moved.config_path()))
+        .with(broken());
     let throttled = Reply::error(429, "TOOMANYREQUESTS", "slow down");
-    fake.spoil("GET /v2/e/throttled/tags/list").with(Fault::Answer(throttled));
+    fake.spoil("GET /v2/e/throttled/tags/list")
+        .with(Fault::Answer(throttled));
     fake.push(&Chart::new("d/fine", "2.0.0"));
 
-    let all =
-        ["config 1.0.0", "fine 1.0.0", "fine 2.0.0", "listing 1.0.0", "manifest 1.0.0", "throttled 1.0.0"];
+    let all = [
+        "config 1.0.0",
+        "fine 1.0.0",
+        "fine 2.0.0",
+        "listing 1.0.0",
+        "manifest 1.0.0",
+        "throttled 1.0.0",
+    ];
     wait_for_charts(&daemon, &all);
     for told in ["a/listing", "b/manifest", "c/config", "e/throttled"] {
         daemon.wait_for_complaint(&[" WARN ", told]);
     }
-    for pattern in
-        ["GET /v2/a/listing/tags/list", "* /v2/b/manifest/manifests/1.0.0", "GET /v2/e/throttled/tags/list"]
-    {
+    for pattern in [
+        "GET /v2/a/listing/tags/list",
+        "* /v2/b/manifest/manifests/1.0.0",
+        "GET /v2/e/throttled/tags/list",
+    ] {
         fake.heal(pattern);
     }
     fake.heal(&format!("GET {}", moved.config_path()));
-    refresh_until_logged(&daemon, " INFO every repository and tag can be read again", 1);
+    refresh_until_logged(
+        &daemon,
+        " INFO every repository and tag can be read again",
+        1,
+    );
 }
 
 #[test]
@@ -139,12 +177,19 @@ fn a_registry_that_turns_empty_is_believed_when_it_has_said_so_twice() {
     let walks = fake.count("GET /v2/_catalog");
     fake.delete_repository("web");
     wait_for_charts(&daemon, &[]);
-    assert!(fake.count("GET /v2/_catalog") >= walks + 2, "{}", fake.seen());
+    assert!(
+        fake.count("GET /v2/_catalog") >= walks + 2,
+        "{}",
+        fake.seen()
+    );
 }
 
 #[test]
 fn a_catalog_that_turns_empty_once_is_not_believed() {
-    let lies = [json!({ "repositories": [] }), json!({ "repositories": null })];
+    let lies = [
+        json!({ "repositories": [] }),
+        json!({ "repositories": null }),
+    ];
     let story = |lie: &Value| {
         let fake = FakeRegistry::start();
         fake.push(&Chart::new("web", "1.0.0"));
@@ -152,14 +197,32 @@ fn a_catalog_that_turns_empty_once_is_not_believed() {
         let lie = Fault::Body(lie.to_string().into());
         fake.spoil("GET /v2/_catalog").first(1).with(lie);
         let walks = fake.count("GET /v2/_catalog");
-        let told = || format!("two more walks, of which one was lied to:\n{}", daemon.log());
+        let told = || {
+            format!(
+                "two more walks, of which one was lied to:\n{}",
+                daemon.log()
+            )
+        };
         wait_until(DEADLINE, told, || {
-            assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
+            assert_eq!(
+                Index::of(&daemon).charts(),
+                ["web 1.0.0"],
+                "{}",
+                daemon.log()
+            );
             (fake.count("GET /v2/_catalog") >= walks + 2).then_some(())
         });
-        assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
+        assert_eq!(
+            Index::of(&daemon).charts(),
+            ["web 1.0.0"],
+            "{}",
+            daemon.log()
+        );
     };
-    thread::scope(|scope| lies.iter().for_each(|lie| drop(scope.spawn(move || story(lie)))));
+    thread::scope(|scope| {
+        lies.iter()
+            .for_each(|lie| drop(scope.spawn(move || story(lie))))
+    });
 }
 
 #[test]
@@ -168,12 +231,28 @@ fn what_broke_off_in_the_first_walk_is_made_up_for_in_the_next() {
     for repository in ["listing", "manifest", "config", "fine"] {
         fake.push(&Chart::new(repository, "1.0.0"));
     }
-    for pattern in ["GET /v2/listing/tags/list", "GET /v2/manifest/manifests/*", "GET /v2/config/blobs/*"] {
+    for pattern in [
+        "GET /v2/listing/tags/list",
+        "GET /v2/manifest/manifests/*",
+        "GET /v2/config/blobs/*",
+    ] {
         fake.spoil(pattern).first(1).with(Fault::Cut(9));
     }
     let daemon = ready_daemon(&fake, &[]);
-    assert!(Index::of(&daemon).charts().contains(&"fine 1.0.0".to_owned()));
-    wait_for_charts(&daemon, &["config 1.0.0", "fine 1.0.0", "listing 1.0.0", "manifest 1.0.0"]);
+    assert!(
+        Index::of(&daemon)
+            .charts()
+            .contains(&"fine 1.0.0".to_owned())
+    );
+    wait_for_charts(
+        &daemon,
+        &[
+            "config 1.0.0",
+            "fine 1.0.0",
+            "listing 1.0.0",
+            "manifest 1.0.0",
+        ],
+    );
 }
 
 #[test]
@@ -229,9 +308,15 @@ fn time_of_a_good_answer(daemon: &Daemon) -> Duration {
 #[test]
 fn a_page_in_the_registrys_place_takes_no_chart_away() {
     let pages = [
-        Reply::new(404).header("Content-Type", "text/plain; charset=utf-8").body("404 page not found\n"),
-        Reply::new(404).header("Content-Type", "text/html").body("<html>404 Not Found</html>"),
-        Reply::new(200).header("Content-Type", "text/html").body("<html>back in a minute</html>"),
+        Reply::new(404)
+            .header("Content-Type", "text/plain; charset=utf-8")
+            .body("404 page not found\n"),
+        Reply::new(404)
+            .header("Content-Type", "text/html")
+            .body("<html>404 Not Found</html>"),
+        Reply::new(200)
+            .header("Content-Type", "text/html")
+            .body("<html>back in a minute</html>"),
         Reply::new(200).header("Content-Type", "text/html"),
     ];
     let story = |page: Reply| {
@@ -245,7 +330,11 @@ fn a_page_in_the_registrys_place_takes_no_chart_away() {
         fake.push(&Chart::new("web", "1.1.0"));
         wait_for_charts(&daemon, &["web 1.0.0", "web 1.1.0"]);
     };
-    thread::scope(|scope| pages.into_iter().for_each(|page| drop(scope.spawn(|| story(page)))));
+    thread::scope(|scope| {
+        pages
+            .into_iter()
+            .for_each(|page| drop(scope.spawn(|| story(page))))
+    });
 }
 
 #[test]
@@ -253,7 +342,9 @@ fn a_page_in_the_registrys_place_does_not_make_every_check_a_pull() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("web", "1.0.0"));
     let daemon = ready_daemon(&fake, &[CHECKS]);
-    let page = Reply::new(200).header("Content-Type", "text/html").body("<html>back in a minute</html>");
+    let page = Reply::new(200)
+        .header("Content-Type", "text/html")
+        .body("<html>back in a minute</html>");
     fake.spoil("* /v2/*").with(Fault::Answer(page));
     daemon.wait_for_log("web:1.0.0 stays as it was");
     fake.heal("* /v2/*");
@@ -262,7 +353,12 @@ fn a_page_in_the_registrys_place_does_not_make_every_check_a_pull() {
     let lacking = || format!("a HEAD of 1.1.0:\n{}", fake.seen());
     let heads = || fake.count("HEAD /v2/web/manifests/1.1.0");
     wait_until(DEADLINE, lacking, || (heads() > 0).then_some(()));
-    assert_eq!(fake.count("GET /v2/web/manifests/1.1.0"), 1, "{}", fake.seen());
+    assert_eq!(
+        fake.count("GET /v2/web/manifests/1.1.0"),
+        1,
+        "{}",
+        fake.seen()
+    );
 }
 
 #[test]
@@ -271,7 +367,8 @@ fn json_that_is_no_listing_takes_no_repositorys_charts_away() {
     fake.push(&Chart::new("a/web", "1.0.0"));
     fake.push(&Chart::new("b/db", "1.0.0"));
     let daemon = ready_daemon(&fake, &[]);
-    fake.spoil("GET /v2/a/web/tags/list").with(Fault::Body(r#"{"message":"back soon"}"#.into()));
+    fake.spoil("GET /v2/a/web/tags/list")
+        .with(Fault::Body(r#"{"message":"back soon"}"#.into()));
     fake.push(&Chart::new("b/db", "1.1.0"));
     wait_for_charts(&daemon, &["db 1.0.0", "db 1.1.0", "web 1.0.0"]);
     daemon.wait_for_complaint(&["a/web stays as it was", "not a listing"]);

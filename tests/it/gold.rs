@@ -28,7 +28,12 @@ type Entries = BTreeMap<(String, String), Value>;
 fn the_zoo_is_large_enough() {
     let charts = [&zoo().plain, &zoo().traps].map(|part| {
         let names: BTreeSet<_> = part.specimens.iter().map(Specimen::name).collect();
-        assert_eq!(gold(part).len(), part.specimens.len(), "helm indexes all of {}", part.prefix);
+        assert_eq!(
+            gold(part).len(),
+            part.specimens.len(),
+            "helm indexes all of {}",
+            part.prefix
+        );
         names.len()
     });
     assert!(charts.iter().sum::<usize>() >= 60, "{charts:?} charts");
@@ -37,14 +42,22 @@ fn the_zoo_is_large_enough() {
 #[test]
 fn a_yaml_index_says_what_helm_says_of_the_same_archives() {
     let index = index(&zoo().plain);
-    assert_ne!(index.first(), Some(&b'{'), "strings that YAML can write safely come as YAML");
+    assert_ne!(
+        index.first(),
+        Some(&b'{'),
+        "strings that YAML can write safely come as YAML"
+    );
     same_for_every_reader(&zoo().plain, &index);
 }
 
 #[test]
 fn an_index_with_traps_comes_as_json_and_says_what_helm_says_of_the_same_archives() {
     let index = index(&zoo().traps);
-    assert_eq!(index.first(), Some(&b'{'), "strings that YAML would misread come as JSON");
+    assert_eq!(
+        index.first(),
+        Some(&b'{'),
+        "strings that YAML would misread come as JSON"
+    );
     same_for_every_reader(&zoo().traps, &index);
 }
 
@@ -53,7 +66,12 @@ fn the_whole_registry_is_the_sum_of_its_parts() {
     let whole = index_at(&zoo().registry.host());
     let mut sum = gold(&zoo().plain);
     sum.extend(gold(&zoo().traps));
-    assert_same("PyYAML", &sum, &entries(&by_pyyaml(&whole), &["created"]), &[]);
+    assert_same(
+        "PyYAML",
+        &sum,
+        &entries(&by_pyyaml(&whole), &["created"]),
+        &[],
+    );
 }
 
 #[test]
@@ -62,7 +80,11 @@ fn versions_are_listed_as_helm_sorts_them_newest_first() {
         let ours = by_pyyaml(&index(part));
         let gold = index_of(&Helm::new(NEWEST_HELM), &part.archives);
         for (name, versions) in object(&ours["entries"]) {
-            assert_eq!(order(versions), order(&gold["entries"][name]), "the order of {name}");
+            assert_eq!(
+                order(versions),
+                order(&gold["entries"][name]),
+                "the order of {name}"
+            );
         }
     }
     let ours = by_pyyaml(&index(&zoo().plain));
@@ -83,11 +105,21 @@ fn created_is_what_the_manifest_says_if_it_is_a_date() {
             let key = (specimen.name().to_owned(), specimen.version().to_owned());
             let created = &entries[&key]["created"];
             assert_eq!(date(created), date(told), "{key:?}: {created} of {told}");
-            assert!(date(created).is_some() || created.is_null(), "{key:?}: {created}");
+            assert!(
+                date(created).is_some() || created.is_null(),
+                "{key:?}: {created}"
+            );
         }
-        let newest = entries.values().filter_map(|entry| date(&entry["created"])).max();
+        let newest = entries
+            .values()
+            .filter_map(|entry| date(&entry["created"]))
+            .max();
         assert!(newest.is_some(), "newer helms date their manifests");
-        assert_eq!(date(&ours["generated"]), newest, "generated is the newest change");
+        assert_eq!(
+            date(&ours["generated"]),
+            newest,
+            "generated is the newest change"
+        );
     }
 }
 
@@ -120,13 +152,19 @@ fn assert_same(reader: &str, gold: &Entries, ours: &Entries, may_lack: &[&str]) 
     }
     let invented = ours.keys().filter(|key| !gold.contains_key(*key));
     differences.extend(invented.map(|key| format!("{key:?} is invented")));
-    assert!(differences.is_empty(), "as {reader} reads it:\n{}", differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "as {reader} reads it:\n{}",
+        differences.join("\n")
+    );
 }
 
 fn differing_fields(key: &(String, String), expected: &Value, ours: &Value) -> Vec<String> {
     let both = object(expected).keys().chain(object(ours).keys());
     let fields: BTreeSet<_> = both.collect();
-    let differing = fields.into_iter().filter(|field| expected.get(field) != ours.get(field));
+    let differing = fields
+        .into_iter()
+        .filter(|field| expected.get(field) != ours.get(field));
     let told = |field: &String| {
         let (helms, ours) = (expected.get(field), ours.get(field));
         format!("{key:?} {field}: helm has {helms:?}, we have {ours:?}")
@@ -135,7 +173,10 @@ fn differing_fields(key: &(String, String), expected: &Value, ours: &Value) -> V
 }
 
 fn gold(part: &Part) -> Entries {
-    entries(&index_of(&Helm::new(NEWEST_HELM), &part.archives), &["created"])
+    entries(
+        &index_of(&Helm::new(NEWEST_HELM), &part.archives),
+        &["created"],
+    )
 }
 
 /// All entries of an index, without the fields that are no fact of the archive.
@@ -146,7 +187,10 @@ fn entries(index: &Value, without: &[&str]) -> Entries {
     for entry in all {
         let mut rest = object(entry).clone();
         rest.retain(|field, _| !without.contains(&field.as_str()));
-        let key = (string(&entry["name"]).to_owned(), string(&entry["version"]).to_owned());
+        let key = (
+            string(&entry["name"]).to_owned(),
+            string(&entry["version"]).to_owned(),
+        );
         let twice = entries.insert(key.clone(), Value::Object(rest));
         assert!(twice.is_none(), "{key:?} is listed twice");
     }
@@ -166,7 +210,9 @@ fn index_at(storage: &str) -> Vec<u8> {
 
 fn order(versions: &Value) -> Vec<&str> {
     let versions = versions.as_array().expect("a list of versions").iter();
-    versions.map(|one| precedence(string(&one["version"]))).collect()
+    versions
+        .map(|one| precedence(string(&one["version"])))
+        .collect()
 }
 
 /// A version without its build metadata, which has no say in the order.
@@ -175,9 +221,13 @@ fn precedence(version: &str) -> &str {
 }
 
 fn object(value: &Value) -> &serde_json::Map<String, Value> {
-    value.as_object().unwrap_or_else(|| panic!("no object: {value}"))
+    value
+        .as_object()
+        .unwrap_or_else(|| panic!("no object: {value}"))
 }
 
 fn string(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("no string: {value}"))
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("no string: {value}"))
 }

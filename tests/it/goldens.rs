@@ -49,7 +49,11 @@ fn each_helm_does_with_an_index_what_its_version_is_known_for() {
 
 /// An index that is refused is one thing, a helm that dies of it another.
 fn assert_complains(file: &str, said: &str, then: Then) {
-    let word = if then == Then::Panics { "panic:" } else { "looks like" };
+    let word = if then == Then::Panics {
+        "panic:"
+    } else {
+        "looks like"
+    };
     assert!(said.contains(word), "{file}: {said}");
 }
 
@@ -63,11 +67,19 @@ fn assert_pulls(helm: &Helm, number: usize, pull: &Pull) {
     match pull.then[number] {
         Ok(archive) => {
             helm.run(&arguments);
-            assert_eq!(fs::read(directory.join(archive)).ok().as_deref(), Some(ARCHIVE), "{pull:?}");
+            assert_eq!(
+                fs::read(directory.join(archive)).ok().as_deref(),
+                Some(ARCHIVE),
+                "{pull:?}"
+            );
         }
         Err(why) => {
             let said = helm.fails(&arguments);
-            assert!(said.contains(why), "helm {} {pull:?}: {said}", helm.version());
+            assert!(
+                said.contains(why),
+                "helm {} {pull:?}: {said}",
+                helm.version()
+            );
         }
     }
 }
@@ -83,7 +95,13 @@ fn what_a_registry_holds_becomes_an_index_byte_for_byte() {
         let daemon = ready_daemon(&fake, &[]);
         for format in ["yaml", "json"] {
             let served = daemon.get(&format!("/index.{format}"));
-            assert_eq!(served.status, 200, "{}\n{}", served.body_text(), daemon.log());
+            assert_eq!(
+                served.status,
+                200,
+                "{}\n{}",
+                served.body_text(),
+                daemon.log()
+            );
             let golden = golden(INDEX_DIRECTORY).join(format!("{}.{format}", story.name));
             differences.extend(difference(&golden, &served.body));
         }
@@ -100,7 +118,14 @@ fn difference(golden: &Path, served: &[u8]) -> Option<String> {
     let scratch = Scratch::new("difference");
     let old = scratch.file("golden", unfolded(&wanted));
     let new = scratch.file("served", unfolded(served));
-    let how = ["--unified", "--text", "--label=golden", "--label=served", argument(&old), argument(&new)];
+    let how = [
+        "--unified",
+        "--text",
+        "--label=golden",
+        "--label=served",
+        argument(&old),
+        argument(&new),
+    ];
     let shown = text(&run(Path::new("diff"), &how, &[]).stdout);
     let what = if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
         fs::write(golden, served).expect("write a golden");
@@ -136,14 +161,19 @@ fn each_helm_lists_of_our_goldens_exactly_the_good() {
 fn every_rule_has_its_golden_and_a_story_of_ours_and_every_golden_is_read() {
     let rules: BTreeSet<_> = RULES.iter().map(|(file, ..)| (*file).to_owned()).collect();
     assert_eq!(files(RULES_DIRECTORY), rules);
-    let ours = STORIES.iter().flat_map(|story| ["json", "yaml"].map(|form| format!("{}.{form}", story.name)));
+    let ours = STORIES
+        .iter()
+        .flat_map(|story| ["json", "yaml"].map(|form| format!("{}.{form}", story.name)));
     assert_eq!(files(INDEX_DIRECTORY), ours.collect());
     let fake = FakeRegistry::start();
     let charts = STORIES.iter().flat_map(|story| (story.charts)());
     let told: BTreeSet<_> = charts.map(|chart| fake.push(&chart).repository).collect();
     for rule in rules {
         let (stem, _) = rule.split_once('.').expect("NAME.FORMAT");
-        assert!(told.contains(&format!("rules/{stem}")), "no story pushes to rules/{stem}");
+        assert!(
+            told.contains(&format!("rules/{stem}")),
+            "no story pushes to rules/{stem}"
+        );
     }
 }
 
@@ -160,7 +190,10 @@ fn serve(directory: &str) -> FakeRegistry {
     for pull in PULLS {
         for archive in pull.then.into_iter().flatten() {
             for path in [archive.to_owned(), archive.replace('+', "%2B")] {
-                server.page(&format!("/{}/{path}", pull.file), Reply::new(200).body(ARCHIVE));
+                server.page(
+                    &format!("/{}/{path}", pull.file),
+                    Reply::new(200).body(ARCHIVE),
+                );
             }
         }
     }
@@ -172,31 +205,56 @@ fn address(server: &FakeRegistry, file: &str) -> String {
 }
 
 fn golden(directory: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(directory)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(directory)
 }
 
 fn files(directory: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(golden(directory)).expect("the goldens");
-    entries.map(|entry| entry.expect("a golden").file_name().into_string().expect("UTF-8")).collect()
+    entries
+        .map(|entry| {
+            entry
+                .expect("a golden")
+                .file_name()
+                .into_string()
+                .expect("UTF-8")
+        })
+        .collect()
 }
 
 /// `NAME VERSION, NAME VERSION` as what helm finds in the repository of that name.
 fn listed(repository: &str, charts: &str) -> BTreeSet<String> {
     let charts = charts.split(", ").filter(|chart| !chart.is_empty());
-    charts.map(|chart| format!("{repository}/{chart}")).collect()
+    charts
+        .map(|chart| format!("{repository}/{chart}"))
+        .collect()
 }
 
 /// Helm finds exactly these charts in all that it has added.
 fn assert_finds(helm: &Helm, expected: &BTreeSet<String>) {
-    let every = ["search", "repo", "--versions", "--devel", "--output", "json"];
+    let every = [
+        "search",
+        "repo",
+        "--versions",
+        "--devel",
+        "--output",
+        "json",
+    ];
     let found: Vec<Value> = serde_json::from_str(&helm.run(&every)).expect("JSON from helm");
     let text = |value: &Value| value.as_str().expect("a string").to_owned();
-    let found = found.iter().map(|one| format!("{} {}", text(&one["name"]), text(&one["version"])));
+    let found = found
+        .iter()
+        .map(|one| format!("{} {}", text(&one["name"]), text(&one["version"])));
     let found: BTreeSet<_> = found.collect();
     let lacking: Vec<_> = expected.difference(&found).collect();
     let invented: Vec<_> = found.difference(expected).collect();
     let told = lacking.is_empty() && invented.is_empty();
-    assert!(told, "helm {} lacks {lacking:#?} and invents {invented:#?}", helm.version());
+    assert!(
+        told,
+        "helm {} lacks {lacking:#?} and invents {invented:#?}",
+        helm.version()
+    );
 }
 
 /// Tells the story to each helm, all at a time, and with the place that its version has in tables.

@@ -11,7 +11,10 @@ use crate::support::story::{Index, ready_daemon};
 
 fn index(flags: &[&str]) -> Output {
     let mut command = Command::new("timeout");
-    command.args(["60", env!("CARGO_BIN_EXE_oci-chartrepo"), "index"]).args(flags).env_clear();
+    command
+        .args(["60", env!("CARGO_BIN_EXE_oci-chartrepo"), "index"])
+        .args(flags)
+        .env_clear();
     command.output().expect("timeout runs")
 }
 
@@ -42,25 +45,42 @@ fn a_registry_that_stumbles_is_asked_again_and_one_that_fails_leaves_stdout_empt
     fake.spoil("GET /v2/b/manifests/*").first(4).with(broken());
     let output = index(&[&fake.flag()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(Index::parse(&output.stdout).charts(), ["a 1.0.0", "b 1.0.0"]);
+    assert_eq!(
+        Index::parse(&output.stdout).charts(),
+        ["a 1.0.0", "b 1.0.0"]
+    );
 
     fake.spoil("GET /v2/b/manifests/*").with(broken());
     let output = index(&[&fake.flag()]);
     assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]));
     let told = stderr(&output);
-    assert!(told.contains("oci-chartrepo: 1 repository or tag could not be read"), "{told}");
+    assert!(
+        told.contains("oci-chartrepo: 1 repository or tag could not be read"),
+        "{told}"
+    );
 }
 
 #[test]
 fn a_registry_that_is_not_there_ends_it_with_1_and_a_mistake_with_2() {
     let output = index(&["--storage-registry-repo=http://127.0.0.1:1"]);
-    assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]), "{}", stderr(&output));
-    for (flags, word) in [(vec!["--max-wait=soon"], "--max-wait"), (vec!["again"], "again")] {
+    assert_eq!(
+        (output.status.code(), &*output.stdout),
+        (Some(1), &b""[..]),
+        "{}",
+        stderr(&output)
+    );
+    for (flags, word) in [
+        (vec!["--max-wait=soon"], "--max-wait"),
+        (vec!["again"], "again"),
+    ] {
         let output = index(&flags);
         assert_eq!(output.status.code(), Some(2), "{flags:?}");
         assert!(stderr(&output).contains(word), "{}", stderr(&output));
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_oci-chartrepo")).arg("indexes").output().expect("it runs");
+    let output = Command::new(env!("CARGO_BIN_EXE_oci-chartrepo"))
+        .arg("indexes")
+        .output()
+        .expect("it runs");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }
 
@@ -69,12 +89,26 @@ fn an_index_without_a_chart_is_taken_for_a_mistake() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("team/web", "1.0.0"));
     for (flag, told) in [
-        ("--repository=team/wbe", "no chart was found; 1 skipped, such as team/wbe: GET "),
-        ("--include=web", "no chart was found; 1 skipped, such as team/web: left out: no --include matches"),
+        (
+            "--repository=team/wbe",
+            "no chart was found; 1 skipped, such as team/wbe: GET ",
+        ),
+        (
+            "--include=web",
+            "no chart was found; 1 skipped, such as team/web: left out: no --include matches",
+        ),
     ] {
         let output = index(&[&fake.flag(), flag]);
-        assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]), "{flag}");
-        assert!(stderr(&output).contains(&format!("oci-chartrepo: {told}")), "{}", stderr(&output));
+        assert_eq!(
+            (output.status.code(), &*output.stdout),
+            (Some(1), &b""[..]),
+            "{flag}"
+        );
+        assert!(
+            stderr(&output).contains(&format!("oci-chartrepo: {told}")),
+            "{}",
+            stderr(&output)
+        );
     }
     let daemon = ready_daemon(&fake, &["--include=web"]);
     daemon.wait_for_complaint(&[" WARN no chart was found", "team/web", "--include"]);
@@ -84,16 +118,26 @@ fn an_index_without_a_chart_is_taken_for_a_mistake() {
 fn on_a_terminal_the_way_it_has_come_is_one_line_drawn_anew() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("web", "1.0.0"));
-    fake.spoil("GET /v2/web/tags/list").with(Fault::Wait(Duration::from_millis(900)));
-    let command = format!("{} index {}", env!("CARGO_BIN_EXE_oci-chartrepo"), fake.flag());
+    fake.spoil("GET /v2/web/tags/list")
+        .with(Fault::Wait(Duration::from_millis(900)));
+    let command = format!(
+        "{} index {}",
+        env!("CARGO_BIN_EXE_oci-chartrepo"),
+        fake.flag()
+    );
     // util-linux' script gives it a terminal.
-    let output = Command::new("timeout").args(["60", "script", "-qec", &command, "/dev/null"]).output();
+    let output = Command::new("timeout")
+        .args(["60", "script", "-qec", &command, "/dev/null"])
+        .output();
     let shown = String::from_utf8(output.expect("script runs").stdout).expect("UTF-8");
     let line = "first walk: 0/1 repositories, 0/0 tags, 0 charts, ";
     assert!(shown.matches(line).count() >= 2, "{shown:?}");
     assert!(shown.contains(&format!("\r\u{1b}[K{line}")), "{shown:?}");
     let (_, last) = shown.rsplit_once("\r\u{1b}[K").expect("it was drawn");
-    assert!(last.contains("INFO snapshot: 1 chart, 1 version, 0 skipped (walked in "), "{shown:?}");
+    assert!(
+        last.contains("INFO snapshot: 1 chart, 1 version, 0 skipped (walked in "),
+        "{shown:?}"
+    );
 }
 
 #[test]
@@ -103,5 +147,8 @@ fn a_directory_has_an_index_too() {
     let flags = layout.flags();
     let output = index(&[&flags[0], &flags[1]]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(Index::parse(&output.stdout).charts(), ["db 0.1.0", "web 1.0.0"]);
+    assert_eq!(
+        Index::parse(&output.stdout).charts(),
+        ["db 0.1.0", "web 1.0.0"]
+    );
 }

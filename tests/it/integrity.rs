@@ -12,7 +12,14 @@ use crate::support::served::{PATH, Served, UNCACHED};
 
 #[test]
 fn a_flipped_bit_anywhere_costs_the_last_bytes() {
-    for (size, at) in [(10, 0), (10, 9), (100_000, 0), (100_000, 50_000), (100_000, 99_999), (1 << 20, 7)] {
+    for (size, at) in [
+        (10, 0),
+        (10, 9),
+        (100_000, 0),
+        (100_000, 50_000),
+        (100_000, 99_999),
+        (1 << 20, 7),
+    ] {
         for served in Served::each_way(size) {
             served.spoil(Fault::Flip(at));
             served.assert_never_whole();
@@ -51,7 +58,11 @@ fn an_archive_that_is_there_is_not_kept_back_until_what_follows_it_has_ended() {
         served.spoil(Fault::Drip(100_000, Duration::from_secs(60)));
         let began = Instant::now();
         assert_eq!(served.daemon.get(PATH).body, served.archive);
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            began.elapsed()
+        );
     }
 }
 
@@ -59,7 +70,11 @@ fn an_archive_that_is_there_is_not_kept_back_until_what_follows_it_has_ended() {
 fn what_follows_the_archive_is_not_passed_on() {
     for size in [10, 100_000] {
         for more in [1, 100_000] {
-            for framing in [None, Some(Fault::Chunked), Some(Fault::NoHeader("Content-Length"))] {
+            for framing in [
+                None,
+                Some(Fault::Chunked),
+                Some(Fault::NoHeader("Content-Length")),
+            ] {
                 for served in Served::each_way(size) {
                     let longer = [&served.archive[..], &vec![0; more]].concat();
                     served.spoil(Fault::Body(longer));
@@ -104,7 +119,8 @@ fn a_cut_connection_ends_and_serves_nothing_more() {
     served.spoil(Fault::Flip(5));
     let mut stream = TcpStream::connect(("127.0.0.1", served.daemon.port())).expect("it listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
-    let request = format!("GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+    let request =
+        format!("GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
     let mut bytes = Vec::new();
     // A reset ends it as well as an end of stream does; a time-out doesn't.
@@ -112,14 +128,22 @@ fn a_cut_connection_ends_and_serves_nothing_more() {
         Ok(_) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
-    let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
+    let head = bytes
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .expect("a head")
+        + 4;
     assert!(bytes.len() - head < 100_000);
 }
 
 #[test]
 fn the_same_archive_is_whole_again_when_the_registry_is() {
     for served in Served::each_way(100_000) {
-        served.fake.spoil(&format!("GET {}", served.chart.archive_path())).first(1).with(Fault::Flip(5));
+        served
+            .fake
+            .spoil(&format!("GET {}", served.chart.archive_path()))
+            .first(1)
+            .with(Fault::Flip(5));
         served.assert_never_whole();
         assert_eq!(served.daemon.get(PATH).body, served.archive);
     }
@@ -128,16 +152,52 @@ fn the_same_archive_is_whole_again_when_the_registry_is() {
 #[test]
 fn trouble_upstream_before_the_first_byte_is_told_to_the_client_and_in_detail_to_the_log() {
     let cases = [
-        (Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry"), 404, "404 BLOB_UNKNOWN"),
-        (Reply::error(403, "DENIED", "not for you"), 502, "403 DENIED"),
-        (Reply::error(401, "UNAUTHORIZED", "who are you"), 502, "401 UNAUTHORIZED"),
-        (Reply::error(412, "PROJECT_POLICY_VIOLATION", "not scanned"), 502, "not scanned"),
-        (Reply::error(500, "UNKNOWN", "unknown error"), 502, "500 UNKNOWN"),
-        (Reply::error(503, "UNAVAILABLE", "try later"), 502, "503 UNAVAILABLE"),
+        (
+            Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+            404,
+            "404 BLOB_UNKNOWN",
+        ),
+        (
+            Reply::error(403, "DENIED", "not for you"),
+            502,
+            "403 DENIED",
+        ),
+        (
+            Reply::error(401, "UNAUTHORIZED", "who are you"),
+            502,
+            "401 UNAUTHORIZED",
+        ),
+        (
+            Reply::error(412, "PROJECT_POLICY_VIOLATION", "not scanned"),
+            502,
+            "not scanned",
+        ),
+        (
+            Reply::error(500, "UNKNOWN", "unknown error"),
+            502,
+            "500 UNKNOWN",
+        ),
+        (
+            Reply::error(503, "UNAVAILABLE", "try later"),
+            502,
+            "503 UNAVAILABLE",
+        ),
         (throttled(), 502, "429 TOOMANYREQUESTS"),
-        (Reply::redirect(307, "/v2/web/blobs/circle"), 502, "redirects"),
-        (Reply::redirect(307, "ftp://elsewhere.example/blob"), 502, "redirect"),
-        (Reply::redirect(307, "http://169.254.169.254/latest"), 502, "link-local"),
+        (
+            Reply::redirect(307, "/v2/web/blobs/circle"),
+            502,
+            "redirects",
+        ),
+        (
+            Reply::redirect(307, "ftp://elsewhere.example/blob"),
+            502,
+            "redirect",
+        ),
+        (
+            Reply::redirect(307, "http://169.254.169.254/latest"),
+            502,
+            "link-local",
+        ),
         (Reply::new(204), 502, "204"),
     ];
     for (reply, status, detail) in cases {
@@ -161,15 +221,24 @@ fn trouble_upstream_before_the_first_byte_is_told_to_the_client_and_in_detail_to
 
 #[test]
 fn a_redirect_to_a_link_local_address_is_refused_however_it_is_spelled() {
-    for spelling in
-        ["169.254.169.254", "2852039166", "0xA9FEA9FE", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]"]
-    {
+    for spelling in [
+        "169.254.169.254",
+        "2852039166",
+        "0xA9FEA9FE",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+    ] {
         let served = Served::of_size(10);
         let target = format!("http://{spelling}/latest");
         served.spoil(Fault::Answer(Reply::redirect(307, &target)));
         assert_eq!(served.daemon.get(PATH).status, 502, "{spelling}");
-        let told = served.daemon.wait_for_complaint(&["web-1.0.0.tgz can't be served", &target]);
-        assert!(told.contains("link-local address"), "refused by us, not by who isn't there: {told}");
+        let told = served
+            .daemon
+            .wait_for_complaint(&["web-1.0.0.tgz can't be served", &target]);
+        assert!(
+            told.contains("link-local address"),
+            "refused by us, not by who isn't there: {told}"
+        );
     }
 }
 
@@ -183,11 +252,17 @@ fn a_registry_that_hangs_is_a_gateway_timeout() {
     let request = format!("GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer in time");
+    stream
+        .read_to_string(&mut answer)
+        .expect("an answer in time");
     assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
     assert!(answer.ends_with("did not answer in time\n"), "{answer}");
-    served.daemon.wait_for_complaint(&["web-1.0.0.tgz can't be served", "no answer in time"]);
-    served.fake.heal(&format!("GET {}", served.chart.archive_path()));
+    served
+        .daemon
+        .wait_for_complaint(&["web-1.0.0.tgz can't be served", "no answer in time"]);
+    served
+        .fake
+        .heal(&format!("GET {}", served.chart.archive_path()));
     assert_eq!(served.daemon.get(PATH).body, served.archive);
 }
 
@@ -201,7 +276,9 @@ fn an_archive_that_drips_is_given_up() {
     let taken = began.elapsed();
     // A registry may stall for half a minute.
     assert!(taken >= Duration::from_secs(29), "{taken:?}");
-    served.daemon.wait_for_complaint(&["web-1.0.0.tgz", "the registry sends too slowly"]);
+    served
+        .daemon
+        .wait_for_complaint(&["web-1.0.0.tgz", "the registry sends too slowly"]);
 }
 
 fn throttled() -> Reply {
@@ -215,7 +292,11 @@ fn a_registry_that_is_gone_is_a_bad_gateway() {
     served.fake.close();
     let answer = served.daemon.get(PATH);
     assert_eq!(answer.status, 502, "{}", answer.body_text());
-    assert_eq!(served.daemon.get("/index.yaml").status, 200, "the index stays");
+    assert_eq!(
+        served.daemon.get("/index.yaml").status,
+        200,
+        "the index stays"
+    );
 }
 
 #[test]

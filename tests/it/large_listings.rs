@@ -23,7 +23,11 @@ fn a_catalog_that_comes_a_hundred_names_at_a_time_is_read_to_the_last() {
     let pages = fake.requests("GET /v2/_catalog");
     assert_eq!(pages.len(), 3, "{}", fake.seen());
     // distribution refuses more, and ECR does.
-    assert!(pages.iter().all(|page| page.query("n") == ["1000"]), "{}", fake.seen());
+    assert!(
+        pages.iter().all(|page| page.query("n") == ["1000"]),
+        "{}",
+        fake.seen()
+    );
 }
 
 #[test]
@@ -35,13 +39,17 @@ fn links_to_plain_http_are_followed_over_tls() {
     let plain = fake.url();
     fake.listing(|listing| {
         listing.clamp = 2;
-        listing.link = Box::new(move |next| Some(format!("<{plain}{}>; rel=\"next\"", next.target())));
+        listing.link =
+            Box::new(move |next| Some(format!("<{plain}{}>; rel=\"next\"", next.target())));
     });
     let certificates = Certificates::new();
     let port = tls_before(fake.port(), &certificates);
     let daemon = Daemon::start_ready(&[
         &format!("--storage-registry-repo=https://127.0.0.1:{port}"),
-        &format!("--storage-registry-ca-file={}", certificates.authority().display()),
+        &format!(
+            "--storage-registry-ca-file={}",
+            certificates.authority().display()
+        ),
     ]);
     assert_eq!(Index::of(&daemon).charts().len(), 5);
     assert_eq!(fake.count("GET /v2/_catalog"), 3, "{}", fake.seen());
@@ -56,10 +64,16 @@ fn a_catalog_that_takes_longer_than_any_other_answer_may_is_waited_for() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("web", "1.0.0"));
     // Half a minute is what every other answer gets (distribution#3678: over a minute on S3).
-    fake.spoil("GET /v2/_catalog").first(1).with(Fault::Wait(Duration::from_secs(32)));
+    fake.spoil("GET /v2/_catalog")
+        .first(1)
+        .with(Fault::Wait(Duration::from_secs(32)));
     let daemon = ready_daemon(&fake, &[]);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
-    assert!(!daemon.log().contains(" ERROR "), "the first walk has waited:\n{}", daemon.log());
+    assert!(
+        !daemon.log().contains(" ERROR "),
+        "the first walk has waited:\n{}",
+        daemon.log()
+    );
 }
 
 #[test]
@@ -76,7 +90,8 @@ fn ten_thousand_tags_on_one_page_without_a_link_are_all_looked_at() {
         tags.insert(minor * 1_000, format!("1.{minor}.0"));
     }
     let page = json!({ "name": "web", "tags": tags }).to_string();
-    fake.spoil("GET /v2/web/tags/list").with(Fault::Body(page.into()));
+    fake.spoil("GET /v2/web/tags/list")
+        .with(Fault::Body(page.into()));
     let daemon = ready_daemon(&fake, &[]);
     assert_eq!(Index::of(&daemon).charts().len(), 10);
     // Whether more follows is asked once; what comes then is the same again.
@@ -92,7 +107,8 @@ fn a_page_of_more_names_than_any_registry_has_is_not_read_into_memory() {
     fake.push(&Chart::new("web", "1.0.0"));
     // Before there was a bound, eight such answers at a time took 1.8 GB.
     let page = json!({ "name": "flood", "tags": vec!["1.0.0"; 200_001] }).to_string();
-    fake.spoil("GET /v2/flood/tags/list").with(Fault::Body(page.into()));
+    fake.spoil("GET /v2/flood/tags/list")
+        .with(Fault::Body(page.into()));
     let daemon = ready_daemon(&fake, &[]);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
     let reason = skip_reason(&daemon, "flood");
@@ -110,8 +126,10 @@ fn what_a_page_tells_besides_its_names_is_none_of_them() {
         (sha256(format!("{number}").as_bytes()), told)
     };
     let images: serde_json::Map<_, _> = (0..30_000).map(image).collect();
-    let page = json!({ "child": [], "manifest": images, "name": "web", "tags": ["1.0.0"] }).to_string();
-    fake.spoil("GET /v2/web/tags/list").with(Fault::Body(page.into()));
+    let page =
+        json!({ "child": [], "manifest": images, "name": "web", "tags": ["1.0.0"] }).to_string();
+    fake.spoil("GET /v2/web/tags/list")
+        .with(Fault::Body(page.into()));
     let daemon = ready_daemon(&fake, &[]);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
 }

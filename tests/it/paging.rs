@@ -56,12 +56,17 @@ fn pages_of_two_are_followed_to_the_last() {
 #[test]
 fn a_link_may_be_written_in_any_way_that_registries_write_it() {
     assert_listed_with_links(|next| format!("<{}>; rel=next", next.target()));
-    assert_listed_with_links(|next| format!("<{}> ;  title=\"a, b\" ; REL = \"next\"", next.target()));
+    assert_listed_with_links(|next| {
+        format!("<{}> ;  title=\"a, b\" ; REL = \"next\"", next.target())
+    });
     assert_listed_with_links(|next| format!("<{}&orderby=>; rel=\"next\"", next.target()));
     assert_listed_with_links(|next| format!("<{}>; rel=\"next\"", next.opaque()));
     assert_listed_with_links(|next| {
         let first = next.path;
-        format!("<{first}?n=2>; rel=\"prev\", <{first}?n=2>; rel=\"first\", {}", next.relative())
+        format!(
+            "<{first}?n=2>; rel=\"prev\", <{first}?n=2>; rel=\"first\", {}",
+            next.relative()
+        )
     });
     // zot doesn't escape the slash of a repository name.
     assert_listed_with_links(|next| next.relative().replace("%2F", "/"));
@@ -75,7 +80,9 @@ fn a_link_to_another_host_or_path_gives_only_its_query() {
         let query = next.target().replace("/v2/", "/repository/charts/v2/");
         format!("<{elsewhere}{query}>; rel=\"next\"")
     });
-    assert_listed_with_links(|next| format!("<https://registry.invalid{}>; rel=\"next\"", next.target()));
+    assert_listed_with_links(|next| {
+        format!("<https://registry.invalid{}>; rel=\"next\"", next.target())
+    });
     assert_eq!(stranger.seen(), "");
 }
 
@@ -107,14 +114,23 @@ fn lost_cursors() -> [Fault; 2] {
 fn a_listing_whose_cursor_is_lost_on_the_way_is_begun_again() {
     for fault in lost_cursors() {
         let fake = registry_in_pages_of_two();
-        fake.spoil("GET /v2/_catalog?last=d*").first(1).with(fault.clone());
-        fake.spoil("GET /v2/b/two/tags/list?last=*").first(1).with(fault);
+        fake.spoil("GET /v2/_catalog?last=d*")
+            .first(1)
+            .with(fault.clone());
+        fake.spoil("GET /v2/b/two/tags/list?last=*")
+            .first(1)
+            .with(fault);
 
         let daemon = ready_daemon(&fake, &[]);
 
         // Two pages and the lost one, then all of them: four of repositories, three of tags.
         assert_eq!(fake.count("GET /v2/_catalog"), 3 + 4, "{}", fake.seen());
-        assert_eq!(fake.count("GET /v2/b/two/tags/list"), 2 + 3, "{}", fake.seen());
+        assert_eq!(
+            fake.count("GET /v2/b/two/tags/list"),
+            2 + 3,
+            "{}",
+            fake.seen()
+        );
         assert_everything_is_listed(&daemon);
     }
 }
@@ -124,18 +140,30 @@ fn a_listing_whose_cursor_is_lost_each_time_leaves_what_it_was_known_to_hold() {
     let story = |lost: Fault| {
         let fake = registry_in_pages_of_two();
         let daemon = ready_daemon(&fake, &[]);
-        fake.spoil("GET /v2/b/two/tags/list?last=*").with(lost.clone());
+        fake.spoil("GET /v2/b/two/tags/list?last=*")
+            .with(lost.clone());
         fake.push(&Chart::new("six", "2.0.0"));
         let count = || Index::of(&daemon).charts().len();
-        wait_until(DEADLINE, || daemon.log(), || (count() == 7 * 5 + 1).then_some(()));
-        daemon.wait_for_complaint(&["b/two stays as it was", "the listing changes while it's read"]);
+        wait_until(
+            DEADLINE,
+            || daemon.log(),
+            || (count() == 7 * 5 + 1).then_some(()),
+        );
+        daemon.wait_for_complaint(&[
+            "b/two stays as it was",
+            "the listing changes while it's read",
+        ]);
 
         fake.spoil("GET /v2/_catalog?last=*").with(lost);
         refresh_until_logged(&daemon, "refresh failed, the last good index stays", 1);
         daemon.wait_for_complaint(&["/v2/_catalog", "the listing changes while it's read"]);
         assert_eq!(count(), 7 * 5 + 1);
     };
-    thread::scope(|scope| lost_cursors().map(|lost| scope.spawn(|| story(lost))).map(drop));
+    thread::scope(|scope| {
+        lost_cursors()
+            .map(|lost| scope.spawn(|| story(lost)))
+            .map(drop)
+    });
 }
 
 #[test]
@@ -155,9 +183,15 @@ fn a_page_length_that_is_refused_is_shortened() {
 #[test]
 fn a_registry_that_takes_no_page_length_at_all_is_asked_without() {
     let fake = registry_in_pages_of_two();
-    let refusal = Reply::error(400, "PAGINATION_NUMBER_INVALID", "invalid number of results");
-    fake.spoil("GET /v2/_catalog?n=1000").with(Fault::Answer(refusal.clone()));
-    fake.spoil("GET /v2/_catalog?n=100").with(Fault::Answer(refusal));
+    let refusal = Reply::error(
+        400,
+        "PAGINATION_NUMBER_INVALID",
+        "invalid number of results",
+    );
+    fake.spoil("GET /v2/_catalog?n=1000")
+        .with(Fault::Answer(refusal.clone()));
+    fake.spoil("GET /v2/_catalog?n=100")
+        .with(Fault::Answer(refusal));
     assert_everything_is_listed(&ready_daemon(&fake, &[]));
 }
 
@@ -182,7 +216,8 @@ fn a_full_page_that_always_comes_again_ends_the_listing() {
     let mut names: Vec<String> = (0..999).map(|number| format!("gone/{number}")).collect();
     names.push("web".to_owned());
     let page = json!({ "repositories": names }).to_string();
-    fake.spoil("GET /v2/_catalog").with(Fault::Body(page.into()));
+    fake.spoil("GET /v2/_catalog")
+        .with(Fault::Body(page.into()));
 
     let daemon = ready_daemon(&fake, &[]);
 
@@ -197,9 +232,11 @@ fn a_repository_without_tags_is_no_failure() {
     fake.push(&Chart::new("emptied", "1.0.0"));
     fake.delete_tag("emptied", "1.0.0");
     let listed = json!({ "repositories": ["emptied", "unknown", "web", "without"] }).to_string();
-    fake.spoil("GET /v2/_catalog").with(Fault::Body(listed.into()));
+    fake.spoil("GET /v2/_catalog")
+        .with(Fault::Body(listed.into()));
     let without = Reply::json(200, &json!({ "name": "without" }));
-    fake.spoil("GET /v2/without/tags/list").with(Fault::Answer(without));
+    fake.spoil("GET /v2/without/tags/list")
+        .with(Fault::Answer(without));
 
     let daemon = ready_daemon(&fake, &[]);
 
@@ -210,7 +247,11 @@ fn a_repository_without_tags_is_no_failure() {
 
 #[test]
 fn an_empty_registry_gives_an_empty_index() {
-    for catalog in [json!({ "repositories": [] }), json!({ "repositories": null }), json!({})] {
+    for catalog in [
+        json!({ "repositories": [] }),
+        json!({ "repositories": null }),
+        json!({}),
+    ] {
         let fake = FakeRegistry::start();
         let body = catalog.to_string().into();
         fake.spoil("GET /v2/_catalog").with(Fault::Body(body));
@@ -224,13 +265,22 @@ fn an_empty_registry_gives_an_empty_index() {
 #[test]
 fn a_prefix_narrows_the_walk_to_what_lies_below_it() {
     let fake = FakeRegistry::start();
-    for repository in ["team/a/web", "team/a", "team/ab/other", "team/b/db", "a/web"] {
+    for repository in [
+        "team/a/web",
+        "team/a",
+        "team/ab/other",
+        "team/b/db",
+        "a/web",
+    ] {
         fake.push(&Chart::new(repository, "1.0.0"));
     }
     let registry = format!("--storage-registry-repo={}/team/a", fake.url());
     let daemon = Daemon::start_ready(&[&registry]);
     assert_eq!(Index::of(&daemon).charts(), ["a 1.0.0", "web 1.0.0"]);
-    assert_eq!(fake.count("GET /v2/team/ab/*") + fake.count("GET /v2/team/b/*"), 0);
+    assert_eq!(
+        fake.count("GET /v2/team/ab/*") + fake.count("GET /v2/team/b/*"),
+        0
+    );
 }
 
 #[test]
@@ -239,19 +289,33 @@ fn repositories_given_by_flag_need_no_catalog() {
     for repository in ["team/web", "team/db", "team/other"] {
         fake.push(&Chart::new(repository, "1.0.0"));
     }
-    let flags = ["--repository=team/web", "--repository", "team/db", "--repository=team/nowhere"];
+    let flags = [
+        "--repository=team/web",
+        "--repository",
+        "team/db",
+        "--repository=team/nowhere",
+    ];
     let daemon = ready_daemon(&fake, &flags);
     assert_eq!(Index::of(&daemon).charts(), ["db 1.0.0", "web 1.0.0"]);
-    assert_eq!(fake.count("* /v2/_catalog") + fake.count("* /v2/team/other/*"), 0);
+    assert_eq!(
+        fake.count("* /v2/_catalog") + fake.count("* /v2/team/other/*"),
+        0
+    );
 }
 
 #[test]
 fn a_catalog_that_is_closed_is_told_with_its_answer_and_tried_again() {
     let closed = [
-        (Reply::error(401, "UNAUTHORIZED", "who are you"), "401 UNAUTHORIZED"),
+        (
+            Reply::error(401, "UNAUTHORIZED", "who are you"),
+            "401 UNAUTHORIZED",
+        ),
         (Reply::error(403, "DENIED", "not for you"), "403 DENIED"),
         (Reply::new(404).body("404 page not found"), "404"),
-        (Reply::error(501, "UNSUPPORTED", "no catalog"), "501 UNSUPPORTED"),
+        (
+            Reply::error(501, "UNSUPPORTED", "no catalog"),
+            "501 UNSUPPORTED",
+        ),
         (Reply::new(200).body("<html>log in</html>"), "not a listing"),
     ];
     let story = |reply: Reply, words: &str| {
@@ -262,7 +326,10 @@ fn a_catalog_that_is_closed_is_told_with_its_answer_and_tried_again() {
         let daemon = starting_daemon(&fake, &[]);
 
         let told = daemon.wait_for_log(" ERROR first walk failed");
-        assert!(told.contains("/v2/_catalog") && told.contains(words), "{words} in {told}");
+        assert!(
+            told.contains("/v2/_catalog") && told.contains(words),
+            "{words} in {told}"
+        );
         assert_eq!(daemon.get("/readyz").status, 503);
         assert_eq!(daemon.get("/index.yaml").status, 503);
         fake.heal("GET /v2/_catalog");

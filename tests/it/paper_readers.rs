@@ -24,8 +24,11 @@ const NEW: [&str; 2] = ["3.17.3", "4.3.1"];
 /// answers, has no `.inf`; and `<<` means something only where a key stands.
 fn plain_scalars() -> Vec<&'static str> {
     let fits = |text: &&str| {
-        let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._~=:".contains(c));
-        let punctuation = text.trim_matches('-').is_empty() || text.ends_with(':') || *text == "...";
+        let plain = text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-._~=:".contains(c));
+        let punctuation =
+            text.trim_matches('-').is_empty() || text.ends_with(':') || *text == "...";
         plain
             && !punctuation
             && !text.to_lowercase().contains(".inf")
@@ -45,14 +48,23 @@ fn block_list(scalars: &[&str]) -> String {
 fn plain_scalars_mean_to_helm_what_they_mean_on_paper() {
     let scalars = plain_scalars();
     let scratch = Scratch::new("chart");
-    scratch.file("Chart.yaml", "apiVersion: v2\nname: traps\nversion: 1.0.0\n");
+    scratch.file(
+        "Chart.yaml",
+        "apiVersion: v2\nname: traps\nversion: 1.0.0\n",
+    );
     scratch.file("values.yaml", format!("list:\n{}", block_list(&scalars)));
-    scratch.file("templates/list.yaml", "read: {{ .Values.list | toJson | b64enc }}\n");
+    scratch.file(
+        "templates/list.yaml",
+        "read: {{ .Values.list | toJson | b64enc }}\n",
+    );
     for version in [OLD, NEW[0], NEW[1]] {
         let said = Helm::new(version).run(&["template", "traps", argument(scratch.path())]);
-        let line = said.lines().find_map(|line| line.strip_prefix("read: ")).expect("helm rendered the list");
-        let read: Vec<Value> =
-            serde_json::from_slice(&STANDARD.decode(line).expect("base64")).expect("JSON from helm");
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix("read: "))
+            .expect("helm rendered the list");
+        let read: Vec<Value> = serde_json::from_slice(&STANDARD.decode(line).expect("base64"))
+            .expect("JSON from helm");
         assert_eq!(read.len(), scalars.len());
         for (scalar, read) in scalars.iter().zip(&read) {
             let meaning = match read {
@@ -62,8 +74,15 @@ fn plain_scalars_mean_to_helm_what_they_mean_on_paper() {
                 Value::Number(_) => Meaning::Number,
                 _ => Meaning::Text,
             };
-            assert_eq!(go(scalar), meaning, "helm {version} reads {scalar} as {read}");
-            assert!(meaning != Meaning::Text || read == scalar, "helm {version} reads {scalar} as {read}");
+            assert_eq!(
+                go(scalar),
+                meaning,
+                "helm {version} reads {scalar} as {read}"
+            );
+            assert!(
+                meaning != Meaning::Text || read == scalar,
+                "helm {version} reads {scalar} as {read}"
+            );
         }
     }
 }
@@ -85,7 +104,11 @@ fn plain_scalars_mean_to_python_what_they_mean_on_paper() {
     let file = scratch.file("scalars.json", json!(scalars).to_string());
     let packages = python_path();
     let environment = [("PYTHONPATH", argument(&packages))];
-    let said = run_ok(Path::new("python3"), &["-c", PYTHON_TYPES, argument(&file)], &environment);
+    let said = run_ok(
+        Path::new("python3"),
+        &["-c", PYTHON_TYPES, argument(&file)],
+        &environment,
+    );
     let read: Vec<String> = serde_json::from_str(&said).expect("JSON from python");
     assert_eq!(read.len(), scalars.len());
     for (scalar, read) in scalars.iter().zip(&read) {
@@ -99,28 +122,42 @@ fn plain_scalars_mean_to_python_what_they_mean_on_paper() {
             Meaning::Merge => &["error"],
             Meaning::Text => &["str"],
         };
-        assert!(expected.contains(&read.as_str()), "PyYAML reads {scalar} as {read}");
+        assert!(
+            expected.contains(&read.as_str()),
+            "PyYAML reads {scalar} as {read}"
+        );
     }
 }
 
 /// Every trap and every awkward character: as a value, as a key, and, where it may be, as a name.
 fn configs() -> Vec<Value> {
     let characters = awkward_characters().iter();
-    let around =
-        characters.flat_map(|c| [c.to_string(), format!("a{c}b"), format!("a {c} b{c}"), format!("{c}{c}a")]);
+    let around = characters.flat_map(|c| {
+        [
+            c.to_string(),
+            format!("a{c}b"),
+            format!("a {c} b{c}"),
+            format!("{c}{c}a"),
+        ]
+    });
     let texts: Vec<String> = scalars().iter().cloned().chain(around).collect();
     let chart = |(at, text): (usize, &String)| {
         // A number behind it, so that Helm's sanitising doesn't make two names one.
         let named = !text.contains(|c: char| c.is_control() || "/\\".contains(c));
-        let name = if named { format!("{text}-{at}") } else { format!("trap-{at}") };
+        let name = if named {
+            format!("{text}-{at}")
+        } else {
+            format!("trap-{at}")
+        };
         json!({
             "apiVersion": "v2", "name": name, "version": "1.0.0", "appVersion": text, "description": text, "home": text,
             "keywords": [text], "sources": [text, "x"], "annotations": {text: text, format!("{text}k"): "v"},
             "maintainers": [{"name": text}], "dependencies": [{"name": text, "version": text, "repository": text}],
         })
     };
-    let is_name =
-        |text: &&String| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let is_name = |text: &&String| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
     let bare = scalars().iter().filter(is_name);
     let bare = bare.map(|text| json!({"apiVersion": "v1", "name": text, "version": "1.0.0"}));
     texts.iter().enumerate().map(chart).chain(bare).collect()
@@ -128,15 +165,25 @@ fn configs() -> Vec<Value> {
 
 /// The traps' indexes: one that is YAML because each chart in it may be, and one that is JSON.
 static INDEXES: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
-    let blobs: Vec<_> = configs().iter().map(|config| config.to_string().into_bytes()).collect();
+    let blobs: Vec<_> = configs()
+        .iter()
+        .map(|config| config.to_string().into_bytes())
+        .collect();
     let is_yaml = |config: &&Vec<u8>| {
-        index_of(&[(*config).clone()], "").index().identity().bytes.starts_with(b"apiVersion")
+        index_of(&[(*config).clone()], "")
+            .index()
+            .identity()
+            .bytes
+            .starts_with(b"apiVersion")
     };
     let tame: Vec<_> = blobs.iter().filter(is_yaml).cloned().collect();
     assert!(tame.len() > 200, "only {} charts may be YAML", tame.len());
     let indexes = [index_of(&tame, ""), index_of(&blobs, "")];
     // And the good one.
-    assert_eq!(indexes.each_ref().map(|index| index.counts.versions), [tame.len() + 1, blobs.len() + 1]);
+    assert_eq!(
+        indexes.each_ref().map(|index| index.counts.versions),
+        [tame.len() + 1, blobs.len() + 1]
+    );
     indexes.map(|snapshot| snapshot.index().identity().bytes.to_vec())
 });
 
@@ -150,17 +197,27 @@ fn new_helms_and_python_read_an_index_of_traps_as_paper_does() {
             let mut read = python["entries"][name].clone();
             // A date comes back as a date, in Python's spelling.
             if let Some(created) = read[0].get_mut("created") {
-                *created = created.as_str().unwrap_or_default().replace("+00:00", "Z").into();
+                *created = created
+                    .as_str()
+                    .unwrap_or_default()
+                    .replace("+00:00", "Z")
+                    .into();
             }
             assert_eq!(read, *entry, "PyYAML: {name:?}");
         }
         let expected = sanitized(&paper);
         for version in NEW {
             let mut read = by_helm(&Helm::new(version), index);
-            for entry in read["entries"].as_object_mut().expect("entries").values_mut() {
+            for entry in read["entries"]
+                .as_object_mut()
+                .expect("entries")
+                .values_mut()
+            {
                 let fields = entry[0].as_object_mut().expect("an entry");
                 // Go writes the zero of a date that isn't there.
-                fields.retain(|key, value| key != "created" || *value != json!("0001-01-01T00:00:00Z"));
+                fields.retain(|key, value| {
+                    key != "created" || *value != json!("0001-01-01T00:00:00Z")
+                });
             }
             for (name, entry) in &expected {
                 assert_eq!(read["entries"][name][0], *entry, "helm {version}: {name:?}");
@@ -198,7 +255,10 @@ fn sanitized(index: &Value) -> BTreeMap<String, Value> {
         let fields = entry.as_object_mut().expect("an entry");
         // What has become empty isn't written again.
         fields.retain(|_, value| *value != json!(""));
-        if let Some(dependency) = fields.get_mut("dependencies").and_then(|list| list[0].as_object_mut()) {
+        if let Some(dependency) = fields
+            .get_mut("dependencies")
+            .and_then(|list| list[0].as_object_mut())
+        {
             dependency.retain(|key, value| key != "version" || *value != json!(""));
         }
         if fields.get("maintainers") == Some(&json!([{"name": ""}])) {
@@ -211,11 +271,17 @@ fn sanitized(index: &Value) -> BTreeMap<String, Value> {
 
 /// All that a helm finds in an index, as if it had been fetched; nothing, if it can't read it.
 fn search(helm: &Helm, index: &[u8]) -> Vec<Value> {
-    let repositories =
-        json!({"apiVersion": "v1", "repositories": [{"name": "r", "url": "http://charts.invalid"}]});
-    std::fs::write(helm.directory("config").join("repositories.yaml"), repositories.to_string())
-        .expect("write");
-    std::fs::write(helm.directory("cache/repository").join("r-index.yaml"), index).expect("write");
+    let repositories = json!({"apiVersion": "v1", "repositories": [{"name": "r", "url": "http://charts.invalid"}]});
+    std::fs::write(
+        helm.directory("config").join("repositories.yaml"),
+        repositories.to_string(),
+    )
+    .expect("write");
+    std::fs::write(
+        helm.directory("cache/repository").join("r-index.yaml"),
+        index,
+    )
+    .expect("write");
     let said = helm.run(&["search", "repo", "--versions", "--output", "json"]);
     serde_json::from_str(&said).expect("JSON from helm")
 }
@@ -226,16 +292,20 @@ fn an_old_helm_reads_an_index_of_traps_as_paper_does() {
     for index in INDEXES.iter() {
         let paper = Reader::OldHelm.read(index).expect("paper reads it");
         let found = search(&Helm::new(OLD), index);
-        let found: BTreeMap<&str, &Value> =
-            found.iter().map(|chart| (chart["name"].as_str().unwrap_or_default(), chart)).collect();
+        let found: BTreeMap<&str, &Value> = found
+            .iter()
+            .map(|chart| (chart["name"].as_str().unwrap_or_default(), chart))
+            .collect();
         let entries = paper["entries"].as_object().expect("entries");
         assert_eq!(found.len(), entries.len());
         for (key, versions) in entries {
             let chart = found.get(format!("r/{key}").as_str());
             let chart = chart.unwrap_or_else(|| panic!("{key:?} isn't found"));
-            for (searched, field) in
-                [("version", "version"), ("app_version", "appVersion"), ("description", "description")]
-            {
+            for (searched, field) in [
+                ("version", "version"),
+                ("app_version", "appVersion"),
+                ("description", "description"),
+            ] {
                 let expected = sanitize(versions[0][field].as_str().unwrap_or_default());
                 assert_eq!(chart[searched], expected, "{field} of {key:?}");
             }
@@ -260,7 +330,11 @@ fn refused() -> Vec<(String, bool, bool)> {
     };
     vec![
         (with(""), false, false),
-        (with(r#","description":"\u007f \u0085 \ufffe""#), false, false),
+        (
+            with(r#","description":"\u007f \u0085 \ufffe""#),
+            false,
+            false,
+        ),
         (with(",\"description\":\"\u{7f}\""), true, false),
         (with(",\"description\":\"\u{9f}\""), true, false),
         (with(",\"description\":\"\u{fffe}\""), true, false),
@@ -270,7 +344,11 @@ fn refused() -> Vec<(String, bool, bool)> {
         (with(r#","created":"""#), true, true),
         (with(r#","created":"2024-01-02 03:04:05""#), true, true),
         (with(r#","created":"2023-02-29T00:00:00Z""#), true, true),
-        (with(&format!(r#","annotations":{{"{long}":"v"}}"#)), true, false),
+        (
+            with(&format!(r#","annotations":{{"{long}":"v"}}"#)),
+            true,
+            false,
+        ),
         (with(r#","description":"a","description":"b""#), true, false),
         (yaml("description: plain"), false, false),
         (yaml("description: yes"), true, true),
@@ -294,7 +372,12 @@ fn what_a_helm_refuses_is_refused_on_paper() {
     for (text, by_old, by_new) in refused() {
         for (helm, refuses) in [(&old, by_old), (&new[0], by_new), (&new[1], by_new)] {
             let found = search(helm, text.as_bytes());
-            assert_eq!(found.is_empty(), refuses, "helm {} finds {found:?} in {text}", helm.version());
+            assert_eq!(
+                found.is_empty(),
+                refuses,
+                "helm {} finds {found:?} in {text}",
+                helm.version()
+            );
         }
         // Paper may be stricter than helm, never laxer.
         for (reader, refuses) in [(Reader::OldHelm, by_old), (Reader::NewHelm, by_new)] {

@@ -11,7 +11,9 @@ use crate::support::fake_registry::{Chart, FakeRegistry};
 use crate::support::helm::{Helm, argument};
 use crate::support::http::Answer;
 use crate::support::process::{DEADLINE, wait_until};
-use crate::support::story::{EACH_TIME, Index, LONG_WAIT, assert_skipped, ready_daemon, wait_for_charts};
+use crate::support::story::{
+    EACH_TIME, Index, LONG_WAIT, assert_skipped, ready_daemon, wait_for_charts,
+};
 use crate::support::tools::{HELM_VERSIONS, NEWEST_HELM};
 
 /// Nothing is walked again during a test.
@@ -54,14 +56,25 @@ fn an_index_below_a_prefix_lists_what_lies_there_with_the_same_relative_urls() {
         ("lib", &["db 1.0.0"]),
     ] {
         for file in ["index.yaml", "index.json"] {
-            assert_eq!(charts_at(&daemon, &format!("/{prefix}/{file}")), expected, "{prefix}/{file}");
+            assert_eq!(
+                charts_at(&daemon, &format!("/{prefix}/{file}")),
+                expected,
+                "{prefix}/{file}"
+            );
         }
     }
     let index = Index::parse(&daemon.get("/team/b/index.yaml").body);
-    assert_eq!(index.entry("web", "1.0.0+a")["urls"][0], "charts/web-1.0.0+a.tgz");
+    assert_eq!(
+        index.entry("web", "1.0.0+a")["urls"][0],
+        "charts/web-1.0.0+a.tgz"
+    );
     let json = daemon.get("/team/b/index.json");
     assert_eq!(json.header("Content-Type"), Some("application/json"));
-    assert!(json.body_text().starts_with("{\"apiVersion\":\"v1\""), "{}", json.body_text());
+    assert!(
+        json.body_text().starts_with("{\"apiVersion\":\"v1\""),
+        "{}",
+        json.body_text()
+    );
 }
 
 #[test]
@@ -79,11 +92,24 @@ fn an_archive_below_a_prefix_is_the_one_that_its_index_lists() {
             let path = format!("{base}/charts/web-1.0.0{plus}a.tgz");
             let answer = daemon.get(&path);
             let expected = format!("archive of {repository} 1.0.0+a");
-            assert_eq!((answer.status, answer.body_text()), (200, expected), "{path}");
-            assert_eq!(daemon.head(&path).header("ETag"), answer.header("ETag"), "{path}");
+            assert_eq!(
+                (answer.status, answer.body_text()),
+                (200, expected),
+                "{path}"
+            );
+            assert_eq!(
+                daemon.head(&path).header("ETag"),
+                answer.header("ETag"),
+                "{path}"
+            );
         }
     }
-    assert_eq!(daemon.get("/team/a/charts/web-1.0.0+a.tgz.prov").body_text(), "signed by a");
+    assert_eq!(
+        daemon
+            .get("/team/a/charts/web-1.0.0+a.tgz.prov")
+            .body_text(),
+        "signed by a"
+    );
     for nothing in [
         "/team/b/charts/web-1.0.0+a.tgz.prov",
         "/team/a/charts/web-1.1.0.tgz",
@@ -98,7 +124,15 @@ fn an_archive_below_a_prefix_is_the_one_that_its_index_lists() {
 fn where_no_chart_lies_there_is_no_index_and_a_sentence_says_so() {
     let fake = registry();
     let daemon = ready_daemon(&fake, &[ONCE]);
-    for nothing in ["nowhere", "tea", "team/c", "team/a/web/x", "images", "images/app", "chartrepo"] {
+    for nothing in [
+        "nowhere",
+        "tea",
+        "team/c",
+        "team/a/web/x",
+        "images",
+        "images/app",
+        "chartrepo",
+    ] {
         for file in ["index.yaml", "index.json"] {
             let answer = daemon.get(&format!("/{nothing}/{file}"));
             assert_eq!(answer.status, 404, "{nothing}");
@@ -109,20 +143,39 @@ fn where_no_chart_lies_there_is_no_index_and_a_sentence_says_so() {
             );
         }
     }
-    for odd in ["/Team/a/index.yaml", "/team//a/index.yaml", "/team%2Fa/index.yaml", "/team/a/index.yaml/"] {
+    for odd in [
+        "/Team/a/index.yaml",
+        "/team//a/index.yaml",
+        "/team%2Fa/index.yaml",
+        "/team/a/index.yaml/",
+    ] {
         assert_eq!(daemon.get(odd).status, 404, "{odd}");
     }
     assert_eq!(daemon.get("/team/../index.yaml").status, 400);
-    for path in ["/team/a/index.yaml", "/nowhere/index.json", "/team/a/charts/web-1.0.0+a.tgz"] {
+    for path in [
+        "/team/a/index.yaml",
+        "/nowhere/index.json",
+        "/team/a/charts/web-1.0.0+a.tgz",
+    ] {
         let refused = daemon.request("DELETE", path, &[]);
-        assert_eq!((refused.status, refused.header("Allow")), (405, Some("GET, HEAD")), "{path}");
+        assert_eq!(
+            (refused.status, refused.header("Allow")),
+            (405, Some("GET, HEAD")),
+            "{path}"
+        );
     }
 }
 
 #[test]
 fn a_repository_may_be_named_as_one_of_our_files_is() {
     let fake = FakeRegistry::start();
-    for repository in ["index.yaml", "charts", "charts/charts", "livez", "web-1.tgz/charts"] {
+    for repository in [
+        "index.yaml",
+        "charts",
+        "charts/charts",
+        "livez",
+        "web-1.tgz/charts",
+    ] {
         fake.push(
             &Chart::new(repository, "1.0.0")
                 .config_bytes(r#"{"name":"web","version":"1.0.0","apiVersion":"v2"}"#),
@@ -137,9 +190,17 @@ fn a_repository_may_be_named_as_one_of_our_files_is() {
         ("/web-1.tgz", "web-1.tgz/charts"),
         ("", "livez"),
     ] {
-        assert_eq!(charts_at(&daemon, &format!("{base}/index.yaml")), ["web 1.0.0"], "{base}");
+        assert_eq!(
+            charts_at(&daemon, &format!("{base}/index.yaml")),
+            ["web 1.0.0"],
+            "{base}"
+        );
         let archive = daemon.get(&format!("{base}/charts/web-1.0.0.tgz"));
-        assert_eq!(archive.body_text(), format!("archive of {repository} 1.0.0"), "{base}");
+        assert_eq!(
+            archive.body_text(),
+            format!("archive of {repository} 1.0.0"),
+            "{base}"
+        );
     }
 }
 
@@ -149,20 +210,28 @@ fn an_index_below_a_prefix_is_conditional_compressed_and_the_same_after_a_restar
     for number in 0..20 {
         fake.push(&Chart::new("team/b/web", &format!("2.{number}.0")));
     }
-    let (one, other) = (ready_daemon(&fake, &[ONCE]), ready_daemon(&fake, &[ONCE, "--concurrency=1"]));
+    let (one, other) = (
+        ready_daemon(&fake, &[ONCE]),
+        ready_daemon(&fake, &[ONCE, "--concurrency=1"]),
+    );
     for path in ["/team/b/index.yaml", "/team/b/index.json"] {
         let first = one.get(path);
         let etag = first.header("ETag").expect("an ETag");
         assert_eq!(told(&other.get(path)), told(&first), "{path}");
         assert_eq!(told(&one.get(path)), told(&first), "{path}");
         let head = one.head(path);
-        assert_eq!((head.status, head.header("ETag"), head.body.len()), (200, Some(etag), 0));
+        assert_eq!(
+            (head.status, head.header("ETag"), head.body.len()),
+            (200, Some(etag), 0)
+        );
         let known = one.request("GET", path, &[("If-None-Match", etag)]);
         assert_eq!((known.status, known.body.len()), (304, 0), "{path}");
         let packed = one.request("GET", path, &[("Accept-Encoding", "gzip")]);
         assert_eq!(packed.header("Content-Encoding"), Some("gzip"));
         let mut text = String::new();
-        GzDecoder::new(&packed.body[..]).read_to_string(&mut text).expect("gzip");
+        GzDecoder::new(&packed.body[..])
+            .read_to_string(&mut text)
+            .expect("gzip");
         assert_eq!(text, first.body_text());
     }
 }
@@ -172,8 +241,12 @@ fn an_index_below_a_prefix_costs_the_registry_no_more_than_the_one_of_all() {
     let fake = registry();
     let daemon = ready_daemon(&fake, &[ONCE]);
     let walked = fake.count("* /v2/*");
-    let paths =
-        ["/team/a/index.yaml", "/team/index.json", "/nowhere/index.yaml", "/chartrepo/lib/index.yaml"];
+    let paths = [
+        "/team/a/index.yaml",
+        "/team/index.json",
+        "/nowhere/index.yaml",
+        "/chartrepo/lib/index.yaml",
+    ];
     for path in paths.repeat(3) {
         daemon.get(path);
     }
@@ -188,7 +261,10 @@ fn an_index_below_a_prefix_costs_the_registry_no_more_than_the_one_of_all() {
         assert_eq!(fake.count("* /v2/*"), walked + 6 * count, "{}", fake.seen());
     }
     fake.push(&Chart::new("team/a/new", "1.0.0"));
-    assert_eq!(charts_at(&daemon, "/team/a/index.yaml"), ["new 1.0.0", "web 1.0.0+a"]);
+    assert_eq!(
+        charts_at(&daemon, "/team/a/index.yaml"),
+        ["new 1.0.0", "web 1.0.0+a"]
+    );
     fake.delete_repository("team/a/new");
     fake.delete_repository("team/a/web");
     let gone = || (daemon.get("/team/a/index.yaml").status == 404).then_some(());
@@ -203,7 +279,12 @@ fn two_teams_charts_of_one_name_are_both_pulled_by_real_helm_each_from_its_prefi
     for version in [HELM_VERSIONS[0], NEWEST_HELM] {
         let helm = Helm::new(version);
         for team in ["a", "b"] {
-            helm.run(&["repo", "add", team, &format!("{}/team/{team}", daemon.url())]);
+            helm.run(&[
+                "repo",
+                "add",
+                team,
+                &format!("{}/team/{team}", daemon.url()),
+            ]);
         }
         helm.run(&["repo", "update"]);
         for team in ["a", "b"] {
@@ -212,10 +293,24 @@ fn two_teams_charts_of_one_name_are_both_pulled_by_real_helm_each_from_its_prefi
             let place = ["--destination", argument(&directory)];
             helm.run(&[&["pull", &*chart, "--version", "1.0.0+a"], &place[..]].concat());
             let pulled = fs::read_to_string(directory.join("web-1.0.0+a.tgz")).expect("pulled");
-            assert_eq!(pulled, format!("archive of team/{team}/web 1.0.0+a"), "helm {version}");
+            assert_eq!(
+                pulled,
+                format!("archive of team/{team}/web 1.0.0+a"),
+                "helm {version}"
+            );
         }
-        let found = helm.run(&["search", "repo", "a/", "--versions", "--version", ">=0.0.0-0"]);
-        assert!(found.contains("1.0.0+a") && !found.contains("1.1.0"), "helm {version}: {found}");
+        let found = helm.run(&[
+            "search",
+            "repo",
+            "a/",
+            "--versions",
+            "--version",
+            ">=0.0.0-0",
+        ]);
+        assert!(
+            found.contains("1.0.0+a") && !found.contains("1.1.0"),
+            "helm {version}: {found}"
+        );
     }
 }
 
@@ -229,41 +324,84 @@ fn who_loses_its_name_to_another_is_skipped_and_served_below_its_prefix() {
     fake.push(&Chart::new("amb-1.0.0-x", "1.0.0"));
     let daemon = ready_daemon(&fake, &[ONCE]);
 
-    assert_eq!(Index::of(&daemon).charts(), ["amb 1.0.0-x-1.0.0", "web 1.0.0"]);
+    assert_eq!(
+        Index::of(&daemon).charts(),
+        ["amb 1.0.0-x-1.0.0", "web 1.0.0"]
+    );
     assert_skipped(
         &daemon,
         &[
-            ("team/b/web:1.0.0", "web-1.0.0.tgz is shadowed by team/a/web:1.0.0"),
-            ("amb-1.0.0-x:1.0.0", "amb-1.0.0-x-1.0.0.tgz is shadowed by amb:1.0.0-x-1.0.0"),
+            (
+                "team/b/web:1.0.0",
+                "web-1.0.0.tgz is shadowed by team/a/web:1.0.0",
+            ),
+            (
+                "amb-1.0.0-x:1.0.0",
+                "amb-1.0.0-x-1.0.0.tgz is shadowed by amb:1.0.0-x-1.0.0",
+            ),
         ],
     );
-    let archive = |base: &str, name: &str| daemon.get(&format!("{base}/charts/{name}.tgz")).body_text();
+    let archive =
+        |base: &str, name: &str| daemon.get(&format!("{base}/charts/{name}.tgz")).body_text();
     assert_eq!(archive("", "web-1.0.0"), "archive of team/a/web 1.0.0");
-    assert_eq!(archive("/team/b", "web-1.0.0"), "archive of team/b/web 1.0.0");
-    assert_eq!(archive("", "amb-1.0.0-x-1.0.0"), "archive of amb 1.0.0-x-1.0.0");
-    assert_eq!(archive("/amb-1.0.0-x", "amb-1.0.0-x-1.0.0"), "archive of amb-1.0.0-x 1.0.0");
-    assert_eq!(charts_at(&daemon, "/amb-1.0.0-x/index.yaml"), ["amb-1.0.0-x 1.0.0"]);
+    assert_eq!(
+        archive("/team/b", "web-1.0.0"),
+        "archive of team/b/web 1.0.0"
+    );
+    assert_eq!(
+        archive("", "amb-1.0.0-x-1.0.0"),
+        "archive of amb 1.0.0-x-1.0.0"
+    );
+    assert_eq!(
+        archive("/amb-1.0.0-x", "amb-1.0.0-x-1.0.0"),
+        "archive of amb-1.0.0-x 1.0.0"
+    );
+    assert_eq!(
+        charts_at(&daemon, "/amb-1.0.0-x/index.yaml"),
+        ["amb-1.0.0-x 1.0.0"]
+    );
 }
 
 #[test]
 fn harbors_old_address_of_a_project_serves_the_project() {
     let fake = registry();
     let daemon = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT]);
-    let (old, new) = (daemon.get("/chartrepo/team/index.yaml"), daemon.get("/team/index.yaml"));
+    let (old, new) = (
+        daemon.get("/chartrepo/team/index.yaml"),
+        daemon.get("/team/index.yaml"),
+    );
     assert_eq!(told(&old), told(&new));
     assert_eq!(daemon.get("/chartrepo/nowhere/index.yaml").status, 404);
     let helm = Helm::new(NEWEST_HELM);
-    helm.run(&["repo", "add", "old", &format!("{}/chartrepo/team", daemon.url())]);
+    helm.run(&[
+        "repo",
+        "add",
+        "old",
+        &format!("{}/chartrepo/team", daemon.url()),
+    ]);
     let directory = helm.directory("pulled");
-    helm.run(&["pull", "old/web", "--version", "1.1.0", "--destination", argument(&directory)]);
+    helm.run(&[
+        "pull",
+        "old/web",
+        "--version",
+        "1.1.0",
+        "--destination",
+        argument(&directory),
+    ]);
     let pulled = fs::read_to_string(directory.join("web-1.1.0.tgz")).expect("pulled");
     assert_eq!(pulled, "archive of team/b/web 1.1.0");
 
     // A repository that really is there goes first.
     fake.push(&Chart::new("chartrepo/team/own", "1.0.0"));
-    assert_eq!(charts_at(&daemon, "/chartrepo/team/index.yaml"), ["own 1.0.0"]);
+    assert_eq!(
+        charts_at(&daemon, "/chartrepo/team/index.yaml"),
+        ["own 1.0.0"]
+    );
     assert_eq!(charts_at(&daemon, "/chartrepo/index.yaml"), ["own 1.0.0"]);
-    assert_eq!(charts_at(&daemon, "/chartrepo/lib/index.yaml"), ["db 1.0.0"]);
+    assert_eq!(
+        charts_at(&daemon, "/chartrepo/lib/index.yaml"),
+        ["db 1.0.0"]
+    );
 }
 
 #[test]

@@ -35,8 +35,15 @@ fn for_many_seeds(mut holds: impl FnMut(&[u8]) -> Result<(), String>) {
 fn any_config_blob_leaves_an_index_that_everybody_reads() {
     for_many_seeds(|bytes| {
         let mut choices = Choices::new(bytes);
-        let configs: Vec<_> = (0..1 + choices.below(3)).map(|_| config(&mut choices)).collect();
-        let shown = || configs.iter().map(|config| config.escape_ascii().to_string()).collect::<Vec<_>>();
+        let configs: Vec<_> = (0..1 + choices.below(3))
+            .map(|_| config(&mut choices))
+            .collect();
+        let shown = || {
+            configs
+                .iter()
+                .map(|config| config.escape_ascii().to_string())
+                .collect::<Vec<_>>()
+        };
         keeps_the_promise(&configs, "2024-02-29T23:59:59.5+02:00")
             .map_err(|why| format!("{why}\n{:#?}", shown()))
     });
@@ -53,7 +60,9 @@ fn a_proper_config_blob_is_an_entry_word_for_word() {
                 .read(&snapshot.index().identity().bytes)
                 .map_err(|why| format!("{reader:?}: {why}\n{config}"))?;
             let mut entry = index["entries"][name][0].clone();
-            let fields = entry.as_object_mut().ok_or_else(|| format!("{reader:?}: not listed\n{config}"))?;
+            let fields = entry
+                .as_object_mut()
+                .ok_or_else(|| format!("{reader:?}: not listed\n{config}"))?;
             fields.retain(|key, _| key != "urls" && key != "digest");
             if entry != config {
                 return Err(format!("{reader:?} reads {entry} of {config}"));
@@ -71,16 +80,29 @@ fn readers_on_paper_refuse_what_a_careless_writer_writes() {
         let metadata = ChartMetadata::parse(config.to_string().as_bytes()).unwrap();
         format!(
             "apiVersion: v1\nentries:\n  a:\n  - {}",
-            serde_yaml::to_string(&metadata).unwrap().trim_end().replace('\n', "\n    ")
+            serde_yaml::to_string(&metadata)
+                .unwrap()
+                .trim_end()
+                .replace('\n', "\n    ")
         ) + "\n    urls:\n    - a.tgz\n"
     };
     for description in ["yes", "1_000", "0x_f", "off"] {
         for reader in Reader::ALL {
-            assert!(reader.read(careless(description).as_bytes()).is_err(), "{reader:?}: {description}");
+            assert!(
+                reader.read(careless(description).as_bytes()).is_err(),
+                "{reader:?}: {description}"
+            );
         }
     }
     for reader in Reader::ALL {
-        assert_eq!(reader.read(careless("a story").as_bytes()).err(), None, "{reader:?}");
-        assert!(reader.read(&IndexFile::new([]).to_yaml()).is_ok(), "{reader:?}");
+        assert_eq!(
+            reader.read(careless("a story").as_bytes()).err(),
+            None,
+            "{reader:?}"
+        );
+        assert!(
+            reader.read(&IndexFile::new([]).to_yaml()).is_ok(),
+            "{reader:?}"
+        );
     }
 }

@@ -27,13 +27,19 @@ struct User {
 
 impl User {
     fn new() -> User {
-        User { helm: Helm::new(NEWEST_HELM), scratch: Scratch::new("user") }
+        User {
+            helm: Helm::new(NEWEST_HELM),
+            scratch: Scratch::new("user"),
+        }
     }
 
     /// The flag of the daemon that names the credentials for `host`; helm's is their file.
     fn credentials(&self, host: &str) -> String {
         let auth = BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
-        credentials_flag(&self.scratch, json!({ "auths": { host: { "auth": auth } } }).to_string())
+        credentials_flag(
+            &self.scratch,
+            json!({ "auths": { host: { "auth": auth } } }).to_string(),
+        )
     }
 
     fn package(&self, name: &str, version: &str) -> PathBuf {
@@ -41,7 +47,8 @@ impl User {
         let chart = charts.join(name);
         self.helm.run(&["create", argument(&chart)]);
         let into = ["--version", version, "--destination", argument(&charts)];
-        self.helm.run(&[&["package", argument(&chart)][..], &into].concat());
+        self.helm
+            .run(&[&["package", argument(&chart)][..], &into].concat());
         charts.join(format!("{name}-{version}.tgz"))
     }
 
@@ -49,21 +56,41 @@ impl User {
     fn push(&self, archive: &Path, place: &str, how: &[&str]) {
         let credentials = self.scratch.join("dockerconfigjson");
         let push = ["push", argument(archive), &format!("oci://{place}")];
-        self.helm.run(&[&push[..], &["--registry-config", argument(&credentials)], how].concat());
+        self.helm.run(
+            &[
+                &push[..],
+                &["--registry-config", argument(&credentials)],
+                how,
+            ]
+            .concat(),
+        );
     }
 
     /// The archive's bytes as they come from us to anyone, and to helm.
     fn assert_pulls(&self, daemon: &Daemon, archive: &Path) {
-        let name = archive.file_name().and_then(|name| name.to_str()).expect("a name");
+        let name = archive
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a name");
         let pushed = fs::read(archive).expect("the archive");
-        assert!(daemon.get(&format!("/charts/{name}")).body == pushed, "{name}: other bytes");
-        let (chart, version) =
-            name.trim_end_matches(".tgz").split_once('-').expect("a chart and its version");
+        assert!(
+            daemon.get(&format!("/charts/{name}")).body == pushed,
+            "{name}: other bytes"
+        );
+        let (chart, version) = name
+            .trim_end_matches(".tgz")
+            .split_once('-')
+            .expect("a chart and its version");
         let to = self.helm.directory("pulled");
-        self.helm.run(&["repo", "add", "charts", &daemon.url(), "--force-update"]);
+        self.helm
+            .run(&["repo", "add", "charts", &daemon.url(), "--force-update"]);
         let what = ["pull", &format!("charts/{chart}"), "--version", version];
-        self.helm.run(&[&what[..], &["--destination", argument(&to)]].concat());
-        assert!(fs::read(to.join(name)).expect("pulled") == pushed, "{name}: helm has other bytes");
+        self.helm
+            .run(&[&what[..], &["--destination", argument(&to)]].concat());
+        assert!(
+            fs::read(to.join(name)).expect("pulled") == pushed,
+            "{name}: helm has other bytes"
+        );
     }
 }
 
@@ -76,14 +103,30 @@ fn a_registry_with_a_token_server_is_pushed_to_served_and_pulled_from() {
     tokens.tokens(|server| {
         server.service = "charts";
         server.expires_in = Some(60);
-        server.mint = Some(Box::new(move |service, scopes| issuer.token(service, scopes)));
+        server.mint = Some(Box::new(move |service, scopes| {
+            issuer.token(service, scopes)
+        }));
     });
-    let registry = DockerRegistry::start(Options { tokens: Some(settings), ..Options::default() });
+    let registry = DockerRegistry::start(Options {
+        tokens: Some(settings),
+        ..Options::default()
+    });
     let user = User::new();
     let credentials = user.credentials(&registry.host());
-    let (one, two) = (user.package("web", "1.0.0"), user.package("db", "2.0.0+build.5"));
-    user.push(&one, &format!("{}/team/a", registry.host()), &["--plain-http"]);
-    user.push(&two, &format!("{}/team/b", registry.host()), &["--plain-http"]);
+    let (one, two) = (
+        user.package("web", "1.0.0"),
+        user.package("db", "2.0.0+build.5"),
+    );
+    user.push(
+        &one,
+        &format!("{}/team/a", registry.host()),
+        &["--plain-http"],
+    );
+    user.push(
+        &two,
+        &format!("{}/team/b", registry.host()),
+        &["--plain-http"],
+    );
     let before = tokens.count("* *");
 
     let daemon = Daemon::start_ready(&[
@@ -93,16 +136,33 @@ fn a_registry_with_a_token_server_is_pushed_to_served_and_pulled_from() {
         "--log-level=trace",
     ]);
 
-    assert_eq!(Index::of(&daemon).charts(), ["db 2.0.0+build.5", "web 1.0.0"], "{}", daemon.log());
+    assert_eq!(
+        Index::of(&daemon).charts(),
+        ["db 2.0.0+build.5", "web 1.0.0"],
+        "{}",
+        daemon.log()
+    );
     user.assert_pulls(&daemon, &one);
     user.assert_pulls(&daemon, &two);
-    let mut scopes: Vec<String> =
-        tokens.requests("* *")[before..].iter().flat_map(|request| request.query("scope")).collect();
+    let mut scopes: Vec<String> = tokens.requests("* *")[before..]
+        .iter()
+        .flat_map(|request| request.query("scope"))
+        .collect();
     scopes.sort();
-    let expected = ["registry:catalog:*", "repository:team/a/web:pull", "repository:team/b/db:pull"];
-    assert_eq!(scopes, expected, "one token for each, and for no more than reading");
+    let expected = [
+        "registry:catalog:*",
+        "repository:team/a/web:pull",
+        "repository:team/b/db:pull",
+    ];
+    assert_eq!(
+        scopes, expected,
+        "one token for each, and for no more than reading"
+    );
     let log = daemon.log();
-    assert!(!log.contains(PASSWORD) && !log.contains("Bearer ey"), "{log}");
+    assert!(
+        !log.contains(PASSWORD) && !log.contains("Bearer ey"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -116,14 +176,22 @@ fn a_chart_that_a_tag_names_by_an_image_index_is_served_and_pulled() {
 
     let daemon = Daemon::start_ready(&["--storage-registry-repo", &registry.host()]);
 
-    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
+    assert_eq!(
+        Index::of(&daemon).charts(),
+        ["web 1.0.0"],
+        "{}",
+        daemon.log()
+    );
     user.assert_pulls(&daemon, &archive);
 }
 
 #[test]
 fn a_registry_behind_tls_and_a_password_is_read_below_the_prefix_given() {
     let certificates = Certificates::new();
-    let registry = DockerRegistry::start(Options { htpasswd: true, ..Options::default() });
+    let registry = DockerRegistry::start(Options {
+        htpasswd: true,
+        ..Options::default()
+    });
     let nginx = Nginx::with_tls(
         &certificates,
         &format!("location /v2/ {{ proxy_pass http://{}; }}", registry.host()),
@@ -140,7 +208,12 @@ fn a_registry_behind_tls_and_a_password_is_read_below_the_prefix_given() {
 
     let daemon = Daemon::start_ready(&[&below, &authority, &credentials]);
 
-    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
+    assert_eq!(
+        Index::of(&daemon).charts(),
+        ["web 1.0.0"],
+        "{}",
+        daemon.log()
+    );
     user.assert_pulls(&daemon, &one);
     assert_eq!(daemon.get("/charts/db-2.0.0.tgz").status, 404);
 }
@@ -162,7 +235,11 @@ fn a_registry_below_a_path_of_its_proxy_is_read_by_the_names_that_the_proxy_give
     let user = User::new();
     user.credentials(&nginx.host());
     let archive = user.package("web", "1.0.0");
-    user.push(&archive, &format!("{}/charts", nginx.host()), &["--ca-file", argument(&authority)]);
+    user.push(
+        &archive,
+        &format!("{}/charts", nginx.host()),
+        &["--ca-file", argument(&authority)],
+    );
     let below = format!("--storage-registry-repo={}/charts", nginx.host());
     let authority = format!("--storage-registry-ca-file={}", argument(&authority));
 
@@ -171,6 +248,11 @@ fn a_registry_below_a_path_of_its_proxy_is_read_by_the_names_that_the_proxy_give
     drop(daemon);
     let daemon = Daemon::start_ready(&[&below, &authority, "--repository=charts/web"]);
 
-    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{}", daemon.log());
+    assert_eq!(
+        Index::of(&daemon).charts(),
+        ["web 1.0.0"],
+        "{}",
+        daemon.log()
+    );
     user.assert_pulls(&daemon, &archive);
 }

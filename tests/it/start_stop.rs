@@ -20,7 +20,8 @@ fn slow_download(pause: Duration) -> FakeRegistry {
     let fake = FakeRegistry::start();
     let chart = fake.push(&Chart::new("web", "1.0.0").archive(vec![b'x'; SIZE]));
     let drip = Fault::Drip(SIZE / 20, pause);
-    fake.spoil(&format!("GET {}", chart.archive_path())).with(drip);
+    fake.spoil(&format!("GET {}", chart.archive_path()))
+        .with(drip);
     fake
 }
 
@@ -32,14 +33,22 @@ fn begun_download(daemon: &Daemon) -> (TcpStream, Vec<u8>) {
     stream.write_all(request).expect("sent");
     let mut first = vec![0; 1000];
     stream.read_exact(&mut first).expect("the first bytes");
-    assert!(first.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&first));
+    assert!(
+        first.starts_with(b"HTTP/1.1 200 "),
+        "{}",
+        String::from_utf8_lossy(&first)
+    );
     (stream, first)
 }
 
 fn body_length(mut stream: TcpStream, mut bytes: Vec<u8>) -> usize {
     let end = stream.read_to_end(&mut bytes);
     assert!(end.is_ok_and(|_| true) || bytes.len() < SIZE);
-    let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
+    let head = bytes
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .expect("a head")
+        + 4;
     bytes.len() - head
 }
 
@@ -51,16 +60,27 @@ fn it_answers_at_once_and_says_that_it_is_not_ready_until_the_first_walk_has_end
     let start = Instant::now();
     let daemon = starting_daemon(&fake, &[]);
     assert_eq!(daemon.get("/livez").status, 200);
-    println!("the first answer came {:?} after the start", start.elapsed());
+    println!(
+        "the first answer came {:?} after the start",
+        start.elapsed()
+    );
 
     let index = daemon.get("/index.yaml");
     assert_eq!(index.status, 503, "{}", index.body_text());
-    let retry: u32 = index.header("Retry-After").expect("when").parse().expect("seconds");
+    let retry: u32 = index
+        .header("Retry-After")
+        .expect("when")
+        .parse()
+        .expect("seconds");
     assert!((1..=60).contains(&retry), "{retry}");
     assert!(!index.body.is_empty());
     assert_eq!(daemon.head("/index.yaml").status, 503);
     assert_eq!(daemon.get("/readyz").status, 503);
-    assert_eq!(daemon.get("/charts/web-1.0.0.tgz").status, 503, "it may exist: nobody knows yet");
+    assert_eq!(
+        daemon.get("/charts/web-1.0.0.tgz").status,
+        503,
+        "it may exist: nobody knows yet"
+    );
     assert_eq!(daemon.get("/").status, 200);
 
     fake.wait_for("GET /v2/_catalog", 1);
@@ -97,16 +117,31 @@ fn one_tag_that_never_answers_delays_the_first_index_and_does_not_prevent_it() {
     fake.push(&Chart::new("web", "2.0.0"));
     fake.push(&Chart::new("db", "1.0.0"));
     let silent = "* /v2/web/manifests/2.0.0";
-    fake.spoil(silent).with(Fault::Answer(Reply::error(503, "UNAVAILABLE", "try later")));
+    fake.spoil(silent)
+        .with(Fault::Answer(Reply::error(503, "UNAVAILABLE", "try later")));
 
     let daemon = ready_daemon(&fake, &[]);
 
     assert_eq!(Index::of(&daemon).charts(), ["db 1.0.0", "web 1.0.0"]);
-    assert_eq!(daemon.log().matches(" ERROR first walk failed").count(), 2, "{}", daemon.log());
-    daemon.wait_for_complaint(&["1 repository or tag could not be read", "web:2.0.0", "503 UNAVAILABLE"]);
+    assert_eq!(
+        daemon.log().matches(" ERROR first walk failed").count(),
+        2,
+        "{}",
+        daemon.log()
+    );
+    daemon.wait_for_complaint(&[
+        "1 repository or tag could not be read",
+        "web:2.0.0",
+        "503 UNAVAILABLE",
+    ]);
     fake.heal(silent);
     wait_for_charts(&daemon, &["db 1.0.0", "web 1.0.0", "web 2.0.0"]);
-    assert_eq!(fake.count("GET /v2/web/manifests/1.0.0"), 1, "once is enough:\n{}", fake.seen());
+    assert_eq!(
+        fake.count("GET /v2/web/manifests/1.0.0"),
+        1,
+        "once is enough:\n{}",
+        fake.seen()
+    );
 }
 
 #[test]
@@ -131,7 +166,11 @@ fn a_signal_ends_it_with_code_0_while_it_walks() {
         daemon.signal(signal);
         assert_eq!(daemon.wait_exit(), Some(0), "{signal}: {}", daemon.log());
         // The registry would be waited for half a minute.
-        assert!(start.elapsed() < Duration::from_secs(20), "{signal}: {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{signal}: {:?}",
+            start.elapsed()
+        );
     }
 }
 
@@ -152,7 +191,12 @@ fn a_running_download_is_finished_before_it_ends() {
         let mut daemon = ready_daemon(&fake, &[]);
         let (stream, first) = begun_download(&daemon);
         daemon.signal(signal);
-        assert_eq!(body_length(stream, first), SIZE, "{signal}: {}", daemon.log());
+        assert_eq!(
+            body_length(stream, first),
+            SIZE,
+            "{signal}: {}",
+            daemon.log()
+        );
         assert_eq!(daemon.wait_exit(), Some(0), "{signal}: {}", daemon.log());
     }
 }
@@ -173,10 +217,16 @@ fn a_registry_without_charts_and_with_a_repository_that_is_closed_to_us_is_an_em
     fake.push_image("images/app", "1.0.0");
     fake.push_image("private/app", "1.0.0");
     let denied = Reply::error(403, "DENIED", "requested access to the resource is denied");
-    fake.spoil("GET /v2/private/app/tags/list").with(Fault::Answer(denied));
+    fake.spoil("GET /v2/private/app/tags/list")
+        .with(Fault::Answer(denied));
     let daemon = ready_daemon(&fake, &[]);
     assert_eq!(Index::of(&daemon).charts(), [""; 0]);
-    assert_eq!(daemon.log().matches(" ERROR first walk failed").count(), 2, "{}", daemon.log());
+    assert_eq!(
+        daemon.log().matches(" ERROR first walk failed").count(),
+        2,
+        "{}",
+        daemon.log()
+    );
 }
 
 #[test]
@@ -193,7 +243,10 @@ fn newcomers_are_refused_at_once_while_it_waits_for_a_download() {
     let error = wait_until(DEADLINE, || "a connection is refused".to_owned(), refused);
 
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    assert!(daemon.is_running(), "it refuses, and not only because it's gone");
+    assert!(
+        daemon.is_running(),
+        "it refuses, and not only because it's gone"
+    );
     assert_eq!(body_length(stream, first), SIZE, "{}", daemon.log());
     assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
 }
@@ -218,7 +271,8 @@ fn an_idle_client_does_not_keep_it_from_ending() {
     let mut daemon = ready_daemon(&fake, &[LONG_GRACE]);
     let idle = TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
     let mut half = TcpStream::connect(("127.0.0.1", daemon.port())).expect("it listens");
-    half.write_all(b"GET /index.yaml HTTP/1.1\r\nHo").expect("sent");
+    half.write_all(b"GET /index.yaml HTTP/1.1\r\nHo")
+        .expect("sent");
     daemon.signal("TERM");
     assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
     drop((idle, half));

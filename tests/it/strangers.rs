@@ -18,20 +18,32 @@ const ONLY_STRANGERS: &str = " WARN only what strangers may see is listed: ";
 /// `team/web` is there for everyone, `team/db` only for who says who he is.
 fn half_public(guard: Guard, hides_private: bool) -> Guarded {
     let guarded = Guarded::by(guard);
-    guarded.fake.open_to_strangers_but(&["team/db"], hides_private);
+    guarded
+        .fake
+        .open_to_strangers_but(&["team/db"], hides_private);
     guarded
 }
 
 /// A daemon that refreshes whenever it's asked for the index.
 fn ready(guarded: &Guarded) -> Daemon {
-    ready_daemon(&guarded.fake, &[&guarded.flag, EACH_TIME, LONG_WAIT, "--log-level=trace"])
+    ready_daemon(
+        &guarded.fake,
+        &[&guarded.flag, EACH_TIME, LONG_WAIT, "--log-level=trace"],
+    )
 }
 
 /// The scheme of each `Authorization` that was sent with such a request.
 fn sent(guarded: &Guarded, pattern: &str) -> Vec<String> {
     let scheme = |value: &str| value.split(' ').next().unwrap_or_default().to_owned();
     let requests = guarded.fake.requests(pattern);
-    requests.iter().map(|request| request.header("Authorization").map_or_else(String::new, scheme)).collect()
+    requests
+        .iter()
+        .map(|request| {
+            request
+                .header("Authorization")
+                .map_or_else(String::new, scheme)
+        })
+        .collect()
 }
 
 /// Asks for the index until the catalog was asked so many times.
@@ -45,18 +57,29 @@ fn refresh_until_asked(daemon: &Daemon, guarded: &Guarded, count: usize) {
 
 #[test]
 fn what_is_kept_from_strangers_is_listed_to_who_has_a_password_though_nobody_asks_for_it() {
-    for (guard, asked) in [(Guard::Basic, vec!["", "Basic"]), (Guard::Bearer, vec!["", "Basic", "Bearer"])] {
+    for (guard, asked) in [
+        (Guard::Basic, vec!["", "Basic"]),
+        (Guard::Bearer, vec!["", "Basic", "Bearer"]),
+    ] {
         for hides_private in [false, true] {
             let guarded = half_public(guard, hides_private);
             let daemon = ready(&guarded);
-            assert_eq!(sent(&guarded, "GET /v2/_catalog"), asked, "{}", guarded.fake.seen());
+            assert_eq!(
+                sent(&guarded, "GET /v2/_catalog"),
+                asked,
+                "{}",
+                guarded.fake.seen()
+            );
             assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"]);
             assert_eq!(daemon.get("/charts/db-0.1.0.tgz").status, 200);
             assert_nothing_secret(&daemon);
             // From then on it's one question again.
             refresh_until_asked(&daemon, &guarded, asked.len() + 2);
             let later = sent(&guarded, "GET /v2/_catalog").split_off(asked.len());
-            assert!(later.iter().all(|scheme| Some(&&**scheme) == asked.last()), "{later:?}");
+            assert!(
+                later.iter().all(|scheme| Some(&&**scheme) == asked.last()),
+                "{later:?}"
+            );
         }
     }
 }
@@ -73,16 +96,35 @@ fn a_password_that_is_refused_is_warned_of_once_and_what_is_public_is_read_as_a_
             "{told}"
         );
         refresh_until_asked(&daemon, &guarded, 5);
-        assert_eq!(daemon.log().matches(ONLY_STRANGERS).count(), 1, "{}", daemon.log());
-        assert_eq!(sent(&guarded, "GET /v2/_catalog").iter().filter(|scheme| !scheme.is_empty()).count(), 1);
-        assert!(sent(&guarded, "* /v2/team/*").iter().all(String::is_empty), "{}", guarded.fake.seen());
+        assert_eq!(
+            daemon.log().matches(ONLY_STRANGERS).count(),
+            1,
+            "{}",
+            daemon.log()
+        );
+        assert_eq!(
+            sent(&guarded, "GET /v2/_catalog")
+                .iter()
+                .filter(|scheme| !scheme.is_empty())
+                .count(),
+            1
+        );
+        assert!(
+            sent(&guarded, "* /v2/team/*").iter().all(String::is_empty),
+            "{}",
+            guarded.fake.seen()
+        );
 
         let guarded = guarded.credentials(RIGHT);
         wait_for_charts(&daemon, &["db 0.1.0", "web 1.0.0"]);
         guarded.fake.remove_user("reader");
         guarded.fake.advance(Duration::from_secs(120));
         refresh_until_logged(&daemon, " WARN refresh failed", 1);
-        assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"], "nothing shrinks");
+        assert_eq!(
+            Index::of(&daemon).charts(),
+            ["db 0.1.0", "web 1.0.0"],
+            "nothing shrinks"
+        );
         assert_nothing_secret(&daemon);
     }
 }
@@ -91,7 +133,12 @@ fn a_password_that_is_refused_is_warned_of_once_and_what_is_public_is_read_as_a_
 fn a_catalog_that_stumbles_when_it_is_told_who_we_are_is_asked_again_and_not_as_a_stranger() {
     let guarded = half_public(Guard::Basic, false);
     let stumble = Fault::Answer(Reply::new(503));
-    guarded.fake.spoil("GET /v2/_catalog").after(1).first(3).with(stumble);
+    guarded
+        .fake
+        .spoil("GET /v2/_catalog")
+        .after(1)
+        .first(3)
+        .with(stumble);
     let daemon = guarded.assert_served();
     daemon.wait_for_log(" ERROR first walk failed");
     assert!(!daemon.log().contains(ONLY_STRANGERS), "{}", daemon.log());
@@ -105,10 +152,22 @@ fn over_http_that_was_only_found_out_no_password_is_sent_unasked() {
     let daemon = Daemon::start_ready(&[&registry, &guarded.flag, EACH_TIME, LONG_WAIT]);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
     let told = daemon.wait_for_log(ONLY_STRANGERS);
-    assert!(told.contains("unless --storage-registry-scheme=HTTP says so"), "{told}");
+    assert!(
+        told.contains("unless --storage-registry-scheme=HTTP says so"),
+        "{told}"
+    );
     refresh_until_asked(&daemon, &guarded, 4);
-    assert!(sent(&guarded, "* *").iter().all(String::is_empty), "{}", guarded.fake.seen());
-    assert_eq!(daemon.log().matches(ONLY_STRANGERS).count(), 1, "{}", daemon.log());
+    assert!(
+        sent(&guarded, "* *").iter().all(String::is_empty),
+        "{}",
+        guarded.fake.seen()
+    );
+    assert_eq!(
+        daemon.log().matches(ONLY_STRANGERS).count(),
+        1,
+        "{}",
+        daemon.log()
+    );
     let said = ["--storage-registry-scheme=HTTP", &guarded.flag];
     let daemon = Daemon::start_ready(&[&[&*registry], &said[..]].concat());
     assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"]);
@@ -123,7 +182,11 @@ fn without_a_password_for_this_very_host_a_stranger_is_what_we_are() {
         let guarded = half_public(Guard::Basic, true).credentials(text);
         let daemon = ready(&guarded);
         assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{text}");
-        assert!(sent(&guarded, "* *").iter().all(String::is_empty), "{}", guarded.fake.seen());
+        assert!(
+            sent(&guarded, "* *").iter().all(String::is_empty),
+            "{}",
+            guarded.fake.seen()
+        );
         assert!(!daemon.log().contains(" WARN "), "{}", daemon.log());
     }
 }

@@ -21,11 +21,13 @@ fn push_parts(fake: &FakeRegistry, reference: (&str, &str), config: &Value, laye
 fn helm_config(fake: &FakeRegistry, repository: &str, version: &str) -> Value {
     let metadata = json!({ "name": "odd", "version": version, "apiVersion": "v2" });
     let bytes = metadata.to_string();
-    fake.push_blob(repository, media::HELM_CONFIG, bytes.as_bytes()).json()
+    fake.push_blob(repository, media::HELM_CONFIG, bytes.as_bytes())
+        .json()
 }
 
 fn archive(fake: &FakeRegistry, repository: &str) -> Value {
-    fake.push_blob(repository, media::HELM_CHART, b"an archive").json()
+    fake.push_blob(repository, media::HELM_CHART, b"an archive")
+        .json()
 }
 
 #[test]
@@ -33,20 +35,43 @@ fn a_manifest_that_holds_no_whole_chart_is_skipped_and_the_next_tag_is_read() {
     let fake = FakeRegistry::start();
     let config = helm_config(&fake, "odd", "1.0.0");
     let good = archive(&fake, "odd");
-    let manifest = |tag, config: &Value, layers: &[Value]| push_parts(&fake, ("odd", tag), config, layers);
+    let manifest =
+        |tag, config: &Value, layers: &[Value]| push_parts(&fake, ("odd", tag), config, layers);
     manifest("0.0.1", &config, &[]);
     let foreign = fake.push_blob("odd", media::OCI_LAYER, b"layer").json();
     manifest("0.0.2", &config, &[foreign]);
     let nothing = fake.push_blob("odd", media::HELM_CHART, b"").json();
     manifest("0.0.3", &config, &[nothing]);
-    let climbing = json!({ "mediaType": media::HELM_CHART, "digest": "sha256:../../etc/passwd", "size": 9 });
+    let climbing =
+        json!({ "mediaType": media::HELM_CHART, "digest": "sha256:../../etc/passwd", "size": 9 });
     manifest("0.0.4", &config, &[climbing]);
     let negative = json!({ "mediaType": media::HELM_CHART, "digest": sha256(b"x"), "size": -1 });
     manifest("0.0.5", &config, &[negative]);
-    manifest("0.0.6", &never_pushed(b"{}").json(), std::slice::from_ref(&good));
-    push_json(&fake, "odd", "0.0.7", media::OCI_MANIFEST, &json!([config, good]));
-    push_json(&fake, "odd", "0.0.8", media::OCI_MANIFEST, &json!({ "schemaVersion": 2 }));
-    fake.push_manifest("odd", "0.0.9", media::OCI_MANIFEST, b"<html>no manifest</html>");
+    manifest(
+        "0.0.6",
+        &never_pushed(b"{}").json(),
+        std::slice::from_ref(&good),
+    );
+    push_json(
+        &fake,
+        "odd",
+        "0.0.7",
+        media::OCI_MANIFEST,
+        &json!([config, good]),
+    );
+    push_json(
+        &fake,
+        "odd",
+        "0.0.8",
+        media::OCI_MANIFEST,
+        &json!({ "schemaVersion": 2 }),
+    );
+    fake.push_manifest(
+        "odd",
+        "0.0.9",
+        media::OCI_MANIFEST,
+        b"<html>no manifest</html>",
+    );
     fake.push_manifest("odd", "0.0.10", media::OCI_MANIFEST, b"");
     let huge = format!("{}{{}}", " ".repeat(5 << 20));
     fake.push_manifest("odd", "0.0.11", media::OCI_MANIFEST, huge.as_bytes());
@@ -77,7 +102,11 @@ fn a_manifest_that_holds_no_whole_chart_is_skipped_and_the_next_tag_is_read() {
 }
 
 fn never_pushed(bytes: &[u8]) -> Descriptor {
-    Descriptor { media_type: media::HELM_CONFIG.to_owned(), digest: sha256(bytes), size: bytes.len() }
+    Descriptor {
+        media_type: media::HELM_CONFIG.to_owned(),
+        digest: sha256(bytes),
+        size: bytes.len(),
+    }
 }
 
 #[test]
@@ -114,11 +143,15 @@ fn a_config_blob_that_is_no_charts_metadata_is_skipped_and_says_why() {
         fake.push(&Chart::new("bad", &version).config_bytes(*config));
         expected.push((format!("bad:{version}"), *word));
     }
-    let huge = format!("{{\"name\":\"bad\",\"version\":\"1.0.0\",\"home\":\"{}\"}}", "x".repeat(5 << 20));
+    let huge = format!(
+        "{{\"name\":\"bad\",\"version\":\"1.0.0\",\"home\":\"{}\"}}",
+        "x".repeat(5 << 20)
+    );
     fake.push(&Chart::new("bad", "0.1.0").config_bytes(huge));
     expected.push(("bad:0.1.0".to_owned(), "1048576"));
     let forged = fake.push(&Chart::new("bad", "0.2.0").config_bytes(whole));
-    fake.spoil(&format!("GET {}", forged.config_path())).with(Fault::Flip(9));
+    fake.spoil(&format!("GET {}", forged.config_path()))
+        .with(Fault::Flip(9));
     expected.push(("bad:0.2.0".to_owned(), "hash"));
     let gone = fake.push(&Chart::new("bad", "0.3.0").config_bytes(format!("{whole} ")));
     fake.delete_blob("bad", &gone.config.digest);
@@ -179,12 +212,21 @@ fn a_verdict_is_told_once_and_again_when_it_has_changed() {
     fake.push_image("app", "1.0.0");
     fake.push_image("moves", "1.0.0");
     let daemon = ready_daemon(&fake, &[EACH_TIME, LONG_WAIT, "--refresh-interval=1s"]);
-    let times = |reference: &str| daemon.log().matches(&format!(" DEBUG skipped {reference}: ")).count();
+    let times = |reference: &str| {
+        daemon
+            .log()
+            .matches(&format!(" DEBUG skipped {reference}: "))
+            .count()
+    };
     fake.push(&Chart::new("moves", "1.0.0").config_bytes("{}"));
     refresh_until_logged(&daemon, " DEBUG skipped moves:1.0.0: ", 2);
     for version in ["1.1.0", "1.2.0"] {
         fake.push(&Chart::new("web", version));
-        assert!(Index::of(&daemon).charts().contains(&format!("web {version}")));
+        assert!(
+            Index::of(&daemon)
+                .charts()
+                .contains(&format!("web {version}"))
+        );
     }
     assert_eq!(times("app:1.0.0"), 1, "{}", daemon.log());
     assert_eq!(times("moves:1.0.0"), 2, "{}", daemon.log());

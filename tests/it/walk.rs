@@ -24,13 +24,28 @@ fn charts_are_listed_and_everything_beside_them_is_skipped_with_its_reason() {
     push_json(&fake, "images/app", "multi", media::OCI_INDEX, &images);
     let list = json!({ "schemaVersion": 2, "mediaType": media::DOCKER_LIST, "manifests": [] });
     push_json(&fake, "images/app", "list", media::DOCKER_LIST, &list);
-    let docker_config = fake.push_blob("images/app", media::DOCKER_CONFIG, b"{}").json();
+    let docker_config = fake
+        .push_blob("images/app", media::DOCKER_CONFIG, b"{}")
+        .json();
     let docker = json!({
         "schemaVersion": 2, "mediaType": media::DOCKER_MANIFEST, "config": docker_config, "layers": [],
     });
-    push_json(&fake, "images/app", "docker", media::DOCKER_MANIFEST, &docker);
-    let ancient = json!({ "schemaVersion": 1, "name": "images/app", "fsLayers": [], "history": [] });
-    push_json(&fake, "images/app", "ancient", media::DOCKER_SCHEMA1, &ancient);
+    push_json(
+        &fake,
+        "images/app",
+        "docker",
+        media::DOCKER_MANIFEST,
+        &docker,
+    );
+    let ancient =
+        json!({ "schemaVersion": 1, "name": "images/app", "fsLayers": [], "history": [] });
+    push_json(
+        &fake,
+        "images/app",
+        "ancient",
+        media::DOCKER_SCHEMA1,
+        &ancient,
+    );
     let empty = fake.push_blob("misc/sbom", media::OCI_EMPTY, b"{}").json();
     let artifact = json!({
         "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "artifactType": "application/spdx+json",
@@ -56,15 +71,24 @@ fn charts_are_listed_and_everything_beside_them_is_skipped_with_its_reason() {
         ],
     );
     let summary = daemon.wait_for_log(" INFO snapshot: ");
-    assert!(summary.contains("2 charts, 3 versions, 8 skipped"), "{summary}");
+    assert!(
+        summary.contains("2 charts, 3 versions, 8 skipped"),
+        "{summary}"
+    );
 }
 
 #[test]
 fn layers_may_be_legacy_swapped_or_beside_others_and_the_right_ones_are_taken() {
     let fake = FakeRegistry::start();
     let legacy = fake.push(&Chart::new("legacy", "1.0.0").legacy());
-    let swapped = fake.push(&Chart::new("swapped", "1.0.0").signed("a signature").provenance_first());
-    let many = Chart::new("many", "1.0.0").signed("another").layer("text/plain", b"a readme");
+    let swapped = fake.push(
+        &Chart::new("swapped", "1.0.0")
+            .signed("a signature")
+            .provenance_first(),
+    );
+    let many = Chart::new("many", "1.0.0")
+        .signed("another")
+        .layer("text/plain", b"a readme");
     let many = fake.push(&many);
     let image = Chart::new("wrapped", "1.0.0").layer(media::OCI_LAYER, b"an image layer");
     let wrapped = fake.push(&image);
@@ -96,7 +120,10 @@ fn several_tags_of_one_chart_version_are_one_entry() {
 
     let index = Index::of(&daemon);
     assert_eq!(index.charts(), ["web 1.0.0+b"]);
-    assert_eq!(index.entry("web", "1.0.0+b")["urls"], json!(["charts/web-1.0.0+b.tgz"]));
+    assert_eq!(
+        index.entry("web", "1.0.0+b")["urls"],
+        json!(["charts/web-1.0.0+b.tgz"])
+    );
     let summary = daemon.wait_for_log(" INFO snapshot: ");
     assert!(summary.contains("1 chart, 1 version,"), "{summary}");
 }
@@ -105,13 +132,20 @@ fn several_tags_of_one_chart_version_are_one_entry() {
 fn name_and_version_are_the_config_blobs_whatever_path_and_tag_say() {
     let fake = FakeRegistry::start();
     let metadata = json!({ "name": "real", "version": "3.2.1", "apiVersion": "v2" });
-    fake.push(&Chart::new("some/path", "1.0.0").tag("9.9.9").config(&metadata));
+    fake.push(
+        &Chart::new("some/path", "1.0.0")
+            .tag("9.9.9")
+            .config(&metadata),
+    );
 
     let daemon = ready_daemon(&fake, &[]);
 
     let index = Index::of(&daemon);
     assert_eq!(index.charts(), ["real 3.2.1"]);
-    assert_eq!(index.entry("real", "3.2.1")["urls"], json!(["charts/real-3.2.1.tgz"]));
+    assert_eq!(
+        index.entry("real", "3.2.1")["urls"],
+        json!(["charts/real-3.2.1.tgz"])
+    );
     assert_eq!(daemon.get("/charts/real-3.2.1.tgz").status, 200);
     assert_eq!(daemon.get("/charts/path-9.9.9.tgz").status, 404);
 }
@@ -125,8 +159,15 @@ fn created_is_the_manifests_annotation_when_that_is_a_date_and_absent_otherwise(
     };
     push("1.0.0", "2024-01-02T03:04:05Z");
     push("1.1.0", "2024-01-02T03:04:05.123456789+02:00");
-    for (number, junk) in
-        ["", "yesterday", "2024-01-02", "2024-01-02 03:04:05", "2024-02-30T00:00:00Z"].iter().enumerate()
+    for (number, junk) in [
+        "",
+        "yesterday",
+        "2024-01-02",
+        "2024-01-02 03:04:05",
+        "2024-02-30T00:00:00Z",
+    ]
+    .iter()
+    .enumerate()
     {
         push(&format!("2.0.{number}"), junk);
     }
@@ -135,15 +176,30 @@ fn created_is_the_manifests_annotation_when_that_is_a_date_and_absent_otherwise(
     let daemon = ready_daemon(&fake, &[]);
 
     let index = Index::of(&daemon);
-    assert_eq!(index.entry("web", "1.0.0")["created"], "2024-01-02T03:04:05Z");
-    let precise = index.entry("web", "1.1.0")["created"].as_str().expect("a date");
+    assert_eq!(
+        index.entry("web", "1.0.0")["created"],
+        "2024-01-02T03:04:05Z"
+    );
+    let precise = index.entry("web", "1.1.0")["created"]
+        .as_str()
+        .expect("a date");
     assert!(
-        ["2024-01-02T03:04:05.123456789+02:00", "2024-01-02T01:04:05.123456789Z"].contains(&precise),
+        [
+            "2024-01-02T03:04:05.123456789+02:00",
+            "2024-01-02T01:04:05.123456789Z"
+        ]
+        .contains(&precise),
         "{precise}"
     );
     let dated = index.0["entries"]["web"].as_array().expect("a list");
     assert_eq!(dated.len(), 8);
-    assert_eq!(dated.iter().filter(|entry| entry.get("created").is_some()).count(), 2);
+    assert_eq!(
+        dated
+            .iter()
+            .filter(|entry| entry.get("created").is_some())
+            .count(),
+        2
+    );
     let generated = index.0["generated"].as_str().expect("the newest change");
     assert!(generated.starts_with("2024-01-02T03:04:05"), "{generated}");
 }
@@ -151,8 +207,17 @@ fn created_is_the_manifests_annotation_when_that_is_a_date_and_absent_otherwise(
 #[test]
 fn versions_are_sorted_newest_first_as_helm_sorts_them() {
     let fake = FakeRegistry::start();
-    let newest_first =
-        ["10.0.0", "2.0.0", "2.0.0-rc.10", "2.0.0-rc.9", "2.0.0-alpha", "v1.10.0", "1.9.0", "1.2", "0.9"];
+    let newest_first = [
+        "10.0.0",
+        "2.0.0",
+        "2.0.0-rc.10",
+        "2.0.0-rc.9",
+        "2.0.0-alpha",
+        "v1.10.0",
+        "1.9.0",
+        "1.2",
+        "0.9",
+    ];
     for (at, version) in newest_first.iter().enumerate() {
         let place = if at % 2 == 0 { "one/web" } else { "two/web" };
         fake.push(&Chart::new(place, version));
@@ -162,7 +227,10 @@ fn versions_are_sorted_newest_first_as_helm_sorts_them() {
 
     let index = Index::of(&daemon);
     let listed = index.0["entries"]["web"].as_array().expect("a list");
-    let listed: Vec<&str> = listed.iter().map(|e| e["version"].as_str().expect("text")).collect();
+    let listed: Vec<&str> = listed
+        .iter()
+        .map(|e| e["version"].as_str().expect("text"))
+        .collect();
     assert_eq!(listed, newest_first);
 }
 
@@ -179,7 +247,13 @@ fn one_version_in_two_repositories_is_listed_once_from_the_shortest_name() {
     let index = Index::of(&daemon);
     assert_eq!(index.charts(), ["web 1.0.0", "web 2.0.0"]);
     assert_eq!(index.entry("web", "1.0.0")["digest"], short.hex());
-    assert_eq!(daemon.get("/charts/web-1.0.0.tgz").body_text(), "the short one's");
+    assert_eq!(
+        daemon.get("/charts/web-1.0.0.tgz").body_text(),
+        "the short one's"
+    );
     let reason = skip_reason(&daemon, "a/longer/web:1.0.0");
-    assert!(reason.contains("shadowed") && reason.contains("z/web"), "{reason}");
+    assert!(
+        reason.contains("shadowed") && reason.contains("z/web"),
+        "{reason}"
+    );
 }

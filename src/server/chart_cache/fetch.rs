@@ -55,8 +55,15 @@ impl<'a> Waiter<'a> {
 
     /// What comes of it.
     pub(in crate::server) fn wait(self) -> Outcome {
-        let outcome = self.fetch.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.fetch.ended.wait_timeout_while(outcome, WAIT, |outcome| outcome.is_none());
+        let outcome = self
+            .fetch
+            .outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .fetch
+            .ended
+            .wait_timeout_while(outcome, WAIT, |outcome| outcome.is_none());
         let outcome = waited.unwrap_or_else(PoisonError::into_inner).0.clone();
         outcome.unwrap_or_else(|| {
             let text = format!("whoever fetched it has not got it within {WAIT:?}");
@@ -88,13 +95,23 @@ impl<'a> Lead<'a> {
         fetch: Arc<Fetch>,
         buffer: Buffer,
     ) -> Lead<'a> {
-        Lead { cache, blob, fetch, buffer: Some(buffer), patience: PATIENCE, ended: false }
+        Lead {
+            cache,
+            blob,
+            fetch,
+            buffer: Some(buffer),
+            patience: PATIENCE,
+            ended: false,
+        }
     }
 
     /// Reads all of `source` and keeps it, unless that takes too long.
     ///
     /// Errors when it ends early, fails, or isn't what the digest names.
-    pub(in crate::server) fn read(mut self, source: Box<dyn Read + Send>) -> Result<Obtained, Arc<Error>> {
+    pub(in crate::server) fn read(
+        mut self,
+        source: Box<dyn Read + Send>,
+    ) -> Result<Obtained, Arc<Error>> {
         let mut source = Verifying::new(source, &self.blob.digest, self.blob.size);
         let mut buffer = self.buffer.take().expect("it's taken here alone");
         let deadline = Instant::now() + self.patience;
@@ -109,7 +126,9 @@ impl<'a> Lead<'a> {
             }
             if Instant::now() >= deadline {
                 self.end(Outcome::Slow);
-                return Ok(Obtained::Stream(Box::new(buffer.into_reader().chain(source))));
+                return Ok(Obtained::Stream(Box::new(
+                    buffer.into_reader().chain(source),
+                )));
             }
         }
         let archive = Arc::new(buffer);
@@ -134,7 +153,11 @@ impl<'a> Lead<'a> {
             state.keep(self.blob.digest.clone(), archive.clone());
         }
         drop(state);
-        *self.fetch.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        *self
+            .fetch
+            .outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         self.fetch.ended.notify_all();
         self.ended = true;
     }
@@ -150,7 +173,10 @@ impl Drop for Lead<'_> {
     fn drop(&mut self) {
         if !self.ended {
             let text = "whoever fetched it has met a defect of this program";
-            self.end(Outcome::Failed(Arc::new(Error::new(ErrorKind::Unavailable, text))));
+            self.end(Outcome::Failed(Arc::new(Error::new(
+                ErrorKind::Unavailable,
+                text,
+            ))));
         }
     }
 }

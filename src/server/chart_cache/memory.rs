@@ -31,13 +31,18 @@ pub(in crate::server) struct Buffer {
 
 /// How many blocks so many bytes take. Nothing takes one too.
 pub(super) fn blocks_for(length: u64) -> usize {
-    usize::try_from(length.div_ceil(BLOCK as u64)).unwrap_or(usize::MAX).max(1)
+    usize::try_from(length.div_ceil(BLOCK as u64))
+        .unwrap_or(usize::MAX)
+        .max(1)
 }
 
 impl Memory {
     /// No more than `size` bytes.
     pub(super) fn new(size: usize) -> Arc<Memory> {
-        Arc::new(Memory { most: size / BLOCK, blocks: Mutex::default() })
+        Arc::new(Memory {
+            most: size / BLOCK,
+            blocks: Mutex::default(),
+        })
     }
 
     pub(super) fn most(&self) -> usize {
@@ -61,7 +66,12 @@ impl Memory {
         let mut blocks = all.spare.split_off(kept);
         drop(all);
         blocks.resize_with(count, || vec![0; BLOCK].into_boxed_slice());
-        Some(Buffer { memory: self.clone(), blocks, length, filled: 0 })
+        Some(Buffer {
+            memory: self.clone(),
+            blocks,
+            length,
+            filled: 0,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Blocks> {
@@ -74,7 +84,10 @@ impl Buffer {
     pub(super) fn fill(&mut self, mut source: impl Read) -> io::Result<()> {
         let (at, begun) = (self.filled / BLOCK, self.filled % BLOCK);
         let end = (self.length - at * BLOCK).min(BLOCK);
-        let room = self.blocks.get_mut(at).map_or(&mut [][..], |block| &mut block[begun..end]);
+        let room = self
+            .blocks
+            .get_mut(at)
+            .map_or(&mut [][..], |block| &mut block[begun..end]);
         self.filled += source.read(room)?;
         Ok(())
     }
@@ -105,7 +118,10 @@ impl Buffer {
 
     /// Hands out what it holds, from the beginning.
     pub(super) fn into_reader(self) -> impl Read + Send {
-        Reader { buffer: self, at: 0 }
+        Reader {
+            buffer: self,
+            at: 0,
+        }
     }
 }
 
@@ -153,8 +169,17 @@ mod tests {
         let memory = Memory::new(4 * BLOCK);
         for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 4 * BLOCK - 1, 4 * BLOCK] {
             let (buffer, bytes) = (filled(&memory, length), bytes(length));
-            for part in [0..length, 0..length.min(1), length / 2..length, length / 3..length / 2, 0..0] {
-                assert_eq!(buffer.part(part.clone()).collect::<Vec<_>>().concat(), bytes[part]);
+            for part in [
+                0..length,
+                0..length.min(1),
+                length / 2..length,
+                length / 3..length / 2,
+                0..0,
+            ] {
+                assert_eq!(
+                    buffer.part(part.clone()).collect::<Vec<_>>().concat(),
+                    bytes[part]
+                );
             }
             let mut read = Vec::new();
             buffer.into_reader().read_to_end(&mut read).unwrap();

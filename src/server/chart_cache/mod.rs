@@ -61,7 +61,10 @@ pub(super) enum Claim<'a> {
 impl ChartCache {
     /// An empty one of so many bytes; of 0, it stays empty.
     pub(super) fn new(size: usize) -> ChartCache {
-        ChartCache { memory: Memory::new(size), state: Mutex::default() }
+        ChartCache {
+            memory: Memory::new(size),
+            state: Mutex::default(),
+        }
     }
 
     /// Whether such a blob is ever kept.
@@ -86,9 +89,16 @@ impl ChartCache {
             state.waiting += 1;
             return Claim::Join(Waiter::new(self, fetch));
         }
-        match may_fetch.then(|| self.reserve(&mut state, blob.size)).flatten() {
+        match may_fetch
+            .then(|| self.reserve(&mut state, blob.size))
+            .flatten()
+        {
             Some(buffer) => {
-                let fetch = state.fetches.entry(blob.digest.clone()).or_default().clone();
+                let fetch = state
+                    .fetches
+                    .entry(blob.digest.clone())
+                    .or_default()
+                    .clone();
                 Claim::Lead(Lead::new(self, blob.clone(), fetch, buffer))
             }
             None => Claim::Nothing,
@@ -99,7 +109,11 @@ impl ChartCache {
     fn reserve(&self, state: &mut State, length: u64) -> Option<Buffer> {
         let blocks = blocks_for(length);
         if blocks > self.memory.free() {
-            let mut idle: Vec<_> = state.kept.iter().filter(|(_, kept)| kept.is_idle()).collect();
+            let mut idle: Vec<_> = state
+                .kept
+                .iter()
+                .filter(|(_, kept)| kept.is_idle())
+                .collect();
             let gain: usize = idle.iter().map(|(_, kept)| kept.archive.blocks()).sum();
             if blocks > self.memory.free() + gain {
                 return None;
@@ -129,7 +143,13 @@ impl State {
 
     fn keep(&mut self, digest: Digest, archive: Arc<Buffer>) {
         self.clock += 1;
-        self.kept.insert(digest, Kept { archive, used: self.clock });
+        self.kept.insert(
+            digest,
+            Kept {
+                archive,
+                used: self.clock,
+            },
+        );
     }
 }
 
@@ -169,7 +189,10 @@ mod tests {
 
     fn was_kept(cache: &ChartCache, bytes: &[u8]) -> Option<bool> {
         fetch(cache, bytes).map(|(kept, archive)| {
-            assert_eq!(archive.part(0..archive.len()).collect::<Vec<_>>().concat(), bytes);
+            assert_eq!(
+                archive.part(0..archive.len()).collect::<Vec<_>>().concat(),
+                bytes
+            );
             kept
         })
     }
@@ -190,8 +213,8 @@ mod tests {
         }
         assert_eq!(was_kept(&cache, &archive(1)), Some(true));
         assert_eq!(was_kept(&cache, &archive(4)), Some(false));
-        let kept =
-            [1, 2, 3, 4].map(|number| matches!(cache.claim(&blob(&archive(number)), false), Claim::Kept(_)));
+        let kept = [1, 2, 3, 4]
+            .map(|number| matches!(cache.claim(&blob(&archive(number)), false), Claim::Kept(_)));
         assert_eq!(kept, [true, false, true, true]);
         assert_eq!(cache.memory.free(), 0);
     }
@@ -213,7 +236,9 @@ mod tests {
     #[test]
     fn a_fetch_takes_its_room_before_it_begins_and_gives_it_back_when_it_fails() {
         let cache = ChartCache::new(ONE);
-        let Claim::Lead(lead) = cache.claim(&blob(&archive(1)), true) else { panic!("nobody has it") };
+        let Claim::Lead(lead) = cache.claim(&blob(&archive(1)), true) else {
+            panic!("nobody has it")
+        };
         assert_eq!(was_kept(&cache, &archive(2)), None);
         assert!(lead.read(Box::new(io::Cursor::new(archive(2)))).is_err());
         assert_eq!(cache.memory.free(), 2);
@@ -243,8 +268,12 @@ mod tests {
     fn a_fetch_that_is_given_up_leaves_no_one_waiting() {
         let cache = ChartCache::new(ONE);
         let wanted = blob(&archive(1));
-        let Claim::Lead(lead) = cache.claim(&wanted, true) else { panic!("nobody has it") };
-        let Claim::Join(waiter) = cache.claim(&wanted, false) else { panic!("someone fetches it") };
+        let Claim::Lead(lead) = cache.claim(&wanted, true) else {
+            panic!("nobody has it")
+        };
+        let Claim::Join(waiter) = cache.claim(&wanted, false) else {
+            panic!("someone fetches it")
+        };
         assert_eq!(cache.lock().waiting, 1);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _lead = lead;
@@ -260,7 +289,9 @@ mod tests {
     fn one_too_many_is_sent_to_the_slots() {
         let cache = ChartCache::new(ONE);
         let wanted = blob(&archive(1));
-        let Claim::Lead(_lead) = cache.claim(&wanted, true) else { panic!("nobody has it") };
+        let Claim::Lead(_lead) = cache.claim(&wanted, true) else {
+            panic!("nobody has it")
+        };
         cache.lock().waiting = MAX_WAITING;
         assert!(matches!(cache.claim(&wanted, false), Claim::Nothing));
         assert!(matches!(cache.claim(&wanted, true), Claim::Join(_)));
@@ -271,14 +302,23 @@ mod tests {
         struct Drip(Vec<u8>);
         impl Read for Drip {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.0.get(..1).unwrap_or_default().read(buffer).inspect(|count| drop(self.0.drain(..count)))
+                self.0
+                    .get(..1)
+                    .unwrap_or_default()
+                    .read(buffer)
+                    .inspect(|count| drop(self.0.drain(..count)))
             }
         }
         let cache = ChartCache::new(ONE);
         let wanted = blob(&archive(1));
-        let Claim::Lead(lead) = cache.claim(&wanted, true) else { panic!("nobody has it") };
-        let Claim::Join(waiter) = cache.claim(&wanted, false) else { panic!("someone fetches it") };
-        let Ok(Obtained::Stream(mut rest)) = lead.impatiently().read(Box::new(Drip(archive(1)))) else {
+        let Claim::Lead(lead) = cache.claim(&wanted, true) else {
+            panic!("nobody has it")
+        };
+        let Claim::Join(waiter) = cache.claim(&wanted, false) else {
+            panic!("someone fetches it")
+        };
+        let Ok(Obtained::Stream(mut rest)) = lead.impatiently().read(Box::new(Drip(archive(1))))
+        else {
             panic!("it is slow")
         };
         assert!(matches!(waiter.wait(), Outcome::Slow));

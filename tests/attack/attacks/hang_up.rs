@@ -37,7 +37,8 @@ pub fn resets(field: &Field) {
         comeback: Duration::from_millis(1_000 / VISITS_A_SECOND as u64).saturating_sub(STAY),
         ..Crowd::default()
     };
-    let whole = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: charts.example\r\n\r\n").into_bytes();
+    let whole =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nHost: charts.example\r\n\r\n").into_bytes();
     crowd.attack(field, |number| {
         let words = match number % 5 {
             0 => None,

@@ -35,7 +35,10 @@ impl Text {
         while bytes.len() < begins + BLOCK {
             bytes.extend_from_slice(again.as_ref());
         }
-        Arc::new(Text { bytes, again: begins })
+        Arc::new(Text {
+            bytes,
+            again: begins,
+        })
     }
 }
 
@@ -57,10 +60,18 @@ impl Client for Pour {
 }
 
 fn pour(field: &Field, texts: &[Arc<Text>], hears: fn(usize) -> bool) {
-    let crowd = Crowd { size: field.strength, comeback: Duration::from_millis(100), ..Crowd::default() };
+    let crowd = Crowd {
+        size: field.strength,
+        comeback: Duration::from_millis(100),
+        ..Crowd::default()
+    };
     crowd.attack(field, |number| {
         let text = texts[number % texts.len()].clone();
-        Box::new(Pour { text, sent: 0, hears: hears(number) })
+        Box::new(Pour {
+            text,
+            sent: 0,
+            hears: hears(number),
+        })
     });
 }
 
@@ -77,25 +88,41 @@ pub fn endless_header(field: &Field) {
 
 /// A hundred thousand header fields and more.
 pub fn endless_headers(field: &Field) {
-    pour(field, &[Text::new("GET /index.yaml HTTP/1.1\r\n", "X-One: more\r\n")], |_| false);
+    pour(
+        field,
+        &[Text::new("GET /index.yaml HTTP/1.1\r\n", "X-One: more\r\n")],
+        |_| false,
+    );
 }
 
 /// Request after request, by some who hear the answers and by some who don't.
 pub fn pipeline(field: &Field) {
-    let of = |target: &str| Text::new("", format!("GET {target} HTTP/1.1\r\nHost: charts.example\r\n\r\n"));
+    let of = |target: &str| {
+        Text::new(
+            "",
+            format!("GET {target} HTTP/1.1\r\nHost: charts.example\r\n\r\n"),
+        )
+    };
     let texts = [of("/index.yaml"), of("/livez"), of(&field.charts[0])];
     pour(field, &texts, |number| number % 2 == 0);
 }
 
 /// A body in chunks, without an end.
 pub fn endless_chunks(field: &Field) {
-    let head = "POST /index.yaml HTTP/1.1\r\nHost: charts.example\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head =
+        "POST /index.yaml HTTP/1.1\r\nHost: charts.example\r\nTransfer-Encoding: chunked\r\n\r\n";
     let get = head.replace("POST", "GET");
     let chunk = "10\r\nGET / HTTP/1.1\r\n\r\n";
-    pour(field, &[Text::new(head, chunk), Text::new(get, chunk)], |number| number % 4 < 2);
+    pour(
+        field,
+        &[Text::new(head, chunk), Text::new(get, chunk)],
+        |number| number % 4 < 2,
+    );
 }
 
 /// Empty lines before a request that never comes.
 pub fn empty_lines(field: &Field) {
-    pour(field, &[Text::new("", "\r\n"), Text::new("", "\n")], |_| false);
+    pour(field, &[Text::new("", "\r\n"), Text::new("", "\n")], |_| {
+        false
+    });
 }

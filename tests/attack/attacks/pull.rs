@@ -34,10 +34,17 @@ impl Client for Pull {
 }
 
 pub fn charts(field: &Field) {
-    Crowd { size: field.strength, ..Crowd::default() }.attack(field, |number| {
+    Crowd {
+        size: field.strength,
+        ..Crowd::default()
+    }
+    .attack(field, |number| {
         let path = &field.charts[number % field.charts.len()];
-        let request = format!("GET {path} HTTP/1.1\r\nHost: charts.example\r\nConnection: close\r\n\r\n");
-        Box::new(Pull { request: Some(request) })
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: charts.example\r\nConnection: close\r\n\r\n");
+        Box::new(Pull {
+            request: Some(request),
+        })
     });
 }
 
@@ -78,7 +85,11 @@ pub fn resets(registry: &Registry) {
 }
 
 pub fn redirects_in_circles(registry: &Registry) {
-    let paths: Vec<String> = registry.charts.iter().map(|chart| chart.archive_path()).collect();
+    let paths: Vec<String> = registry
+        .charts
+        .iter()
+        .map(|chart| chart.archive_path())
+        .collect();
     archives(registry, |number| {
         let next = &paths[(number + 1) % paths.len()];
         vec![Fault::Answer(Reply::redirect(307, next))]
@@ -89,7 +100,10 @@ pub fn redirects_in_circles(registry: &Registry) {
 fn archives(registry: &Registry, faults: impl Fn(usize) -> Vec<Fault>) {
     for (number, chart) in registry.charts.iter().enumerate() {
         for fault in faults(number) {
-            registry.fake.spoil(&format!("GET {}", chart.archive_path())).with(fault);
+            registry
+                .fake
+                .spoil(&format!("GET {}", chart.archive_path()))
+                .with(fault);
         }
     }
 }

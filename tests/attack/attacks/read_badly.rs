@@ -34,11 +34,21 @@ impl Client for Sip {
 }
 
 fn sip(field: &Field, bytes: usize, from_everywhere: bool) {
-    let crowd =
-        Crowd { size: field.strength, receive_buffer: Some(BUFFER), from_everywhere, ..Crowd::default() };
+    let crowd = Crowd {
+        size: field.strength,
+        receive_buffer: Some(BUFFER),
+        from_everywhere,
+        ..Crowd::default()
+    };
     crowd.attack(field, |_| {
-        let request = format!("GET {} HTTP/1.1\r\nHost: charts.example\r\n\r\n", field.large);
-        Box::new(Sip { request: Some(request), bytes })
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: charts.example\r\n\r\n",
+            field.large
+        );
+        Box::new(Sip {
+            request: Some(request),
+            bytes,
+        })
     });
 }
 

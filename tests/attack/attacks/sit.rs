@@ -66,22 +66,39 @@ pub fn hear(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 pub fn idle(field: &Field) {
-    let crowd = Crowd { size: field.strength, comeback: SULK, ..Crowd::default() };
+    let crowd = Crowd {
+        size: field.strength,
+        comeback: SULK,
+        ..Crowd::default()
+    };
     crowd.attack(field, |_| Box::new(Idle));
 }
 
 pub fn idle_from_everywhere(field: &Field) {
-    let crowd = Crowd { size: field.strength, comeback: SULK, from_everywhere: true, ..Crowd::default() };
+    let crowd = Crowd {
+        size: field.strength,
+        comeback: SULK,
+        from_everywhere: true,
+        ..Crowd::default()
+    };
     crowd.attack(field, |_| Box::new(Idle));
 }
 
 pub fn drip(field: &Field) {
-    Crowd { size: field.strength, ..Crowd::default() }.attack(field, |_| Box::new(Drip { sent: 0 }));
+    Crowd {
+        size: field.strength,
+        ..Crowd::default()
+    }
+    .attack(field, |_| Box::new(Drip { sent: 0 }));
 }
 
 /// Of each kind: who says nothing, who drips, who asks politely.
 pub fn all_kinds(field: &Field) {
-    Crowd { size: field.strength, ..Crowd::default() }.attack(field, |number| match number % 3 {
+    Crowd {
+        size: field.strength,
+        ..Crowd::default()
+    }
+    .attack(field, |number| match number % 3 {
         0 => Box::new(Idle),
         1 => Box::new(Drip { sent: 0 }),
         _ => Box::new(Regular),

@@ -32,22 +32,38 @@ impl Client for Talk {
             return Ok(Next::After(Duration::ZERO));
         }
         hear(stream)?;
-        Ok(if self.since.elapsed() > PATIENCE { Next::Leave } else { Next::After(LOOK) })
+        Ok(if self.since.elapsed() > PATIENCE {
+            Next::Leave
+        } else {
+            Next::After(LOOK)
+        })
     }
 }
 
 fn talk(field: &Field, piece: impl Fn(usize) -> Vec<u8>) {
-    let crowd = Crowd { size: field.strength, comeback: Duration::from_millis(500), ..Crowd::default() };
-    crowd.attack(field, |number| Box::new(Talk { piece: piece(number), said: 0, since: Instant::now() }));
+    let crowd = Crowd {
+        size: field.strength,
+        comeback: Duration::from_millis(500),
+        ..Crowd::default()
+    };
+    crowd.attack(field, |number| {
+        Box::new(Talk {
+            piece: piece(number),
+            said: 0,
+            since: Instant::now(),
+        })
+    });
 }
 
 pub fn http2(field: &Field) {
-    talk(field, |number| match number % 3 {
+    talk(field, |number| {
+        match number % 3 {
         0 => HTTP2.to_vec(),
         1 => b"GET /index.yaml HTTP/2.0\r\nHost: charts.example\r\n\r\n".to_vec(),
         _ => b"GET /index.yaml HTTP/1.1\r\nHost: charts.example\r\nConnection: Upgrade, HTTP2-Settings\r\n\
                Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n"
             .to_vec(),
+    }
     });
 }
 
@@ -60,7 +76,9 @@ pub fn tls(field: &Field) {
 }
 
 pub fn random(field: &Field) {
-    talk(field, |number| noise(number as u64).take(1 << (number % 16)).collect());
+    talk(field, |number| {
+        noise(number as u64).take(1 << (number % 16)).collect()
+    });
 }
 
 /// Lengths that are huge, negative, repeated, contradictory or no numbers at all.
@@ -82,7 +100,8 @@ pub fn lengths(field: &Field) {
     talk(field, |number| {
         let method = ["GET", "POST", "HEAD", "PUT"][number % 4];
         let length = LENGTHS[number / 4 % LENGTHS.len()];
-        format!("{method} /index.yaml HTTP/1.1\r\nHost: charts.example\r\n{length}\r\n\r\nhello").into_bytes()
+        format!("{method} /index.yaml HTTP/1.1\r\nHost: charts.example\r\n{length}\r\n\r\nhello")
+            .into_bytes()
     });
 }
 

@@ -16,11 +16,17 @@ const CONNECTIONS: usize = 8;
 /// Name, bytes, and seconds of one turn.
 const SIZES: [(&str, usize, usize); 2] = [("1 MB", 1_000_000, 1), ("50 MB", 50_000_000, 3)];
 /// Another machine of the same data centre: a gigabit a second.
-const LINE: Distance = Distance { latency: Duration::from_millis(1), pace: Some(125e6) };
+const LINE: Distance = Distance {
+    latency: Duration::from_millis(1),
+    pace: Some(125e6),
+};
 
 pub fn play(setting: &Setting, table: &mut Table) {
     for (name, size, seconds) in SIZES {
-        let shape = Shape { archive: Some(size), ..Shape::new(1, 1) };
+        let shape = Shape {
+            archive: Some(size),
+            ..Shape::new(1, 1)
+        };
         let registry = docker_registry(shape);
         let case = Case { shape, seconds };
         let what = format!("{name} chart, uncached, ×8");
@@ -37,7 +43,14 @@ struct Case {
 }
 
 impl Case {
-    fn measure(&self, setting: &Setting, table: &mut Table, what: String, name: &str, registry: u16) {
+    fn measure(
+        &self,
+        setting: &Setting,
+        table: &mut Table,
+        what: String,
+        name: &str,
+        registry: u16,
+    ) {
         let flag = format!("--storage-registry-repo=http://127.0.0.1:{registry}");
         let daemon = daemon(&setting.daemon, &[&flag, "--chart-cache-size=0"]);
         let chart = self.shape.charts().next().expect("a chart");
@@ -45,12 +58,21 @@ impl Case {
         let blob = format!("/v2/{}/blobs/{}", chart.repository(), sha256(&archive));
         let load = |port, path: &str| {
             let load = Load::new(address(port), path, CONNECTIONS);
-            Load { seconds: self.seconds, ..load }
+            Load {
+                seconds: self.seconds,
+                ..load
+            }
         };
         let loads = [load(daemon.port(), &chart.path()), load(registry, &blob)];
-        loads.iter().for_each(|load| load.assert_answered_with(&archive));
+        loads
+            .iter()
+            .for_each(|load| load.assert_answered_with(&archive));
         let speeds = in_turns(&loads.each_ref(), |load| load.run().megabytes);
-        let Comparison { ours, theirs, ratio } = Comparison::of(&speeds[0], &speeds[1]);
+        let Comparison {
+            ours,
+            theirs,
+            ratio,
+        } = Comparison::of(&speeds[0], &speeds[1]);
         table.add(&Line {
             what,
             ours: format!("{ours} MB/s"),

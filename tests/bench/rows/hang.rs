@@ -23,9 +23,14 @@ const TOLERANCE_MS: f64 = 50.0;
 pub fn play(setting: &Setting, table: &mut Table) {
     let registry = docker_registry(SHAPE);
     let relay = Relay::start(registry.port(), Distance::default());
-    let daemon = daemon(&setting.daemon, &[&relay.flag(), "--max-stale=0s", "--max-wait=2s"]);
+    let daemon = daemon(
+        &setting.daemon,
+        &[&relay.flag(), "--max-stale=0s", "--max-wait=2s"],
+    );
     let address = address(daemon.port());
-    let good = load::get(address, "/index.yaml", &[]).expect("an answer").body;
+    let good = load::get(address, "/index.yaml", &[])
+        .expect("an answer")
+        .body;
     relay.hang();
     let until = Instant::now() + HANGING;
     let ask = || {
@@ -40,13 +45,20 @@ pub fn play(setting: &Setting, table: &mut Table) {
     };
     let answers: Vec<(Duration, bool)> = std::thread::scope(|scope| {
         let asking: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(ask)).collect();
-        asking.into_iter().flat_map(|one| one.join().expect("asking doesn't panic")).collect()
+        asking
+            .into_iter()
+            .flat_map(|one| one.join().expect("asking doesn't panic"))
+            .collect()
     });
     report(table, &answers);
 }
 
 fn report(table: &mut Table, answers: &[(Duration, bool)]) {
-    let longest = answers.iter().map(|(took, _)| *took).max().unwrap_or_default();
+    let longest = answers
+        .iter()
+        .map(|(took, _)| *took)
+        .max()
+        .unwrap_or_default();
     let good = answers.iter().filter(|(_, good)| *good).count();
     table.add(&Line {
         what: "GET /index.yaml while the registry hangs: time".into(),

@@ -32,16 +32,46 @@ pub struct Row {
 
 /// In the order of the table.
 pub const ALL: [Row; 10] = [
-    Row { name: "walk", play: walk::play },
-    Row { name: "refresh", play: refresh::play },
-    Row { name: "push", play: push::play },
-    Row { name: "hang", play: hang::play },
-    Row { name: "index", play: index::play },
-    Row { name: "charts", play: charts::play },
-    Row { name: "memory", play: memory::play },
-    Row { name: "scale", play: scale::play },
-    Row { name: "start", play: start::play },
-    Row { name: "door", play: door::play },
+    Row {
+        name: "walk",
+        play: walk::play,
+    },
+    Row {
+        name: "refresh",
+        play: refresh::play,
+    },
+    Row {
+        name: "push",
+        play: push::play,
+    },
+    Row {
+        name: "hang",
+        play: hang::play,
+    },
+    Row {
+        name: "index",
+        play: index::play,
+    },
+    Row {
+        name: "charts",
+        play: charts::play,
+    },
+    Row {
+        name: "memory",
+        play: memory::play,
+    },
+    Row {
+        name: "scale",
+        play: scale::play,
+    },
+    Row {
+        name: "start",
+        play: start::play,
+    },
+    Row {
+        name: "door",
+        play: door::play,
+    },
 ];
 
 /// Rounds of a comparison. Everybody has a turn in each.
@@ -59,7 +89,11 @@ impl Comparison {
     fn of(ours: &[f64], theirs: &[f64]) -> Comparison {
         let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs);
         let (ours, theirs) = (ours.iter().copied(), theirs.iter().copied());
-        Comparison { ratio: Spread::of(ratios), ours: Spread::of(ours), theirs: Spread::of(theirs) }
+        Comparison {
+            ratio: Spread::of(ratios),
+            ours: Spread::of(ours),
+            theirs: Spread::of(theirs),
+        }
     }
 }
 
@@ -79,4 +113,5 @@ fn in_turns(loads: &[&Load], measure: impl Fn(&Load) -> f64) -> Vec<Vec<f64>> {
 }
 
 /// A daemon for one refresh at each request for an index, however long that takes, and none else.
-const REFRESH_AT_EACH_GET: [&str; 3] = ["--max-stale=0s", "--max-wait=60s", "--refresh-interval=1h"];
+const REFRESH_AT_EACH_GET: [&str; 3] =
+    ["--max-stale=0s", "--max-wait=60s", "--refresh-interval=1h"];

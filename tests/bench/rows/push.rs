@@ -21,17 +21,31 @@ const MAX_STALE: Duration = Duration::from_secs(5);
 
 pub fn play(setting: &Setting, table: &mut Table) {
     let registry = thousand();
-    let pusher = Pusher { registry, helm: Helm::new(NEWEST_HELM), charts: Scratch::new("pushed") };
+    let pusher = Pusher {
+        registry,
+        helm: Helm::new(NEWEST_HELM),
+        charts: Scratch::new("pushed"),
+    };
     let always_fresh = daemon(&setting.daemon, &[&flag(registry), "--max-stale=0s"]);
-    let seen: Vec<Seen> = (0..PUSHES).map(|number| pusher.push(&always_fresh, number)).collect();
-    report(table, "helm push → next GET /index.yaml, --max-stale=0s", &seen);
+    let seen: Vec<Seen> = (0..PUSHES)
+        .map(|number| pusher.push(&always_fresh, number))
+        .collect();
+    report(
+        table,
+        "helm push → next GET /index.yaml, --max-stale=0s",
+        &seen,
+    );
     drop(always_fresh);
     let usual = daemon(&setting.daemon, &[&flag(registry)]);
     let seen = (0..SLOW_PUSHES).map(|number| {
         std::thread::sleep(MAX_STALE);
         pusher.push(&usual, PUSHES + number)
     });
-    report(table, "the same by default, when the index is older than 5 s", &seen.collect::<Vec<_>>());
+    report(
+        table,
+        "the same by default, when the index is older than 5 s",
+        &seen.collect::<Vec<_>>(),
+    );
 }
 
 fn flag(registry: &DockerRegistry) -> String {
@@ -70,13 +84,24 @@ impl Pusher<'_> {
         let text = format!("apiVersion: v2\nname: pushed\nversion: {version}\n");
         self.charts.file("pushed/Chart.yaml", text);
         let (source, target) = (self.charts.join("pushed"), self.charts.path());
-        self.helm.run(&["package", "--destination", argument(target), argument(&source)]);
+        self.helm.run(&[
+            "package",
+            "--destination",
+            argument(target),
+            argument(&source),
+        ]);
         let archive = self.charts.join(&format!("pushed-{version}.tgz"));
         let team = format!("oci://{}/team-0", self.registry.host());
-        self.helm.run(&["push", argument(&archive), &team, "--plain-http"]);
+        self.helm
+            .run(&["push", argument(&archive), &team, "--plain-http"]);
         let began = Instant::now();
         let answer = load::get(address(daemon.port()), "/index.yaml", &[]).expect("an answer");
         let took = began.elapsed();
-        Seen { listed: answer.body_text().contains(&format!("pushed-{version}.tgz")), took }
+        Seen {
+            listed: answer
+                .body_text()
+                .contains(&format!("pushed-{version}.tgz")),
+            took,
+        }
     }
 }

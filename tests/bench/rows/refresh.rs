@@ -17,7 +17,13 @@ use crate::table::{Goal, digits, thousands};
 const ROUNDS: usize = 5;
 
 pub fn play(setting: &Setting, table: &mut Table) {
-    let relay = Relay::start(thousand().port(), Distance { latency: LATENCY, pace: None });
+    let relay = Relay::start(
+        thousand().port(),
+        Distance {
+            latency: LATENCY,
+            pace: None,
+        },
+    );
     let (flag, concurrency) = (relay.flag(), format!("--concurrency={CONCURRENCY}"));
     let flags = [&[&*flag, &concurrency], &REFRESH_AT_EACH_GET[..]].concat();
     let daemon = daemon(&setting.daemon, &flags);
@@ -29,7 +35,12 @@ pub fn play(setting: &Setting, table: &mut Table) {
         times.push(began.elapsed().as_secs_f64() * 1e3);
         refreshes.push(relay.asked());
     }
-    report(table, "refresh of the same when nothing changed", THOUSAND, &refreshes);
+    report(
+        table,
+        "refresh of the same when nothing changed",
+        THOUSAND,
+        &refreshes,
+    );
     table.add(&Line {
         what: "the same: GET /index.yaml that waits for it, 20 ms away".into(),
         ours: String::new(),
@@ -50,19 +61,29 @@ pub fn report(table: &mut Table, what: &str, shape: Shape, refreshes: &[Asked]) 
     let pages = shape.repositories.div_ceil(PAGE);
     let allowed = pages + shape.repositories;
     let last = refreshes[refreshes.len() - 1];
-    assert!(refreshes.iter().all(|asked| asked.catalog >= pages), "each GET makes a refresh: {refreshes:?}");
+    assert!(
+        refreshes.iter().all(|asked| asked.catalog >= pages),
+        "each GET makes a refresh: {refreshes:?}"
+    );
     table.add(&Line {
         what: what.into(),
         ours: format!("{} requests", thousands(last.all())),
         beside: format!("{pages} + {} listings", thousands(shape.repositories)),
-        measured: Spread::of(refreshes.iter().map(|asked| asked.all() as f64 / allowed as f64)),
+        measured: Spread::of(
+            refreshes
+                .iter()
+                .map(|asked| asked.all() as f64 / allowed as f64),
+        ),
         unit: "",
         goal: Goal::AtMost(1.0),
     });
     let content = |asked: &Asked| asked.manifest_heads + asked.manifests + asked.blobs;
     table.add(&Line {
         what: "the same: requests for manifests and blobs".into(),
-        ours: format!("{} HEAD, {} GET, {} blobs", last.manifest_heads, last.manifests, last.blobs),
+        ours: format!(
+            "{} HEAD, {} GET, {} blobs",
+            last.manifest_heads, last.manifests, last.blobs
+        ),
         beside: String::new(),
         measured: Spread::of(refreshes.iter().map(|asked| content(asked) as f64)),
         unit: "",

@@ -10,13 +10,19 @@ use crate::memory::Memory;
 use crate::synthetic::Synthetic;
 use crate::table::{Goal, seconds, thousands};
 
-const SHAPE: Shape = Shape { archive: Some(1000), ..Shape::new(5_000, 10) };
+const SHAPE: Shape = Shape {
+    archive: Some(1000),
+    ..Shape::new(5_000, 10)
+};
 const REFRESHES: usize = 3;
 
 pub fn play(setting: &Setting, table: &mut Table) {
     let registry = Synthetic::start(SHAPE);
     let began = Instant::now();
-    let daemon = start_daemon(&setting.daemon, &[&[&*registry.flag()], &REFRESH_AT_EACH_GET[..]].concat());
+    let daemon = start_daemon(
+        &setting.daemon,
+        &[&[&*registry.flag()], &REFRESH_AT_EACH_GET[..]].concat(),
+    );
     daemon.wait_ready();
     let walked = began.elapsed();
     let asked = registry.asked().all();
@@ -41,10 +47,27 @@ pub fn play(setting: &Setting, table: &mut Table) {
     let what = "50,000 versions in 5,000 repositories: first walk";
     table.add(&line(what, ours, walked.as_secs_f64(), "s", Goal::None));
     let ours = format!("served in {} with a refresh", seconds(took));
-    table.add(&line("the same: index", ours, size as f64 / 1e6, "MB", Goal::None));
+    table.add(&line(
+        "the same: index",
+        ours,
+        size as f64 / 1e6,
+        "MB",
+        Goal::None,
+    ));
     let ours = format!("{resident:.0} MB after {REFRESHES} refreshes");
-    table.add(&line("the same: memory at its peak", ours, peak, "MB", Goal::AtMost(150.0)));
-    refresh::report(table, "the same: refresh when nothing changed", SHAPE, &refreshes);
+    table.add(&line(
+        "the same: memory at its peak",
+        ours,
+        peak,
+        "MB",
+        Goal::AtMost(150.0),
+    ));
+    refresh::report(
+        table,
+        "the same: refresh when nothing changed",
+        SHAPE,
+        &refreshes,
+    );
 }
 
 /// How many bytes the index has, all versions being there, and how long it took.
@@ -52,6 +75,10 @@ fn served(port: u16) -> (usize, Duration) {
     let began = Instant::now();
     let answer = load::get(address(port), "/index.yaml", &[]).expect("an answer");
     let took = began.elapsed();
-    assert_eq!(answer.body_text().matches(".tgz").count(), SHAPE.len(), "versions in the index");
+    assert_eq!(
+        answer.body_text().matches(".tgz").count(),
+        SHAPE.len(),
+        "versions in the index"
+    );
     (answer.body.len(), took)
 }

@@ -35,7 +35,11 @@ fn start(setting: &Setting, flag: &str) -> Duration {
     let mut command = Command::new(&setting.daemon);
     command.args([&format!("--port={port}"), "--listen-host=127.0.0.1", flag]);
     let began = Instant::now();
-    let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("run the daemon");
+    let child = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("run the daemon");
     let _ended = Ended(child);
     loop {
         match load::get(address(port), "/livez", &[]) {

@@ -20,7 +20,12 @@ pub fn play(setting: &Setting, table: &mut Table) {
     let what = "first walk, 1,000 versions in 100 repositories, 20 ms away";
     measure(setting, table, what, thousand().port());
     let in_memory = Synthetic::start(THOUSAND);
-    measure(setting, table, "the same from a registry that takes no time itself", in_memory.port());
+    measure(
+        setting,
+        table,
+        "the same from a registry that takes no time itself",
+        in_memory.port(),
+    );
 }
 
 fn measure(setting: &Setting, table: &mut Table, what: &str, registry: u16) {
@@ -28,9 +33,20 @@ fn measure(setting: &Setting, table: &mut Table, what: &str, registry: u16) {
     let requests = walks[0].requests;
     table.add(&Line {
         what: what.into(),
-        ours: format!("{} s", Spread::of(walks.iter().map(|walk| walk.took.as_secs_f64()))),
-        beside: format!("{} requests ÷ 16: {}", thousands(requests), seconds(walks[0].bound())),
-        measured: Spread::of(walks.iter().map(|walk| walk.took.div_duration_f64(walk.bound()))),
+        ours: format!(
+            "{} s",
+            Spread::of(walks.iter().map(|walk| walk.took.as_secs_f64()))
+        ),
+        beside: format!(
+            "{} requests ÷ 16: {}",
+            thousands(requests),
+            seconds(walks[0].bound())
+        ),
+        measured: Spread::of(
+            walks
+                .iter()
+                .map(|walk| walk.took.div_duration_f64(walk.bound())),
+        ),
         unit: "",
         goal: Goal::AtMost(1.3),
     });
@@ -49,9 +65,21 @@ impl Walk {
 }
 
 fn walk(setting: &Setting, registry: u16) -> Walk {
-    let relay = Relay::start(registry, Distance { latency: LATENCY, pace: None });
+    let relay = Relay::start(
+        registry,
+        Distance {
+            latency: LATENCY,
+            pace: None,
+        },
+    );
     let began = Instant::now();
-    let daemon = start_daemon(&setting.daemon, &[&relay.flag(), &format!("--concurrency={CONCURRENCY}")]);
+    let daemon = start_daemon(
+        &setting.daemon,
+        &[&relay.flag(), &format!("--concurrency={CONCURRENCY}")],
+    );
     daemon.wait_ready();
-    Walk { took: began.elapsed(), requests: relay.asked().all() }
+    Walk {
+        took: began.elapsed(),
+        requests: relay.asked().all(),
+    }
 }

@@ -22,7 +22,10 @@ fuzz_target!(init: hush(), |data: &[u8]| {
 
 fn check(realm: &Uri, from: &Uri) {
     let scheme = realm.scheme_str().unwrap_or_default();
-    assert!(scheme == "https" || (scheme == "http" && from.scheme_str() == Some("http")), "{realm}");
+    assert!(
+        scheme == "https" || (scheme == "http" && from.scheme_str() == Some("http")),
+        "{realm}"
+    );
     let host = realm.host().unwrap_or_default();
     assert!(!host.is_empty(), "{realm}");
     // Names, and numbers that the resolver takes for an address, are looked at when they're looked up.

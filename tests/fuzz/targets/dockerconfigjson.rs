@@ -12,16 +12,28 @@ fuzz_target!(|data: &[u8]| {
         Err(reason) => {
             // Fixed words and numbers: nothing that could have come from the file.
             let words = reason.replace(|c: char| c.is_ascii_digit(), "");
-            let known = ["not a JSON object (line , column )", "\"auths\" is not an object"];
+            let known = [
+                "not a JSON object (line , column )",
+                "\"auths\" is not an object",
+            ];
             assert!(known.contains(&words.as_str()), "{reason}");
             return;
         }
     };
     assert_eq!(auths.credential("nobody.invalid", Some("a/b")), None);
-    for host in ["a", "h", "reg.example:5000", "index.docker.io", "registry-1.docker.io:443"] {
+    for host in [
+        "a",
+        "h",
+        "reg.example:5000",
+        "index.docker.io",
+        "registry-1.docker.io:443",
+    ] {
         let whole = auths.credential(host, None);
         let part = auths.credential(host, Some("team/web"));
-        assert!(whole.is_none() || part.is_some(), "what is good for all is good for a part");
+        assert!(
+            whole.is_none() || part.is_some(),
+            "what is good for all is good for a part"
+        );
         whole.into_iter().chain(part).for_each(check);
     }
 });
@@ -29,9 +41,14 @@ fuzz_target!(|data: &[u8]| {
 fn check(credential: &Credential) {
     match credential {
         Credential::Password { username, .. } => {
-            assert!(!username.is_empty() && !username.contains(':'), "{username:?}");
+            assert!(
+                !username.is_empty() && !username.contains(':'),
+                "{username:?}"
+            );
         }
-        Credential::IdentityToken(token) | Credential::RegistryToken(token) => assert!(!token.is_empty()),
+        Credential::IdentityToken(token) | Credential::RegistryToken(token) => {
+            assert!(!token.is_empty())
+        }
     }
     assert!(format!("{credential:?}").ends_with("(redacted)"));
 }

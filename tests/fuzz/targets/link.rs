@@ -14,12 +14,18 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     assert!(
-        !query.is_empty() && query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'),
+        !query.is_empty()
+            && query
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'#'),
         "{query:?}"
     );
     // A URL that can't be made is refused where it's made.
     if let Ok(url) = format!("https://reg.example/v2/_catalog?{query}").parse::<Uri>() {
-        assert_eq!((url.host(), url.path()), (Some("reg.example"), "/v2/_catalog"));
+        assert_eq!(
+            (url.host(), url.path()),
+            (Some("reg.example"), "/v2/_catalog")
+        );
         assert_eq!(url.query(), Some(query.as_str()));
     }
 });

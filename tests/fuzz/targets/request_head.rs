@@ -18,8 +18,14 @@ fuzz_target!(|data: &[u8]| {
     let whole = request_head(&mut inbox);
     match &whole {
         Ok(Some((target, _))) => {
-            assert!(inbox.len() < sent.len() && sent.ends_with(&inbox), "the rest is left as it was");
-            assert!(!target.contains(|c: char| c.is_ascii_control() || c == ' '), "{target:?}");
+            assert!(
+                inbox.len() < sent.len() && sent.ends_with(&inbox),
+                "the rest is left as it was"
+            );
+            assert!(
+                !target.contains(|c: char| c.is_ascii_control() || c == ' '),
+                "{target:?}"
+            );
         }
         Ok(None) => assert_eq!(inbox, sent, "nothing is lost of a head that hasn't arrived"),
         Err(status) => assert!(STATUSES.contains(status), "{status}"),

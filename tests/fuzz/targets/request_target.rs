@@ -11,9 +11,15 @@ fuzz_target!(|target: &str| {
         return;
     };
     assert!(name.ends_with(".tgz"), "{name:?}");
-    assert!(!name.contains(|c: char| c == '/' || c.is_control()), "{name:?}");
+    assert!(
+        !name.contains(|c: char| c == '/' || c.is_control()),
+        "{name:?}"
+    );
     let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
-    for same in [format!("/charts/{encoded}?q"), format!("http://host/charts/{encoded}.prov#f")] {
+    for same in [
+        format!("/charts/{encoded}?q"),
+        format!("http://host/charts/{encoded}.prov#f"),
+    ] {
         assert_eq!(request_target(&same), Ok(Some(name.clone())), "{same}");
     }
 });

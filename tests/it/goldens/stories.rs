@@ -34,8 +34,16 @@ pub const STORIES: [Story; 6] = [
         charts: names,
         listed: "slash-in-key 1.0.0, slash-in-key 2.0.0, slash-in-name 1.0.0, what-its-config-says 1.0.0",
     },
-    Story { name: "nothing", charts: nothing, listed: "" },
-    Story { name: "traps", charts: traps, listed: "no 1.0.0, plain 1, plain 1.0.0" },
+    Story {
+        name: "nothing",
+        charts: nothing,
+        listed: "",
+    },
+    Story {
+        name: "traps",
+        charts: traps,
+        listed: "no 1.0.0, plain 1, plain 1.0.0",
+    },
     Story {
         name: "versions",
         charts: versions,
@@ -116,7 +124,11 @@ fn traps() -> Vec<Chart> {
         "keywords": ["0x_f", "1_000", "null", "2024-01-02"], "condition": " : # ", "tags": "\"quoted\" \\ 'so'",
         "annotations": { "on": "off", "<<": "merge", "": "\u{7f}\u{85}\u{2028}\u{feff}\u{1f600}\n\ttab" },
     });
-    vec![odd("plain", "1.0.0", texts), odd("plain", "1", json!({})), Chart::new("rules/no", "1.0.0")]
+    vec![
+        odd("plain", "1.0.0", texts),
+        odd("plain", "1", json!({})),
+        Chart::new("rules/no", "1.0.0"),
+    ]
 }
 
 /// Versions that are none, lax ones, and none in order.

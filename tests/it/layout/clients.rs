@@ -34,11 +34,24 @@ fn story(helm: &Helm, url: &str) {
     let specimens = &zoo().plain.specimens;
     helm.run(&["repo", "add", "layout", url]);
     helm.run(&["repo", "update"]);
-    let all = ["search", "repo", "--versions", "--version", ">=0.0.0-0", "--output", "json"];
+    let all = [
+        "search",
+        "repo",
+        "--versions",
+        "--version",
+        ">=0.0.0-0",
+        "--output",
+        "json",
+    ];
     let found: Vec<Value> = serde_json::from_str(&helm.run(&all)).expect("JSON");
     let text = |one: &Value, field| one[field].as_str().expect("a string").to_owned();
-    let found: BTreeSet<_> = found.iter().map(|one| (text(one, "name"), text(one, "version"))).collect();
-    let expected = specimens.iter().map(|one| (format!("layout/{}", one.name()), one.version().to_owned()));
+    let found: BTreeSet<_> = found
+        .iter()
+        .map(|one| (text(one, "name"), text(one, "version")))
+        .collect();
+    let expected = specimens
+        .iter()
+        .map(|one| (format!("layout/{}", one.name()), one.version().to_owned()));
     assert_eq!(found, expected.collect(), "helm {}", helm.version());
 
     let mut kinds = Vec::new();
@@ -54,13 +67,24 @@ fn story(helm: &Helm, url: &str) {
         let chart = format!("layout/{}", specimen.name());
         let which = ["--version", specimen.version()];
         let to = ["pull", &chart, "--destination", argument(&directory)];
-        let how: &[&str] = if signed { &["--verify", "--keyring", argument(&keyring)] } else { &[] };
+        let how: &[&str] = if signed {
+            &["--verify", "--keyring", argument(&keyring)]
+        } else {
+            &[]
+        };
         helm.run(&[&to[..], &which, how].concat());
         let pulled = fs::read(directory.join(specimen.archive_name())).expect("what helm pulled");
-        assert!(pulled == zoo().plain.archive(specimen), "helm {} pulled another", helm.version());
+        assert!(
+            pulled == zoo().plain.archive(specimen),
+            "helm {} pulled another",
+            helm.version()
+        );
         let rendered = helm.run(&[&["template", "release", &chart][..], &which].concat());
         let line = format!("chart: \"{}-{}\"\n", specimen.name(), specimen.version());
         assert!(rendered.contains(&line), "{rendered}");
     }
-    assert!(kinds.contains(&Packing::Signed) && kinds.contains(&Packing::Legacy), "{kinds:?}");
+    assert!(
+        kinds.contains(&Packing::Signed) && kinds.contains(&Packing::Legacy),
+        "{kinds:?}"
+    );
 }

@@ -24,7 +24,12 @@ pub fn tree() -> PathBuf {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let next = || queue.lock().expect("no copier panicked holding the queue").pop();
+                    let next = || {
+                        queue
+                            .lock()
+                            .expect("no copier panicked holding the queue")
+                            .pop()
+                    };
                     while let Some(repository) = next() {
                         skopeo_copy(registry(), &repository, &tree.join(&repository));
                     }
@@ -44,7 +49,9 @@ fn single(directory: &str) -> (Layout, Vec<(String, Value)>) {
         let layout = Layout::at(registry().directory().join("single"));
         let copy = |repository: &String| {
             let copied = layout.copy_from(registry(), repository).into_iter();
-            copied.map(|(tag, manifest)| (format!("{repository}:{tag}"), manifest)).collect::<Vec<_>>()
+            copied
+                .map(|(tag, manifest)| (format!("{repository}:{tag}"), manifest))
+                .collect::<Vec<_>>()
         };
         let manifests = repositories(registry()).iter().flat_map(copy).collect();
         (layout.path().to_owned(), manifests)
@@ -52,7 +59,11 @@ fn single(directory: &str) -> (Layout, Vec<(String, Value)>) {
     let (from, manifests) = COPY.get_or_init(copy);
     let directory = registry().directory().join(directory);
     // As links: many small files.
-    run_ok(Path::new("cp"), &["-rl", argument(from), argument(&directory)], &[]);
+    run_ok(
+        Path::new("cp"),
+        &["-rl", argument(from), argument(&directory)],
+        &[],
+    );
     (Layout::at(directory), manifests.clone())
 }
 
@@ -83,7 +94,9 @@ fn a_single_layout_with_whole_references_gives_the_registrys_index_and_archives(
     let (layout, manifests) = single("referenced");
     let expected = of_registry("");
     for host in ["", "registry.example/", "localhost/", "127.0.0.1:5000/"] {
-        let name = |(reference, manifest): &(String, Value)| named(manifest, &format!("{host}{reference}"));
+        let name = |(reference, manifest): &(String, Value)| {
+            named(manifest, &format!("{host}{reference}"))
+        };
         layout.list(&manifests.iter().map(name).collect::<Vec<_>>());
         let daemon = daemon_on(layout.flags());
         assert_eq!(index(&daemon), expected, "names that begin with {host:?}");
@@ -96,8 +109,14 @@ fn a_single_layout_with_whole_references_gives_the_registrys_index_and_archives(
 #[test]
 fn image_indexes_that_only_group_change_nothing() {
     let (layout, manifests) = single("grouped");
-    let listed: Vec<_> = manifests.iter().map(|(name, manifest)| named(manifest, name)).collect();
-    let groups: Vec<_> = listed.chunks(10).map(|group| layout.nested(group)).collect();
+    let listed: Vec<_> = manifests
+        .iter()
+        .map(|(name, manifest)| named(manifest, name))
+        .collect();
+    let groups: Vec<_> = listed
+        .chunks(10)
+        .map(|group| layout.nested(group))
+        .collect();
     let groups_of_groups: Vec<_> = groups.chunks(3).map(|group| layout.nested(group)).collect();
     layout.list(&groups_of_groups);
     let daemon = daemon_on(layout.flags());
@@ -125,8 +144,14 @@ fn assert_archives(daemon: &Daemon, parts: &[&Part]) {
             assert!(answer.body == part.archive(specimen), "another {name}");
             let provenance = part.archives.join(format!("{name}.prov"));
             let answer = daemon.get(&format!("/charts/{name}.prov"));
-            assert_eq!(answer.status, if provenance.exists() { 200 } else { 404 }, "{name}.prov");
-            assert!(!provenance.exists() || answer.body == std::fs::read(&provenance).expect("read"));
+            assert_eq!(
+                answer.status,
+                if provenance.exists() { 200 } else { 404 },
+                "{name}.prov"
+            );
+            assert!(
+                !provenance.exists() || answer.body == std::fs::read(&provenance).expect("read")
+            );
         }
     }
 }

@@ -9,14 +9,22 @@ use crate::support::process::{Scratch, run, text};
 /// Runs the daemon with flags that are a mistake and answers what it said.
 fn refused(flags: &[&str]) -> String {
     let output = run(Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")), flags, &[]);
-    assert_eq!(output.status.code(), Some(2), "{flags:?}: {}", text(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{flags:?}: {}",
+        text(&output.stderr)
+    );
     text(&output.stderr)
 }
 
 #[test]
 fn a_layout_needs_its_directory() {
     let said = refused(&["--storage=layout"]);
-    assert!(said.contains("--storage=layout needs --storage-layout-dir"), "{said}");
+    assert!(
+        said.contains("--storage=layout needs --storage-layout-dir"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -46,7 +54,10 @@ fn a_layout_takes_no_flag_of_a_registry() {
     ] {
         let said = refused(&[&storage, &directory, flag]);
         let name = flag.split('=').next().expect("a name");
-        assert!(said.contains(&format!("{name} goes with --storage=registry")), "{said}");
+        assert!(
+            said.contains(&format!("{name} goes with --storage=registry")),
+            "{said}"
+        );
     }
 }
 
@@ -57,6 +68,9 @@ fn a_registry_takes_no_layout_directory() {
     let [_, directory] = layout.flags();
     for storage in [&[][..], &["--storage=registry"]] {
         let said = refused(&[storage, &[&directory]].concat());
-        assert!(said.contains("--storage-layout-dir goes with --storage=layout"), "{said}");
+        assert!(
+            said.contains("--storage-layout-dir goes with --storage=layout"),
+            "{said}"
+        );
     }
 }

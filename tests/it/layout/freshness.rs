@@ -16,17 +16,32 @@ fn a_chart_that_is_added_is_in_the_next_index() {
     let scratch = Scratch::new("layout");
     let layout = Layout::at(scratch.join("layout"));
     let chart = |name: &str, version: &str| {
-        named(&layout.chart(name, version).manifest, &format!("{name}:{version}"))
+        named(
+            &layout.chart(name, version).manifest,
+            &format!("{name}:{version}"),
+        )
     };
-    let (first, second, third) = (chart("web", "1.0.0"), chart("web", "2.0.0"), chart("db", "0.1.0"));
+    let (first, second, third) = (
+        chart("web", "1.0.0"),
+        chart("web", "2.0.0"),
+        chart("db", "0.1.0"),
+    );
     layout.list(std::slice::from_ref(&first));
     let daemon = daemon_on(layout.flags());
     assert_eq!(charts(&daemon), ["web 1.0.0"]);
 
     layout.list(&[first.clone(), second.clone()]);
-    assert_eq!(charts(&daemon), ["web 1.0.0", "web 2.0.0"], "listed by a new file in the old one's place");
+    assert_eq!(
+        charts(&daemon),
+        ["web 1.0.0", "web 2.0.0"],
+        "listed by a new file in the old one's place"
+    );
     fs::write(layout.index(), index_json(&[first, second, third.clone()])).expect("write");
-    assert_eq!(charts(&daemon), ["db 0.1.0", "web 1.0.0", "web 2.0.0"], "listed by writing over the file");
+    assert_eq!(
+        charts(&daemon),
+        ["db 0.1.0", "web 1.0.0", "web 2.0.0"],
+        "listed by writing over the file"
+    );
     layout.list(&[third]);
     assert_eq!(charts(&daemon), ["db 0.1.0"], "not listed any more");
     assert_eq!(daemon.get("/charts/web-1.0.0.tgz").status, 404);
@@ -39,14 +54,20 @@ fn a_tag_that_moves_is_followed() {
     let chart = |archive: &str| {
         let chart = layout.chart_with("web", "1.0.0", archive.as_bytes());
         layout.list(&[named(&chart.manifest, "1.0.0")]);
-        chart.archive["digest"].as_str().expect("a digest").replace("sha256:", "")
+        chart.archive["digest"]
+            .as_str()
+            .expect("a digest")
+            .replace("sha256:", "")
     };
     let before = chart("the first bytes");
     let daemon = daemon_on(layout.flags());
     assert_eq!(Index::of(&daemon).entry("web", "1.0.0")["digest"], before);
     let after = chart("the other bytes");
     assert_eq!(Index::of(&daemon).entry("web", "1.0.0")["digest"], after);
-    assert_eq!(daemon.get("/charts/web-1.0.0.tgz").body_text(), "the other bytes");
+    assert_eq!(
+        daemon.get("/charts/web-1.0.0.tgz").body_text(),
+        "the other bytes"
+    );
 }
 
 #[test]
@@ -75,7 +96,10 @@ fn a_layout_that_is_replaced_by_a_rename_is_seen() {
     fs::rename(layout.path(), scratch.join("old")).expect("rename");
     fs::rename(next.path(), layout.path()).expect("rename");
     assert_eq!(charts(&daemon), ["web 2.0.0"]);
-    assert_eq!(daemon.get("/charts/web-2.0.0.tgz").body_text(), "the archive of web 2.0.0");
+    assert_eq!(
+        daemon.get("/charts/web-2.0.0.tgz").body_text(),
+        "the archive of web 2.0.0"
+    );
 }
 
 #[test]
@@ -103,7 +127,10 @@ fn a_link_that_is_switched_on_the_way_to_a_repository_is_followed() {
     let scratch = Scratch::new("layout");
     let tree = scratch.join("tree");
     for version in ["1.0.0", "2.0.0"] {
-        Layout::with(tree.join(".store").join(version).join("web"), &[("web", version)]);
+        Layout::with(
+            tree.join(".store").join(version).join("web"),
+            &[("web", version)],
+        );
     }
     let switch = |version| {
         symlink(version, tree.join(".store/fresh")).expect("link");
@@ -115,7 +142,11 @@ fn a_link_that_is_switched_on_the_way_to_a_repository_is_followed() {
     assert_eq!(charts(&daemon), ["web 1.0.0"]);
     // Until the first look is trusted, for it came right after the tree was made.
     let trusted = Instant::now() + Duration::from_millis(200);
-    wait_until(DEADLINE, || "time passes".to_owned(), || (Instant::now() > trusted).then_some(()));
+    wait_until(
+        DEADLINE,
+        || "time passes".to_owned(),
+        || (Instant::now() > trusted).then_some(()),
+    );
     assert_eq!(charts(&daemon), ["web 1.0.0"]);
     switch("2.0.0");
     assert_eq!(charts(&daemon), ["web 2.0.0"]);
@@ -138,9 +169,15 @@ fn what_has_not_changed_is_not_read_again() {
         assert_eq!(index(&daemon), before);
     }
     let read = bytes_read(&daemon) - read;
-    assert!(read < 1 << 20, "{read} bytes for 20 requests, so index.json was read again");
+    assert!(
+        read < 1 << 20,
+        "{read} bytes for 20 requests, so index.json was read again"
+    );
     let log = daemon.log();
-    assert!(!log.contains(" WARN ") && log.matches("snapshot: ").count() == 1, "{log}");
+    assert!(
+        !log.contains(" WARN ") && log.matches("snapshot: ").count() == 1,
+        "{log}"
+    );
 
     // The counter counts: a change is read.
     fs::rename(scratch.join("blobs"), layout.path().join("blobs")).expect("rename");
@@ -159,6 +196,8 @@ fn charts(daemon: &Daemon) -> Vec<String> {
 fn bytes_read(daemon: &Daemon) -> u64 {
     let path = format!("/proc/{}/io", daemon.pid());
     let counters = fs::read_to_string(path).expect("read the counters");
-    let line = counters.lines().find_map(|line| line.strip_prefix("rchar: "));
+    let line = counters
+        .lines()
+        .find_map(|line| line.strip_prefix("rchar: "));
     line.and_then(|count| count.parse().ok()).expect("rchar")
 }

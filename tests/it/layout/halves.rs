@@ -48,7 +48,11 @@ fn what_is_half_copied_waits_for_its_other_half() {
 
     let kinds = kinds_of_halves(&layout);
     let mut listed = vec![named(&good.manifest, "good:1.0.0")];
-    listed.extend(kinds.iter().map(|(name, chart, _)| named(&chart.manifest, &format!("{name}:1.0.0"))));
+    listed.extend(
+        kinds
+            .iter()
+            .map(|(name, chart, _)| named(&chart.manifest, &format!("{name}:1.0.0"))),
+    );
     layout.list(&listed);
     assert_eq!(index(&daemon), before);
     for (name, _, half) in &kinds {
@@ -59,14 +63,25 @@ fn what_is_half_copied_waits_for_its_other_half() {
 
     kinds.iter().for_each(|(_, _, half)| half.complete());
     let completed = Instant::now();
-    let mut expected: Vec<_> = kinds.iter().map(|(name, ..)| format!("{name} 1.0.0")).collect();
+    let mut expected: Vec<_> = kinds
+        .iter()
+        .map(|(name, ..)| format!("{name} 1.0.0"))
+        .collect();
     expected.push("good 1.0.0".to_owned());
     expected.sort();
     let lacking = || format!("{expected:?}; the log:\n{}", daemon.log());
-    wait_until(DEADLINE, lacking, || (Index::of(&daemon).charts() == expected).then_some(()));
-    println!("served {:?} after the last blob was there", completed.elapsed());
+    wait_until(DEADLINE, lacking, || {
+        (Index::of(&daemon).charts() == expected).then_some(())
+    });
+    println!(
+        "served {:?} after the last blob was there",
+        completed.elapsed()
+    );
     for (name, chart, _) in &kinds {
-        assert_eq!(daemon.get(&format!("/charts/{name}-1.0.0.tgz")).body, chart.archive_bytes);
+        assert_eq!(
+            daemon.get(&format!("/charts/{name}-1.0.0.tgz")).body,
+            chart.archive_bytes
+        );
     }
 }
 
@@ -82,13 +97,29 @@ fn kinds_of_halves(layout: &Layout) -> Vec<(&'static str, Chart, Half)> {
     vec![
         half("manifest-missing", |chart| &chart.manifest, None),
         half("manifest-empty", |chart| &chart.manifest, Some(b"")),
-        half("manifest-short", |chart| &chart.manifest, Some(br#"{"schemaVersion":2,"#)),
+        half(
+            "manifest-short",
+            |chart| &chart.manifest,
+            Some(br#"{"schemaVersion":2,"#),
+        ),
         half("config-missing", |chart| &chart.config, None),
-        half("config-short", |chart| &chart.config, Some(br#"{"apiVersion":"#)),
-        half("config-wrong", |chart| &chart.config, Some(config.as_bytes())),
+        half(
+            "config-short",
+            |chart| &chart.config,
+            Some(br#"{"apiVersion":"#),
+        ),
+        half(
+            "config-wrong",
+            |chart| &chart.config,
+            Some(config.as_bytes()),
+        ),
         half("archive-missing", |chart| &chart.archive, None),
         half("archive-empty", |chart| &chart.archive, Some(b"")),
-        half("archive-short", |chart| &chart.archive, Some(b"the archive")),
+        half(
+            "archive-short",
+            |chart| &chart.archive,
+            Some(b"the archive"),
+        ),
         half("archive-long", |chart| &chart.archive, Some(&[b'x'; 1000])),
         signed_half(layout),
     ]
@@ -99,7 +130,8 @@ fn signed_half(layout: &Layout) -> (&'static str, Chart, Half) {
     let mut chart = layout.chart("provenance-missing", "1.0.0");
     let provenance = layout.blob("application/vnd.cncf.helm.chart.provenance.v1.prov", b"PGP");
     let layers = [&chart.archive, &provenance];
-    let manifest = json!({"schemaVersion": 2, "config": chart.config, "layers": layers}).to_string();
+    let manifest =
+        json!({"schemaVersion": 2, "config": chart.config, "layers": layers}).to_string();
     chart.manifest = layout.blob(MANIFEST_TYPE, manifest.as_bytes());
     let half = Half::of(layout.place(&provenance), None);
     ("provenance-missing", chart, half)
@@ -117,17 +149,27 @@ fn a_tag_that_moves_to_a_half_copied_chart_keeps_the_last_good_one() {
     assert_eq!(index(&daemon), before);
     let told = daemon.wait_for_complaint(&["web:1.0.0 stays as it was"]);
     assert!(told.contains(file_name(&half.file)), "{told}");
-    assert_eq!(daemon.get("/charts/web-1.0.0.tgz").body_text(), "the archive of web 1.0.0");
+    assert_eq!(
+        daemon.get("/charts/web-1.0.0.tgz").body_text(),
+        "the archive of web 1.0.0"
+    );
     half.complete();
     let lacking = || format!("the next archive; the log:\n{}", daemon.log());
     let moved = || (index(&daemon) != before).then_some(());
     wait_until(DEADLINE, lacking, moved);
-    assert_eq!(daemon.get("/charts/web-1.0.0.tgz").body_text(), "the next archive");
+    assert_eq!(
+        daemon.get("/charts/web-1.0.0.tgz").body_text(),
+        "the next archive"
+    );
 }
 
 #[test]
 fn an_index_json_that_is_half_written_or_missing_changes_nothing_yet() {
-    let halves = [Some(&br#"{"schemaVersion":2,"manifests":[{"mediaType"#[..]), Some(b""), None];
+    let halves = [
+        Some(&br#"{"schemaVersion":2,"manifests":[{"mediaType"#[..]),
+        Some(b""),
+        None,
+    ];
     std::thread::scope(|scope| {
         for instead in halves {
             // The one layout there is, and one of two.
@@ -155,7 +197,12 @@ fn without_an_index(directory: &str, layout: &str, instead: Option<&[u8]>) {
     half.complete();
     layout.list(&[named(&layout.chart("web", "2.0.0").manifest, "web:2.0.0")]);
     let lacking = || format!("what came after {instead:?}; the log:\n{}", daemon.log());
-    let seen = || Index::of(&daemon).charts().contains(&"web 2.0.0".to_owned()).then_some(());
+    let seen = || {
+        Index::of(&daemon)
+            .charts()
+            .contains(&"web 2.0.0".to_owned())
+            .then_some(())
+    };
     wait_until(DEADLINE, lacking, seen);
 }
 
@@ -168,7 +215,10 @@ fn a_nested_index_that_is_missing_changes_nothing_yet() {
     layout.list(std::slice::from_ref(&group));
     let daemon = daemon_on(layout.flags());
     let before = index(&daemon);
-    let wider = layout.nested(&[web, named(&layout.chart("db", "1.0.0").manifest, "db:1.0.0")]);
+    let wider = layout.nested(&[
+        web,
+        named(&layout.chart("db", "1.0.0").manifest, "db:1.0.0"),
+    ]);
     let half = Half::of(layout.place(&wider), None);
     layout.list(&[wider]);
     assert_eq!(index(&daemon), before);
@@ -204,7 +254,11 @@ fn an_archive_with_wrong_bytes_is_never_handed_out_whole() {
     *wrong.last_mut().expect("a last byte") ^= 1;
     let half = Half::of(layout.place(&chart.archive), Some(&wrong));
     let daemon = daemon_on(layout.flags());
-    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "an archive of the right length is listed");
+    assert_eq!(
+        Index::of(&daemon).charts(),
+        ["web 1.0.0"],
+        "an archive of the right length is listed"
+    );
     for _ in 0..3 {
         assert_never_whole(&daemon, &archive);
     }
@@ -230,5 +284,7 @@ fn assert_never_whole(daemon: &Daemon, archive: &[u8]) {
 }
 
 fn file_name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).expect("a name")
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .expect("a name")
 }

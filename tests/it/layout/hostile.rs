@@ -29,8 +29,16 @@ pub(super) fn layout_with_good(scratch: &Scratch) -> (Layout, Value) {
 
 /// The good chart is served, and nothing else is.
 pub(super) fn assert_only_good(daemon: &mut Daemon) {
-    assert_eq!(Index::of(daemon).charts(), ["good 1.0.0"], "{}", daemon.log());
-    assert_eq!(daemon.get("/charts/good-1.0.0.tgz").body_text(), "the archive of good 1.0.0");
+    assert_eq!(
+        Index::of(daemon).charts(),
+        ["good 1.0.0"],
+        "{}",
+        daemon.log()
+    );
+    assert_eq!(
+        daemon.get("/charts/good-1.0.0.tgz").body_text(),
+        "the archive of good 1.0.0"
+    );
     assert_alive_and_small(daemon);
 }
 
@@ -44,11 +52,27 @@ pub(super) fn assert_nothing_served(daemon: &mut Daemon, why: &[&str]) {
 
 pub(super) fn assert_alive_and_small(daemon: &mut Daemon) {
     assert_eq!(daemon.get("/livez").status, 200);
-    assert!(daemon.is_running() && !daemon.log().contains("panicked"), "{}", daemon.log());
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("read its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
-    let peak: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    assert!(peak < MOST_MEMORY, "{peak} KiB at its peak; the log:\n{}", daemon.log());
+    assert!(
+        daemon.is_running() && !daemon.log().contains("panicked"),
+        "{}",
+        daemon.log()
+    );
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("read its status");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("VmHWM");
+    let peak: u64 = line
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number");
+    assert!(
+        peak < MOST_MEMORY,
+        "{peak} KiB at its peak; the log:\n{}",
+        daemon.log()
+    );
 }
 
 #[test]
@@ -72,7 +96,11 @@ fn a_digest_never_becomes_a_path_before_it_is_one() {
     ];
     let entry = |digest: &&str| json!({"mediaType": MANIFEST_TYPE, "digest": digest, "size": 19});
     let mut listed: Vec<_> = digests.iter().map(entry).collect();
-    listed.extend(digests.iter().map(|digest| named(&entry(digest), "bad:1.0.0")));
+    listed.extend(
+        digests
+            .iter()
+            .map(|digest| named(&entry(digest), "bad:1.0.0")),
+    );
     listed.push(good);
     // And one step further in: in manifests that are good themselves.
     for (number, digest) in digests.iter().enumerate() {
@@ -80,9 +108,14 @@ fn a_digest_never_becomes_a_path_before_it_is_one() {
             let name = format!("{part}-{number}");
             let chart = layout.chart(&name, "1.0.0");
             let (mut config, mut layer) = (chart.config, chart.archive);
-            let bad = if part == "config" { &mut config } else { &mut layer };
+            let bad = if part == "config" {
+                &mut config
+            } else {
+                &mut layer
+            };
             bad["digest"] = json!(digest);
-            let manifest = json!({"schemaVersion": 2, "config": config, "layers": [layer]}).to_string();
+            let manifest =
+                json!({"schemaVersion": 2, "config": config, "layers": [layer]}).to_string();
             let manifest = layout.blob(MANIFEST_TYPE, manifest.as_bytes());
             listed.push(named(&manifest, &format!("{name}:1.0.0")));
         }
@@ -91,7 +124,9 @@ fn a_digest_never_becomes_a_path_before_it_is_one() {
     let mut daemon = daemon_on(layout.flags());
     assert_only_good(&mut daemon);
     daemon.wait_for_log("skipped bad:\"secret\": not a tag");
-    daemon.wait_for_log("skipped config-0:1.0.0: manifest can't be read: not a sha256 or sha512 digest");
+    daemon.wait_for_log(
+        "skipped config-0:1.0.0: manifest can't be read: not a sha256 or sha512 digest",
+    );
     daemon.wait_for_log("skipped layers-9:1.0.0: no layer is a chart archive");
 }
 
@@ -110,9 +145,14 @@ fn a_gigabyte_is_not_read_where_little_is_expected() {
     grow(&layout.place(&chart.config));
     let mut config = chart.config.clone();
     config["size"] = json!(GIGABYTE);
-    let manifest = json!({"schemaVersion": 2, "config": config, "layers": [chart.archive]}).to_string();
+    let manifest =
+        json!({"schemaVersion": 2, "config": config, "layers": [chart.archive]}).to_string();
     let honest_about_it = layout.blob(MANIFEST_TYPE, manifest.as_bytes());
-    layout.list(&[named(&blown_up, "manifest:1.0.0"), named(&honest_about_it, "config:1.0.0"), good]);
+    layout.list(&[
+        named(&blown_up, "manifest:1.0.0"),
+        named(&honest_about_it, "config:1.0.0"),
+        good,
+    ]);
     let mut daemon = daemon_on(layout.flags());
     assert_only_good(&mut daemon);
     daemon.wait_for_log("skipped manifest:1.0.0: ");
@@ -126,14 +166,20 @@ fn a_gigabyte_is_not_read_where_little_is_expected() {
         "1073741824 bytes, over",
     ]);
     let mut daemon = Daemon::start(&layout.flags().each_ref().map(String::as_str));
-    assert_nothing_served(&mut daemon, &[argument(&layout.index()), "1073741824 bytes, over"]);
+    assert_nothing_served(
+        &mut daemon,
+        &[argument(&layout.index()), "1073741824 bytes, over"],
+    );
 }
 
 #[test]
 fn an_index_of_millions_of_entries_or_annotations_takes_no_more_memory_than_its_file() {
     const ROOM: usize = 30 << 20;
     let entries = vec![r#"{"digest":""}"#; ROOM / 14].join(",");
-    let annotations = (0..ROOM / 12).map(|number| format!(r#""{number:x}":0"#)).collect::<Vec<_>>().join(",");
+    let annotations = (0..ROOM / 12)
+        .map(|number| format!(r#""{number:x}":0"#))
+        .collect::<Vec<_>>()
+        .join(",");
     let annotated = format!(r#"{{"digest":"","annotations":{{{annotations}}}}}"#);
     for (manifests, why) in [(entries, Some("over 100000 manifests")), (annotated, None)] {
         let scratch = Scratch::new("layout");
@@ -156,7 +202,9 @@ fn image_indexes_in_circles_in_heaps_and_without_end_come_to_an_end() {
     let scratch = Scratch::new("layout");
     let (layout, good) = layout_with_good(&scratch);
     // Each lists the one before a thousand times: unguarded, that is 10^12 of the first.
-    let mut heap = layout.nested(std::slice::from_ref(&layout.chart("deepest", "1.0.0").manifest));
+    let mut heap = layout.nested(std::slice::from_ref(
+        &layout.chart("deepest", "1.0.0").manifest,
+    ));
     for _ in 0..4 {
         heap = layout.nested(&vec![heap; 1000]);
     }
@@ -195,7 +243,10 @@ fn names_that_are_none_of_ours_are_no_way_out_and_no_harm() {
         &"a".repeat(100_000),
     ];
     let entry = |(number, name): (usize, &&str)| {
-        named(&layout.blob("text/plain", format!("nothing {number}").as_bytes()), name)
+        named(
+            &layout.blob("text/plain", format!("nothing {number}").as_bytes()),
+            name,
+        )
     };
     let mut listed: Vec<_> = names.iter().enumerate().map(entry).collect();
     listed.push(good);
@@ -203,7 +254,10 @@ fn names_that_are_none_of_ours_are_no_way_out_and_no_harm() {
     let mut daemon = daemon_on(layout.flags());
     assert_only_good(&mut daemon);
     let log = daemon.log();
-    assert!(!log.contains("\n2026 ERROR forged") && log.lines().all(|line| line.len() < 1000), "{log}");
+    assert!(
+        !log.contains("\n2026 ERROR forged") && log.lines().all(|line| line.len() < 1000),
+        "{log}"
+    );
 }
 
 #[test]
@@ -222,6 +276,9 @@ fn what_is_no_index_json_at_all_is_told_as_that() {
         let (layout, _) = layout_with_good(&scratch);
         fs::write(layout.index(), text).expect("write");
         let mut daemon = Daemon::start(&layout.flags().each_ref().map(String::as_str));
-        assert_nothing_served(&mut daemon, &[argument(&layout.index()), "not an image index"]);
+        assert_nothing_served(
+            &mut daemon,
+            &[argument(&layout.index()), "not an image index"],
+        );
     }
 }

@@ -40,17 +40,37 @@ fn a_link_that_leads_out_is_refused_though_what_it_leads_to_is_right() {
         };
         move_out(&layout.place(&descriptor), outside(part));
     }
-    move_out(&layout("blobs-folder").path().join("blobs/sha256"), outside("blobs-folder"));
+    move_out(
+        &layout("blobs-folder").path().join("blobs/sha256"),
+        outside("blobs-folder"),
+    );
     move_out(&layout("index").index(), outside("index"));
     move_out(layout("folder").path(), outside("folder"));
     symlink("/", tree.join("root")).expect("link");
     symlink("..", tree.join("up")).expect("link");
 
     let daemon = daemon_on(flags(&tree));
-    assert_eq!(Index::of(&daemon).charts(), ["good 1.0.0"], "{}", daemon.log());
-    for name in ["manifest", "config", "archive", "blobs-folder", "index", "folder", "root", "up"] {
+    assert_eq!(
+        Index::of(&daemon).charts(),
+        ["good 1.0.0"],
+        "{}",
+        daemon.log()
+    );
+    for name in [
+        "manifest",
+        "config",
+        "archive",
+        "blobs-folder",
+        "index",
+        "folder",
+        "root",
+        "up",
+    ] {
         let told = daemon.wait_for_log(tree.join(name).to_str().expect("UTF-8"));
-        assert!(told.contains("a link that leads out of the layout's directory"), "{told}");
+        assert!(
+            told.contains("a link that leads out of the layout's directory"),
+            "{told}"
+        );
     }
     for name in ["folder", "root", "up"] {
         daemon.wait_for_complaint(&[tree.join(name).to_str().expect("UTF-8")]);
@@ -63,7 +83,10 @@ fn an_archive_that_is_replaced_by_a_link_out_is_not_served() {
     let layout = Layout::with(scratch.join("layout"), &[("web", "1.0.0")]);
     let daemon = reading_daemon_on(layout.flags());
     assert_eq!(daemon.get("/charts/web-1.0.0.tgz").status, 200);
-    move_out(&layout.place(&layout.chart("web", "1.0.0").archive), scratch.join("outside"));
+    move_out(
+        &layout.place(&layout.chart("web", "1.0.0").archive),
+        scratch.join("outside"),
+    );
     assert_eq!(daemon.get("/charts/web-1.0.0.tgz").status, 502);
     daemon.wait_for_complaint(&["leads out of the layout's directory"]);
 }
@@ -84,7 +107,10 @@ fn links_that_stay_inside_are_followed_and_circles_of_them_end() {
     symlink("nowhere", tree.join("dangling")).expect("link");
     let daemon = daemon_on(flags(&tree));
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
-    assert_eq!(daemon.get("/charts/web-1.0.0.tgz").body, chart.archive_bytes);
+    assert_eq!(
+        daemon.get("/charts/web-1.0.0.tgz").body,
+        chart.archive_bytes
+    );
     assert!(!daemon.log().contains(" WARN "), "{}", daemon.log());
 }
 
@@ -118,7 +144,10 @@ fn a_tree_that_can_only_be_read_is_served_and_left_as_it_is() {
     let place = Closed(std::env::temp_dir().join(name));
     let tree = place.0.join("tree");
     Layout::with(tree.join("web"), &[("web", "1.0.0")]);
-    let partly = Layout::with(tree.join("partly"), &[("open", "1.0.0"), ("closed", "1.0.0")]);
+    let partly = Layout::with(
+        tree.join("partly"),
+        &[("open", "1.0.0"), ("closed", "1.0.0")],
+    );
     fs::create_dir(tree.join("lost+found")).expect("mkdir");
     let program = place.0.join("oci-chartrepo");
     fs::copy(env!("CARGO_BIN_EXE_oci-chartrepo"), &program).expect("copy the daemon");
@@ -131,8 +160,16 @@ fn a_tree_that_can_only_be_read_is_served_and_left_as_it_is() {
     let [storage, directory] = flags(&tree);
     let daemon = Daemon::start_as(as_nobody(&program), &[&storage, &directory]);
     daemon.wait_ready();
-    assert_eq!(Index::of(&daemon).charts(), ["open 1.0.0", "web 1.0.0"], "{}", daemon.log());
-    assert_eq!(daemon.get("/charts/web-1.0.0.tgz").body_text(), "the archive of web 1.0.0");
+    assert_eq!(
+        Index::of(&daemon).charts(),
+        ["open 1.0.0", "web 1.0.0"],
+        "{}",
+        daemon.log()
+    );
+    assert_eq!(
+        daemon.get("/charts/web-1.0.0.tgz").body_text(),
+        "the archive of web 1.0.0"
+    );
     daemon.wait_for_complaint(&["lost+found", "Permission denied"]);
     daemon.wait_for_log(&format!("{}: Permission denied", closed.display()));
     drop(daemon);
@@ -145,7 +182,13 @@ fn as_nobody(program: &Path) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups"]).arg(program);
+    command
+        .args([
+            &format!("--reuid={NOBODY}"),
+            &format!("--regid={NOBODY}"),
+            "--clear-groups",
+        ])
+        .arg(program);
     command
 }
 
@@ -155,7 +198,11 @@ fn chmod(mode: &str, path: &Path) {
 
 /// Every path in a tree, with its size, its rights and its times.
 fn state_of(tree: &Path) -> BTreeSet<String> {
-    let listed = run_ok(Path::new("find"), &[argument(tree), "-printf", "%p %s %m %T@ %C@\n"], &[]);
+    let listed = run_ok(
+        Path::new("find"),
+        &[argument(tree), "-printf", "%p %s %m %T@ %C@\n"],
+        &[],
+    );
     listed.lines().map(str::to_owned).collect()
 }
 

@@ -27,6 +27,12 @@ fn reading_daemon_on(flags: [String; 2]) -> Daemon {
 
 fn index(daemon: &Daemon) -> String {
     let answer = daemon.get("/index.yaml");
-    assert_eq!(answer.status, 200, "{}; the log:\n{}", answer.body_text(), daemon.log());
+    assert_eq!(
+        answer.status,
+        200,
+        "{}; the log:\n{}",
+        answer.body_text(),
+        daemon.log()
+    );
     answer.body_text()
 }

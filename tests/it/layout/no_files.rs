@@ -7,7 +7,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::hostile::{assert_alive_and_small, assert_nothing_served, assert_only_good, layout_with_good};
+use super::hostile::{
+    assert_alive_and_small, assert_nothing_served, assert_only_good, layout_with_good,
+};
 use super::{daemon_on, reading_daemon_on};
 use crate::support::daemon::Daemon;
 use crate::support::helm::argument;
@@ -35,7 +37,11 @@ impl Instead {
 
 /// A socket's path has little room, so it's made by way of a link.
 fn socket(path: &Path) {
-    let unique = format!("oci-chartrepo-{}-{:?}", std::process::id(), std::thread::current().id());
+    let unique = format!(
+        "oci-chartrepo-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    );
     let short = std::env::temp_dir().join(unique);
     std::os::unix::fs::symlink(path.parent().expect("a parent"), &short).expect("link");
     UnixListener::bind(short.join(path.file_name().expect("a name"))).expect("bind");

@@ -16,8 +16,21 @@ impl Certificates {
         scratch.file("names", names);
         let (ca, ca_key) = (path("ca.pem"), path("ca.key"));
         let (key, request) = (path("server.key"), path("server.csr"));
-        let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-        let authority = ["req", "-x509", "-days", "2", "-subj", "/CN=charts test authority"];
+        let new_key = [
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ];
+        let authority = [
+            "req",
+            "-x509",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=charts test authority",
+        ];
         openssl(&[&authority[..], &new_key, &["-keyout", &ca_key, "-out", &ca]].concat());
         let server = ["req", "-subj", "/CN=charts test registry"];
         openssl(&[&server[..], &new_key, &["-keyout", &key, "-out", &request]].concat());

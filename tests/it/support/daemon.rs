@@ -28,7 +28,9 @@ impl Daemon {
     pub fn start_as(mut command: Command, arguments: &[&str]) -> Daemon {
         let defaults = DEFAULTS.into_iter().filter(|default| {
             let (flag, _) = default.split_once('=').expect("a flag and its value");
-            !arguments.iter().any(|argument| argument.split('=').next() == Some(flag))
+            !arguments
+                .iter()
+                .any(|argument| argument.split('=').next() == Some(flag))
         });
         let mut child = command
             .args(defaults)
@@ -40,7 +42,11 @@ impl Daemon {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let log = Log::collect(child.stderr.take().expect("stderr is piped"));
-        let mut daemon = Daemon { child, port: 0, log };
+        let mut daemon = Daemon {
+            child,
+            port: 0,
+            log,
+        };
         daemon.port = daemon.listening_port(arguments);
         daemon
     }
@@ -93,7 +99,9 @@ impl Daemon {
 
     /// The first line an operator sees (no debug line) that holds all of these.
     pub fn wait_for_complaint(&self, words: &[&str]) -> String {
-        self.wait_for_line(words, |line| line.contains(" ERROR ") || line.contains(" WARN "))
+        self.wait_for_line(words, |line| {
+            line.contains(" ERROR ") || line.contains(" WARN ")
+        })
     }
 
     pub fn pid(&self) -> u32 {
@@ -125,14 +133,23 @@ impl Daemon {
 
     fn whole(&self, method: &str, path: &str) -> Answer {
         let answer = self.request(method, path, &[]);
-        assert!(answer.complete, "{method} {path} was cut; the log:\n{}", self.log());
+        assert!(
+            answer.complete,
+            "{method} {path} was cut; the log:\n{}",
+            self.log()
+        );
         answer
     }
 
     fn listening_port(&self, arguments: &[&str]) -> u16 {
-        let line = self.log.wait_for(DEADLINE, |line| line.contains("INFO listening on http://"));
+        let line = self
+            .log
+            .wait_for(DEADLINE, |line| line.contains("INFO listening on http://"));
         let line = line.unwrap_or_else(|| {
-            panic!("no listening line with {arguments:?}; the log:\n{}", self.log());
+            panic!(
+                "no listening line with {arguments:?}; the log:\n{}",
+                self.log()
+            );
         });
         let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
         port.unwrap_or_else(|| panic!("no port in {line:?}"))
@@ -148,6 +165,8 @@ impl Drop for Daemon {
 
 /// By the shell's own `kill`, for a bare machine has no other.
 pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -{name} {pid}")])
+        .status();
     assert!(sent.expect("run sh").success(), "kill -{name} {pid}");
 }

@@ -21,7 +21,8 @@ const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// (bcrypt, the only hash this registry takes).
 pub const USER: &str = "chart-reader";
 pub const PASSWORD: &str = "chart:secret";
-const HTPASSWD: &str = "chart-reader:$2b$05$abcdefghijklmnopqrstuuopc/ognz/tFTk4j2SReUUwB5v14fdHm\n";
+const HTPASSWD: &str =
+    "chart-reader:$2b$05$abcdefghijklmnopqrstuuopc/ognz/tFTk4j2SReUUwB5v14fdHm\n";
 
 /// Ends the registry and removes its directory when the pipe to this process closes, be it by a
 /// crash of ours. Then nobody reads its stderr either, and to tell that the registry was killed
@@ -116,7 +117,8 @@ impl DockerRegistry {
     pub fn wrap(&self, repository: &str, tag: &str) {
         let bytes = self.manifest_bytes(repository, tag);
         let (digest, size) = (Digest::sha256(&bytes).to_string(), bytes.len());
-        let listed = serde_json::json!({"mediaType": IMAGE_MANIFEST, "digest": digest, "size": size});
+        let listed =
+            serde_json::json!({"mediaType": IMAGE_MANIFEST, "digest": digest, "size": size});
         let index = serde_json::json!({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": [listed]});
         self.put_manifest(repository, tag, IMAGE_INDEX, index.to_string().as_bytes());
     }
@@ -181,7 +183,12 @@ fn attempt(options: &Options) -> Option<DockerRegistry> {
     let configuration = configuration(&scratch, options);
     let mut minder = Command::new("sh")
         .args(["-c", MINDER, "minder"])
-        .args([scratch.path(), &tool("docker-registry"), Path::new("serve"), &configuration])
+        .args([
+            scratch.path(),
+            &tool("docker-registry"),
+            Path::new("serve"),
+            &configuration,
+        ])
         .env_clear()
         .env("PATH", machine_path())
         .envs(options.environment.iter().copied())
@@ -191,7 +198,12 @@ fn attempt(options: &Options) -> Option<DockerRegistry> {
         .spawn()
         .expect("start sh");
     let log = Log::collect(minder.stderr.take().expect("stderr is piped"));
-    let mut registry = DockerRegistry { minder: Some(minder), port: 0, log, scratch };
+    let mut registry = DockerRegistry {
+        minder: Some(minder),
+        port: 0,
+        log,
+        scratch,
+    };
     // The minder keeps stderr open, so a registry that ended is told by what it said last.
     let told = |line: &str| line.contains(LISTENING) || line.contains("address already in use");
     let line = registry.log.wait_for(DEADLINE, told);

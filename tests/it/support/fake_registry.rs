@@ -72,10 +72,17 @@ impl FakeRegistry {
 
     /// Starts on a free port of another loopback address: to a client, another host.
     pub fn start_on(address: &str) -> FakeRegistry {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let registry = Door::open(&shared, address, door::Role::Registry);
         shared.state().access.tokens.registry_url = registry.url();
-        FakeRegistry { shared, registry, token_server: None }
+        FakeRegistry {
+            shared,
+            registry,
+            token_server: None,
+        }
     }
 
     /// `127.0.0.1:PORT`, as a user would type it.
@@ -107,8 +114,16 @@ impl FakeRegistry {
     }
 
     /// Any bytes as a manifest, however wrong; answers its digest.
-    pub fn push_manifest(&self, repository: &str, tag: &str, media_type: &str, bytes: &[u8]) -> String {
-        self.state().store.push_manifest(repository, tag, media_type, bytes)
+    pub fn push_manifest(
+        &self,
+        repository: &str,
+        tag: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> String {
+        self.state()
+            .store
+            .push_manifest(repository, tag, media_type, bytes)
     }
 
     /// An OCI image as a container build pushes it.
@@ -284,7 +299,11 @@ impl Drop for FakeRegistry {
             return;
         }
         let state = self.state();
-        assert!(state.unexpected.is_empty(), "requests no registry knows: {:#?}", state.unexpected);
+        assert!(
+            state.unexpected.is_empty(),
+            "requests no registry knows: {:#?}",
+            state.unexpected
+        );
         let idle = state.script.never_met();
         assert!(idle.is_empty(), "faults that no request ever met: {idle:?}");
     }

@@ -33,7 +33,11 @@ impl Guarded {
         let scratch = Scratch::new("credentials");
         let text = json!({ "auths": { (fake.host()): { "auth": AUTH } } }).to_string();
         let flag = credentials_flag(&scratch, text);
-        Guarded { fake, scratch, flag }
+        Guarded {
+            fake,
+            scratch,
+            flag,
+        }
     }
 
     pub fn with_tokens(change: impl FnOnce(&mut TokenServer)) -> Guarded {
@@ -57,7 +61,12 @@ impl Guarded {
         let daemon = self.start();
         daemon.wait_ready();
         let index = Index::of(&daemon);
-        assert_eq!(index.charts(), ["db 0.1.0", "web 1.0.0"], "{}", daemon.log());
+        assert_eq!(
+            index.charts(),
+            ["db 0.1.0", "web 1.0.0"],
+            "{}",
+            daemon.log()
+        );
         let archive = daemon.get("/charts/web-1.0.0.tgz");
         assert_eq!(archive.body_text(), "archive of team/web 1.0.0");
         assert_nothing_secret(&daemon);
@@ -68,7 +77,10 @@ impl Guarded {
     pub fn assert_refused(&self, words: &[&str]) -> Daemon {
         let daemon = self.start();
         let told = daemon.wait_for_log(" ERROR first walk failed");
-        assert!(words.iter().all(|word| told.contains(word)), "{words:?} in {told}");
+        assert!(
+            words.iter().all(|word| told.contains(word)),
+            "{words:?} in {told}"
+        );
         assert_eq!(daemon.get("/index.yaml").status, 503);
         assert_nothing_secret(&daemon);
         daemon
@@ -77,7 +89,14 @@ impl Guarded {
 
 pub fn assert_nothing_secret(daemon: &Daemon) {
     let log = daemon.log();
-    for secret in [PASSWORD, "word-1", AUTH, IDENTITY, "secret-token-", "Basic cm"] {
+    for secret in [
+        PASSWORD,
+        "word-1",
+        AUTH,
+        IDENTITY,
+        "secret-token-",
+        "Basic cm",
+    ] {
         assert!(!log.contains(secret), "{secret} in:\n{log}");
     }
 }

@@ -13,7 +13,10 @@ pub struct Helm {
 
 impl Helm {
     pub fn new(version: &'static str) -> Helm {
-        Helm { version, home: Scratch::new("helm") }
+        Helm {
+            version,
+            home: Scratch::new("helm"),
+        }
     }
 
     pub fn version(&self) -> &'static str {
@@ -31,7 +34,13 @@ impl Helm {
     /// Runs to a failure and answers what helm said.
     pub fn fails(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
-        let passed = || format!("helm {} {arguments:?} passed:\n{}", self.version, said(&output));
+        let passed = || {
+            format!(
+                "helm {} {arguments:?} passed:\n{}",
+                self.version,
+                said(&output)
+            )
+        };
         assert!(!output.status.success(), "{}", passed());
         said(&output)
     }

@@ -18,7 +18,10 @@ pub struct Answer {
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         let named = |(key, _): &&(String, String)| key.eq_ignore_ascii_case(name);
-        self.headers.iter().find(named).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(named)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn body_text(&self) -> String {
@@ -27,7 +30,12 @@ impl Answer {
 }
 
 /// One request on its own connection to a port of this machine.
-pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Answer> {
+pub fn request(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> io::Result<Answer> {
     send(port, method, path, headers, &[])
 }
 
@@ -70,7 +78,10 @@ fn parse(bytes: &[u8], cut: bool, bodyless: bool) -> io::Result<Answer> {
     let head = String::from_utf8_lossy(&bytes[..end]);
     let mut lines = head.split("\r\n");
     let status_line = lines.next().unwrap_or_default();
-    let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status_line
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok());
     let field = |line: &str| {
         let (name, value) = line.split_once(':')?;
         Some((name.to_owned(), value.trim().to_owned()))
@@ -84,7 +95,10 @@ fn parse(bytes: &[u8], cut: bool, bodyless: bool) -> io::Result<Answer> {
     if bodyless {
         return Ok(answer);
     }
-    if answer.header("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+    if answer
+        .header("transfer-encoding")
+        .is_some_and(|coding| coding == "chunked")
+    {
         let (body, whole) = dechunk(&answer.body);
         answer.complete = whole;
         answer.body = body;
@@ -114,5 +128,7 @@ fn dechunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
 }
 
 fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
-    bytes.windows(needle.len()).position(|window| window == needle)
+    bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
 }

@@ -22,7 +22,11 @@ impl Keyring {
         let user = format!("{name} <{name}@charts.test>");
         gpg(&["--quick-generate-key", &user, "rsa2048", "sign", "never"]);
         gpg(&["--output", argument(&keyring.public()), "--export"]);
-        gpg(&["--output", argument(&keyring.secret()), "--export-secret-keys"]);
+        gpg(&[
+            "--output",
+            argument(&keyring.secret()),
+            "--export-secret-keys",
+        ]);
         // gpg leaves an agent behind, which would outlive the directory.
         let end_agent = ["--homedir", home, "--kill", "gpg-agent"];
         run_ok(Path::new("gpgconf"), &end_agent, &[]);

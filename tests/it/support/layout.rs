@@ -32,7 +32,11 @@ impl Layout {
     pub fn at(directory: impl Into<PathBuf>) -> Layout {
         let layout = Layout(directory.into());
         fs::create_dir_all(layout.0.join("blobs/sha256")).expect("mkdir");
-        fs::write(layout.0.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("write");
+        fs::write(
+            layout.0.join("oci-layout"),
+            r#"{"imageLayoutVersion":"1.0.0"}"#,
+        )
+        .expect("write");
         layout.list(&[]);
         layout
     }
@@ -41,7 +45,10 @@ impl Layout {
     pub fn with(directory: impl Into<PathBuf>, charts: &[(&str, &str)]) -> Layout {
         let layout = Layout::at(directory);
         let listed = charts.iter().map(|(name, version)| {
-            named(&layout.chart(name, version).manifest, &format!("{name}:{version}"))
+            named(
+                &layout.chart(name, version).manifest,
+                &format!("{name}:{version}"),
+            )
         });
         layout.list(&listed.collect::<Vec<_>>());
         layout
@@ -63,7 +70,8 @@ impl Layout {
     /// Writes a blob and answers its descriptor.
     pub fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
         let digest = Digest::sha256(bytes);
-        let descriptor = json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()});
+        let descriptor =
+            json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()});
         fs::write(self.place(&descriptor), bytes).expect("write a blob");
         descriptor
     }
@@ -76,16 +84,31 @@ impl Layout {
 
     /// A chart that isn't listed yet. Its archive is no archive: the daemon never looks into one.
     pub fn chart(&self, name: &str, version: &str) -> Chart {
-        self.chart_with(name, version, format!("the archive of {name} {version}").as_bytes())
+        self.chart_with(
+            name,
+            version,
+            format!("the archive of {name} {version}").as_bytes(),
+        )
     }
 
     pub fn chart_with(&self, name: &str, version: &str, archive: &[u8]) -> Chart {
         let config = json!({"apiVersion": "v2", "name": name, "version": version}).to_string();
-        let config = self.blob("application/vnd.cncf.helm.config.v1+json", config.as_bytes());
-        let layer = self.blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", archive);
+        let config = self.blob(
+            "application/vnd.cncf.helm.config.v1+json",
+            config.as_bytes(),
+        );
+        let layer = self.blob(
+            "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+            archive,
+        );
         let manifest = json!({"schemaVersion": 2, "config": config, "layers": [layer]}).to_string();
         let manifest = self.blob(MANIFEST_TYPE, manifest.as_bytes());
-        Chart { manifest, config, archive: layer, archive_bytes: archive.to_vec() }
+        Chart {
+            manifest,
+            config,
+            archive: layer,
+            archive_bytes: archive.to_vec(),
+        }
     }
 
     /// An image index that is a blob, ready to be listed.
@@ -131,12 +154,16 @@ pub fn named(descriptor: &Value, name: &str) -> Value {
 }
 
 pub fn flags(directory: &Path) -> [String; 2] {
-    ["--storage=layout".to_owned(), format!("--storage-layout-dir={}", argument(directory))]
+    [
+        "--storage=layout".to_owned(),
+        format!("--storage-layout-dir={}", argument(directory)),
+    ]
 }
 
 /// Every repository of a registry.
 pub fn repositories(registry: &DockerRegistry) -> Vec<String> {
-    let listed: Value = serde_json::from_slice(&fetch(registry, "/v2/_catalog?n=1000")).expect("JSON");
+    let listed: Value =
+        serde_json::from_slice(&fetch(registry, "/v2/_catalog?n=1000")).expect("JSON");
     strings(&listed["repositories"])
 }
 
@@ -147,13 +174,19 @@ pub fn tags(registry: &DockerRegistry, repository: &str) -> Vec<String> {
 
 fn strings(list: &Value) -> Vec<String> {
     let list = list.as_array().expect("a list").iter();
-    list.map(|one| one.as_str().expect("a string").to_owned()).collect()
+    list.map(|one| one.as_str().expect("a string").to_owned())
+        .collect()
 }
 
 fn fetch(registry: &DockerRegistry, path: &str) -> Vec<u8> {
     let accept = [("Accept", MANIFEST_TYPE)];
-    let answer = http::request(registry.port(), "GET", path, &accept).expect("the registry answers");
-    assert!(answer.status == 200 && answer.complete, "GET {path}: {}", answer.body_text());
+    let answer =
+        http::request(registry.port(), "GET", path, &accept).expect("the registry answers");
+    assert!(
+        answer.status == 200 && answer.complete,
+        "GET {path}: {}",
+        answer.body_text()
+    );
     answer.body
 }
 

@@ -55,7 +55,11 @@ impl Nginx {
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .spawn()
             .expect("run setpriv");
-        Nginx { child, port, _scratch: scratch }
+        Nginx {
+            child,
+            port,
+            _scratch: scratch,
+        }
     }
 
     pub fn host(&self) -> String {

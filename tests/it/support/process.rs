@@ -146,7 +146,8 @@ impl Log {
     /// The first line, past or to come, that is `wanted`; none if the child ends or `limit`
     /// passes before.
     pub fn wait_for(&self, limit: Duration, wanted: impl Fn(&str) -> bool) -> Option<String> {
-        let missing = |written: &mut Written| !written.ended && first_line(written, &wanted).is_none();
+        let missing =
+            |written: &mut Written| !written.ended && first_line(written, &wanted).is_none();
         let (written, changed) = &*self.0;
         let guard = written.lock().unwrap();
         let (guard, _) = changed.wait_timeout_while(guard, limit, missing).unwrap();

@@ -33,7 +33,11 @@ pub fn by_pyyaml(index: &[u8]) -> Value {
     let file = scratch.file("index.yaml", index);
     let packages = python_path();
     let environment = [("PYTHONPATH", argument(&packages))];
-    let json = run_ok(Path::new("python3"), &["-c", PYTHON, argument(&file)], &environment);
+    let json = run_ok(
+        Path::new("python3"),
+        &["-c", PYTHON, argument(&file)],
+        &environment,
+    );
     serde_json::from_str(&json).expect("python3 writes JSON")
 }
 
@@ -44,7 +48,14 @@ pub fn by_helm(helm: &Helm, index: &[u8]) -> Value {
     let file = scratch.file("read.yaml", index);
     let empty = scratch.join("empty");
     std::fs::create_dir(&empty).expect("mkdir");
-    helm.run(&["repo", "index", argument(&empty), "--merge", argument(&file), "--json"]);
+    helm.run(&[
+        "repo",
+        "index",
+        argument(&empty),
+        "--merge",
+        argument(&file),
+        "--json",
+    ]);
     written_index(&empty)
 }
 
@@ -55,7 +66,14 @@ pub fn index_of(helm: &Helm, archives: &Path) -> Value {
         let archive = archive.expect("an archive");
         std::fs::copy(archive.path(), scratch.path().join(archive.file_name())).expect("copy");
     }
-    helm.run(&["repo", "index", argument(scratch.path()), "--url", "charts", "--json"]);
+    helm.run(&[
+        "repo",
+        "index",
+        argument(scratch.path()),
+        "--url",
+        "charts",
+        "--json",
+    ]);
     written_index(scratch.path())
 }
 

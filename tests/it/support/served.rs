@@ -27,9 +27,18 @@ impl Served {
     pub fn with(size: usize, flags: &[&str]) -> Served {
         let fake = FakeRegistry::start();
         let archive = noise(size);
-        let chart = fake.push(&Chart::new("web", "1.0.0").archive(archive.clone()).signed("PGP"));
+        let chart = fake.push(
+            &Chart::new("web", "1.0.0")
+                .archive(archive.clone())
+                .signed("PGP"),
+        );
         let daemon = ready_daemon(&fake, flags);
-        Served { fake, chart, archive, daemon }
+        Served {
+            fake,
+            chart,
+            archive,
+            daemon,
+        }
     }
 
     /// Fetched whole before any of it is sent, and passed on as it comes.
@@ -39,12 +48,15 @@ impl Served {
 
     /// How often the registry was asked for the archive.
     pub fn fetches(&self) -> usize {
-        self.fake.count(&format!("GET {}", self.chart.archive_path()))
+        self.fake
+            .count(&format!("GET {}", self.chart.archive_path()))
     }
 
     /// A fault in front of every download of the archive.
     pub fn spoil(&self, fault: Fault) {
-        self.fake.spoil(&format!("GET {}", self.chart.archive_path())).with(fault);
+        self.fake
+            .spoil(&format!("GET {}", self.chart.archive_path()))
+            .with(fault);
     }
 
     /// What a client gets while the registry's bytes are spoiled: never a whole archive. When not

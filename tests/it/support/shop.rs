@@ -17,15 +17,24 @@ impl Shop {
             let storage = part.storage(&zoo().registry);
             Daemon::start_ready(&["--storage-registry-repo", &storage])
         };
-        let shop = Shop { helm: Helm::new(version), plain: serve(&zoo().plain), traps: serve(&zoo().traps) };
+        let shop = Shop {
+            helm: Helm::new(version),
+            plain: serve(&zoo().plain),
+            traps: serve(&zoo().traps),
+        };
         for part in parts() {
-            shop.helm.run(&["repo", "add", part.prefix, &shop.url(part)]);
+            shop.helm
+                .run(&["repo", "add", part.prefix, &shop.url(part)]);
         }
         shop
     }
 
     pub fn url(&self, part: &Part) -> String {
-        let daemon = if part.prefix == zoo().plain.prefix { &self.plain } else { &self.traps };
+        let daemon = if part.prefix == zoo().plain.prefix {
+            &self.plain
+        } else {
+            &self.traps
+        };
         daemon.url()
     }
 }

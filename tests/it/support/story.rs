@@ -38,7 +38,13 @@ pub struct Index(pub Value);
 impl Index {
     pub fn of(daemon: &Daemon) -> Index {
         let answer = daemon.get("/index.yaml");
-        assert_eq!(answer.status, 200, "{}\n{}", answer.body_text(), daemon.log());
+        assert_eq!(
+            answer.status,
+            200,
+            "{}\n{}",
+            answer.body_text(),
+            daemon.log()
+        );
         Index::parse(&answer.body)
     }
 
@@ -49,7 +55,9 @@ impl Index {
     /// `NAME VERSION` of every entry, in alphabetical order.
     pub fn charts(&self) -> Vec<String> {
         let entries = self.0["entries"].as_object().expect("entries is a map");
-        let versions = entries.values().flat_map(|list| list.as_array().expect("a list"));
+        let versions = entries
+            .values()
+            .flat_map(|list| list.as_array().expect("a list"));
         let named = versions.map(|entry| {
             let text = |field: &str| entry[field].as_str().expect("a string").to_owned();
             format!("{} {}", text("name"), text("version"))
@@ -75,7 +83,9 @@ pub fn wait_for_charts(daemon: &Daemon, expected: &[&str]) {
         let index = Index::of(daemon).charts();
         format!("{expected:?}, but {index:?}; the log:\n{}", daemon.log())
     };
-    wait_until(DEADLINE, lacking, || (Index::of(daemon).charts() == expected).then_some(()));
+    wait_until(DEADLINE, lacking, || {
+        (Index::of(daemon).charts() == expected).then_some(())
+    });
 }
 
 /// Asks for the index until the log holds so many lines with this in it.
@@ -98,17 +108,28 @@ pub fn skip_reason(daemon: &Daemon, reference: &str) -> String {
 pub fn assert_skipped(daemon: &Daemon, expected: &[(&str, &str)]) {
     for (reference, word) in expected {
         let reason = skip_reason(daemon, reference);
-        assert!(reason.contains(word), "{reference}: {reason:?} says nothing of {word:?}");
+        assert!(
+            reason.contains(word),
+            "{reference}: {reason:?} says nothing of {word:?}"
+        );
     }
     let log = daemon.log();
-    let skipped = log.lines().filter_map(|line| Some(line.split_once(" DEBUG skipped ")?.1));
+    let skipped = log
+        .lines()
+        .filter_map(|line| Some(line.split_once(" DEBUG skipped ")?.1));
     let skipped: Vec<&str> = skipped.collect();
-    assert_eq!(skipped.len(), expected.len(), "nothing else is skipped, nor said twice: {skipped:#?}");
+    assert_eq!(
+        skipped.len(),
+        expected.len(),
+        "nothing else is skipped, nor said twice: {skipped:#?}"
+    );
 }
 
 /// The INFO lines that say where repositories come from.
 pub fn sources_told(daemon: &Daemon) -> Vec<String> {
     let log = daemon.log();
-    let told = log.lines().filter_map(|line| Some(line.split_once(" INFO repositories: ")?.1.to_owned()));
+    let told = log
+        .lines()
+        .filter_map(|line| Some(line.split_once(" INFO repositories: ")?.1.to_owned()));
     told.collect()
 }

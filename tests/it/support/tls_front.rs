@@ -32,7 +32,8 @@ pub fn tls_before(target: u16, certificates: &Certificates) -> u16 {
 }
 
 fn config(certificates: &Certificates) -> ServerConfig {
-    let certificate = CertificateDer::from_pem_file(certificates.certificate()).expect("a certificate");
+    let certificate =
+        CertificateDer::from_pem_file(certificates.certificate()).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(certificates.key()).expect("a key");
     ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -51,9 +52,16 @@ fn relay(client: TcpStream, target: u16, config: Arc<ServerConfig>) -> io::Resul
             return Ok(());
         }
     }
-    let lines = head.trim_end().split("\r\n").filter(|line| !line.starts_with("Connection:"));
+    let lines = head
+        .trim_end()
+        .split("\r\n")
+        .filter(|line| !line.starts_with("Connection:"));
     let lines = lines.collect::<Vec<_>>().join("\r\n");
-    let handshake = client.get_ref().conn.handshake_kind().expect("a head came through it");
+    let handshake = client
+        .get_ref()
+        .conn
+        .handshake_kind()
+        .expect("a head came through it");
     let (name, value) = MARK;
     let marks = format!("{name}: {value}\r\n{HANDSHAKE}: {handshake:?}\r\nConnection: close");
     let head = format!("{lines}\r\n{marks}\r\n\r\n");

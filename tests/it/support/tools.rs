@@ -11,14 +11,22 @@ pub const NEWEST_HELM: &str = "4.3.1";
 /// The executable of that name, or of that name and version: `helm-4.3.1`, `docker-registry`.
 pub fn tool(name: &str) -> PathBuf {
     let path = directory().join(name);
-    assert!(path.is_file(), "{} is missing: `make tools` fetches it", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: `make tools` fetches it",
+        path.display()
+    );
     path
 }
 
 /// Where python3 finds PyYAML (for PYTHONPATH).
 pub fn python_path() -> PathBuf {
     let path = directory().join("python");
-    assert!(path.join("yaml").is_dir(), "{}/yaml is missing: `make tools` fetches it", path.display());
+    assert!(
+        path.join("yaml").is_dir(),
+        "{}/yaml is missing: `make tools` fetches it",
+        path.display()
+    );
     path
 }
 

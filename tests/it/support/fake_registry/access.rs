@@ -66,7 +66,9 @@ impl Access {
         if let Some(private) = self.private.as_ref().filter(|_| stranger) {
             let is_private = |name: &str| private.contains(&name);
             match route {
-                Route::Tags(name) | Route::Manifest(name, _) | Route::Blob(name, _) if is_private(name) => {
+                Route::Tags(name) | Route::Manifest(name, _) | Route::Blob(name, _)
+                    if is_private(name) =>
+                {
                     if self.hides_private {
                         return Some(Reply::error(
                             404,
@@ -93,7 +95,9 @@ impl Access {
             _ if matches!(route, Route::Ping) && self.harbor.as_ref().is_some_and(knows) => None,
             Guard::Basic => match &self.harbor {
                 Some(harbor) if harbor.opens_catalog(request) => None,
-                Some(_) => Some(unauthorized(route).header("Www-Authenticate", "Basic realm=\"harbor\"")),
+                Some(_) => {
+                    Some(unauthorized(route).header("Www-Authenticate", "Basic realm=\"harbor\""))
+                }
                 None if self.knows_user(request) => None,
                 None => {
                     let challenge = "Basic realm=\"a registry, fake\"";
@@ -132,7 +136,10 @@ impl Access {
     }
 
     fn knows_user(&self, request: &Request) -> bool {
-        let of_harbor = self.harbor.as_ref().is_some_and(|harbor| harbor.knows(request));
+        let of_harbor = self
+            .harbor
+            .as_ref()
+            .is_some_and(|harbor| harbor.knows(request));
         of_harbor || self.users.iter().any(|user| is_user(request, user))
     }
 }

@@ -141,7 +141,8 @@ impl Chart {
     }
 
     pub fn layer(mut self, media_type: &str, bytes: &[u8]) -> Chart {
-        self.more_layers.push((media_type.to_owned(), bytes.to_vec()));
+        self.more_layers
+            .push((media_type.to_owned(), bytes.to_vec()));
         self
     }
 
@@ -156,7 +157,8 @@ impl Chart {
         let config = store.push_blob(repository, media::HELM_CONFIG, &self.config);
         let archive = store.push_blob(repository, self.archive_type, &self.archive);
         let provenance = self.provenance.as_ref();
-        let provenance = provenance.map(|bytes| store.push_blob(repository, media::HELM_PROVENANCE, bytes));
+        let provenance =
+            provenance.map(|bytes| store.push_blob(repository, media::HELM_PROVENANCE, bytes));
         let mut layers = vec![archive.json()];
         layers.extend(provenance.iter().map(Descriptor::json));
         if self.provenance_first {
@@ -170,7 +172,8 @@ impl Chart {
             manifest["annotations"][key] = json!(value);
         }
         let bytes = manifest.to_string();
-        let digest = store.push_manifest(repository, &self.tag, media::OCI_MANIFEST, bytes.as_bytes());
+        let digest =
+            store.push_manifest(repository, &self.tag, media::OCI_MANIFEST, bytes.as_bytes());
         Pushed {
             repository: repository.clone(),
             tag: self.tag.clone(),

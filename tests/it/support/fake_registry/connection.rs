@@ -240,7 +240,12 @@ impl State {
 }
 
 /// Writes the answer; whether another may follow on this connection.
-fn deliver(shared: &Shared, stream: &mut &TcpStream, request: &Request, reply: &Reply) -> io::Result<bool> {
+fn deliver(
+    shared: &Shared,
+    stream: &mut &TcpStream,
+    request: &Request,
+    reply: &Reply,
+) -> io::Result<bool> {
     let asked_to_close = request.header("Connection") == Some("close");
     let bodiless = matches!(reply.status, 204 | 304);
     let framing = reply.framing().filter(|_| !bodiless);

@@ -62,7 +62,10 @@ impl Harbor {
     }
 
     fn add(&mut self, user: &str, password: &str, sees: Sight) {
-        self.accounts.push(Account { user: (user.to_owned(), password.to_owned()), sees });
+        self.accounts.push(Account {
+            user: (user.to_owned(), password.to_owned()),
+            sees,
+        });
     }
 
     pub(super) fn knows(&self, request: &Request) -> bool {
@@ -71,7 +74,13 @@ impl Harbor {
 
     /// Whether the catalog is open to whoever asks.
     pub(super) fn opens_catalog(&self, request: &Request) -> bool {
-        matches!(self.account(request), Some(Account { sees: Sight::Everything, .. }))
+        matches!(
+            self.account(request),
+            Some(Account {
+                sees: Sight::Everything,
+                ..
+            })
+        )
     }
 
     /// The API's answer, if that is what was asked.
@@ -82,7 +91,9 @@ impl Harbor {
         }
         match path.strip_prefix('/') {
             None if path.is_empty() => Some(self.projects(request, store)),
-            Some(rest) => Some(self.repositories(request, store, rest.strip_suffix("/repositories")?)),
+            Some(rest) => {
+                Some(self.repositories(request, store, rest.strip_suffix("/repositories")?))
+            }
             None => None,
         }
     }
@@ -98,7 +109,11 @@ impl Harbor {
         let mut projects: Vec<&str> = store.names().into_iter().map(project_of).collect();
         projects.dedup();
         projects.retain(is_listed);
-        self.paged(request, &projects, |name| json!({ "name": name, "repo_count": 1 }))
+        self.paged(
+            request,
+            &projects,
+            |name| json!({ "name": name, "repo_count": 1 }),
+        )
     }
 
     fn repositories(&self, request: &Request, store: &Store, project: &str) -> Reply {
@@ -118,14 +133,30 @@ impl Harbor {
         }
         // The newest first, if they were pushed in alphabetical order.
         names.reverse();
-        self.paged(request, &names, |name| json!({ "name": name, "artifact_count": 1 }))
+        self.paged(
+            request,
+            &names,
+            |name| json!({ "name": name, "artifact_count": 1 }),
+        )
     }
 
     fn paged(&self, request: &Request, names: &[&str], entry: impl Fn(&&str) -> Value) -> Reply {
-        let number = |name: &str| request.query(name).first().and_then(|text| text.parse::<usize>().ok());
-        let (page, size) = (number("page").unwrap_or(1), number("page_size").unwrap_or(10));
+        let number = |name: &str| {
+            request
+                .query(name)
+                .first()
+                .and_then(|text| text.parse::<usize>().ok())
+        };
+        let (page, size) = (
+            number("page").unwrap_or(1),
+            number("page_size").unwrap_or(10),
+        );
         if page == 0 || !(1..=LONGEST_PAGE).contains(&size) {
-            return Reply::error(422, "UNPROCESSABLE_ENTITY", "page_size in query should be at most 100");
+            return Reply::error(
+                422,
+                "UNPROCESSABLE_ENTITY",
+                "page_size in query should be at most 100",
+            );
         }
         let start = ((page - 1) * size).min(names.len());
         let end = (page * size).min(names.len());
@@ -135,7 +166,10 @@ impl Harbor {
         }
         let mut links = Vec::new();
         let mut link = |page: usize, relation: &str| {
-            links.push(format!("<{}?page={page}&page_size={size}>; rel=\"{relation}\"", request.path()));
+            links.push(format!(
+                "<{}?page={page}&page_size={size}>; rel=\"{relation}\"",
+                request.path()
+            ));
         };
         if page > 1 {
             link(page - 1, "prev");
@@ -150,7 +184,9 @@ impl Harbor {
     }
 
     fn account(&self, request: &Request) -> Option<&Account> {
-        self.accounts.iter().find(|account| is_user(request, &account.user))
+        self.accounts
+            .iter()
+            .find(|account| is_user(request, &account.user))
     }
 }
 

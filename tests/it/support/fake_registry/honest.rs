@@ -235,7 +235,10 @@ fn manifest(request: &Request, store: &Store, name: &str, reference: &str) -> Re
 /// schema 1, which needs a config that the things pushed here don't have. A list without its type
 /// in `Accept` would be resolved to one platform's manifest; clients of ours have no use for that.
 fn refused_by_accept(request: &Request, manifest: &Manifest) -> Option<Reply> {
-    let accept = request.headers_of("Accept").into_iter().flat_map(|v| v.split(','));
+    let accept = request
+        .headers_of("Accept")
+        .into_iter()
+        .flat_map(|v| v.split(','));
     let mut types = accept.map(|t| t.split(';').next().unwrap_or_default().trim());
     if manifest.media_type == media::DOCKER_SCHEMA1 || types.any(|t| t == manifest.media_type) {
         return None;
@@ -245,7 +248,9 @@ fn refused_by_accept(request: &Request, manifest: &Manifest) -> Option<Reply> {
         media::OCI_MANIFEST => {
             unknown("OCI manifest found, but accept header does not support OCI manifests")
         }
-        media::OCI_INDEX => unknown("OCI index found, but accept header does not support OCI indexes"),
+        media::OCI_INDEX => {
+            unknown("OCI index found, but accept header does not support OCI indexes")
+        }
         _ => Some(detailed(400, MANIFEST_INVALID, json!({}))),
     }
 }
@@ -261,7 +266,9 @@ fn blob(request: &Request, store: &Store, name: &str, digest: &str) -> Reply {
     let etag = format!("\"{digest}\"");
     let reply = match request.header("If-None-Match") == Some(etag.as_str()) {
         true => Reply::new(304),
-        false => Reply::new(200).header("Content-Type", "application/octet-stream").shared_body(bytes),
+        false => Reply::new(200)
+            .header("Content-Type", "application/octet-stream")
+            .shared_body(bytes),
     };
     reply
         .header("Cache-Control", "max-age=31536000")
@@ -275,8 +282,14 @@ const NAME_UNKNOWN: Code = ("NAME_UNKNOWN", "repository name not known to regist
 const MANIFEST_UNKNOWN: Code = ("MANIFEST_UNKNOWN", "manifest unknown");
 const MANIFEST_INVALID: Code = ("MANIFEST_INVALID", "manifest invalid");
 const BLOB_UNKNOWN: Code = ("BLOB_UNKNOWN", "blob unknown to registry");
-const DIGEST_INVALID: Code = ("DIGEST_INVALID", "provided digest did not match uploaded content");
-const PAGINATION_NUMBER_INVALID: Code = ("PAGINATION_NUMBER_INVALID", "invalid number of results requested");
+const DIGEST_INVALID: Code = (
+    "DIGEST_INVALID",
+    "provided digest did not match uploaded content",
+);
+const PAGINATION_NUMBER_INVALID: Code = (
+    "PAGINATION_NUMBER_INVALID",
+    "invalid number of results requested",
+);
 
 pub(super) fn detailed(status: u16, (code, message): Code, detail: Value) -> Reply {
     let error = json!({ "code": code, "message": message, "detail": detail });

@@ -27,11 +27,16 @@ pub(super) struct Delivery {
 
 impl Reply {
     pub fn new(status: u16) -> Reply {
-        Reply { status, ..Reply::default() }
+        Reply {
+            status,
+            ..Reply::default()
+        }
     }
 
     pub fn json(status: u16, body: &Value) -> Reply {
-        Reply::new(status).header("Content-Type", "application/json; charset=utf-8").body(format!("{body}\n"))
+        Reply::new(status)
+            .header("Content-Type", "application/json; charset=utf-8")
+            .body(format!("{body}\n"))
     }
 
     /// An error as the distribution spec words it (v1.1, "Error Codes").
@@ -61,11 +66,16 @@ impl Reply {
 
     /// The header that tells where the body ends; `None`: with the connection.
     pub(super) fn framing(&self) -> Option<String> {
-        let own_length = self.headers.iter().any(|(name, _)| name == "Content-Length");
+        let own_length = self
+            .headers
+            .iter()
+            .any(|(name, _)| name == "Content-Length");
         match &self.delivery {
             Delivery { chunked: true, .. } => Some("Transfer-Encoding: chunked\r\n".to_owned()),
             _ if own_length => Some(String::new()),
-            Delivery { no_length: true, .. } => None,
+            Delivery {
+                no_length: true, ..
+            } => None,
             _ => Some(format!("Content-Length: {}\r\n", self.body.len())),
         }
     }

@@ -29,7 +29,10 @@ impl Request {
     }
 
     pub fn headers_of(&self, name: &str) -> Vec<&str> {
-        let named = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        let named = self
+            .headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str()).collect()
     }
 
@@ -51,9 +54,14 @@ impl Request {
     /// `METHOD /path` or `METHOD /path?query`, where `*` stands for anything; without a `?` the
     /// pattern speaks of the path alone.
     pub fn matches(&self, pattern: &str) -> bool {
-        let (method, target) =
-            pattern.split_once(' ').unwrap_or_else(|| panic!("`{pattern}`: a pattern is `METHOD /path`"));
-        let seen = if target.contains('?') { &self.target } else { self.path() };
+        let (method, target) = pattern
+            .split_once(' ')
+            .unwrap_or_else(|| panic!("`{pattern}`: a pattern is `METHOD /path`"));
+        let seen = if target.contains('?') {
+            &self.target
+        } else {
+            self.path()
+        };
         glob(method, &self.method) && glob(target, seen)
     }
 }

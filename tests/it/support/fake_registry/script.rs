@@ -60,7 +60,12 @@ struct Line {
 
 impl<'a> Spoil<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>, pattern: &str) -> Spoil<'a> {
-        Spoil { shared, pattern: pattern.to_owned(), skip: 0, times: usize::MAX }
+        Spoil {
+            shared,
+            pattern: pattern.to_owned(),
+            skip: 0,
+            times: usize::MAX,
+        }
     }
 
     /// Only the first so many requests are spoiled.

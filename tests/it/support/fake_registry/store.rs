@@ -9,7 +9,9 @@ use super::artifacts::Descriptor;
 
 /// `sha256:` and the hex digest of these bytes.
 pub fn sha256(bytes: &[u8]) -> String {
-    let hex = Sha256::digest(bytes).into_iter().map(|b| format!("{b:02x}"));
+    let hex = Sha256::digest(bytes)
+        .into_iter()
+        .map(|b| format!("{b:02x}"));
     format!("sha256:{}", hex.collect::<String>())
 }
 
@@ -45,10 +47,20 @@ impl Store {
         let digest = sha256(bytes);
         let blobs = &mut self.repository_mut(repository).blobs;
         blobs.insert(digest.clone(), Arc::new(bytes.to_vec()));
-        Descriptor { media_type: media_type.to_owned(), digest, size: bytes.len() }
+        Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size: bytes.len(),
+        }
     }
 
-    pub fn push_manifest(&mut self, repository: &str, tag: &str, media_type: &str, bytes: &[u8]) -> String {
+    pub fn push_manifest(
+        &mut self,
+        repository: &str,
+        tag: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> String {
         let digest = sha256(bytes);
         let manifest = Manifest {
             media_type: media_type.to_owned(),

@@ -98,8 +98,10 @@ impl TokenServer {
             None if realm.starts_with('/') => (Role::Registry, realm),
             None => (Role::TokenServer, "/token"),
         };
-        let has =
-            |pair: &str| pair.split_once('=').is_none_or(|(name, value)| request.query(name) == [value]);
+        let has = |pair: &str| {
+            pair.split_once('=')
+                .is_none_or(|(name, value)| request.query(name) == [value])
+        };
         request.role == role && request.path() == path && query.split('&').all(has)
     }
 
@@ -163,11 +165,15 @@ impl TokenServer {
             ChallengeForm::Plain => vec![plain],
             ChallengeForm::TwoHeaders => vec!["Negotiate".to_owned(), plain],
             ChallengeForm::OneHeader => {
-                vec![format!("Negotiate, Digest realm=\"a, \\\"b\\\"\", qop=\"auth,auth-int\", {plain}")]
+                vec![format!(
+                    "Negotiate, Digest realm=\"a, \\\"b\\\"\", qop=\"auth,auth-int\", {plain}"
+                )]
             }
             ChallengeForm::OddCase => {
                 let rest = rest.replace(",scope=", " , Scope = ");
-                vec![format!("bEARER REALM = \"{realm}\" ,Service=\"{service}\"{rest}")]
+                vec![format!(
+                    "bEARER REALM = \"{realm}\" ,Service=\"{service}\"{rest}"
+                )]
             }
         }
     }
@@ -193,8 +199,13 @@ impl TokenServer {
             Some(mint) => mint(self.service, &scopes),
             None => format!("secret-token-{}", self.issued.len()),
         };
-        let lives = Duration::from_secs(self.expires_in.filter(|seconds| *seconds > 0).unwrap_or(60));
-        let grant = Grant { scopes, expires: self.now() + lives, uses: self.uses };
+        let lives =
+            Duration::from_secs(self.expires_in.filter(|seconds| *seconds > 0).unwrap_or(60));
+        let grant = Grant {
+            scopes,
+            expires: self.now() + lives,
+            uses: self.uses,
+        };
         self.issued.insert(token.clone(), grant);
         let mut answer = json!({});
         if !matches!(self.field, TokenField::AccessToken) {

@@ -19,7 +19,10 @@ impl<'a> Choices<'a> {
             mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             mixed ^ (mixed >> 31)
         };
-        (0..length.div_ceil(8)).flat_map(|_| word().to_le_bytes()).take(length).collect()
+        (0..length.div_ceil(8))
+            .flat_map(|_| word().to_le_bytes())
+            .take(length)
+            .collect()
     }
 
     pub fn are_spent(&self) -> bool {
@@ -39,7 +42,11 @@ impl<'a> Choices<'a> {
     /// A number below `end`, which is at most 65,536.
     pub fn below(&mut self, end: usize) -> usize {
         let low = usize::from(self.byte());
-        let number = if end > 256 { low << 8 | usize::from(self.byte()) } else { low };
+        let number = if end > 256 {
+            low << 8 | usize::from(self.byte())
+        } else {
+            low
+        };
         number % end.max(1)
     }
 

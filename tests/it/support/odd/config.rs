@@ -16,23 +16,57 @@ pub fn proper_config(choices: &mut Choices) -> Map<String, Value> {
     config.insert("apiVersion".into(), json!(choices.one(&["v2", "v1"])));
     config.insert("name".into(), name(choices).into());
     config.insert("version".into(), version(choices).into());
-    for field in ["appVersion", "description", "kubeVersion", "home", "icon", "condition", "tags"] {
+    for field in [
+        "appVersion",
+        "description",
+        "kubeVersion",
+        "home",
+        "icon",
+        "condition",
+        "tags",
+    ] {
         if choices.chance(40) {
             config.insert(field.into(), full(choices).into());
         }
     }
-    let mut maybe = |field: &str, percent, make: &dyn Fn(&mut Choices) -> Value, choices: &mut Choices| {
-        if choices.chance(percent) {
-            config.insert(field.into(), make(choices));
-        }
-    };
-    maybe("type", 30, &|choices| json!(choices.one(&["application", "library"])), choices);
+    let mut maybe =
+        |field: &str, percent, make: &dyn Fn(&mut Choices) -> Value, choices: &mut Choices| {
+            if choices.chance(percent) {
+                config.insert(field.into(), make(choices));
+            }
+        };
+    maybe(
+        "type",
+        30,
+        &|choices| json!(choices.one(&["application", "library"])),
+        choices,
+    );
     maybe("deprecated", 20, &|_| json!(true), choices);
-    maybe("sources", 30, &|choices| list(choices, |choices| text(choices).into()), choices);
-    maybe("keywords", 30, &|choices| list(choices, |choices| text(choices).into()), choices);
+    maybe(
+        "sources",
+        30,
+        &|choices| list(choices, |choices| text(choices).into()),
+        choices,
+    );
+    maybe(
+        "keywords",
+        30,
+        &|choices| list(choices, |choices| text(choices).into()),
+        choices,
+    );
     maybe("annotations", 50, &text_map, choices);
-    maybe("maintainers", 30, &|choices| list(choices, maintainer), choices);
-    maybe("dependencies", 30, &|choices| list(choices, dependency), choices);
+    maybe(
+        "maintainers",
+        30,
+        &|choices| list(choices, maintainer),
+        choices,
+    );
+    maybe(
+        "dependencies",
+        30,
+        &|choices| list(choices, dependency),
+        choices,
+    );
     config
 }
 
@@ -52,13 +86,20 @@ fn dependency(choices: &mut Choices) -> Value {
         }
     }
     if choices.chance(20) {
-        map.insert("alias".into(), json!(choices.one(&["on", "1_000", "0x_f", "a-b", "NO"])));
+        map.insert(
+            "alias".into(),
+            json!(choices.one(&["on", "1_000", "0x_f", "a-b", "NO"])),
+        );
         map.insert("enabled".into(), true.into());
         map.insert("tags".into(), list(choices, |choices| text(choices).into()));
     }
     if choices.chance(30) {
         let one = |choices: &mut Choices| {
-            if choices.chance(50) { text_map(choices) } else { text(choices).into() }
+            if choices.chance(50) {
+                text_map(choices)
+            } else {
+                text(choices).into()
+            }
         };
         map.insert("import-values".into(), list(choices, one));
     }
@@ -78,22 +119,46 @@ fn name(choices: &mut Choices) -> String {
     let held = |c: &char| !matches!(c, '/' | '\\') && !c.is_control();
     let name: String = text(choices).chars().filter(held).take(20).collect();
     // Two dots would be a way upwards, and something of it has to be seen.
-    if choices.chance(60) { format!("{name}chart") } else { format!("c{name}") }
+    if choices.chance(60) {
+        format!("{name}chart")
+    } else {
+        format!("c{name}")
+    }
 }
 
 fn version(choices: &mut Choices) -> String {
-    let odd =
-        ["1", "1.2", "v1.2.3", "01.0.0", "20210101", "1.0.0-0x1", "1.0.0-rc.1+build.5", "0", "1.0.0-y", "v1"];
+    let odd = [
+        "1",
+        "1.2",
+        "v1.2.3",
+        "01.0.0",
+        "20210101",
+        "1.0.0-0x1",
+        "1.0.0-rc.1+build.5",
+        "0",
+        "1.0.0-y",
+        "v1",
+    ];
     match choices.chance(40) {
         true => (*choices.one(&odd)).to_owned(),
-        false => format!("{}.{}.{}", choices.below(3), choices.below(30), choices.byte()),
+        false => format!(
+            "{}.{}.{}",
+            choices.below(3),
+            choices.below(30),
+            choices.byte()
+        ),
     }
 }
 
 /// A key that every Helm can read: at most 1,000 bytes in JSON, whatever has to be escaped.
 fn key(choices: &mut Choices) -> String {
     match choices.chance(8) {
-        true => full(choices).chars().take(1).cycle().take(100 + choices.below(60)).collect(),
+        true => full(choices)
+            .chars()
+            .take(1)
+            .cycle()
+            .take(100 + choices.below(60))
+            .collect(),
         false => text(choices),
     }
 }
@@ -112,8 +177,15 @@ fn text(choices: &mut Choices) -> String {
         1..=3 => choices.one(scalars()).clone(),
         4 => (0..choices.below(6)).map(|_| awkward(choices)).collect(),
         5 => format!("{}{}", choices.one(scalars()), awkward(choices)),
-        6 => format!("{}{}{}", awkward(choices), choices.one(scalars()), choices.one(scalars())),
-        _ => (0..choices.below(12)).map(|_| any_character(choices)).collect(),
+        6 => format!(
+            "{}{}{}",
+            awkward(choices),
+            choices.one(scalars()),
+            choices.one(scalars())
+        ),
+        _ => (0..choices.below(12))
+            .map(|_| any_character(choices))
+            .collect(),
     }
 }
 
@@ -190,17 +262,27 @@ fn anything(choices: &mut Choices, depth: usize) -> Value {
         2 => choices.chance(50).into(),
         3 => json!(i64::from(choices.byte()) << (8 * choices.below(7))),
         4 => json!(f64::from(choices.byte()) / 16.0 * 10f64.powi(choices.below(600) as i32 - 300)),
-        5 => (0..choices.below(4)).map(|_| anything(choices, depth - 1)).collect(),
+        5 => (0..choices.below(4))
+            .map(|_| anything(choices, depth - 1))
+            .collect(),
         6 => {
             json!({ *choices.one(&FIELDS): anything(choices, depth - 1), text(choices): anything(choices, depth - 1) })
         }
-        _ => json!({ "k".repeat(900 + choices.below(200)): text(choices), text(choices).repeat(100): "v" }),
+        _ => {
+            json!({ "k".repeat(900 + choices.below(200)): text(choices), text(choices).repeat(100): "v" })
+        }
     }
 }
 
 fn nested(choices: &mut Choices) -> Value {
     let list = choices.chance(50);
-    let wrap = |inner: Value| if list { json!([inner]) } else { json!({ "a": inner }) };
+    let wrap = |inner: Value| {
+        if list {
+            json!([inner])
+        } else {
+            json!({ "a": inner })
+        }
+    };
     (0..choices.below(DEEPEST)).fold(Value::Null, |inner, _| wrap(inner))
 }
 

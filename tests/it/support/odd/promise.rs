@@ -31,8 +31,9 @@ impl Good {
         let mut entry = Good::config();
         entry["urls"] = json!(["charts/good-1.2.3+build.4.tgz"]);
         entry["created"] = json!(Good::CREATED);
-        entry["digest"] =
-            json!(Digest::sha256(&archive("good", Good::config().to_string().as_bytes())).sha256_hex());
+        entry["digest"] = json!(
+            Digest::sha256(&archive("good", Good::config().to_string().as_bytes())).sha256_hex()
+        );
         entry
     }
 }
@@ -40,11 +41,16 @@ impl Good {
 /// The snapshot of a registry that holds `configs`, each in a repository of its own, and a good
 /// chart.
 pub fn index_of(configs: &[Vec<u8>], created: &str) -> Snapshot {
-    let odd =
-        configs.iter().enumerate().filter_map(|(at, config)| found(&format!("odd/{at}"), config, created));
+    let odd = configs
+        .iter()
+        .enumerate()
+        .filter_map(|(at, config)| found(&format!("odd/{at}"), config, created));
     let good = found("good", Good::config().to_string().as_bytes(), Good::CREATED);
     assemble(
-        Harvest { found: odd.chain(good).map(Arc::new).collect(), ..Harvest::default() },
+        Harvest {
+            found: odd.chain(good).map(Arc::new).collect(),
+            ..Harvest::default()
+        },
         IndexFormat::Yaml,
         None,
     )
@@ -81,26 +87,40 @@ pub fn keeps_the_promise(configs: &[Vec<u8>], created: &str) -> Result<(), Strin
     let json = &*snapshot.index_json().identity().bytes;
     serde_json::from_slice::<Value>(json).map_err(|error| format!("our JSON is none: {error}"))?;
     for reader in Reader::ALL {
-        let index =
-            reader.read(&snapshot.index().identity().bytes).map_err(|why| format!("{reader:?}: {why}"))?;
+        let index = reader
+            .read(&snapshot.index().identity().bytes)
+            .map_err(|why| format!("{reader:?}: {why}"))?;
         has_what_was_found(&index, &snapshot).map_err(|why| format!("{reader:?}: {why}"))?;
-        reader.read(json).map_err(|why| format!("{reader:?}, of JSON: {why}"))?;
+        reader
+            .read(json)
+            .map_err(|why| format!("{reader:?}, of JSON: {why}"))?;
     }
     Ok(())
 }
 
 fn has_what_was_found(index: &Value, snapshot: &Snapshot) -> Result<(), String> {
     let entries = index["entries"].as_object().ok_or("no entries")?;
-    let count: usize = entries.values().filter_map(Value::as_array).map(Vec::len).sum();
+    let count: usize = entries
+        .values()
+        .filter_map(Value::as_array)
+        .map(Vec::len)
+        .sum();
     if count != snapshot.counts.versions || count + snapshot.skipped.len() != snapshot.found.len() {
         return Err(format!("{count} entries of {}", snapshot.counts));
     }
-    if !entries.get("good").and_then(Value::as_array).is_some_and(|list| list.contains(&Good::entry())) {
+    if !entries
+        .get("good")
+        .and_then(Value::as_array)
+        .is_some_and(|list| list.contains(&Good::entry()))
+    {
         return Err("the good entry is not as it was".into());
     }
     let shadowed = |chart: &Found| {
         let place = format!("{}:1", chart.repository);
-        snapshot.skipped.iter().any(|skipped| skipped.reference == place)
+        snapshot
+            .skipped
+            .iter()
+            .any(|skipped| skipped.reference == place)
     };
     let mut seen = snapshot.found.iter().filter(|chart| !shadowed(chart));
     seen.try_for_each(|chart| has(entries, chart))
@@ -111,12 +131,22 @@ fn has_what_was_found(index: &Value, snapshot: &Snapshot) -> Result<(), String> 
 fn has(entries: &serde_json::Map<String, Value>, chart: &Found) -> Result<(), String> {
     let name = chart.metadata.name();
     let digest = chart.layers.archive.digest.sha256_hex();
-    let versions = entries.get(name).and_then(Value::as_array).ok_or_else(|| format!("no entry {name:?}"))?;
-    let entry = versions.iter().find(|entry| entry["digest"].as_str() == digest.as_deref());
-    let mut entry =
-        entry.ok_or_else(|| format!("{name:?} is not listed"))?.as_object().cloned().unwrap_or_default();
+    let versions = entries
+        .get(name)
+        .and_then(Value::as_array)
+        .ok_or_else(|| format!("no entry {name:?}"))?;
+    let entry = versions
+        .iter()
+        .find(|entry| entry["digest"].as_str() == digest.as_deref());
+    let mut entry = entry
+        .ok_or_else(|| format!("{name:?} is not listed"))?
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
     let url = entry.remove("urls").unwrap_or_default();
-    let file = url[0].as_str().and_then(|url| decode(url.strip_prefix("charts/")?));
+    let file = url[0]
+        .as_str()
+        .and_then(|url| decode(url.strip_prefix("charts/")?));
     if file != Some(ChartVersion::archive_name(&chart.metadata)) {
         return Err(format!("{url} does not lead to {name:?}"));
     }
@@ -124,7 +154,8 @@ fn has(entries: &serde_json::Map<String, Value>, chart: &Found) -> Result<(), St
         return Err(format!("{name:?} has the wrong date"));
     }
     entry.remove("digest");
-    let metadata = serde_json::to_value(chart.metadata.unpack()).map_err(|error| error.to_string())?;
+    let metadata =
+        serde_json::to_value(chart.metadata.unpack()).map_err(|error| error.to_string())?;
     if Value::Object(entry.clone()) != metadata {
         return Err(format!("{entry:?} is not {metadata}"));
     }

@@ -17,26 +17,38 @@ pub fn scalars() -> &'static [String] {
 fn words() -> Vec<String> {
     let cases = |word: &str| {
         let title = word[..1].to_uppercase() + &word[1..];
-        [word.to_owned(), title, word.to_uppercase(), word[..word.len() - 1].to_owned() + "_"]
+        [
+            word.to_owned(),
+            title,
+            word.to_uppercase(),
+            word[..word.len() - 1].to_owned() + "_",
+        ]
     };
-    let words = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"];
+    let words = [
+        "y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf",
+    ];
     let plain = [
-        "~", "<<", "=", "", " ", "-", "--", "---", "...", ".", "..", "?", "+", "_", "!", "!!str", "&a", "*a",
+        "~", "<<", "=", "", " ", "-", "--", "---", "...", ".", "..", "?", "+", "_", "!", "!!str",
+        "&a", "*a",
     ];
     let shaped = [
-        "yEs", "oN", "none", "nil", "# no", "a: b", "a #b", "- a", "? a", "{a}", "[a]", "a,b", "%a", "@a",
-        "`a",
+        "yEs", "oN", "none", "nil", "# no", "a: b", "a #b", "- a", "? a", "{a}", "[a]", "a,b",
+        "%a", "@a", "`a",
     ];
     let quoted = [
-        "'", "\"", "''", "\"\"", "'a'", "\"a\"", "\\", "\\n", "a\\", "|", ">", "|-", "a:", ":a", " a", "a ",
-        "\ta", "a\t",
+        "'", "\"", "''", "\"\"", "'a'", "\"a\"", "\\", "\\n", "a\\", "|", ">", "|-", "a:", ":a",
+        " a", "a ", "\ta", "a\t",
     ];
     let broken = [
-        "\n", "a\n", "\na", "a\nb", "a\n\nb", "a\n b", "a\r\nb", "a\rb", "a\n", "a\n\n", "  a\n b", "\n\n a",
-        "#\n",
+        "\n", "a\n", "\na", "a\nb", "a\n\nb", "a\n b", "a\r\nb", "a\rb", "a\n", "a\n\n", "  a\n b",
+        "\n\n a", "#\n",
     ];
     let lists = [&plain[..], &shaped, &quoted, &broken].concat();
-    words.iter().flat_map(|word| cases(word)).chain(lists.into_iter().map(str::to_owned)).collect()
+    words
+        .iter()
+        .flat_map(|word| cases(word))
+        .chain(lists.into_iter().map(str::to_owned))
+        .collect()
 }
 
 fn numbers() -> Vec<String> {
@@ -46,10 +58,8 @@ fn numbers() -> Vec<String> {
                    18446744073709551615 18446744073709551616 99999999999999999999999999 +18446744073709551615 95_20483 1e 1e+ e3";
     let based = "0x 0x1 0xF 0X1 0x_1 0x_f 0xfg 0x1p-2 0x1.8 -0x1 +0x1 0xffffffffffffffff 0x1ffffffffffffffff 0b 0b1 0b2 0B1 0b1_0 \
                  -0b1 +0b1 0b-1 0b+1 -0b-1 0b_ 0o 0o7 0o8 0O7 0o1_7 -0o7 0o-7 +0o7 017 -017 0778 0_1_7";
-    let special =
-        ".inf .Inf .INF -.inf +.inf -.Inf .iNf .nan .NaN .NAN -.nan +.nan .Nan inf NaN Infinity -Infinity";
-    let sixty =
-        "12:30 1:02 12:30:45 190:20:30 190:20:30.15 1:60 0:0 -1:30 1:02:03.5 1:2:3:4 12:30:99 1_2:30 60:00";
+    let special = ".inf .Inf .INF -.inf +.inf -.Inf .iNf .nan .NaN .NAN -.nan +.nan .Nan inf NaN Infinity -Infinity";
+    let sixty = "12:30 1:02 12:30:45 190:20:30 190:20:30.15 1:60 0:0 -1:30 1:02:03.5 1:2:3:4 12:30:99 1_2:30 60:00";
     let dates = "2021-01-01 2021-1-1 2021-13-01 2021-02-30 2021-01-01T00:00:00Z 2021-01-01t00:00:00z 2001-12-14t21:59:43.10-05:00 \
                  2021-01-01T00:00:00 2021-01-01T0:0:0Z 2021-01-01T00:00:00+1 02021-01-01 2021-01 2021-01-01- 2021_01-01";
     let spaced = [

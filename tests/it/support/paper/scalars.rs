@@ -21,7 +21,9 @@ pub enum Meaning {
 /// As Go's yaml.v2 resolves it. Timestamps stay strings there, whatever they look like.
 pub fn go(text: &str) -> Meaning {
     match text {
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Meaning::True,
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Meaning::True
+        }
         "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
             Meaning::False
         }
@@ -45,7 +47,9 @@ fn go_number(text: &str) -> bool {
     match text.as_bytes()[0] {
         b'.' => DOTTED.is_match(text) && is_finite(&plain),
         b'0'..=b'9' | b'+' | b'-' if go_timestamp(text) => false,
-        b'0'..=b'9' | b'+' | b'-' => go_integer(&plain) || (FLOAT.is_match(&plain) && is_finite(&plain)),
+        b'0'..=b'9' | b'+' | b'-' => {
+            go_integer(&plain) || (FLOAT.is_match(&plain) && is_finite(&plain))
+        }
         _ => false,
     }
 }
@@ -67,16 +71,28 @@ fn go_integer(plain: &str) -> bool {
         _ => (10, unsigned),
     };
     let only_digits = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(base));
-    let most = if negative { 1 << 63 } else { u128::from(u64::MAX) };
-    let most = if plain.starts_with('+') { (1 << 63) - 1 } else { most };
-    let fits = |digits: &str, base, most| u128::from_str_radix(digits, base).is_ok_and(|value| value <= most);
+    let most = if negative {
+        1 << 63
+    } else {
+        u128::from(u64::MAX)
+    };
+    let most = if plain.starts_with('+') {
+        (1 << 63) - 1
+    } else {
+        most
+    };
+    let fits = |digits: &str, base, most| {
+        u128::from_str_radix(digits, base).is_ok_and(|value| value <= most)
+    };
     if only_digits && fits(digits, base, most) {
         return true;
     }
     // `0b` is taken off and the rest read anew, so that it may have a sign of its own.
     plain.strip_prefix("0b").is_some_and(|rest| {
         let digits = rest.strip_prefix(['+', '-']).unwrap_or(rest);
-        !digits.is_empty() && digits.bytes().all(|b| matches!(b, b'0' | b'1')) && fits(digits, 2, 1 << 63)
+        !digits.is_empty()
+            && digits.bytes().all(|b| matches!(b, b'0' | b'1'))
+            && fits(digits, 2, 1 << 63)
     })
 }
 
@@ -92,8 +108,10 @@ fn go_timestamp(text: &str) -> bool {
 
 /// As PyYAML resolves it: the expressions of its resolver.py as they stand there, joined.
 pub fn pyyaml(text: &str) -> Meaning {
-    static TRUE: LazyLock<Regex> = LazyLock::new(|| regex("^(?:yes|Yes|YES|true|True|TRUE|on|On|ON)$"));
-    static FALSE: LazyLock<Regex> = LazyLock::new(|| regex("^(?:no|No|NO|false|False|FALSE|off|Off|OFF)$"));
+    static TRUE: LazyLock<Regex> =
+        LazyLock::new(|| regex("^(?:yes|Yes|YES|true|True|TRUE|on|On|ON)$"));
+    static FALSE: LazyLock<Regex> =
+        LazyLock::new(|| regex("^(?:no|No|NO|false|False|FALSE|off|Off|OFF)$"));
     static FLOAT: LazyLock<Regex> = LazyLock::new(|| {
         regex(
             r"(?x)^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+][0-9]+)?

@@ -45,7 +45,11 @@ const ENTRY: &[Field] = &[
     ("digest", Type::Text),
 ];
 
-const MAINTAINER: &[Field] = &[("name", Type::Text), ("email", Type::Text), ("url", Type::Text)];
+const MAINTAINER: &[Field] = &[
+    ("name", Type::Text),
+    ("email", Type::Text),
+    ("url", Type::Text),
+];
 
 const DEPENDENCY: &[Field] = &[
     ("name", Type::Text),
@@ -77,7 +81,9 @@ pub fn check(index: &Value) -> Result<(), String> {
 
 fn entries(value: &Value) -> Result<(), String> {
     for (name, versions) in value.as_object().ok_or("entries is no object")? {
-        let versions = versions.as_array().ok_or_else(|| format!("{name:?}: no list"))?;
+        let versions = versions
+            .as_array()
+            .ok_or_else(|| format!("{name:?}: no list"))?;
         for entry in versions {
             let fields = object(entry, ENTRY).map_err(|why| format!("{name:?}: {why}"))?;
             validate(fields).map_err(|why| format!("{name:?} is dropped: {why}"))?;
@@ -87,7 +93,9 @@ fn entries(value: &Value) -> Result<(), String> {
 }
 
 fn object<'a>(value: &'a Value, fields: &[Field]) -> Result<&'a Map<String, Value>, String> {
-    let map = value.as_object().ok_or_else(|| format!("{value} is no object"))?;
+    let map = value
+        .as_object()
+        .ok_or_else(|| format!("{value} is no object"))?;
     for (key, value) in map {
         let (_, kind) = fields
             .iter()
@@ -104,23 +112,35 @@ impl Type {
             Type::Text => value.is_string(),
             Type::Flag => value.is_boolean(),
             Type::Date => value.as_str().is_some_and(is_rfc_3339),
-            Type::Texts => value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
+            Type::Texts => value
+                .as_array()
+                .is_some_and(|list| list.iter().all(Value::is_string)),
             Type::TextMap => is_text_map(value),
             Type::ImportValues => {
                 let known = |value: &Value| value.is_string() || is_text_map(value);
                 value.as_array().is_some_and(|list| list.iter().all(known))
             }
             Type::Objects(fields) => {
-                let list = value.as_array().ok_or_else(|| format!("{value} is no list"))?;
-                return list.iter().try_for_each(|value| object(value, fields).map(drop));
+                let list = value
+                    .as_array()
+                    .ok_or_else(|| format!("{value} is no list"))?;
+                return list
+                    .iter()
+                    .try_for_each(|value| object(value, fields).map(drop));
             }
         };
-        if fits { Ok(()) } else { Err(format!("{value} is of another type")) }
+        if fits {
+            Ok(())
+        } else {
+            Err(format!("{value} is of another type"))
+        }
     }
 }
 
 fn is_text_map(value: &Value) -> bool {
-    value.as_object().is_some_and(|map| map.values().all(Value::is_string))
+    value
+        .as_object()
+        .is_some_and(|map| map.values().all(Value::is_string))
 }
 
 /// As Go's `time.Time` reads it from JSON.
@@ -137,7 +157,9 @@ fn is_rfc_3339(text: &str) -> bool {
 
 fn days(year: u32, month: u32) -> u32 {
     match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
@@ -160,7 +182,12 @@ fn validate(entry: &Map<String, Value>) -> Result<(), String> {
     if !matches!(text("type"), "" | "application" | "library") {
         return Err(format!("its type is {:?}", text("type")));
     }
-    for dependency in entry.get("dependencies").and_then(Value::as_array).into_iter().flatten() {
+    for dependency in entry
+        .get("dependencies")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let alias = dependency["alias"].as_str().unwrap_or_default();
         if !alias.is_empty() && !ALIAS.is_match(alias) {
             return Err(format!("it has the alias {alias:?}"));
@@ -169,7 +196,11 @@ fn validate(entry: &Map<String, Value>) -> Result<(), String> {
     if entry.contains_key("digest") && !DIGEST.is_match(text("digest")) {
         return Err(format!("its digest is {:?}", text("digest")));
     }
-    if entry.get("urls").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+    if entry
+        .get("urls")
+        .and_then(Value::as_array)
+        .is_none_or(Vec::is_empty)
+    {
         return Err("it has no URL".into());
     }
     Ok(())
@@ -197,9 +228,14 @@ fn is_version(text: &str) -> bool {
     let Some(parts) = VERSION.captures(text) else {
         return false;
     };
-    let fits = |at| parts.get(at).is_none_or(|number| number.as_str().parse::<u64>().is_ok());
-    let leads_with_zero =
-        |part: &str| part.len() > 1 && part.starts_with('0') && part.bytes().all(|b| b.is_ascii_digit());
+    let fits = |at| {
+        parts
+            .get(at)
+            .is_none_or(|number| number.as_str().parse::<u64>().is_ok())
+    };
+    let leads_with_zero = |part: &str| {
+        part.len() > 1 && part.starts_with('0') && part.bytes().all(|b| b.is_ascii_digit())
+    };
     let prerelease = parts.get(4).map_or("", |part| part.as_str());
     (1..=3).all(fits) && !prerelease.split('.').any(leads_with_zero)
 }

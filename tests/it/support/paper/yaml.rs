@@ -11,10 +11,20 @@ type Resolver = fn(&str) -> Meaning;
 
 /// Reads `bytes` by `resolver`.
 pub fn load(bytes: &[u8], resolver: Resolver) -> Result<Value, String> {
-    let mut events = Events { parser: Parser::new(), resolver, path: Vec::new() };
+    let mut events = Events {
+        parser: Parser::new(),
+        resolver,
+        path: Vec::new(),
+    };
     events.parser.set_input(bytes);
     let start = [events.next()?, events.next()?];
-    if !matches!(start, [EventData::StreamStart { .. }, EventData::DocumentStart { .. }]) {
+    if !matches!(
+        start,
+        [
+            EventData::StreamStart { .. },
+            EventData::DocumentStart { .. }
+        ]
+    ) {
         return Err("there is no document".into());
     }
     let first = events.next()?;
@@ -34,16 +44,33 @@ struct Events<'a> {
 
 impl Events<'_> {
     fn next(&mut self) -> Result<EventData, String> {
-        let event: Event = self.parser.parse().map_err(|error| format!("not YAML: {error}"))?;
+        let event: Event = self
+            .parser
+            .parse()
+            .map_err(|error| format!("not YAML: {error}"))?;
         Ok(event.data)
     }
 
     /// The value that `event` opens.
     fn value(&mut self, event: EventData) -> Result<Value, String> {
         match event {
-            EventData::Scalar { anchor: None, tag: None, value, style, .. } => self.scalar(value, style),
-            EventData::SequenceStart { anchor: None, tag: None, .. } => self.list(),
-            EventData::MappingStart { anchor: None, tag: None, .. } => self.map(),
+            EventData::Scalar {
+                anchor: None,
+                tag: None,
+                value,
+                style,
+                ..
+            } => self.scalar(value, style),
+            EventData::SequenceStart {
+                anchor: None,
+                tag: None,
+                ..
+            } => self.list(),
+            EventData::MappingStart {
+                anchor: None,
+                tag: None,
+                ..
+            } => self.map(),
             other => Err(format!("{:?}: an index has no {other:?}", self.path)),
         }
     }
@@ -82,7 +109,11 @@ impl Events<'_> {
     }
 
     fn scalar(&self, text: String, style: ScalarStyle) -> Result<Value, String> {
-        let meaning = if style == ScalarStyle::Plain { (self.resolver)(&text) } else { Meaning::Text };
+        let meaning = if style == ScalarStyle::Plain {
+            (self.resolver)(&text)
+        } else {
+            Meaning::Text
+        };
         match meaning {
             Meaning::Text => Ok(Value::String(text)),
             Meaning::Timestamp if self.is_date() => Ok(Value::String(text)),

@@ -22,7 +22,11 @@ pub fn zoo() -> Zoo {
     let keyring = Keyring::new(registry.directory().join("gpg"), SIGNER);
     let part = |prefix, specimens| {
         let archives = registry.directory().join(prefix);
-        Part { prefix, specimens, archives }
+        Part {
+            prefix,
+            specimens,
+            archives,
+        }
     };
     let plain = part("plain", plain::specimens());
     let traps = part("traps", traps::specimens());
@@ -31,7 +35,12 @@ pub fn zoo() -> Zoo {
         builder.package();
         builder.push();
     }
-    Zoo { registry, plain, traps, keyring }
+    Zoo {
+        registry,
+        plain,
+        traps,
+        keyring,
+    }
 }
 
 struct Builder<'a> {
@@ -46,7 +55,13 @@ impl<'a> Builder<'a> {
     fn new(part: &'a Part, registry: &'a DockerRegistry, keyring: &'a Keyring) -> Builder<'a> {
         let directories = registry.directory().join(format!("{}-charts", part.prefix));
         std::fs::create_dir_all(&part.archives).expect("mkdir");
-        Builder { part, registry, keyring, helms: HELM_VERSIONS.map(Helm::new), directories }
+        Builder {
+            part,
+            registry,
+            keyring,
+            helms: HELM_VERSIONS.map(Helm::new),
+            directories,
+        }
     }
 
     /// Each chart as a directory, then as an archive, but for the legacy ones, whose archive
@@ -126,7 +141,10 @@ impl<'a> Builder<'a> {
         helm.run(&["chart", "push", &target]);
         let manifest = self.registry.manifest(&repository, &specimen.tag);
         let layer = &manifest["layers"][0];
-        assert_eq!(layer["mediaType"], "application/tar+gzip", "the legacy layer");
+        assert_eq!(
+            layer["mediaType"], "application/tar+gzip",
+            "the legacy layer"
+        );
         let digest = layer["digest"].as_str().expect("a digest");
         let archive = self.part.archives.join(specimen.archive_name());
         std::fs::write(archive, self.registry.blob(&repository, digest)).expect("write");
@@ -134,7 +152,11 @@ impl<'a> Builder<'a> {
 
     fn packed(&self, helm: &str, packing: Packing) -> impl Iterator<Item = (usize, &'a Specimen)> {
         let wanted = move |chart: &Specimen| chart.helm == helm && chart.packing == packing;
-        self.part.specimens.iter().enumerate().filter(move |(_, chart)| wanted(chart))
+        self.part
+            .specimens
+            .iter()
+            .enumerate()
+            .filter(move |(_, chart)| wanted(chart))
     }
 
     /// Named as the chart, which helm wants, below a number, for versions share a name.
@@ -145,10 +167,15 @@ impl<'a> Builder<'a> {
 
     fn helm(&self, version: &str) -> &Helm {
         let mut helms = self.helms.iter();
-        helms.find(|helm| helm.version() == version).expect("a fetched helm")
+        helms
+            .find(|helm| helm.version() == version)
+            .expect("a fetched helm")
     }
 }
 
 fn next<T>(queue: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
-    queue.lock().expect("no pusher panicked holding the queue").next()
+    queue
+        .lock()
+        .expect("no pusher panicked holding the queue")
+        .next()
 }

@@ -7,10 +7,18 @@ use serde_json::json;
 use super::specimen::{Specimen, chart};
 
 pub fn specimens() -> Vec<Specimen> {
-    [fields(), texts(), dependencies(), versions(), places(), signed(), legacy()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        fields(),
+        texts(),
+        dependencies(),
+        versions(),
+        places(),
+        signed(),
+        legacy(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Each field of Chart.yaml alone, then all at once.
@@ -18,9 +26,15 @@ fn fields() -> Vec<Specimen> {
     let one = |name: &str, fields| chart(name, "1.0.0", fields);
     vec![
         one("bare", json!({})),
-        one("described", json!({"description": "A chart with a description"})),
+        one(
+            "described",
+            json!({"description": "A chart with a description"}),
+        ),
         one("housed", json!({"home": "https://charts.test/housed"})).by("3.9.4"),
-        one("sourced", json!({"sources": ["https://git.test/a", "https://git.test/b"]})),
+        one(
+            "sourced",
+            json!({"sources": ["https://git.test/a", "https://git.test/b"]}),
+        ),
         one("worded", json!({"keywords": ["database", "sql", "nosql"]})).by("3.17.3"),
         one(
             "maintained",
@@ -30,17 +44,29 @@ fn fields() -> Vec<Specimen> {
             ]}),
         ),
         one("drawn", json!({"icon": "https://charts.test/icon.svg"})).by("3.9.4"),
-        one("conditional", json!({"condition": "conditional.enabled,global.conditional"})),
+        one(
+            "conditional",
+            json!({"condition": "conditional.enabled,global.conditional"}),
+        ),
         one("tagged", json!({"tags": "front,back"})),
         one("versioned", json!({"appVersion": "1.16.0"})).by("3.17.3"),
         one("deprecated", json!({"deprecated": true})),
         one("undeprecated", json!({"deprecated": false})),
-        one("annotated", json!({"annotations": {"category": "Database", "licenses": "MIT"}})),
+        one(
+            "annotated",
+            json!({"annotations": {"category": "Database", "licenses": "MIT"}}),
+        ),
         one("demanding", json!({"kubeVersion": ">=1.25.0-0 <2.0.0"})).by("3.9.4"),
         one("application", json!({"type": "application"})),
         one("library", json!({"type": "library"})),
-        one("emptyish", json!({"keywords": [], "annotations": {}, "description": ""})),
-        one("first-api", json!({"apiVersion": "v1", "description": "As Helm 2 had it"})),
+        one(
+            "emptyish",
+            json!({"keywords": [], "annotations": {}, "description": ""}),
+        ),
+        one(
+            "first-api",
+            json!({"apiVersion": "v1", "description": "As Helm 2 had it"}),
+        ),
         chart("everything", "4.5.6-rc.1+build.7", everything()),
         chart("everything", "4.5.5", everything()).by("3.9.4"),
     ]
@@ -104,15 +130,28 @@ fn texts() -> Vec<Specimen> {
     ]);
     // Number-like, boolean-like and null-like words that serde_yaml knows it must quote.
     let quoted = json!([
-        "1e3", "0x10", "1.10", ".5", "null", "Null", "~", "true", "False", "1.0", "123", "-7", "+1", "0o7",
-        "0b1", ".nan", ".inf", "-.inf", "1.", "0", "00.5", "1E-5",
+        "1e3", "0x10", "1.10", ".5", "null", "Null", "~", "true", "False", "1.0", "123", "-7",
+        "+1", "0o7", "0b1", ".nan", ".inf", "-.inf", "1.", "0", "00.5", "1E-5",
     ]);
     let changes = "- kind: added\n  description: \"new: things\"\n- kind: fixed\n";
     vec![
         chart("indicators", "1.0.0", json!({"keywords": indicators})),
-        chart("quoted", "1.0.0", json!({"keywords": quoted, "appVersion": "1.10"})),
-        chart("wide", "1.0.0", json!({"description": "long words ".repeat(400)})).by("3.17.3"),
-        chart("worldly", "1.0.0", json!({"description": "Ünïcode, 漢字, עברית, 😀 and e\u{301}"})),
+        chart(
+            "quoted",
+            "1.0.0",
+            json!({"keywords": quoted, "appVersion": "1.10"}),
+        ),
+        chart(
+            "wide",
+            "1.0.0",
+            json!({"description": "long words ".repeat(400)}),
+        )
+        .by("3.17.3"),
+        chart(
+            "worldly",
+            "1.0.0",
+            json!({"description": "Ünïcode, 漢字, עברית, 😀 and e\u{301}"}),
+        ),
         chart(
             "lined",
             "1.0.0",
@@ -152,7 +191,10 @@ fn dependencies() -> Vec<Specimen> {
         on("needs-tagged", json!({"tags": ["front", "back"]})),
         on("needs-alias", json!({"alias": "other_Name-1"})).by("3.17.3"),
         on("needs-enabled", json!({"enabled": true})),
-        on("needs-oci", json!({"repository": "oci://registry.test/parts", "version": "~20"})),
+        on(
+            "needs-oci",
+            json!({"repository": "oci://registry.test/parts", "version": "~20"}),
+        ),
         on("needs-nearby", json!({"repository": "file://../part"})),
         on("needs-vendored", json!({"repository": ""})),
         on("imports", json!({"import-values": ["defaults", "more"]})),
@@ -163,7 +205,10 @@ fn dependencies() -> Vec<Specimen> {
                 {"child": "default.data", "parent": "imported.data"},
             ]}),
         ),
-        on("imports-both", json!({"import-values": ["x", {"child": "a", "parent": "b"}]})),
+        on(
+            "imports-both",
+            json!({"import-values": ["x", {"child": "a", "parent": "b"}]}),
+        ),
         chart("needs-twins", "1.0.0", json!({"dependencies": twins})),
         chart("required", "1.0.0", json!({})).with_requirements(twins),
     ]
@@ -171,10 +216,15 @@ fn dependencies() -> Vec<Specimen> {
 
 fn versions() -> Vec<Specimen> {
     let each = |name: &'static str, versions: &'static [&'static str]| {
-        versions.iter().map(move |version| chart(name, version, json!({"appVersion": version})))
+        versions
+            .iter()
+            .map(move |version| chart(name, version, json!({"appVersion": version})))
     };
     each("ladder", LADDER)
-        .chain(each("build-metadata", &["1.2.3+build.5", "1.2.3+build.6", "1.2.4+b-1"]))
+        .chain(each(
+            "build-metadata",
+            &["1.2.3+build.5", "1.2.3+build.6", "1.2.4+b-1"],
+        ))
         .chain(each("short", &["1", "1.2", "1.2.3", "2.0"]))
         .chain(each("lettered", &["v1.2.3", "v2.0.0-rc.1", "1.9.0"]))
         .chain(each("padded", &["01.0.0", "1.01.5"]))
@@ -205,10 +255,14 @@ pub const LADDER: &[&str] = &[
 fn places() -> Vec<Specimen> {
     vec![
         chart("deep", "1.0.0", json!({})).below("team/a/staging"),
-        chart("deep", "1.1.0", json!({})).below("team/a/staging").by("3.9.4"),
+        chart("deep", "1.1.0", json!({}))
+            .below("team/a/staging")
+            .by("3.9.4"),
         // One chart, two repositories, different versions: one list.
         chart("shared", "1.0.0", json!({})).below("team/a"),
-        chart("shared", "2.0.0", json!({})).below("team/b").by("3.17.3"),
+        chart("shared", "2.0.0", json!({}))
+            .below("team/b")
+            .by("3.17.3"),
         chart("separated", "1.0.0", json!({})).below("a__b/c-d.e"),
         chart("dotted.name", "1.0.0", json!({})),
         chart("dashed--name", "1.0.0", json!({})),
@@ -228,8 +282,13 @@ fn places() -> Vec<Specimen> {
 fn signed() -> Vec<Specimen> {
     vec![
         chart("sealed", "1.0.0", json!({"description": "Signed"})).signed(),
-        chart("sealed", "1.1.0+build.1", json!({})).signed().by("3.17.3"),
-        chart("sealed-early", "1.0.0", json!({})).signed().by("3.9.4").below("team/a"),
+        chart("sealed", "1.1.0+build.1", json!({}))
+            .signed()
+            .by("3.17.3"),
+        chart("sealed-early", "1.0.0", json!({}))
+            .signed()
+            .by("3.9.4")
+            .below("team/a"),
     ]
 }
 

@@ -71,7 +71,10 @@ impl Specimen {
 
     /// In a repository some levels down; `helm push` makes the last one the chart's name.
     pub fn below(self, parent: &str) -> Specimen {
-        Specimen { repository: format!("{parent}/{}", self.name()), ..self }
+        Specimen {
+            repository: format!("{parent}/{}", self.name()),
+            ..self
+        }
     }
 
     pub fn aliased(self, aliases: &'static [&'static str]) -> Specimen {
@@ -79,17 +82,29 @@ impl Specimen {
     }
 
     pub fn signed(self) -> Specimen {
-        Specimen { packing: Packing::Signed, ..self }
+        Specimen {
+            packing: Packing::Signed,
+            ..self
+        }
     }
 
     pub fn tarred(self) -> Specimen {
-        Specimen { packing: Packing::Tar, ..self }
+        Specimen {
+            packing: Packing::Tar,
+            ..self
+        }
     }
 
     /// By a helm that let the user choose any repository and any tag.
     pub fn legacy(self, repository: &str, tag: &str) -> Specimen {
         let (repository, tag) = (repository.to_owned(), tag.to_owned());
-        Specimen { repository, tag, packing: Packing::Legacy, helm: LEGACY_HELM, ..self }
+        Specimen {
+            repository,
+            tag,
+            packing: Packing::Legacy,
+            helm: LEGACY_HELM,
+            ..self
+        }
     }
 
     /// An apiVersion v1 chart with its dependencies beside Chart.yaml.
@@ -124,8 +139,13 @@ impl Specimen {
     fn dependency_names(&self) -> Vec<&str> {
         let required = self.requirements.as_ref().map(|file| &file["dependencies"]);
         let lists = [Some(&self.chart["dependencies"]), required];
-        let all = lists.into_iter().flatten().filter_map(Value::as_array).flatten();
-        all.map(|one| one["name"].as_str().expect("a dependency's name")).collect()
+        let all = lists
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_array)
+            .flatten();
+        all.map(|one| one["name"].as_str().expect("a dependency's name"))
+            .collect()
     }
 }
 

@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 use super::specimen::{Specimen, chart};
 
 pub fn specimens() -> Vec<Specimen> {
-    [names(), values(), collections(), characters()].into_iter().flatten().collect()
+    [names(), values(), collections(), characters()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What one YAML 1.1 reader or another takes for something else than a string.
@@ -50,10 +53,22 @@ fn values() -> Vec<Specimen> {
             }],
         })
     };
-    let words = ["yes", "n", "OFF", "1_000", "012", "12:30", "2021-01-01", "<<", "=", "0x_f"];
+    let words = [
+        "yes",
+        "n",
+        "OFF",
+        "1_000",
+        "012",
+        "12:30",
+        "2021-01-01",
+        "<<",
+        "=",
+        "0x_f",
+    ];
     let numbered = words.iter().enumerate();
-    let mut charts: Vec<_> =
-        numbered.map(|(number, word)| chart(&format!("words-{number}"), "1.0.0", everywhere(word))).collect();
+    let mut charts: Vec<_> = numbered
+        .map(|(number, word)| chart(&format!("words-{number}"), "1.0.0", everywhere(word)))
+        .collect();
     charts.extend(
         ["012", "2021-01-01", "0777.1"]
             .map(|version| chart("misread-version", version, json!({"appVersion": version}))),
@@ -64,7 +79,9 @@ fn values() -> Vec<Specimen> {
 /// All the words at once: as a list, as a map's values, as a map's keys.
 fn collections() -> Vec<Specimen> {
     let values = WORDS.iter().enumerate();
-    let values: Map<_, _> = values.map(|(n, word)| (format!("word-{n}"), json!(word))).collect();
+    let values: Map<_, _> = values
+        .map(|(n, word)| (format!("word-{n}"), json!(word)))
+        .collect();
     // helm's own YAML writer leaves the merge key plain, so that its own reader fails.
     let keys = WORDS.iter().filter(|word| **word != "<<");
     let keys: Map<_, _> = keys.map(|word| ((*word).to_owned(), json!("x"))).collect();
@@ -84,7 +101,9 @@ fn collections() -> Vec<Specimen> {
 
 /// Characters that older helms' YAML readers refuse or fold when JSON holds them as they are.
 fn characters() -> Vec<Specimen> {
-    let codes = (0x00..0x20).chain(0x7f..0xa1).chain([0xad, 0x2028, 0x2029, 0xfeff, 0xfffd]);
+    let codes = (0x00..0x20)
+        .chain(0x7f..0xa1)
+        .chain([0xad, 0x2028, 0x2029, 0xfeff, 0xfffd]);
     let codes = codes.chain([0xfffe, 0xffff, 0xfdd0, 0xfdef, 0x1f600, 0x1fffe, 0x10ffff]);
     let characters: Vec<char> = codes.filter_map(char::from_u32).collect();
     let within = |character: &char| {
@@ -92,8 +111,10 @@ fn characters() -> Vec<Specimen> {
         (code, Value::from(format!("a{character}b {character} ")))
     };
     let values: Map<_, _> = characters.iter().map(within).collect();
-    let keys: Map<_, _> =
-        characters.iter().map(|character| (format!("a{character}b"), Value::from("x"))).collect();
+    let keys: Map<_, _> = characters
+        .iter()
+        .map(|character| (format!("a{character}b"), Value::from("x")))
+        .collect();
     let all: String = characters.iter().collect();
     vec![
         chart("characters", "1.0.0", json!({"annotations": values})).tarred(),
