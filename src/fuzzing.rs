@@ -8,5 +8,5 @@ pub use crate::server::fuzzing::{request_head, request_target};
 
 /// Keeps warnings off stderr, where the fuzzer says how it gets on.
 pub fn hush() {
-    crate::observe::log::set_level(crate::observe::log::Level::Error);
+    crate::observe::log::silence();
 }

@@ -59,7 +59,7 @@ const LAYOUT_PAUSE: Duration = Duration::from_secs(2);
 ///
 /// Errors when the port can't be had, or the system gives no signals or threads at the start.
 pub fn run(config: Config) -> io::Result<()> {
-    observe::log::set_level(config.log_level);
+    observe::log::init(config.log_level);
     let ended = watch_signals()?;
     let Config {
         max_stale,
@@ -90,8 +90,8 @@ pub fn run(config: Config) -> io::Result<()> {
         config.chart_cache_size,
     )?;
     let server = Arc::new(server);
-    info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));
-    info!("listening on http://{}", server.address());
+    log::info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));
+    log::info!("listening on http://{}", server.address());
     spawn("refresh", {
         let current = current.clone();
         move || current.run(&*storage, config.walk)
@@ -102,15 +102,15 @@ pub fn run(config: Config) -> io::Result<()> {
     })?;
 
     let signal = ended.recv().unwrap_or("the end of the signal thread");
-    info!(
+    log::info!(
         "{signal} received: no new requests, running downloads have {:?}",
         config.shutdown_grace
     );
     current.stop();
     if !server.drain(config.shutdown_grace) {
-        warn!("the grace is over, running downloads are cut off");
+        log::warn!("the grace is over, running downloads are cut off");
     }
-    info!("stopped");
+    log::info!("stopped");
     Ok(())
 }
 
@@ -119,7 +119,7 @@ pub fn run(config: Config) -> io::Result<()> {
 /// Errors when there's no telling whether the index would be whole: who publishes it would take charts
 /// away from everyone.
 pub fn index(config: Config) -> io::Result<()> {
-    observe::log::set_level(config.log_level);
+    observe::log::init(config.log_level);
     let snapshot = snapshot::once(&*open(config.storage), config.walk).map_err(io::Error::other)?;
     io::stdout().write_all(&snapshot.index().identity().bytes)
 }
@@ -133,12 +133,12 @@ fn open(choice: StorageChoice) -> Arc<dyn Storage> {
 
 fn registry(options: registry::Options) -> Registry {
     if options.tls.insecure {
-        warn!(
+        log::warn!(
             "certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)"
         );
     }
     if options.credentials.current().0.needs_helper {
-        warn!(
+        log::warn!(
             "--storage-registry-config leaves credentials to a helper program, which can't be run here: \
              only those in the file itself are used"
         );

@@ -55,9 +55,6 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ),
 ];
 
-/// The logging macros stand at the crate's root, but belong to `observe`.
-const LOG_MACROS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "log_at"];
-
 /// A crate, or a part of `std`, and the only rooms that may name it.
 const KEPT_TO: [(&str, &[&str]); 10] = [
     ("ureq::", &["registry", "config"]),
@@ -146,11 +143,6 @@ fn rooms_used(source: &Source) -> BTreeSet<String> {
             .chars()
             .take_while(|c| c.is_alphanumeric() || *c == '_')
             .collect();
-        let name = if LOG_MACROS.contains(&name.as_str()) {
-            "observe".to_owned()
-        } else {
-            name
-        };
         assert!(
             names.contains(name.as_str()),
             "{}: crate::{name} is no room",

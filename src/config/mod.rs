@@ -5,11 +5,12 @@ mod quantity;
 
 use crate::args::{Args, Mistake};
 use crate::credentials::Source;
-use crate::observe::log::Level;
+use crate::observe::log::level;
 use crate::oci::RepositoryName;
 use crate::registry::Tls;
 use crate::snapshot::{self, IndexFormat};
 use address::Address;
+use log::Level;
 use quantity::{duration, size, typed};
 use std::fmt::Display;
 use std::fs;
@@ -114,7 +115,10 @@ impl Config {
             },
             shutdown_grace: time("--shutdown-grace", args.shutdown_grace, MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
-            log_level: parse_or("--log-level", args.log_level.as_deref(), Level::Info)?,
+            log_level: match args.log_level.as_deref() {
+                None => Level::Info,
+                Some(text) => level(text).map_err(|why| mistake("--log-level", text, why))?,
+            },
         })
     }
 }

@@ -130,7 +130,7 @@ impl<'a> Lister<'a> {
         for entry in index.manifests {
             self.count += 1;
             if self.count > MAX_MANIFESTS {
-                crate::warn!("over {MAX_MANIFESTS} manifests in one layout: the rest is left out");
+                log::warn!("over {MAX_MANIFESTS} manifests in one layout: the rest is left out");
                 return Ok(());
             }
             let named = entry.name().is_some();

@@ -63,7 +63,7 @@ impl Layout {
         }
         let (tree, passed_over) = Scan::of(&self.root, root)?;
         for error in passed_over {
-            crate::warn!("{error}: it is passed over");
+            log::warn!("{error}: it is passed over");
         }
         let tree = Arc::new(tree);
         *lock(&self.tree) = Some(tree.clone());
@@ -155,7 +155,7 @@ impl Storage for Layout {
                 .parse::<RepositoryName>()
             {
                 Ok(name) => drop(folders.insert(name, folder.clone())),
-                Err(error) => crate::warn!(
+                Err(error) => log::warn!(
                     "{} is left out: its path is {error}",
                     self.root.show(folder)
                 ),

@@ -1,116 +1,63 @@
-//! One line per event on stderr: time, level, text. The levels are a contract: ERROR, an operator
-//! must act; WARN, degraded but still serving; INFO, start, stop and what is served has changed;
-//! DEBUG, each upstream call and each artifact skipped; TRACE, each request answered. Never a secret.
+//! What an operator reads: one line per event on stderr, with time, level and text. The levels are a
+//! contract: ERROR, an operator must act; WARN, degraded but still serving; INFO, start, stop, and
+//! what is served has changed; DEBUG, each upstream call and each artifact skipped; TRACE, each
+//! request answered. Never a secret.
 //!
 //! A line is one write, so that threads don't mix, and control characters in it are escaped, so
-//! that nothing a registry says can forge a line. A logging crate would bring filters, targets and
-//! formats that nobody here sets.
+//! that nothing a registry says can forge a line. The code logs through the `log` crate; only this
+//! program's own events are written, for the HTTP client's would show `Authorization` headers.
 
-use std::fmt::{self, Write as _};
-use std::io::{IsTerminal as _, Write as _};
-use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use ::log::{Level, Log, Metadata, Record};
+use std::fmt::Write as _;
+use std::io::Write as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// How much an event matters, the gravest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)] // the house's contract is in the room's paragraph
-pub enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
+/// Events of this crate and its modules have a target that begins so.
+const OWN_TARGET: &str = env!("CARGO_CRATE_NAME");
+
+struct Stderr;
+
+/// Writes events of `level` and of all graver ones from now on.
+pub fn init(level: Level) {
+    // An error means that a logger is set already, which is this one.
+    let _ = ::log::set_logger(&Stderr);
+    ::log::set_max_level(level.to_level_filter());
 }
 
-impl Level {
-    const ALL: [(Level, &str); 5] = [
-        (Level::Error, "error"),
-        (Level::Warn, "warn"),
-        (Level::Info, "info"),
-        (Level::Debug, "debug"),
-        (Level::Trace, "trace"),
-    ];
+/// Writes nothing.
+#[cfg(fuzzing)]
+pub fn silence() {
+    ::log::set_max_level(::log::LevelFilter::Off);
 }
 
-impl FromStr for Level {
-    type Err = &'static str;
+/// The level of that name, in any case.
+///
+/// Errors with what would be right.
+pub fn level(name: &str) -> Result<Level, &'static str> {
+    name.parse()
+        .map_err(|_| "not one of error, warn, info, debug, trace")
+}
 
-    fn from_str(text: &str) -> Result<Level, &'static str> {
-        let named = Level::ALL
-            .iter()
-            .find(|(_, name)| text.eq_ignore_ascii_case(name));
-        named
-            .map(|(level, _)| *level)
-            .ok_or("not one of error, warn, info, debug, trace")
+impl Log for Stderr {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.target().starts_with(OWN_TARGET) && metadata.level() <= ::log::max_level()
     }
-}
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(["ERROR", "WARN", "INFO", "DEBUG", "TRACE"][*self as usize])
+    fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let now = OffsetDateTime::now_utc();
+        let now = now.replace_nanosecond(0).unwrap_or(now);
+        let now = now.format(&Rfc3339).unwrap_or_default();
+        let text = one_line(&record.args().to_string());
+        let line = format!("{now} {} {text}\n", record.level());
+        // There is no other place to report that stderr is gone.
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
-}
 
-static MOST: AtomicU8 = AtomicU8::new(Level::Info as u8);
-
-/// Sets the least grave level that is written.
-pub fn set_level(level: Level) {
-    MOST.store(level as u8, Ordering::Relaxed);
-}
-
-/// Whether an event of `level` would be written.
-pub fn enabled(level: Level) -> bool {
-    level as u8 <= MOST.load(Ordering::Relaxed)
-}
-
-/// Writes one event. Prefer the macros, which don't format what isn't written.
-pub fn write(level: Level, text: fmt::Arguments<'_>) {
-    let now = OffsetDateTime::now_utc();
-    let now = now
-        .replace_nanosecond(0)
-        .unwrap_or(now)
-        .format(&Rfc3339)
-        .unwrap_or_default();
-    let line = format!("{now} {level} {}\n", one_line(&text.to_string()));
-    put(&line, false);
-}
-
-/// Whether a person is likely to watch stderr.
-pub fn is_terminal() -> bool {
-    std::io::stderr().is_terminal()
-}
-
-/// Tells how far something has come: on a terminal in one line that is drawn anew, elsewhere as an
-/// event at [`Level::Info`].
-pub fn progress(text: fmt::Arguments<'_>) {
-    if !is_terminal() {
-        crate::info!("{text}");
-    } else if enabled(Level::Info) {
-        put(&one_line(&text.to_string()), true);
-    }
-}
-
-/// Takes the line of [`progress`] off the terminal.
-pub fn end_progress() {
-    put("", false);
-}
-
-/// Whether a line of progress stands on the terminal. Changed only while stderr is locked.
-static DRAWN: AtomicBool = AtomicBool::new(false);
-/// Back to the start of the line, which is cleared (ECMA-48 §8.3.41).
-const REDRAW: &str = "\r\x1b[K";
-
-fn put(text: &str, drawn: bool) {
-    let mut stderr = std::io::stderr().lock();
-    let redraw = if DRAWN.swap(drawn, Ordering::Relaxed) {
-        REDRAW
-    } else {
-        ""
-    };
-    // Nobody is left to tell when stderr is gone.
-    let _ = stderr.write_all(format!("{redraw}{text}").as_bytes());
+    fn flush(&self) {}
 }
 
 fn one_line(text: &str) -> String {
@@ -123,46 +70,6 @@ fn one_line(text: &str) -> String {
         }
     }
     line
-}
-
-/// Logs at the given [`Level`] if it's enabled.
-#[macro_export]
-macro_rules! log_at {
-    ($level:expr, $($text:tt)*) => {
-        if $crate::observe::log::enabled($level) {
-            $crate::observe::log::write($level, format_args!($($text)*));
-        }
-    };
-}
-
-/// An operator must act.
-#[macro_export]
-macro_rules! error {
-    ($($text:tt)*) => { $crate::log_at!($crate::observe::log::Level::Error, $($text)*) };
-}
-
-/// Degraded, still serving.
-#[macro_export]
-macro_rules! warn {
-    ($($text:tt)*) => { $crate::log_at!($crate::observe::log::Level::Warn, $($text)*) };
-}
-
-/// Start, stop, and what is served has changed.
-#[macro_export]
-macro_rules! info {
-    ($($text:tt)*) => { $crate::log_at!($crate::observe::log::Level::Info, $($text)*) };
-}
-
-/// Each upstream call and each skip.
-#[macro_export]
-macro_rules! debug {
-    ($($text:tt)*) => { $crate::log_at!($crate::observe::log::Level::Debug, $($text)*) };
-}
-
-/// Each request that is answered.
-#[macro_export]
-macro_rules! trace {
-    ($($text:tt)*) => { $crate::log_at!($crate::observe::log::Level::Trace, $($text)*) };
 }
 
 #[cfg(test)]
@@ -179,8 +86,19 @@ mod tests {
 
     #[test]
     fn levels_are_named_in_any_case() {
-        assert_eq!("WARN".parse(), Ok(Level::Warn));
-        assert!("loud".parse::<Level>().is_err());
-        assert!(Level::Error < Level::Debug);
+        assert_eq!(level("WARN"), Ok(Level::Warn));
+        assert!(level("loud").is_err());
+    }
+
+    #[test]
+    fn only_events_of_this_program_are_written() {
+        init(Level::Info);
+        let written = |target, level| {
+            let metadata = Metadata::builder().target(target).level(level).build();
+            Stderr.enabled(&metadata)
+        };
+        assert!(written("oci_chartrepo::registry", Level::Info));
+        assert!(!written("oci_chartrepo::registry", Level::Debug));
+        assert!(!written("ureq::run", Level::Error));
     }
 }

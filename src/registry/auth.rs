@@ -185,7 +185,7 @@ impl Authenticator {
     fn demand<'a>(&self, scope: Scope<'a>, asked: Option<&str>) -> Demand<'a> {
         let (auths, generation, problem) = self.source.current();
         if let Some(problem) = problem {
-            crate::warn!("credentials stay as they were: {problem}");
+            log::warn!("credentials stay as they were: {problem}");
         }
         let words = asked.map_or_else(|| scope.text(), str::to_owned);
         Demand {

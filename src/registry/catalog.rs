@@ -35,7 +35,7 @@ impl Registry {
         };
         if self.options.scheme.is_none() && self.scheme()? == Scheme::Http {
             self.authenticator.withdraw(Some(generation));
-            crate::warn!(
+            log::warn!(
                 "only what strangers may see is listed: {} asks nobody for a password, and none is sent \
                  unasked over HTTP unless --storage-registry-scheme=HTTP says so",
                 self.options.authority
@@ -57,7 +57,7 @@ impl Registry {
             }
             Err(error) => {
                 self.authenticator.withdraw(Some(generation));
-                crate::warn!("only what strangers may see is listed: {error}");
+                log::warn!("only what strangers may see is listed: {error}");
                 Ok(open)
             }
         }

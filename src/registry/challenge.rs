@@ -61,7 +61,7 @@ impl Challenge {
 fn is_safe_realm(realm: &Uri, registry: &Uri) -> bool {
     let downgrade = registry.scheme_str() == Some("https") && realm.scheme_str() != Some("https");
     if downgrade || url::is_link_local(realm) {
-        crate::warn!(
+        log::warn!(
             "token realm {} of {} is not to be trusted: ignored",
             url::display(realm),
             url::display(registry)

@@ -63,14 +63,14 @@ impl Discovery {
     /// Says it in the log, unless it was the last thing said.
     fn say(&self, text: String) {
         if self.is_news(&text) {
-            crate::info!("{text}");
+            log::info!("{text}");
         }
     }
 
     /// The same of what looks like a mistake.
     fn warn(&self, text: String) {
         if self.is_news(&text) {
-            crate::warn!("{text}");
+            log::warn!("{text}");
         }
     }
 
@@ -123,7 +123,7 @@ impl Registry {
                 Err(error) if !matches!(error::status_of(&error), Some(404 | 405 | 501)) => {
                     return Err(error);
                 }
-                Err(error) => crate::warn!("{source} lists no repositories any more: {error}"),
+                Err(error) => log::warn!("{source} lists no repositories any more: {error}"),
             }
         }
         self.search()
@@ -148,7 +148,7 @@ impl Registry {
             && before != Some(status)
             && (before != Some(200) || error.kind() == ErrorKind::NotFound)
         {
-            crate::warn!("nothing is served of --repository {repository}: {error}");
+            log::warn!("nothing is served of --repository {repository}: {error}");
         }
     }
 
@@ -289,7 +289,7 @@ impl Registry {
         let parse = |name: String| match name.parse::<RepositoryName>() {
             Ok(name) => Some(name),
             Err(error) => {
-                crate::debug!("skipped repository {name:?}: {error}");
+                log::debug!("skipped repository {name:?}: {error}");
                 None
             }
         };

@@ -54,7 +54,7 @@ impl Registry {
             match answer {
                 Ok(repositories) => drop(now.insert(project.clone(), repositories)),
                 Err(error) if error::final_answer(&error).is_some() => {
-                    crate::debug!("skipped project {project}: {error}");
+                    log::debug!("skipped project {project}: {error}");
                     refusal.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
@@ -116,7 +116,7 @@ impl Registry {
                 if error.kind() == ErrorKind::Refused
                     && (is_listed || error::status_of(&error) == Some(401)) =>
             {
-                crate::warn!("project {project} stays as it was: {error}");
+                log::warn!("project {project} stays as it was: {error}");
                 Ok(known.clone())
             }
             (Err(error), _) => Err(error),

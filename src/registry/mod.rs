@@ -105,7 +105,7 @@ impl Registry {
             |_| true,
             || {
                 let scheme = probe::scheme(&self.transport, &self.options.authority)?;
-                crate::info!("{} speaks {scheme}", self.options.authority);
+                log::info!("{} speaks {scheme}", self.options.authority);
                 Ok(scheme)
             },
         )
@@ -162,12 +162,12 @@ impl Registry {
                 .failed(error::failure(&error), attempt, Instant::now())
             {
                 Then::AskAgain(pause) => {
-                    crate::debug!("{error}: tried again");
+                    log::debug!("{error}: tried again");
                     thread::sleep(pause);
                 }
                 Then::GiveUp => return Err(error),
                 Then::Rest(asked) => {
-                    crate::warn!(
+                    log::warn!(
                         "{error}: the registry asks for a rest of {} s",
                         asked.as_secs()
                     );
@@ -275,7 +275,7 @@ impl Storage for Registry {
             .iter()
             .any(|kind| kind.starts_with("text/"));
         if matches!(answer.status(), 200 | 405 | 501) && !answers && !is_page {
-            crate::info!(
+            log::info!(
                 "{}: tells no digest; manifests are read instead",
                 answer.what()
             );

@@ -206,7 +206,7 @@ impl Transport {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let result = self.agent.get(target).call();
         if let Ok(response) = &result {
-            crate::debug!(
+            log::debug!(
                 "GET {}: {}",
                 url::display(target),
                 response.status().as_u16()
@@ -258,12 +258,12 @@ impl Transport {
         };
         match result {
             Ok(response) => {
-                crate::debug!("{what}: {}", response.status().as_u16());
+                log::debug!("{what}: {}", response.status().as_u16());
                 Ok(Answer::new(what, here.clone(), response, authorization))
             }
             Err(cause) => {
                 let error = error::transport(&what, cause);
-                crate::debug!("{error}");
+                log::debug!("{error}");
                 Err(error)
             }
         }
@@ -279,9 +279,9 @@ fn tell_proxy(agent: &Agent) {
     let (protocol, host, port) = (proxy.protocol(), proxy.host(), proxy.port());
     match protocol {
         ProxyProtocol::Http | ProxyProtocol::Https => {
-            crate::info!("all but what NO_PROXY names is asked through the proxy {host}:{port}");
+            log::info!("all but what NO_PROXY names is asked through the proxy {host}:{port}");
         }
-        _ => crate::warn!("the proxy {host}:{port} isn't used: {protocol} isn't spoken here"),
+        _ => log::warn!("the proxy {host}:{port} isn't used: {protocol} isn't spoken here"),
     }
 }
 

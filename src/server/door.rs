@@ -45,7 +45,7 @@ pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) ->
         };
         place.set(Phase::Finding)?;
         let answer = answer(responder, &head, client);
-        crate::trace!(
+        log::trace!(
             "{} {} {}: {}",
             client.address,
             head.method,
@@ -72,7 +72,7 @@ pub(super) fn serve(stream: &TcpStream, place: &Place, responder: &Responder) ->
 fn answer(responder: &Responder, head: &Head, client: Client) -> Answer {
     let attempt = catch_unwind(AssertUnwindSafe(|| responder.answer(head, client)));
     attempt.unwrap_or_else(|_| {
-        crate::error!("a request has met a defect of this program; please report the panic above");
+        log::error!("a request has met a defect of this program; please report the panic above");
         Answer::text(500, "a defect of this program")
     })
 }
@@ -157,7 +157,7 @@ fn stream_body(
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                crate::warn!("{name} can't be served whole: {error}");
+                log::warn!("{name} can't be served whole: {error}");
                 if outlet.is_untouched() {
                     let sentence =
                         "the registry behind this chart repository handed out a broken file";

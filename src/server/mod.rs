@@ -119,7 +119,7 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.connections.is_stopping() => {}
                 Err(error) => {
-                    crate::debug!("accept: {error}");
+                    log::debug!("accept: {error}");
                     self.connections.shrink();
                     thread::sleep(PAUSE);
                 }
@@ -132,7 +132,7 @@ impl Server {
         self.connections.stop();
         // Ends `accept`, and lets the kernel refuse newcomers rather than keep them waiting.
         if let Err(error) = SockRef::from(&self.listener).shutdown(Shutdown::Both) {
-            crate::debug!("the listening socket can't be shut: {error}");
+            log::debug!("the listening socket can't be shut: {error}");
         }
         self.connections.drain(grace)
     }
@@ -160,7 +160,7 @@ impl Server {
             self.connections.shrink();
             thread::sleep(PAUSE);
         }
-        crate::warn!("no thread for a connection: it is given up");
+        log::warn!("no thread for a connection: it is given up");
     }
 }
 

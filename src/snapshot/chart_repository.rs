@@ -123,11 +123,11 @@ impl ChartRepository {
         for (limit, reader) in [(RANCHER_READS, "Rancher"), (FLUX_READS, "Flux")] {
             let mebibytes = limit / 1024 / 1024;
             if now > limit && before <= limit {
-                crate::warn!(
+                log::warn!(
                     "the index has grown to {now} bytes: {reader} reads no more than {mebibytes} MiB"
                 );
             } else if now <= limit && before > limit {
-                crate::info!("the index has shrunk to {now} bytes: {reader} reads it again");
+                log::info!("the index has shrunk to {now} bytes: {reader} reads it again");
             }
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn list(
     let heard = in_parallel(&places, concurrency, |at| {
         let asked = Some(&repositories[*at]).filter(|repository| !resting(repository));
         let listing = asked.map(|repository| storage.tags(repository));
-        progress.listed();
+        progress.listed(storage);
         let admit = |tags| {
             held.lock()
                 .unwrap_or_else(PoisonError::into_inner)

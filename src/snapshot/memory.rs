@@ -122,7 +122,7 @@ impl Memory {
         let had_room = *room > 0;
         *room = room.saturating_sub(repository.tags.len());
         if had_room && *room == 0 {
-            crate::warn!("over {MAX_TAGS} tags in all: those after {name} are left out");
+            log::warn!("over {MAX_TAGS} tags in all: those after {name} are left out");
         }
     }
 

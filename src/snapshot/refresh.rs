@@ -162,7 +162,7 @@ impl Current {
         let last = self.get();
         match contained(|| Ok(walker.check(last.as_deref(), doubts))) {
             Ok(snapshot) => self.publish(snapshot, None),
-            Err(error) => crate::error!("{error}"),
+            Err(error) => log::error!("{error}"),
         }
     }
 
@@ -201,7 +201,7 @@ impl Current {
         self.changed.notify_all();
         drop(state);
         if let Some(Failing { since, .. }) = recovered {
-            crate::info!(
+            log::info!(
                 "refreshes succeed again, after {} s",
                 since.elapsed().as_secs()
             );
@@ -237,11 +237,11 @@ impl Current {
 fn report_failure(error: &Error, serving: bool, pause: Duration) {
     let pause = pause.as_secs();
     if serving {
-        crate::warn!(
+        log::warn!(
             "refresh failed, the last good index stays: {error} (next in {pause} s at the earliest)"
         );
     } else {
-        crate::error!("first walk failed, nothing is served yet: {error} (again in {pause} s)");
+        log::error!("first walk failed, nothing is served yet: {error} (again in {pause} s)");
     }
 }
 

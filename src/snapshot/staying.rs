@@ -15,7 +15,7 @@ impl Staying {
     pub(super) fn tell(&mut self, reference: impl FnOnce() -> String, error: &Error) {
         self.0 += 1;
         if self.0 <= MAX_TOLD {
-            crate::warn!("{} stays as it was: {error}", reference());
+            log::warn!("{} stays as it was: {error}", reference());
         }
     }
 
@@ -24,8 +24,8 @@ impl Staying {
         let Staying(count) = std::mem::take(self);
         match count.saturating_sub(MAX_TOLD) {
             0 => {}
-            1 => crate::warn!("1 more repository or tag stays as it was"),
-            more => crate::warn!("{more} more repositories or tags stay as they were"),
+            1 => log::warn!("1 more repository or tag stays as it was"),
+            more => log::warn!("{more} more repositories or tags stay as they were"),
         }
     }
 }

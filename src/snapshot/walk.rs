@@ -234,7 +234,7 @@ impl Walk<'_> {
             let in_time = last_call.is_none_or(|last_call| Instant::now() < last_call);
             let is_known = |digest: &Digest| verdict(digest).is_some();
             let look = in_time.then(|| contained(|| look(self.storage, question, is_known)));
-            self.progress.looked();
+            self.progress.looked(self.storage);
             look
         });
         let asked = questions

@@ -6,7 +6,6 @@ use super::progress::Progress;
 use super::tag::{self, Which};
 use super::walk::{Harvest, Skipped, Walk};
 use super::{Options, Snapshot};
-use crate::observe::log::{self, Level};
 use crate::oci::{Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::collections::BTreeSet;
@@ -93,22 +92,16 @@ impl<'a> Walker<'a> {
         }
         let repositories = self.storage.repositories()?;
         self.believe_listing(&repositories)?;
-        let progress = Progress::default();
-        let (walk, memory) = (
-            walk(self.storage, &self.options, self.trust, &progress),
-            &mut self.memory,
-        );
-        match last {
-            None => progress.told(self.storage, || walk.refresh(memory, repositories, true)),
-            Some(_) => walk.refresh(memory, repositories, false),
-        }
+        let progress = Progress::new(last.is_none());
+        let walk = walk(self.storage, &self.options, self.trust, &progress);
+        walk.refresh(&mut self.memory, repositories, last.is_none());
         let harvest = self.memory.harvest();
         if last.is_none() {
             self.believe_first(&harvest)?;
         }
         let complete = harvest.missed == 0;
         if complete && self.walked.as_ref().is_some_and(|walked| !walked.complete) {
-            crate::info!("every repository and tag can be read again");
+            log::info!("every repository and tag can be read again");
         }
         self.walked = Some(Walked {
             revision,
@@ -129,7 +122,7 @@ impl<'a> Walker<'a> {
         doubts
             .iter()
             .for_each(|(repository, tag)| self.memory.doubt(repository, tag, start.0));
-        let progress = Progress::default();
+        let progress = Progress::new(false);
         let walk = walk(self.storage, &self.options, self.trust, &progress);
         let answered = walk.ask(
             &mut self.memory,
@@ -242,7 +235,7 @@ pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> 
             Err(error) if attempt >= FIRST_ATTEMPTS || !error.kind().is_no_answer() => {
                 return Err(error);
             }
-            Err(error) => crate::warn!("{error}: tried again in {} s", pause.as_secs()),
+            Err(error) => log::warn!("{error}: tried again in {} s", pause.as_secs()),
         }
         thread::sleep(pause);
         pause *= 2;
@@ -313,13 +306,13 @@ fn report_verdicts(snapshot: &Snapshot, last: Option<&Snapshot>) {
             .binary_search_by(|known| key(known).cmp(&key(skipped)))
             .is_err()
         {
-            crate::debug!("{skipped}");
+            log::debug!("{skipped}");
         }
     }
 }
 
 fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: Cost) {
-    if log::enabled(Level::Debug) {
+    if log::log_enabled!(log::Level::Debug) {
         report_verdicts(snapshot, last);
     }
     snapshot.report_size(last);
@@ -328,10 +321,10 @@ fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: Cost) {
             || last.counts != snapshot.counts
     });
     if changed {
-        crate::info!("snapshot: {} ({cost})", snapshot.counts);
+        log::info!("snapshot: {} ({cost})", snapshot.counts);
     }
     if changed && snapshot.counts.versions == 0 {
-        crate::warn!("{}", no_chart(snapshot));
+        log::warn!("{}", no_chart(snapshot));
     }
 }
 

@@ -416,7 +416,7 @@ fn a_first_walk_that_takes_long_says_how_far_it_has_come() {
     let daemon = ready_daemon(&fake, &[]);
     let told = daemon.wait_for_log(" INFO first walk: ");
     assert!(
-        told.contains("1/2 repositories, 0/0 tags, 0 charts, 3 requests, "),
+        told.contains("2 of 2 repositories listed, 0 of 0 tags read, 0 charts, 3 requests, "),
         "{told}"
     );
     daemon.wait_for_log(" INFO snapshot: 2 charts, 2 versions");

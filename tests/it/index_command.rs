@@ -2,7 +2,6 @@
 //! an index: whoever follows it would lose charts.
 
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::layout::Layout;
@@ -112,32 +111,6 @@ fn an_index_without_a_chart_is_taken_for_a_mistake() {
     }
     let daemon = ready_daemon(&fake, &["--include=web"]);
     daemon.wait_for_complaint(&[" WARN no chart was found", "team/web", "--include"]);
-}
-
-#[test]
-fn on_a_terminal_the_way_it_has_come_is_one_line_drawn_anew() {
-    let fake = FakeRegistry::start();
-    fake.push(&Chart::new("web", "1.0.0"));
-    fake.spoil("GET /v2/web/tags/list")
-        .with(Fault::Wait(Duration::from_millis(900)));
-    let command = format!(
-        "{} index {}",
-        env!("CARGO_BIN_EXE_oci-chartrepo"),
-        fake.flag()
-    );
-    // util-linux' script gives it a terminal.
-    let output = Command::new("timeout")
-        .args(["60", "script", "-qec", &command, "/dev/null"])
-        .output();
-    let shown = String::from_utf8(output.expect("script runs").stdout).expect("UTF-8");
-    let line = "first walk: 0/1 repositories, 0/0 tags, 0 charts, ";
-    assert!(shown.matches(line).count() >= 2, "{shown:?}");
-    assert!(shown.contains(&format!("\r\u{1b}[K{line}")), "{shown:?}");
-    let (_, last) = shown.rsplit_once("\r\u{1b}[K").expect("it was drawn");
-    assert!(
-        last.contains("INFO snapshot: 1 chart, 1 version, 0 skipped (walked in "),
-        "{shown:?}"
-    );
 }
 
 #[test]
