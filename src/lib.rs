@@ -29,12 +29,13 @@ pub mod helm;
 pub mod layout;
 pub mod observe;
 pub mod oci;
-mod parallel;
+mod pacing;
 pub mod registry;
 pub mod representation;
 pub mod server;
 pub mod snapshot;
 pub mod storage;
+mod sync;
 
 use config::{Config, StorageChoice};
 use layout::Layout;

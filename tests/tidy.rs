@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("args", &[]),
     (
         "config",
@@ -25,10 +25,10 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("layout", &["observe", "oci", "storage"]),
     ("observe", &[]),
     ("oci", &[]),
-    ("parallel", &[]),
+    ("pacing", &[]),
     (
         "registry",
-        &["credentials", "observe", "oci", "parallel", "storage"],
+        &["credentials", "observe", "oci", "sync", "storage"],
     ),
     ("representation", &["oci"]),
     (
@@ -41,12 +41,13 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "helm",
             "observe",
             "oci",
-            "parallel",
+            "sync",
             "representation",
             "storage",
         ],
     ),
     ("storage", &["oci"]),
+    ("sync", &[]),
     (
         "lib",
         &[

@@ -11,8 +11,8 @@ use super::transport::Ask;
 use super::{Registry, error, page};
 use crate::oci::RepositoryName;
 use crate::oci::json::holds_over;
-use crate::parallel::in_parallel;
 use crate::storage::{Error, ErrorKind};
+use crate::sync::in_parallel;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 

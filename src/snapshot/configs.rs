@@ -7,8 +7,8 @@ use super::progress::Progress;
 use super::tag::Place;
 use crate::helm::PackedMetadata;
 use crate::oci::{Descriptor, Digest, RepositoryName};
-use crate::parallel::in_parallel;
 use crate::storage::{ErrorKind, Storage, read_blob};
+use crate::sync::in_parallel;
 use std::collections::{BTreeMap, HashMap};
 
 /// What came of reading a config blob.

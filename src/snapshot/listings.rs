@@ -5,8 +5,8 @@
 use super::memory::MAX_TAGS;
 use super::progress::Progress;
 use crate::oci::RepositoryName;
-use crate::parallel::in_parallel;
 use crate::storage::{Error, Storage};
+use crate::sync::in_parallel;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
