@@ -4,7 +4,7 @@
 use super::head::Head;
 use super::respond::{Answer, JSON, Responder, crowded, represent};
 use super::route::Api;
-use crate::snapshot::NoPage;
+use crate::snapshot::PageError;
 
 impl Responder {
     /// `/api/…`
@@ -18,10 +18,10 @@ impl Responder {
             };
             match found {
                 Ok(representation) => represent(&representation, JSON, head),
-                Err(NoPage::NotListed(why)) => {
+                Err(PageError::NotFound(why)) => {
                     Answer::line(404, JSON, &serde_json::json!({ "error": why }).to_string())
                 }
-                Err(NoPage::Crowded) => crowded(),
+                Err(PageError::Busy) => crowded(),
             }
         })
     }

@@ -8,9 +8,9 @@ use super::downloads::{Refusal, Source, Wanted};
 use super::head::Head;
 use super::respond::{Answer, Body, Responder, is_known, not_ready};
 use super::route::Base;
+use crate::inventory::StoredChart;
 use crate::oci::Descriptor;
 use crate::representation::{self, Part};
-use crate::snapshot::Found;
 use crate::storage::ErrorKind;
 use std::sync::Arc;
 use tiny_http::Method;
@@ -24,7 +24,7 @@ const CACHE_CONTROL: &str = "max-age=60, immutable";
 
 /// One of a chart's files.
 struct File<'a> {
-    chart: &'a Found,
+    chart: &'a StoredChart,
     blob: &'a Descriptor,
     name: &'a str,
     content_type: &'static str,
@@ -68,7 +68,7 @@ impl Responder {
         &self,
         base: &Base,
         archive_name: &str,
-        answer: impl FnOnce(&Found) -> Answer,
+        answer: impl FnOnce(&StoredChart) -> Answer,
     ) -> Answer {
         match self.current.get() {
             None => not_ready(),
@@ -118,7 +118,7 @@ impl Responder {
             Err(refusal) => {
                 // It's listed, so its tag may have moved.
                 if let Refusal::Storage(ErrorKind::NotFound) = refusal {
-                    self.current.doubt(file.chart);
+                    self.current.recheck(file.chart);
                 }
                 refused(&refusal)
             }
@@ -160,7 +160,7 @@ impl Responder {
 
 impl<'a> File<'a> {
     fn new(
-        chart: &'a Found,
+        chart: &'a StoredChart,
         blob: &'a Descriptor,
         name: &'a str,
         content_type: &'static str,

@@ -38,7 +38,7 @@ mod respond;
 mod route;
 mod slots;
 
-use crate::snapshot::Current;
+use crate::refresh::Current;
 use crate::storage::Storage;
 use connections::{Connections, Place};
 use crew::{Crew, Job};

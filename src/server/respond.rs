@@ -7,8 +7,9 @@ use super::downloads::Downloads;
 use super::head::Head;
 use super::route::{BadTarget, Route, route};
 use super::slots::Slot;
+use crate::refresh::Current;
 use crate::representation::{self, Coding, Representation};
-use crate::snapshot::{Current, NoPage, Snapshot};
+use crate::snapshot::{PageError, Snapshot};
 use std::borrow::Cow;
 use std::io::Read;
 use std::ops::Range;
@@ -205,14 +206,14 @@ impl Responder {
 
 /// The index of what lies below a path, if anything does.
 fn index(
-    found: Result<Arc<Representation>, NoPage>,
+    found: Result<Arc<Representation>, PageError>,
     content_type: &'static str,
     head: &Head,
 ) -> Answer {
     match found {
         Ok(index) => represent(&index, content_type, head),
-        Err(NoPage::NotListed(why)) => Answer::text(404, format!("not found: {why}")),
-        Err(NoPage::Crowded) => crowded(),
+        Err(PageError::NotFound(why)) => Answer::text(404, format!("not found: {why}")),
+        Err(PageError::Busy) => crowded(),
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Progress {
     repositories: AtomicUsize,
     listed: AtomicUsize,
     tags: AtomicUsize,
-    looked: AtomicUsize,
+    checked: AtomicUsize,
     charts: AtomicUsize,
 }
 
@@ -31,7 +31,7 @@ impl Progress {
             repositories: AtomicUsize::new(0),
             listed: AtomicUsize::new(0),
             tags: AtomicUsize::new(0),
-            looked: AtomicUsize::new(0),
+            checked: AtomicUsize::new(0),
             charts: AtomicUsize::new(0),
         }
     }
@@ -40,7 +40,7 @@ impl Progress {
         self.repositories.store(count, Ordering::Relaxed);
     }
 
-    pub(super) fn expect_looks(&self, count: usize) {
+    pub(super) fn expect_checks(&self, count: usize) {
         self.tags.store(count, Ordering::Relaxed);
     }
 
@@ -49,8 +49,8 @@ impl Progress {
         self.tell(storage);
     }
 
-    pub(super) fn looked(&self, storage: &dyn Storage) {
-        self.looked.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn checked(&self, storage: &dyn Storage) {
+        self.checked.fetch_add(1, Ordering::Relaxed);
         self.tell(storage);
     }
 
@@ -75,7 +75,7 @@ impl Progress {
                 "first walk: {} of {} repositories listed, {} of {} tags read, {} charts, {} requests, {} s",
                 count(&self.listed),
                 count(&self.repositories),
-                count(&self.looked),
+                count(&self.checked),
                 count(&self.tags),
                 count(&self.charts),
                 storage.requests(),
