@@ -17,12 +17,12 @@ pub(super) fn list(
     repositories: &[RepositoryName],
     progress: &Progress,
 ) -> Vec<Result<Vec<String>, Error>> {
-    progress.expect_listings(repositories.len());
+    progress.begin("repositories listed", repositories.len());
     let held = Mutex::new(Held::new(MAX_TAGS));
     let positions: Vec<usize> = (0..repositories.len()).collect();
     let results = in_parallel(&positions, concurrency, |at| {
         let tags = storage.tags(&repositories[*at]);
-        progress.listed(storage);
+        progress.count(storage);
         tags.map(|tags| lock(&held).admit(*at, tags))
     });
     let mut listings = std::mem::take(&mut lock(&held).all);

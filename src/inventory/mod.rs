@@ -27,7 +27,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
-use tag::{Failure, Repository, Tag};
+use tag::{Repository, Tag};
 use time::OffsetDateTime;
 
 /// Most tags in all: twenty times the largest registry that we aim at.
@@ -121,7 +121,6 @@ impl Contents {
 }
 
 /// How much of what the storage lists could not be read.
-#[derive(Default)]
 pub(crate) struct Unread {
     /// Repositories and tags that failed for any reason but that they are gone, or that were not asked
     /// for yet: a further scan may find more.
@@ -130,17 +129,6 @@ pub(crate) struct Unread {
     pub(crate) unanswered: usize,
     /// Those of them to which access was denied.
     pub(crate) denied: usize,
-    /// One that is not listed for that reason.
-    pub(crate) example: Option<Skipped>,
-}
-
-impl Unread {
-    fn count(&mut self, failure: &Failure) {
-        let kind = failure.kind();
-        self.count += usize::from(kind != ErrorKind::NotFound);
-        self.unanswered += usize::from(kind.is_no_answer());
-        self.denied += usize::from(kind == ErrorKind::Refused);
-    }
 }
 
 /// Everything that is known.
@@ -269,28 +257,25 @@ impl Inventory {
 
     /// What could not be read.
     pub(crate) fn unread(&self) -> Unread {
-        let mut unread = Unread::default();
-        for (name, repository) in &self.repositories {
-            if let Some(failure) = &repository.failure {
-                unread.count(failure);
-                unread.example = unread.example.or_else(|| repository.skipped(name));
-            }
-            for tag in &repository.tags {
-                if let Some(failure) = &tag.failure {
-                    unread.count(failure);
-                    let lost = || failure.skipped(qualified(name, &tag.text));
-                    let artifact = self.artifact(tag.manifest.as_ref());
-                    let is_decided =
-                        artifact.is_some_and(|artifact| artifact.is_decided(&self.configs));
-                    let is_lost = unread.example.is_none() && !is_decided;
-                    unread.example = unread.example.or_else(|| is_lost.then(lost));
-                } else if tag.due.is_some() && tag.manifest.is_none() {
-                    unread.count += 1;
-                    unread.unanswered += 1;
-                }
-            }
+        let of_repositories = self
+            .repositories
+            .values()
+            .filter_map(|one| one.failure.as_ref());
+        let of_tags = self.tags().filter_map(|(_, tag)| tag.failure.as_ref());
+        let failures: Vec<ErrorKind> = of_repositories
+            .chain(of_tags)
+            .map(|failure| failure.kind())
+            .collect();
+        let count =
+            |is_it: fn(ErrorKind) -> bool| failures.iter().filter(|kind| is_it(**kind)).count();
+        let is_unasked =
+            |tag: &Tag| tag.due.is_some() && tag.manifest.is_none() && tag.failure.is_none();
+        let unasked = self.tags().filter(|(_, tag)| is_unasked(tag)).count();
+        Unread {
+            count: count(|kind| kind != ErrorKind::NotFound) + unasked,
+            unanswered: count(ErrorKind::is_no_answer) + unasked,
+            denied: count(|kind| kind == ErrorKind::Refused),
         }
-        unread
     }
 
     fn artifact(&self, manifest: Option<&Digest>) -> Option<&Artifact> {

@@ -1,90 +1,53 @@
-//! How far the first walk has come: an INFO line every few seconds, so that an operator who waits for
-//! the first index knows that it comes, and when. Later walks are short and silent.
+//! How far a first scan has come: an INFO line every few seconds, so that an operator who waits for the
+//! first index knows that it comes, and when. Later scans are short and silent.
 
 use crate::storage::Storage;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::lock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Counters of one walk. A line is logged by the thread that counts something when one is due, so that
-/// no thread is needed for it.
-pub(super) struct Progress {
-    began: Instant,
-    /// When the next line is due, in milliseconds after `began`.
-    next_line: AtomicU64,
-    repositories: AtomicUsize,
-    listed: AtomicUsize,
-    tags: AtomicUsize,
-    checked: AtomicUsize,
-    charts: AtomicUsize,
+/// Counts what is done. The thread that counts something when a line is due logs it, so that no further
+/// thread is needed.
+pub(super) struct Progress(Mutex<Phase>);
+
+struct Phase {
+    what: &'static str,
+    done: usize,
+    of: usize,
+    /// Never, if the scan is to be silent.
+    next_line: Option<Instant>,
 }
 
 impl Progress {
-    /// Of a walk that begins now; silent unless it's `told`.
-    pub(super) fn new(told: bool) -> Progress {
-        let first = if told { millis(INTERVAL) } else { u64::MAX };
-        Progress {
-            began: Instant::now(),
-            next_line: AtomicU64::new(first),
-            repositories: AtomicUsize::new(0),
-            listed: AtomicUsize::new(0),
-            tags: AtomicUsize::new(0),
-            checked: AtomicUsize::new(0),
-            charts: AtomicUsize::new(0),
+    /// Of a scan that begins now.
+    pub(super) fn new(is_logged: bool) -> Progress {
+        Progress(Mutex::new(Phase {
+            what: "",
+            done: 0,
+            of: 0,
+            next_line: is_logged.then(|| Instant::now() + INTERVAL),
+        }))
+    }
+
+    /// From now on that many of these are counted.
+    pub(super) fn begin(&self, what: &'static str, of: usize) {
+        let mut phase = lock(&self.0);
+        (phase.what, phase.done, phase.of) = (what, 0, of);
+    }
+
+    /// Counts one.
+    pub(super) fn count(&self, storage: &dyn Storage) {
+        let mut phase = lock(&self.0);
+        phase.done += 1;
+        let now = Instant::now();
+        if phase.next_line.is_some_and(|at| at <= now) {
+            phase.next_line = Some(now + INTERVAL);
+            let Phase { what, done, of, .. } = *phase;
+            let requests = storage.requests();
+            log::info!("first scan: {done} of {of} {what}, {requests} requests so far");
         }
     }
-
-    pub(super) fn expect_listings(&self, count: usize) {
-        self.repositories.store(count, Ordering::Relaxed);
-    }
-
-    pub(super) fn expect_checks(&self, count: usize) {
-        self.tags.store(count, Ordering::Relaxed);
-    }
-
-    pub(super) fn listed(&self, storage: &dyn Storage) {
-        self.listed.fetch_add(1, Ordering::Relaxed);
-        self.tell(storage);
-    }
-
-    pub(super) fn checked(&self, storage: &dyn Storage) {
-        self.checked.fetch_add(1, Ordering::Relaxed);
-        self.tell(storage);
-    }
-
-    pub(super) fn found(&self, is_chart: bool) {
-        self.charts
-            .fetch_add(usize::from(is_chart), Ordering::Relaxed);
-    }
-
-    /// Logs a line if one is due and no other thread does.
-    fn tell(&self, storage: &dyn Storage) {
-        let elapsed = self.began.elapsed();
-        let due = self.next_line.load(Ordering::Relaxed);
-        let next = millis(elapsed) + millis(INTERVAL);
-        let is_due = millis(elapsed) >= due;
-        let exchange = |due| {
-            self.next_line
-                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
-        };
-        if is_due && exchange(due).is_ok() {
-            let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-            log::info!(
-                "first walk: {} of {} repositories listed, {} of {} tags read, {} charts, {} requests, {} s",
-                count(&self.listed),
-                count(&self.repositories),
-                count(&self.checked),
-                count(&self.tags),
-                count(&self.charts),
-                storage.requests(),
-                elapsed.as_secs(),
-            );
-        }
-    }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

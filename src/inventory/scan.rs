@@ -111,14 +111,14 @@ impl<'a> Scan<'a> {
     /// Checks the tags in `scope`, and reads the config blobs that are missing.
     pub(crate) fn check(&self, inventory: &mut Inventory, scope: CheckScope) {
         let checks = inventory.checks(scope, Instant::now());
-        self.progress.expect_checks(checks.len());
+        self.progress.begin("tags read", checks.len());
         let configs = Configs::new(inventory.config_bytes);
         let deadline = matches!(scope, CheckScope::Due(_)).then(|| Instant::now() + LONGEST_CHECK);
         let results = in_parallel(&checks, self.concurrency, |check| {
             let is_in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
             let result =
                 is_in_time.then(|| contained(|| self.check_tag(inventory, check, &configs)));
-            self.progress.checked(self.storage);
+            self.progress.count(self.storage);
             result
         });
         let now = Instant::now();
@@ -211,8 +211,6 @@ impl<'a> Scan<'a> {
 
     fn read_config(&self, repository: &RepositoryName, config: &Descriptor, configs: &Configs) {
         let reading = contained(|| read_config(self.storage, repository, config));
-        self.progress
-            .found(matches!(reading, Ok(ChartConfig::Metadata(_))));
         configs.put((repository.clone(), config.digest.clone()), reading);
     }
 }

@@ -6,7 +6,6 @@ use crate::pacing::Backoff;
 use crate::snapshot::{IndexFormat, Snapshot};
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -170,7 +169,7 @@ impl<'a> Refresher<'a> {
         }
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let snapshot = Snapshot::build(self.inventory.contents(), self.options.format, now, last);
-        report(&snapshot, last, &start.cost(self.storage));
+        report(&snapshot, last, start.cost(self.storage));
         Some(snapshot)
     }
 
@@ -200,11 +199,10 @@ impl<'a> Refresher<'a> {
             1 => "1 repository or tag could not be read".to_owned(),
             many => format!("{many} repositories or tags could not be read"),
         };
-        let example = unread
-            .example
-            .as_ref()
-            .map(|one| format!(", such as {}", one.example()));
-        let example = example.unwrap_or_default();
+        let skipped = self.inventory.contents().skipped;
+        let example = skipped.iter().find(|skipped| skipped.unread.is_some());
+        let example =
+            example.map_or_else(String::new, |one| format!(", such as {}", one.example()));
         if has_learnt && !self.is_strict && self.incomplete >= FIRST_ATTEMPTS {
             log::warn!("the first index is served although {text}{example}");
             return Ok(());
@@ -263,12 +261,6 @@ struct Start {
     requests: u64,
 }
 
-/// What a scan has cost. Downloads that were under way are counted too.
-struct Cost {
-    time: Duration,
-    requests: u64,
-}
-
 impl Start {
     fn now(storage: &dyn Storage) -> Start {
         Start {
@@ -277,30 +269,14 @@ impl Start {
         }
     }
 
-    fn cost(&self, storage: &dyn Storage) -> Cost {
-        Cost {
-            time: self.time.elapsed(),
-            requests: storage.requests() - self.requests,
-        }
+    /// What the scan has cost. Requests for downloads that were under way are counted too.
+    fn cost(&self, storage: &dyn Storage) -> String {
+        let requests = storage.requests() - self.requests;
+        format!("{:.1?}, {requests} requests", self.time.elapsed())
     }
 }
 
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.time.as_millis() {
-            0 => f.write_str("walked in under 1 ms")?,
-            short @ ..1000 => write!(f, "walked in {short} ms")?,
-            _ => write!(f, "walked in {:.1} s", self.time.as_secs_f32())?,
-        }
-        match self.requests {
-            0 => Ok(()),
-            1 => write!(f, ", 1 request"),
-            many => write!(f, ", {many} requests"),
-        }
-    }
-}
-
-fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: &Cost) {
+fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: String) {
     if log::log_enabled!(log::Level::Debug) {
         report_skipped(snapshot, last);
     }
@@ -351,20 +327,6 @@ mod tests {
     use crate::inventory::Skipped;
     use crate::oci::Descriptor;
     use std::io::{Cursor, Read};
-
-    #[test]
-    fn the_cost_of_a_scan_is_logged_in_fitting_units() {
-        let cost = |millis, requests| {
-            Cost {
-                time: Duration::from_millis(millis),
-                requests,
-            }
-            .to_string()
-        };
-        assert_eq!(cost(3, 1), "walked in 3 ms, 1 request");
-        assert_eq!(cost(1260, 340), "walked in 1.3 s, 340 requests");
-        assert_eq!(cost(0, 0), "walked in under 1 ms");
-    }
 
     /// A chart, and two that make this program panic.
     struct Shelf;
