@@ -19,7 +19,7 @@ const FLUX_READS: usize = 50 * 1024 * 1024;
 /// What `/index.yaml` holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IndexFormat {
-    /// YAML, where every reader gets every string back.
+    /// Block-style YAML in which every string is double-quoted.
     #[default]
     Yaml,
     /// JSON, which is YAML too.
