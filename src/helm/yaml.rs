@@ -9,34 +9,11 @@
 
 /// The field names of an index. No YAML reader takes one of them for anything but a string, so they
 /// stand without quotes; every other key has them.
+#[rustfmt::skip]
 const FIELDS: [&str; 28] = [
-    "alias",
-    "annotations",
-    "apiVersion",
-    "appVersion",
-    "condition",
-    "created",
-    "dependencies",
-    "deprecated",
-    "description",
-    "digest",
-    "email",
-    "enabled",
-    "entries",
-    "generated",
-    "home",
-    "icon",
-    "import-values",
-    "keywords",
-    "kubeVersion",
-    "maintainers",
-    "name",
-    "repository",
-    "sources",
-    "tags",
-    "type",
-    "url",
-    "urls",
+    "alias", "annotations", "apiVersion", "appVersion", "condition", "created", "dependencies", "deprecated",
+    "description", "digest", "email", "enabled", "entries", "generated", "home", "icon", "import-values",
+    "keywords", "kubeVersion", "maintainers", "name", "repository", "sources", "tags", "type", "url", "urls",
     "version",
 ];
 
@@ -262,5 +239,22 @@ annotations:
     #[test]
     fn field_names_are_sorted_for_the_search() {
         assert!(FIELDS.is_sorted());
+    }
+
+    #[test]
+    fn only_keys_of_content_are_quoted() {
+        let config = r#"{"apiVersion":"v2","name":"web","version":"1.0.0","appVersion":"1","description":"d","type":"library",
+            "deprecated":true,"kubeVersion":">= 1","home":"h","icon":"i","sources":["s"],"keywords":["k"],
+            "maintainers":[{"name":"n","email":"e","url":"u"}],"annotations":{"quoted":"b"},"condition":"c","tags":"t",
+            "dependencies":[{"name":"d","version":"1","repository":"r","condition":"c","tags":["t"],"enabled":true,
+                "import-values":[{"quoted":"c"}],"alias":"x"}]}"#;
+        let metadata = crate::helm::PackedMetadata::parse(config.as_bytes()).unwrap();
+        let yaml = yaml_of(metadata.json());
+        let keys = yaml.lines().filter_map(|line| line.split_once(": "));
+        let quoted: Vec<_> = keys.filter(|(key, _)| key.ends_with('"')).collect();
+        assert_eq!(
+            quoted,
+            [("  \"quoted\"", "\"b\""), ("  - \"quoted\"", "\"c\"")]
+        );
     }
 }
