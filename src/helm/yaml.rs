@@ -1,11 +1,12 @@
 //! Block-style YAML in which every string is double-quoted, made from JSON as it passes.
 //!
-//! Helm reads an index with Go's YAML, others with PyYAML, Ruby's Psych, SnakeYAML or js-yaml. To some
-//! of them a plain `yes` is a boolean, `1_000` a number, `12:30` is 750, `2021-01-01` a date and `<<` a
-//! merge key, and one such value makes every Helm refuse the whole index. A double-quoted string is a
-//! string to all of them, and what [`json`](super::json) writes between its quotes means the same in
-//! YAML. So scalars are copied as they are; only the brackets become lines. Nothing here decides by
-//! what a string looks like, and nothing is parsed.
+//! Helm reads an index with Go's YAML, other clients with PyYAML, Ruby's Psych, SnakeYAML or js-yaml.
+//! Some of them read a plain `yes` as a boolean, `1_000` as a number, `12:30` as 750, `2021-01-01` as a
+//! date and `<<` as a merge key, and one such value makes every Helm refuse the whole index. All of them
+//! read a double-quoted string as a string, and the escapes of [`json`](super::json) mean the same in
+//! YAML. So scalars are copied as they are, and only the brackets become lines. Nothing here may decide
+//! by what a string looks like. (One exception is left: Psych merges a quoted `<<` too when its value is
+//! a list or a map, so a chart of that name is missing in Ruby, and no other chart is.)
 
 /// The field names of an index. No YAML reader takes one of them for anything but a string, so they
 /// stand without quotes; every other key has them.
