@@ -178,17 +178,17 @@ pub(super) mod tests {
 
     #[test]
     fn the_index_as_json_is_made_once_and_not_at_all_where_it_is_json_already() {
-        let plain = snapshot(vec![found("web", "1.0.0", "web", "1.0.0", "a")]);
+        let charts = || vec![found("web", "1.0.0", "web", "1.0.0", "a")];
+        let yaml = snapshot(charts());
         assert!(
-            plain
-                .index_json()
+            yaml.index_json()
                 .identity()
                 .bytes
                 .starts_with(b"{\"apiVersion\":\"v1\"")
         );
-        assert!(std::ptr::eq(plain.index_json(), plain.index_json()));
-        let trap = snapshot(vec![found("web", "1.0.0", "on", "1.0.0", "a")]);
-        assert!(std::ptr::eq(trap.index_json(), trap.index()));
+        assert!(std::ptr::eq(yaml.index_json(), yaml.index_json()));
+        let json = assemble(harvest(charts()), IndexFormat::Json, None);
+        assert!(std::ptr::eq(json.index_json(), json.index()));
     }
 
     #[test]
