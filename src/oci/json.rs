@@ -1,12 +1,12 @@
-//! How many values a JSON text holds, counted before it's parsed. A parser makes 700 bytes of the six
-//! that `{"":0}` takes, so a megabyte that anybody may push would become a hundred.
+//! Counts the values of a JSON text before it is parsed. Parsed, the six bytes of `{"":0}` take 700
+//! bytes of memory, so a manifest of one megabyte would take a hundred.
 
-/// Most values of a manifest or a config blob, as counted here: a hundred times what a chart's own
-/// words take, and no more than three megabytes when they're parsed.
+/// Most values of a manifest or a config blob, as counted here: a hundred times as many as an ordinary
+/// chart has, and at most three megabytes of memory when they are parsed.
 pub const MAX_VALUES: usize = 8 * 1024;
 
-/// Whether a text holds more than `most` values: commas, and openings of arrays and objects, outside of
-/// strings. What is no JSON is counted as far as a parser would come.
+/// Whether a text holds more than `most` values. Commas and opening brackets outside of strings are
+/// counted. In a text that is not JSON, the count holds up to the place where a parser would stop.
 pub fn holds_over(most: usize, json: &[u8]) -> bool {
     let (mut quoted, mut escaped) = (false, false);
     let begins_value = |byte: &&u8| {
@@ -27,7 +27,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_counted_and_words_are_not() {
+    fn values_are_counted_and_the_content_of_strings_is_not() {
         assert!(!holds_over(MAX_VALUES, list("0", MAX_VALUES).as_bytes()));
         assert!(holds_over(MAX_VALUES, list("0", MAX_VALUES + 1).as_bytes()));
         assert!(holds_over(

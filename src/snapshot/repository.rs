@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 /// What `/index.yaml` holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IndexFormat {
-    /// Block-style YAML.
+    /// Block-style YAML in which every string is double-quoted.
     #[default]
     Yaml,
     /// JSON, which is YAML too.

@@ -102,7 +102,7 @@ fn what_unfolds_far_beyond_what_was_pushed_is_not_listed() {
     assert_eq!(Index::of(&daemon).charts(), ["modest 1.0.0"]);
     let reason = skip_reason(&daemon, "greedy:1.0.0");
     assert!(
-        reason.starts_with("config blob of 12") && reason.contains(" bytes unfolds to 112"),
+        reason.starts_with("config blob of 12") && reason.contains(" bytes becomes 112"),
         "{reason}"
     );
     assert_eq!(

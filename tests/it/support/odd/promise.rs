@@ -156,8 +156,8 @@ fn has(entries: &serde_json::Map<String, Value>, chart: &StoredChart) -> Result<
         return Err(format!("{name:?} has the wrong date"));
     }
     entry.remove("digest");
-    let metadata =
-        serde_json::to_value(chart.metadata.unpack()).map_err(|error| error.to_string())?;
+    let metadata: Value =
+        serde_json::from_str(chart.metadata.json()).map_err(|error| error.to_string())?;
     if Value::Object(entry.clone()) != metadata {
         return Err(format!("{entry:?} is not {metadata}"));
     }
