@@ -33,7 +33,15 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("representation", &["oci"]),
     (
         "server",
-        &["observe", "oci", "representation", "snapshot", "storage"],
+        &[
+            "observe",
+            "oci",
+            "pacing",
+            "representation",
+            "snapshot",
+            "storage",
+            "sync",
+        ],
     ),
     (
         "snapshot",

@@ -1,118 +1,262 @@
-//! From a blob's descriptor to its bytes: from memory, from someone's fetch that is under way, by one
-//! of our own, or as a stream, in this order. What is in memory costs nothing; who asks the storage
-//! needs a slot.
+//! From a blob's descriptor to its bytes: out of memory, or by a download that all clients share
+//! which want it at that time, or as a stream of one client's own. Nothing is kept in memory that
+//! hasn't been verified, and no failure is.
+//!
+//! An archive in memory is counted from before its first byte is asked for until its last reader has
+//! it, and the sum never exceeds `--chart-cache-size`. Where that leaves no room, even after all
+//! archives are evicted that no client reads, the archive is streamed: slow readers can fill the
+//! cache, but not the memory.
 
-use super::chart_cache::{Buffer, ChartCache, Claim, Lead, Obtained, Outcome};
-use super::client::Client;
-use super::slots::{Slot, Slots};
-use crate::oci::{Descriptor, RepositoryName, Verifying};
-use crate::storage::{Error, ErrorKind, Storage};
-use std::io::Read;
-use std::sync::Arc;
+use super::blocks::{BlockMemory, Buffer, blocks_for};
+use super::connections::Connection;
+use super::response::{ArchiveStream, ResponseBody};
+use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
+use crate::storage::{ErrorKind, Storage};
+use crate::sync::{Gate, GateLimits, Lru, Once, Pass, lock};
+use std::fmt::Display;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-/// The ways to archives.
+/// Bounds of downloads. Each holds a connection to the registry and the buffers of both sides, for as
+/// long as the slower side takes.
+const LIMITS: GateLimits = GateLimits {
+    // Some 200 KB each with a registry's connection over TLS: they fit beside a full cache and a full
+    // connection table, and are as many as one registry serves well.
+    at_once: 48,
+    // A few slow readers must not hold all of them; but an ingress is one address too.
+    per_key: 36,
+    // Each holds a connection, and the table must not be full of them.
+    waiting: 448,
+};
+/// How long a request waits until it may download: a chart passes in less.
+const TURN: Duration = Duration::from_secs(10);
+/// Most requests that wait for downloads of others; further ones wait until they may download
+/// themselves. Each holds a connection too.
+const MAX_SHARING: usize = 192;
+/// How long they wait: longer than such a download waits for its turn, and then for the registry.
+const SHARED: Duration = Duration::from_secs(70);
+/// How long an archive is read into memory before it is passed on as it comes. Ingresses close
+/// connections on which nothing comes for a minute, and people give up before that.
+const READ_AHEAD: Duration = Duration::from_secs(5);
+/// Largest archive that is kept, in bytes: hardly any chart is larger, and one that is would evict a
+/// hundred others.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// All archives that are in memory or on their way.
 pub(super) struct Downloads {
-    cache: ChartCache,
-    slots: Arc<Slots>,
     storage: Arc<dyn Storage>,
+    gate: Arc<Gate<IpAddr>>,
+    memory: Arc<BlockMemory>,
+    /// Memory is taken under its lock only. Weights are in blocks.
+    cache: Mutex<Lru<Digest, Arc<Buffer>>>,
+    running: Once<Digest, Outcome>,
 }
 
-/// What is asked for, and by whom.
+/// What a request wants.
 pub(super) struct Wanted<'a> {
     pub(super) repository: &'a RepositoryName,
     pub(super) blob: &'a Descriptor,
-    /// What the log calls it.
+    /// The file in the log.
     pub(super) file_name: &'a str,
-    pub(super) client: Client<'a>,
+    pub(super) connection: &'a Connection,
 }
 
-/// Bytes for a client.
-pub(super) enum Source {
-    /// All of them, verified.
-    Memory(Arc<Buffer>),
-    /// As they arrive, verified as they pass.
-    Stream(Box<dyn Read + Send>, Slot),
+/// How a shared download ended.
+#[derive(Clone)]
+enum Outcome {
+    Whole(Arc<Buffer>),
+    Failed(Refusal),
+    /// It is too slow to wait for, or there is no memory: each client gets a stream of its own.
+    Unshared,
+    /// The client that led it was not let through the gate.
+    NotStarted,
 }
 
-/// Why there are none.
-#[derive(Debug)]
+/// Why a request gets no archive.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Refusal {
-    /// Too many ask at once.
-    Crowded,
-    /// The storage doesn't hand them out.
+    /// Too many downloads at once.
+    Busy,
+    /// The storage doesn't hand it out.
     Storage(ErrorKind),
 }
 
 impl Downloads {
-    /// Those from `storage`, with so many bytes kept in memory.
+    /// Downloads from `storage`, with at most `cache_size` bytes in memory.
     pub(super) fn new(storage: Arc<dyn Storage>, cache_size: usize) -> Downloads {
+        let memory = BlockMemory::new(cache_size);
         Downloads {
-            cache: ChartCache::new(cache_size),
-            slots: Arc::default(),
             storage,
+            gate: Gate::new(LIMITS),
+            cache: Mutex::new(Lru::new(memory.most())),
+            memory,
+            running: Once::new(MAX_SHARING),
         }
     }
 
-    /// Whether a part of such a blob can be had: a stream is sent whole.
+    /// Whether parts of such a blob can be served, because it's read into memory: a stream is sent
+    /// whole.
     pub(super) fn has_parts(&self, blob: &Descriptor) -> bool {
-        self.cache.takes(blob)
+        blob.size <= LARGEST && blocks_for(blob.size) <= self.memory.most()
     }
 
-    /// The bytes of what is wanted.
-    pub(super) fn obtain(&self, wanted: &Wanted) -> Result<Source, Refusal> {
-        let Client { address, .. } = wanted.client;
-        let slot = || {
-            self.slots
-                .take(address, || wanted.client.has_hung_up())
-                .ok_or(Refusal::Crowded)
-        };
-        let mut own = None;
-        let mut claim = self.cache.claim(wanted.blob, false);
-        if let Claim::Nothing = claim {
-            own = Some(slot()?);
-            // While we waited for the slot, someone may have begun to fetch it, or be done.
-            claim = self.cache.claim(wanted.blob, true);
-        }
-        let slot = || own.map_or_else(slot, Ok);
-        match claim {
-            Claim::Kept(archive) => Ok(Source::Memory(archive)),
-            Claim::Join(waiter) => match waiter.wait() {
-                Outcome::Fetched(archive) => Ok(Source::Memory(archive)),
-                Outcome::Failed(error) => Err(Refusal::Storage(error.kind())),
-                Outcome::Slow => self.stream(wanted, slot()?),
-            },
-            Claim::Lead(lead) => self.fetch(wanted, lead, slot()?),
-            Claim::Nothing => self.stream(wanted, slot()?),
-        }
-    }
-
-    /// For all who ask for it now, and for those who will.
-    fn fetch(&self, wanted: &Wanted, lead: Lead, slot: Slot) -> Result<Source, Refusal> {
-        let obtained = match self.storage.blob(wanted.repository, wanted.blob) {
-            Ok(source) => lead.read(source),
-            Err(error) => Err(lead.fail(error)),
-        };
-        match obtained {
-            Ok(Obtained::Whole(archive)) => Ok(Source::Memory(archive)),
-            Ok(Obtained::Stream(rest)) => Ok(Source::Stream(rest, slot)),
-            Err(error) => Err(refusal(wanted, &error)),
-        }
-    }
-
-    /// For one client alone.
-    fn stream(&self, wanted: &Wanted, slot: Slot) -> Result<Source, Refusal> {
-        match self.storage.blob(wanted.repository, wanted.blob) {
-            Ok(source) => {
-                let source = Verifying::new(source, &wanted.blob.digest, wanted.blob.size);
-                Ok(Source::Stream(Box::new(source), slot))
+    /// The wanted bytes: all of them in memory, or a stream.
+    pub(super) fn obtain(&self, wanted: &Wanted) -> Result<ResponseBody, Refusal> {
+        let mut pass = None;
+        while self.has_parts(wanted.blob) {
+            if let Some(result) = self.share(wanted, &mut pass) {
+                return result;
             }
-            Err(error) => Err(refusal(wanted, &error)),
+            if pass.is_some() {
+                break;
+            }
+            pass = Some(self.enter(wanted)?);
+        }
+        self.stream(wanted, pass)
+    }
+
+    /// Takes it from memory, or from a download that others have begun, or else begins one for all.
+    /// `None` when that came to nothing for this request; it may try again with a pass.
+    fn share(
+        &self,
+        wanted: &Wanted,
+        pass: &mut Option<Pass<IpAddr>>,
+    ) -> Option<Result<ResponseBody, Refusal>> {
+        let digest = &wanted.blob.digest;
+        if let Some(archive) = lock(&self.cache).get(digest) {
+            return Some(Ok(whole(archive)));
+        }
+        let mut own = None;
+        let outcome = self.running.get(digest, SHARED, || {
+            let (outcome, result) = self.lead(wanted, pass);
+            own = result;
+            outcome
+        });
+        own.or_else(|| match outcome? {
+            Outcome::Whole(archive) => Some(Ok(whole(archive))),
+            Outcome::Failed(refusal) => Some(Err(refusal)),
+            Outcome::Unshared => Some(self.stream(wanted, pass.take())),
+            Outcome::NotStarted => None,
+        })
+    }
+
+    /// Downloads it for all requests that want it; what comes of it, and the result of this request
+    /// if it's another.
+    fn lead(
+        &self,
+        wanted: &Wanted,
+        pass: &mut Option<Pass<IpAddr>>,
+    ) -> (Outcome, Option<Result<ResponseBody, Refusal>>) {
+        // Another download may have ended since this request looked.
+        if let Some(archive) = lock(&self.cache).get(&wanted.blob.digest) {
+            return (Outcome::Whole(archive), None);
+        }
+        if pass.is_none() {
+            match self.enter(wanted) {
+                Ok(entered) => *pass = Some(entered),
+                Err(refusal) => return (Outcome::NotStarted, Some(Err(refusal))),
+            }
+        }
+        let Some(buffer) = self.reserve(wanted.blob.size) else {
+            return (Outcome::Unshared, None);
+        };
+        let mut source = match self.open(wanted) {
+            Ok(source) => source,
+            Err(refusal) => return (Outcome::Failed(refusal), None),
+        };
+        let buffer = match read_ahead(&mut source, buffer, READ_AHEAD) {
+            Ok(buffer) => buffer,
+            Err(error) => {
+                let refusal = refused(wanted, ErrorKind::from(&error), error);
+                return (Outcome::Failed(refusal), None);
+            }
+        };
+        if !buffer.is_full() {
+            let rest = buffer.into_reader().chain(source);
+            let own = pass.take().map(|pass| Ok(stream(wanted, rest, pass)));
+            return (Outcome::Unshared, own);
+        }
+        // Lets the connection be used again.
+        let _ = source.read(&mut []);
+        (Outcome::Whole(self.keep(&wanted.blob.digest, buffer)), None)
+    }
+
+    /// Lets a request download when it's its turn. A client that hung up while it waited costs the
+    /// registry no request.
+    fn enter(&self, wanted: &Wanted) -> Result<Pass<IpAddr>, Refusal> {
+        let peer = wanted.connection.peer;
+        let waited = || {
+            let pass = self.gate.enter(peer, TURN);
+            pass.filter(|_| !wanted.connection.has_hung_up())
+        };
+        let pass = self.gate.enter(peer, Duration::ZERO).or_else(waited);
+        pass.ok_or(Refusal::Busy)
+    }
+
+    /// Memory for so many bytes, if there is enough, or enough can be freed. An archive that a client
+    /// still reads would leave the cache but not the memory, and stays in both.
+    fn reserve(&self, length: u64) -> Option<Buffer> {
+        let mut cache = lock(&self.cache);
+        let missing = blocks_for(length).saturating_sub(self.memory.free());
+        let is_idle = |archive: &Arc<Buffer>| Arc::strong_count(archive) == 1;
+        let freed = cache.evict(missing, is_idle);
+        freed.then(|| self.memory.take(length)).flatten()
+    }
+
+    /// Its memory is taken already, so no other archive has to leave for it.
+    fn keep(&self, digest: &Digest, buffer: Buffer) -> Arc<Buffer> {
+        let (blocks, archive) = (buffer.blocks(), Arc::new(buffer));
+        lock(&self.cache).insert(digest.clone(), archive.clone(), blocks);
+        archive
+    }
+
+    /// A stream for one client alone.
+    fn stream(&self, wanted: &Wanted, pass: Option<Pass<IpAddr>>) -> Result<ResponseBody, Refusal> {
+        let pass = pass.map_or_else(|| self.enter(wanted), Ok)?;
+        Ok(stream(wanted, self.open(wanted)?, pass))
+    }
+
+    fn open(&self, wanted: &Wanted) -> Result<impl Read + Send + use<>, Refusal> {
+        let Descriptor { digest, size, .. } = wanted.blob;
+        match self.storage.blob(wanted.repository, wanted.blob) {
+            Ok(source) => Ok(Verifying::new(source, digest, *size)),
+            Err(error) => Err(refused(wanted, error.kind(), format_args!("{error:#}"))),
         }
     }
 }
 
-/// Said once, by who asked the storage, however many wait for it.
-fn refusal(wanted: &Wanted, error: &Error) -> Refusal {
+/// Reads all of `source`, or as much as arrives within `longest`.
+///
+/// Errors when it ends early, fails, or is not what its digest names.
+fn read_ahead(source: &mut impl Read, mut buffer: Buffer, longest: Duration) -> io::Result<Buffer> {
+    let deadline = Instant::now() + longest;
+    loop {
+        match buffer.fill(&mut *source) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ if buffer.is_full() || Instant::now() >= deadline => return Ok(buffer),
+            _ => {}
+        }
+    }
+}
+
+fn whole(archive: Arc<Buffer>) -> ResponseBody {
+    let length = archive.len();
+    ResponseBody::Archive(archive, 0..length)
+}
+
+fn stream(wanted: &Wanted, source: impl Read + Send + 'static, pass: Pass<IpAddr>) -> ResponseBody {
+    ResponseBody::Stream(ArchiveStream {
+        source: Box::new(source),
+        length: wanted.blob.size,
+        name: wanted.file_name.to_owned(),
+        _pass: pass,
+    })
+}
+
+/// Logs a failure once, where the storage was asked, however many requests share it.
+fn refused(wanted: &Wanted, kind: ErrorKind, error: impl Display) -> Refusal {
     log::warn!("{} can't be served: {error}", wanted.file_name);
-    Refusal::Storage(error.kind())
+    Refusal::Storage(kind)
 }
