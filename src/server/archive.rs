@@ -7,7 +7,7 @@ use super::downloads::{Refusal, Wanted};
 use super::request::Request;
 use super::respond::{Responder, not_ready};
 use super::response::{Response, ResponseBody};
-use super::route::Base;
+use super::route::{Base, FileKind};
 use crate::oci::Descriptor;
 use crate::representation::{self, Part};
 use crate::snapshot::Found;
@@ -26,75 +26,45 @@ const CACHE_CONTROL: &str = "max-age=60, immutable";
 struct ChartFile<'a> {
     chart: &'a Found,
     blob: &'a Descriptor,
-    name: &'a str,
+    name: String,
     content_type: &'static str,
     etag: String,
 }
 
-impl<'a> ChartFile<'a> {
-    fn new(
-        chart: &'a Found,
-        blob: &'a Descriptor,
-        name: &'a str,
-        content_type: &'static str,
-    ) -> ChartFile<'a> {
-        ChartFile {
+impl Responder {
+    /// The response with a file of the chart whose archive has this name.
+    pub(super) fn chart_file(
+        &self,
+        request: &Request,
+        connection: &Connection,
+        base: &Base,
+        (kind, archive_name): (FileKind, String),
+    ) -> Response {
+        let Some(snapshot) = self.current.get() else {
+            return not_ready();
+        };
+        let Some(chart) = snapshot.chart_below(base.as_ref(), &archive_name) else {
+            return Response::text(404, "no such chart version here");
+        };
+        let layers = &chart.layers;
+        let (blob, name, content_type) = match (kind, layers.provenance.as_deref()) {
+            (FileKind::Archive, _) => (&layers.archive, archive_name, "application/x-tar"),
+            (FileKind::Provenance, Some(blob)) => {
+                let name = format!("{archive_name}.prov");
+                (blob, name, "application/pgp-signature")
+            }
+            (FileKind::Provenance, None) => {
+                return Response::text(404, "this chart version is not signed");
+            }
+        };
+        let file = ChartFile {
             chart,
             blob,
             name,
             content_type,
             etag: representation::etag(&blob.digest),
-        }
-    }
-}
-
-impl Responder {
-    /// `NAME-VERSION.tgz`
-    pub(super) fn archive(
-        &self,
-        request: &Request,
-        connection: &Connection,
-        base: &Base,
-        name: &str,
-    ) -> Response {
-        self.with_chart(base, name, |chart| {
-            let blob = &chart.layers.archive;
-            let file = ChartFile::new(chart, blob, name, "application/x-tar");
-            self.file(request, connection, &file)
-        })
-    }
-
-    /// `NAME-VERSION.tgz.prov`
-    pub(super) fn provenance(
-        &self,
-        request: &Request,
-        connection: &Connection,
-        base: &Base,
-        archive_name: &str,
-    ) -> Response {
-        self.with_chart(base, archive_name, |chart| match &chart.layers.provenance {
-            None => Response::text(404, "this chart version is not signed"),
-            Some(blob) => {
-                let name = format!("{archive_name}.prov");
-                let file = ChartFile::new(chart, blob, &name, "application/pgp-signature");
-                self.file(request, connection, &file)
-            }
-        })
-    }
-
-    fn with_chart(
-        &self,
-        base: &Base,
-        archive_name: &str,
-        response: impl FnOnce(&Found) -> Response,
-    ) -> Response {
-        match self.current.get() {
-            None => not_ready(),
-            Some(snapshot) => match snapshot.chart_below(base.as_ref(), archive_name) {
-                None => Response::text(404, "no such chart version here"),
-                Some(chart) => response(chart),
-            },
-        }
+        };
+        self.file(request, connection, &file)
     }
 
     /// The head comes from the snapshot alone: where it's all that is wanted, nothing is downloaded.
@@ -108,7 +78,7 @@ impl Responder {
         let wanted = Wanted {
             repository: &file.chart.repository,
             blob: file.blob,
-            file_name: file.name,
+            file_name: &file.name,
             connection,
         };
         match self.downloads.obtain(&wanted) {

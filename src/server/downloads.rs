@@ -35,8 +35,8 @@ const TURN: Duration = Duration::from_secs(10);
 /// Most requests that wait for downloads of others; further ones wait until they may download
 /// themselves. Each holds a connection too.
 const MAX_SHARING: usize = 192;
-/// How long they wait: longer than such a download waits for its turn, and then for the registry.
-const SHARED: Duration = Duration::from_secs(70);
+/// How long they wait. The registry's own deadlines, for a connection and an answer, end before.
+const SHARED: Duration = Duration::from_secs(60);
 /// How long an archive is read into memory before it is passed on as it comes. Ingresses close
 /// connections on which nothing comes for a minute, and people give up before that.
 const READ_AHEAD: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ enum Outcome {
     Failed(Refusal),
     /// It is too slow to wait for, or there is no memory: each client gets a stream of its own.
     Unshared,
-    /// The client that led it was not let through the gate.
+    /// The request that would have led it had to wait for its turn: each waits for its own.
     NotStarted,
 }
 
@@ -130,34 +130,37 @@ impl Downloads {
         }
         let mut own = None;
         let outcome = self.running.get(digest, SHARED, || {
-            let (outcome, result) = self.lead(wanted, pass);
-            own = result;
+            let (outcome, stream) = self.lead(wanted, pass);
+            own = stream;
             outcome
         });
-        own.or_else(|| match outcome? {
+        if let Some(stream) = own {
+            return Some(Ok(stream));
+        }
+        match outcome? {
             Outcome::Whole(archive) => Some(Ok(whole(archive))),
             Outcome::Failed(refusal) => Some(Err(refusal)),
             Outcome::Unshared => Some(self.stream(wanted, pass.take())),
             Outcome::NotStarted => None,
-        })
+        }
     }
 
-    /// Downloads it for all requests that want it; what comes of it, and the result of this request
-    /// if it's another.
+    /// Downloads it for all requests that want it. When that takes too long, what has arrived and the
+    /// rest are this request's own stream.
     fn lead(
         &self,
         wanted: &Wanted,
         pass: &mut Option<Pass<IpAddr>>,
-    ) -> (Outcome, Option<Result<ResponseBody, Refusal>>) {
+    ) -> (Outcome, Option<ResponseBody>) {
         // Another download may have ended since this request looked.
         if let Some(archive) = lock(&self.cache).get(&wanted.blob.digest) {
             return (Outcome::Whole(archive), None);
         }
+        // It doesn't wait for its turn here: requests from other addresses may not have to.
+        let immediate = || self.gate.enter(wanted.connection.peer, Duration::ZERO);
+        *pass = pass.take().or_else(immediate);
         if pass.is_none() {
-            match self.enter(wanted) {
-                Ok(entered) => *pass = Some(entered),
-                Err(refusal) => return (Outcome::NotStarted, Some(Err(refusal))),
-            }
+            return (Outcome::NotStarted, None);
         }
         let Some(buffer) = self.reserve(wanted.blob.size) else {
             return (Outcome::Unshared, None);
@@ -175,7 +178,7 @@ impl Downloads {
         };
         if !buffer.is_full() {
             let rest = buffer.into_reader().chain(source);
-            let own = pass.take().map(|pass| Ok(stream(wanted, rest, pass)));
+            let own = pass.take().map(|pass| stream(wanted, rest, pass));
             return (Outcome::Unshared, own);
         }
         // Lets the connection be used again.
@@ -259,4 +262,208 @@ fn stream(wanted: &Wanted, source: impl Read + Send + 'static, pass: Pass<IpAddr
 fn refused(wanted: &Wanted, kind: ErrorKind, error: impl Display) -> Refusal {
     log::warn!("{} can't be served: {error}", wanted.file_name);
     Refusal::Storage(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::blocks::BLOCK;
+    use super::super::connections::{ConnectionTable, TableEntry};
+    use super::*;
+    use crate::oci::{MediaType, Reference};
+    use crate::storage::Error;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    /// Hands out `archive(n)` for its descriptor, and something else of the same length if it lies.
+    #[derive(Default)]
+    struct Archives {
+        lies: bool,
+        asked: AtomicUsize,
+    }
+
+    impl Storage for Archives {
+        fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn tags(&self, _: &RepositoryName) -> Result<Vec<String>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn manifest(&self, _: &RepositoryName, _: &Reference) -> Result<Vec<u8>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn blob(
+            &self,
+            _: &RepositoryName,
+            blob: &Descriptor,
+        ) -> Result<Box<dyn Read + Send>, Error> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let is_it = |number: &u8| !self.lies && descriptor(*number).digest == blob.digest;
+            let number = (0..9).find(is_it).unwrap_or(9);
+            Ok(Box::new(io::Cursor::new(archive(number))))
+        }
+    }
+
+    fn archive(number: u8) -> Vec<u8> {
+        vec![number; BLOCK + 1]
+    }
+
+    /// What an archive takes of the memory.
+    const ONE: usize = 2 * BLOCK;
+
+    fn descriptor(number: u8) -> Descriptor {
+        Descriptor {
+            media_type: MediaType::default(),
+            digest: Digest::sha256(&archive(number)),
+            size: archive(number).len() as u64,
+        }
+    }
+
+    /// A client's connection, and the client's end of it.
+    fn client() -> (TableEntry, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, address) = listener.accept().unwrap();
+        let table = Arc::new(ConnectionTable::new(u64::MAX));
+        let entry = table.enter(stream, address.ip()).ok().unwrap();
+        (entry, client)
+    }
+
+    fn obtain(
+        downloads: &Downloads,
+        number: u8,
+        connection: &Connection,
+    ) -> Result<ResponseBody, Refusal> {
+        downloads.obtain(&Wanted {
+            repository: &"team/web".parse().unwrap(),
+            blob: &descriptor(number),
+            file_name: "web-1.0.0.tgz",
+            connection,
+        })
+    }
+
+    fn in_memory(downloads: &Downloads, number: u8) -> Option<Arc<Buffer>> {
+        match obtain(downloads, number, &client().0).unwrap() {
+            ResponseBody::Archive(buffer, part) => {
+                assert_eq!(
+                    buffer.part(part).collect::<Vec<_>>().concat(),
+                    archive(number)
+                );
+                Some(buffer)
+            }
+            _ => None,
+        }
+    }
+
+    fn downloads(size: usize) -> (Arc<Archives>, Downloads) {
+        let storage = Arc::new(Archives::default());
+        (storage.clone(), Downloads::new(storage, size))
+    }
+
+    fn take_all_passes(downloads: &Downloads) -> Vec<Pass<IpAddr>> {
+        let peer = |n: usize| IpAddr::from([10, 0, 0, n as u8]);
+        let enter = |n| downloads.gate.enter(peer(n), Duration::ZERO).unwrap();
+        (0..LIMITS.at_once).map(enter).collect()
+    }
+
+    #[test]
+    fn an_archive_that_is_read_is_counted_and_not_evicted_in_vain() {
+        let (storage, downloads) = downloads(2 * ONE);
+        let reader = in_memory(&downloads, 1).unwrap();
+        let other = in_memory(&downloads, 2).unwrap();
+        assert!(in_memory(&downloads, 3).is_none(), "a stream");
+        drop(other);
+        assert!(in_memory(&downloads, 3).is_some());
+        assert!(in_memory(&downloads, 1).is_some());
+        assert_eq!(storage.asked.load(Ordering::Relaxed), 4);
+        drop(reader);
+        assert!(in_memory(&downloads, 4).is_some());
+        assert_eq!(downloads.memory.free(), 0);
+    }
+
+    #[test]
+    fn a_download_that_fails_gives_its_memory_back_and_is_not_kept() {
+        let storage = Archives {
+            lies: true,
+            ..Archives::default()
+        };
+        let downloads = Downloads::new(Arc::new(storage), ONE);
+        let result = obtain(&downloads, 1, &client().0);
+        assert!(matches!(result, Err(Refusal::Storage(ErrorKind::Invalid))));
+        assert_eq!(downloads.memory.free(), 2);
+        assert!(lock(&downloads.cache).get(&descriptor(1).digest).is_none());
+    }
+
+    #[test]
+    fn an_archive_larger_than_the_cache_or_than_four_mebibytes_is_streamed() {
+        let (_, all) = downloads(usize::MAX);
+        let mut large = descriptor(1);
+        large.size = LARGEST;
+        assert!(all.has_parts(&large));
+        large.size += 1;
+        assert!(!all.has_parts(&large));
+        assert!(downloads(ONE).1.has_parts(&descriptor(1)));
+        assert!(!downloads(ONE - 1).1.has_parts(&descriptor(1)));
+        large.size = 0;
+        assert!(!downloads(0).1.has_parts(&large));
+    }
+
+    #[test]
+    fn requests_that_must_wait_for_their_turn_share_a_download_afterwards() {
+        let (storage, downloads) = downloads(ONE);
+        let passes = take_all_passes(&downloads);
+        thread::scope(|scope| {
+            let ask = || scope.spawn(|| in_memory(&downloads, 1).is_some());
+            let asked = [ask(), ask(), ask()];
+            while downloads.gate.waiting() < asked.len() {
+                thread::yield_now();
+            }
+            assert_eq!(storage.asked.load(Ordering::Relaxed), 0);
+            drop(passes);
+            assert!(
+                asked
+                    .map(|one| one.join().unwrap())
+                    .iter()
+                    .all(|in_memory| *in_memory)
+            );
+        });
+        assert_eq!(storage.asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_client_that_hung_up_while_it_waited_costs_the_storage_no_request() {
+        let (storage, downloads) = downloads(ONE);
+        let passes = take_all_passes(&downloads);
+        let (connection, client) = client();
+        drop(client);
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| obtain(&downloads, 1, &connection).err());
+            while downloads.gate.waiting() == 0 {
+                thread::yield_now();
+            }
+            drop(passes);
+            assert!(matches!(asked.join().unwrap(), Some(Refusal::Busy)));
+        });
+        assert_eq!(storage.asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn an_archive_that_comes_slowly_is_what_has_arrived_and_the_rest() {
+        let (_, downloads) = downloads(ONE);
+        let buffer = downloads.reserve(ONE as u64).unwrap();
+        let bytes = archive(1);
+        let mut source = &bytes[..];
+        let buffer = read_ahead(&mut source, buffer, Duration::ZERO).unwrap();
+        assert!(!buffer.is_full() && buffer.len() > 0);
+        assert_eq!(downloads.memory.free(), 0);
+        let mut all = Vec::new();
+        let mut rest = buffer.into_reader().chain(source);
+        rest.read_to_end(&mut all).unwrap();
+        assert!(all == bytes);
+        drop(rest);
+        assert_eq!(downloads.memory.free(), 2);
+    }
 }

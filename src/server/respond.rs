@@ -54,8 +54,7 @@ impl Responder {
                 Response::page(page, JSON, request, page_missing)
             }),
             Route::Api(api) => self.fresh(|snapshot| api::respond(snapshot, request, &api)),
-            Route::Archive(prefix, name) => self.archive(request, connection, &prefix, &name),
-            Route::Provenance(prefix, name) => self.provenance(request, connection, &prefix, &name),
+            Route::File(base, file) => self.chart_file(request, connection, &base, file),
             Route::Unknown => Response::text(
                 404,
                 "not found: there are /index.yaml and /charts/NAME-VERSION.tgz",
