@@ -105,14 +105,14 @@ impl Downloads {
     /// The wanted bytes: all of them in memory, or a stream.
     pub(super) fn obtain(&self, wanted: &Wanted) -> Result<ResponseBody, Refusal> {
         let mut pass = None;
-        while self.has_parts(wanted.blob) {
+        if self.has_parts(wanted.blob) {
             if let Some(result) = self.share(wanted, &mut pass) {
                 return result;
             }
-            if pass.is_some() {
-                break;
-            }
             pass = Some(self.enter(wanted)?);
+            if let Some(result) = self.share(wanted, &mut pass) {
+                return result;
+            }
         }
         self.stream(wanted, pass)
     }
@@ -145,8 +145,8 @@ impl Downloads {
         }
     }
 
-    /// Downloads it for all requests that want it. When that takes too long, what has arrived and the
-    /// rest are this request's own stream.
+    /// Downloads it for all requests that want it, if this one needn't wait for its turn: requests
+    /// from other addresses may not have to.
     fn lead(
         &self,
         wanted: &Wanted,
@@ -156,12 +156,21 @@ impl Downloads {
         if let Some(archive) = lock(&self.cache).get(&wanted.blob.digest) {
             return (Outcome::Whole(archive), None);
         }
-        // It doesn't wait for its turn here: requests from other addresses may not have to.
         let immediate = || self.gate.enter(wanted.connection.peer, Duration::ZERO);
         *pass = pass.take().or_else(immediate);
-        if pass.is_none() {
-            return (Outcome::NotStarted, None);
+        match pass {
+            Some(_) => self.download(wanted, pass),
+            None => (Outcome::NotStarted, None),
         }
+    }
+
+    /// Downloads it into memory and keeps it there. When that takes too long, what has arrived and
+    /// the rest are this request's own stream.
+    fn download(
+        &self,
+        wanted: &Wanted,
+        pass: &mut Option<Pass<IpAddr>>,
+    ) -> (Outcome, Option<ResponseBody>) {
         let Some(buffer) = self.reserve(wanted.blob.size) else {
             return (Outcome::Unshared, None);
         };
