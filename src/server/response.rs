@@ -12,7 +12,7 @@ use crate::sync::Pass;
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
 use std::iter::once;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -174,7 +174,7 @@ impl Response {
     }
 
     /// Writes a short response at once, and nothing of it that would have to wait for the client.
-    pub(super) fn send_at_once(&self, mut stream: &std::net::TcpStream) -> io::Result<()> {
+    pub(super) fn send_at_once(&self, mut stream: &TcpStream) -> io::Result<()> {
         let mut bytes = self.head(false);
         if let ResponseBody::Bytes(body) = &self.body {
             bytes.extend_from_slice(body);
