@@ -26,10 +26,12 @@ pub mod credentials;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod helm;
+pub mod inventory;
 pub mod layout;
 pub mod observe;
 pub mod oci;
 mod pacing;
+pub mod refresh;
 pub mod registry;
 pub mod representation;
 pub mod server;
@@ -39,11 +41,11 @@ mod sync;
 
 use config::{Config, StorageChoice};
 use layout::Layout;
+use refresh::{Current, Timing};
 use registry::Registry;
 use server::Server;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use snapshot::{Current, Timing};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
@@ -68,8 +70,8 @@ pub fn run(config: Config) -> io::Result<()> {
         refresh_interval: interval,
         ..
     } = config;
-    // To look at a tag again costs a request to a registry, and next to nothing in a directory.
-    let (trust, longest_pause) = match config.storage {
+    // To check a tag again costs a request to a registry, and next to nothing in a directory.
+    let (check_interval, longest_pause) = match config.storage {
         StorageChoice::Registry(_) => (Some(interval), REGISTRY_PAUSE),
         StorageChoice::Layout(_) => (None, LAYOUT_PAUSE),
     };
@@ -78,7 +80,7 @@ pub fn run(config: Config) -> io::Result<()> {
         max_stale,
         max_wait,
         interval,
-        trust,
+        check_interval,
         longest_pause,
     };
     let current = Arc::new(Current::new(timing));
@@ -95,7 +97,7 @@ pub fn run(config: Config) -> io::Result<()> {
     log::info!("listening on http://{}", server.address());
     spawn("refresh", {
         let current = current.clone();
-        move || current.run(&*storage, config.walk)
+        move || current.run(&*storage, config.scan)
     })?;
     spawn("accept", {
         let server = server.clone();
@@ -121,7 +123,7 @@ pub fn run(config: Config) -> io::Result<()> {
 /// away from everyone.
 pub fn index(config: Config) -> io::Result<()> {
     observe::log::init(config.log_level);
-    let snapshot = snapshot::once(&*open(config.storage), config.walk).map_err(io::Error::other)?;
+    let snapshot = refresh::once(&*open(config.storage), config.scan).map_err(io::Error::other)?;
     io::stdout().write_all(&snapshot.index().identity().bytes)
 }
 

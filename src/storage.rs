@@ -111,12 +111,12 @@ impl fmt::Display for ErrorKind {
 }
 
 /// Why a call failed: what was tried, on what, and what came of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
     text: String,
     told: Option<String>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<std::sync::Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -132,7 +132,7 @@ impl Error {
 
     /// The same, with the cause for `source()`; `text` already tells it.
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 
@@ -154,6 +154,11 @@ impl Error {
     pub fn advise(mut self, advice: &str) -> Error {
         self.text = format!("{}; {advice}", self.text);
         self
+    }
+
+    /// When the request may be sent, if it was not sent at all: the storage takes none until then.
+    pub fn retry_at(&self) -> Option<std::time::Instant> {
+        None
     }
 
     /// What it means to the caller.

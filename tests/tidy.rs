@@ -6,15 +6,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("args", &[]),
     (
         "config",
         &[
             "args",
             "credentials",
+            "inventory",
             "observe",
             "oci",
+            "refresh",
             "registry",
             "snapshot",
         ],
@@ -22,21 +24,39 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("credentials", &[]),
     ("fuzzing", &["layout", "observe", "registry", "server"]),
     ("helm", &["oci"]),
+    (
+        "inventory",
+        &["helm", "observe", "oci", "pacing", "storage", "sync"],
+    ),
     ("layout", &["observe", "oci", "storage"]),
     ("observe", &[]),
     ("oci", &[]),
     ("pacing", &[]),
     (
+        "refresh",
+        &[
+            "inventory",
+            "observe",
+            "oci",
+            "pacing",
+            "snapshot",
+            "storage",
+            "sync",
+        ],
+    ),
+    (
         "registry",
-        &["credentials", "observe", "oci", "sync", "storage"],
+        &["credentials", "observe", "oci", "pacing", "storage", "sync"],
     ),
     ("representation", &["oci"]),
     (
         "server",
         &[
+            "inventory",
             "observe",
             "oci",
             "pacing",
+            "refresh",
             "representation",
             "snapshot",
             "storage",
@@ -45,21 +65,14 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ),
     (
         "snapshot",
-        &[
-            "helm",
-            "observe",
-            "oci",
-            "sync",
-            "representation",
-            "storage",
-        ],
+        &["helm", "inventory", "oci", "representation", "sync"],
     ),
     ("storage", &["oci"]),
     ("sync", &[]),
     (
         "lib",
         &[
-            "config", "layout", "observe", "registry", "server", "snapshot", "storage",
+            "config", "layout", "observe", "refresh", "registry", "server", "snapshot", "storage",
         ],
     ),
 ];

@@ -5,10 +5,12 @@ mod quantity;
 
 use crate::args::{Args, Mistake};
 use crate::credentials::Source;
+use crate::inventory::{Filter, Pattern};
 use crate::observe::log::level;
 use crate::oci::RepositoryName;
+use crate::refresh::Options;
 use crate::registry::Tls;
-use crate::snapshot::{self, IndexFormat};
+use crate::snapshot::IndexFormat;
 use address::Address;
 use log::Level;
 use quantity::{duration, size, typed};
@@ -54,7 +56,7 @@ pub struct Config {
     /// Where the charts are.
     pub storage: StorageChoice,
     /// What is looked at, and what is made of it.
-    pub walk: snapshot::Options,
+    pub scan: Options,
     /// How often known tags are looked at again, and all is listed if nobody asks.
     pub refresh_interval: Duration,
     /// An index older than this is refreshed when it's asked for.
@@ -83,7 +85,7 @@ impl Config {
             "layout" => StorageChoice::Layout(layout(&args)?),
             other => return Err(mistake("--storage", other, "not one of: registry, layout")),
         };
-        let walk = walk(&args, concurrency)?;
+        let scan = scan(&args, concurrency)?;
         Ok(Config {
             index_only: args.index_only,
             port: parse_or("--port", args.port.as_deref(), 8080)?,
@@ -102,7 +104,7 @@ impl Config {
             max_wait: time("--max-wait", args.max_wait, MAX_WAIT)?
                 .unwrap_or(Duration::from_secs(2)),
             storage,
-            walk,
+            scan,
             chart_cache_size: match args.chart_cache_size {
                 None => 32 << 20,
                 Some(text) => size(&text).ok_or_else(|| {
@@ -156,14 +158,14 @@ fn time(flag: &str, value: Option<String>, longest: Duration) -> Result<Option<D
     }
 }
 
-fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
-    let patterns = |flag, texts: &[String]| -> Result<Vec<snapshot::Pattern>, Mistake> {
+fn scan(args: &Args, concurrency: usize) -> Result<Options, Mistake> {
+    let patterns = |flag, texts: &[String]| -> Result<Vec<Pattern>, Mistake> {
         texts
             .iter()
             .map(|text| text.parse().map_err(|why| mistake(flag, text, why)))
             .collect()
     };
-    let filter = snapshot::Filter {
+    let filter = Filter {
         include: patterns("--include", &args.include)?,
         exclude: patterns("--exclude", &args.exclude)?,
         all_tags: args.all_tags,
@@ -180,7 +182,7 @@ fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
         "json" => IndexFormat::Json,
         other => return Err(mistake("--index-format", other, "not one of: yaml, json")),
     };
-    Ok(snapshot::Options {
+    Ok(Options {
         concurrency,
         filter,
         format,

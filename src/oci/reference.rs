@@ -3,6 +3,7 @@
 //! as it is: it holds no `..`, no `%`, no control character, no leading or trailing slash.
 
 use super::digest::Digest;
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -36,6 +37,12 @@ impl RepositoryName {
 impl fmt::Display for RepositoryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for RepositoryName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

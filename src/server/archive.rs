@@ -8,9 +8,9 @@ use super::request::Request;
 use super::respond::{Responder, not_ready};
 use super::response::{Response, ResponseBody};
 use super::route::{Base, FileKind};
+use crate::inventory::StoredChart;
 use crate::oci::Descriptor;
 use crate::representation::{self, Part};
-use crate::snapshot::Found;
 use crate::storage::ErrorKind;
 use std::sync::Arc;
 use tiny_http::Method;
@@ -24,7 +24,7 @@ const CACHE_CONTROL: &str = "max-age=60, immutable";
 
 /// One of a chart's files.
 struct ChartFile<'a> {
-    chart: &'a Found,
+    chart: &'a StoredChart,
     blob: &'a Descriptor,
     name: String,
     content_type: &'static str,
@@ -87,7 +87,7 @@ impl Responder {
             Err(refusal) => {
                 // It's listed, so its tag may have moved.
                 if let Refusal::Storage(ErrorKind::NotFound) = refusal {
-                    self.current.doubt(file.chart);
+                    self.current.recheck(file.chart);
                 }
                 refused(&refusal)
             }

@@ -38,7 +38,7 @@ mod response;
 mod route;
 mod threads;
 
-use crate::snapshot::Current;
+use crate::refresh::Current;
 use crate::storage::Storage;
 use connections::{ConnectionTable, TableEntry};
 use downloads::Downloads;

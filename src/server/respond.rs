@@ -7,7 +7,8 @@ use super::downloads::Downloads;
 use super::request::Request;
 use super::response::{JSON, Response, YAML};
 use super::route::{BadTarget, Route, route};
-use crate::snapshot::{Current, Snapshot};
+use crate::refresh::Current;
+use crate::snapshot::Snapshot;
 use std::sync::Arc;
 use tiny_http::Method;
 

@@ -7,7 +7,7 @@ use super::connections::{Connection, Phase};
 use super::request::Request;
 use crate::pacing::Pace;
 use crate::representation::{Coding, Representation};
-use crate::snapshot::NoPage;
+use crate::snapshot::PageError;
 use crate::sync::Pass;
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
@@ -134,17 +134,17 @@ impl Response {
             .with("Vary", "Accept-Encoding")
     }
 
-    /// A page of the snapshot; `not_listed` responds with the reason where there is none.
+    /// A page of the snapshot; `not_found` responds with the reason where there is none.
     pub(super) fn page(
-        page: Result<Arc<Representation>, NoPage>,
+        page: Result<Arc<Representation>, PageError>,
         content_type: &'static str,
         request: &Request,
-        not_listed: impl FnOnce(String) -> Response,
+        not_found: impl FnOnce(String) -> Response,
     ) -> Response {
         match page {
             Ok(page) => Response::represent(&page, content_type, request),
-            Err(NoPage::NotListed(why)) => not_listed(why),
-            Err(NoPage::Crowded) => {
+            Err(PageError::NotFound(why)) => not_found(why),
+            Err(PageError::Busy) => {
                 Response::text(503, "too many requests wait for a page to be made").retry_later()
             }
         }

@@ -150,7 +150,7 @@ fn a_listing_whose_cursor_is_lost_each_time_leaves_what_it_was_known_to_hold() {
             || (count() == 7 * 5 + 1).then_some(()),
         );
         daemon.wait_for_complaint(&[
-            "b/two stays as it was",
+            "b/two: could not be read, keeping its last known charts",
             "the listing changes while it's read",
         ]);
 

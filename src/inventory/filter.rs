@@ -1,7 +1,7 @@
 //! Which repositories and tags are worth a request, by their names alone, and which versions are too
 //! old to be listed. Pure.
 
-use super::walk::Found;
+use super::StoredChart;
 use crate::helm::Version;
 use crate::oci::{Reference, RepositoryName};
 use std::collections::{BTreeSet, HashMap};
@@ -35,7 +35,7 @@ pub struct Filter {
 
 impl Filter {
     /// Why a repository is left out, if it is.
-    pub(super) fn leaves_out(&self, repository: &RepositoryName) -> Option<String> {
+    pub(super) fn excludes(&self, repository: &RepositoryName) -> Option<String> {
         let name = repository.as_str();
         if let Some(pattern) = self.exclude.iter().find(|pattern| pattern.matches(name)) {
             return Some(format!("left out by --exclude {pattern}"));
@@ -46,7 +46,7 @@ impl Filter {
     }
 
     /// Why a tag isn't worth a request, if it isn't.
-    pub(super) fn passes_over(&self, tag: &str) -> Option<Arc<str>> {
+    pub(super) fn skips(&self, tag: &str) -> Option<Arc<str>> {
         let reason = match tag.parse::<Reference>() {
             Err(_) => &NO_TAG,
             Ok(_) if is_companion(tag) => &COMPANION,
@@ -63,7 +63,7 @@ pub(super) struct Oldest<'a>(HashMap<&'a str, Version>);
 
 impl<'a> Oldest<'a> {
     /// Of so many versions of each.
-    pub(super) fn of(charts: &'a [Arc<Found>], most: NonZeroUsize) -> Oldest<'a> {
+    pub(super) fn of(charts: &'a [Arc<StoredChart>], most: NonZeroUsize) -> Oldest<'a> {
         let mut versions = HashMap::<&str, BTreeSet<Version>>::new();
         for metadata in charts.iter().map(|chart| &chart.metadata) {
             versions
@@ -84,7 +84,7 @@ impl<'a> Oldest<'a> {
     }
 
     /// Whether a chart is at least as new.
-    pub(super) fn lists(&self, chart: &Found) -> bool {
+    pub(super) fn lists(&self, chart: &StoredChart) -> bool {
         let version = Version::parse(chart.metadata.version());
         self.0
             .get(chart.metadata.name())
@@ -199,10 +199,10 @@ mod tests {
             "artifacthub.io".into(),
             "a/b".into(),
         ] {
-            assert!(all.passes_over(&tag).is_some(), "{tag}");
+            assert!(all.skips(&tag).is_some(), "{tag}");
         }
         for tag in ["1.0.0", "sha256-abc", "latest", "sha256-1.0.0"] {
-            assert_eq!(all.passes_over(tag), None, "{tag}");
+            assert_eq!(all.skips(tag), None, "{tag}");
         }
     }
 
@@ -219,10 +219,10 @@ mod tests {
             "1.0.0-a_b",
             &digest,
         ] {
-            assert_eq!(filter.passes_over(tag), None, "{tag}");
+            assert_eq!(filter.skips(tag), None, "{tag}");
         }
         for tag in ["latest", "main", "sha-abc123", "1.2.3.4", "release-1.0.0"] {
-            let [one, other] = [tag, "latest"].map(|tag| filter.passes_over(tag).unwrap());
+            let [one, other] = [tag, "latest"].map(|tag| filter.skips(tag).unwrap());
             assert!(
                 Arc::ptr_eq(&one, &other),
                 "{tag}: a million such tags need one reason"
@@ -274,14 +274,14 @@ mod tests {
     fn what_is_excluded_is_left_out_even_if_it_is_included() {
         let name = |text: &str| text.parse().unwrap();
         let filter = filter(&["team/**", "web"], &["**/test-*"]);
-        assert_eq!(filter.leaves_out(&name("team/a")), None);
-        assert_eq!(filter.leaves_out(&name("web")), None);
+        assert_eq!(filter.excludes(&name("team/a")), None);
+        assert_eq!(filter.excludes(&name("web")), None);
         assert_eq!(
-            filter.leaves_out(&name("team/test-a")).unwrap(),
+            filter.excludes(&name("team/test-a")).unwrap(),
             "left out by --exclude **/test-*"
         );
         assert_eq!(
-            filter.leaves_out(&name("other")).unwrap(),
+            filter.excludes(&name("other")).unwrap(),
             "left out: no --include matches"
         );
     }

@@ -1,60 +1,64 @@
-//! From what a walk has found to what is served. Pure, and the same for the same findings in any
-//! order: which of two charts of one name is listed is decided by their places, not by who answered
-//! first.
+//! From the contents of the inventory to a snapshot. The same for the same contents in any order: which of
+//! two charts of one name is listed is decided by their repositories and tags, not by the order of
+//! answers.
 
-use super::chart_repository::{ChartRepository, IndexFormat};
-use super::kept::{Kept, Page};
-use super::places::Places;
-use super::walk::{Found, Harvest, Skipped};
-use super::{Counts, Snapshot};
+use super::pages::Pages;
+use super::repository::ChartRepository;
+use super::{Counts, IndexFormat, Snapshot};
 use crate::helm::Version;
+use crate::inventory::{Contents, Skipped, StoredChart};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Makes a snapshot of a walk's findings. Where they are those of the `last` one, so is what was
-/// rendered of them.
-pub fn assemble(harvest: Harvest, format: IndexFormat, last: Option<&Snapshot>) -> Snapshot {
-    let Harvest {
-        mut found,
-        mut skipped,
-        walked_at,
-        ..
-    } = harvest;
-    sort(&mut found);
-    let root = match last.filter(|last| tell_the_same(&last.found, &found)) {
-        Some(last) => last.root.clone(),
-        None => Arc::new(ChartRepository::new(&found, format)),
-    };
-    skipped.extend_from_slice(&root.shadowed);
-    skipped.sort_unstable_by(|one, other| {
-        (&one.reference, &one.reason).cmp(&(&other.reference, &other.reason))
-    });
-    date(
-        &mut skipped,
-        last.map_or(&[], |last| &last.skipped),
-        walked_at,
-    );
-    let counts = Counts {
-        charts: root.charts,
-        versions: root.versions(),
-        skipped: skipped.len(),
-    };
-    let places = Places::new(&found);
-    let mut snapshot = Snapshot {
-        root,
-        format,
-        found,
-        places,
-        kept: Kept::default(),
-        skipped,
-        counts,
-    };
-    if let Some(last) = last {
-        snapshot.kept = last
-            .kept
-            .carried(|page| is_still_right(page, last, &snapshot));
+impl Snapshot {
+    /// A snapshot of `contents` as of `now`, in seconds since 1970. The index of the `last` one is kept if
+    /// it lists the same.
+    pub fn build(
+        contents: Contents,
+        format: IndexFormat,
+        now: i64,
+        last: Option<&Snapshot>,
+    ) -> Snapshot {
+        let Contents {
+            mut charts,
+            mut skipped,
+        } = contents;
+        sort(&mut charts);
+        let root = match last.filter(|last| are_same(&last.charts, &charts)) {
+            Some(last) => last.root.clone(),
+            None => Arc::new(ChartRepository::new(&charts, format)),
+        };
+        skipped.extend_from_slice(&root.shadowed);
+        skipped.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+        date(&mut skipped, last.map_or(&[], |last| &last.skipped), now);
+        let counts = Counts {
+            charts: root.names,
+            versions: root.charts.len(),
+            skipped: skipped.len(),
+        };
+        let mut repositories = BTreeMap::new();
+        let mut end = 0;
+        for of_repository in charts.chunk_by(|one, other| one.repository == other.repository) {
+            let start = end;
+            end += of_repository.len();
+            repositories.insert(of_repository[0].repository.clone(), start..end);
+        }
+        let pages = Pages::new(last.map(|last| &last.pages));
+        Snapshot {
+            root,
+            format,
+            charts,
+            repositories,
+            pages,
+            skipped,
+            counts,
+        }
     }
-    snapshot
+}
+
+fn key(skipped: &Skipped) -> (&str, &str) {
+    (&skipped.reference, &skipped.reason)
 }
 
 /// What was skipped for the same reason `before` has been so since then, the rest since now. Both are
@@ -69,47 +73,35 @@ fn date(skipped: &mut [Skipped], before: &[Skipped], now: i64) {
         let known = before
             .peek()
             .filter(|known| known.reference == one.reference);
-        one.since = known
-            .filter(|known| known.told() == one.told())
-            .map_or(now, |known| known.since);
+        let same = known.filter(|known| known.public_reason() == one.public_reason());
+        one.since = same.map_or(now, |known| known.since);
     }
 }
 
-/// Whether a page of the `last` snapshot would be made alike of this one.
-fn is_still_right(page: &Page, last: &Snapshot, snapshot: &Snapshot) -> bool {
-    match page {
-        Page::Index(prefix, _) => {
-            tell_the_same(&last.found_below(prefix), &snapshot.found_below(prefix))
-        }
-        Page::Charts | Page::Chart(_) => Arc::ptr_eq(&last.root, &snapshot.root),
-        Page::Skipped => last.skipped == snapshot.skipped,
-    }
-}
-
-/// Who goes first where two want one name: the shortest, then the first repository; in it the tag
-/// that is the version, then the first tag, then the first digest.
-fn sort(found: &mut [Arc<Found>]) {
-    let precedence = |chart: &Arc<Found>| {
-        let own_tag = Version::parse(chart.metadata.version())
-            .is_some_and(|version| version.tag() == chart.reference.as_str());
+/// Which chart goes first where two have one archive name: that of the shortest, then the first repository;
+/// in it that of the tag that is its version, then of the first tag, then of the first digest.
+fn sort(charts: &mut [Arc<StoredChart>]) {
+    let precedence = |chart: &Arc<StoredChart>| {
+        let version = Version::parse(chart.metadata.version());
+        let has_own_tag = version.is_some_and(|version| version.tag() == chart.reference.as_str());
         (
             chart.repository.as_str().len(),
             chart.repository.clone(),
-            Reverse(own_tag),
+            Reverse(has_own_tag),
         )
     };
-    // By tag first, without a copy of it; what is equal stays in order.
-    found.sort_unstable_by(|one, other| one.reference.cmp(&other.reference));
-    found.sort_by_cached_key(precedence);
+    // By tag first, without a copy of it: the second sort is stable.
+    charts.sort_unstable_by(|one, other| one.reference.cmp(&other.reference));
+    charts.sort_by_cached_key(precedence);
 }
 
-/// Whether both are the same charts at the same places. A config blob's digest stands for the
-/// metadata in it.
-fn tell_the_same(before: &[Arc<Found>], now: &[Arc<Found>]) -> bool {
+/// Whether both are the same charts under the same tags. A config blob's digest stands for what it says.
+fn are_same(before: &[Arc<StoredChart>], now: &[Arc<StoredChart>]) -> bool {
     before.len() == now.len()
         && before.iter().zip(now).all(|(before, now)| {
-            let place = before.repository == now.repository && before.reference == now.reference;
-            place && before.layers == now.layers && before.created == now.created
+            let has_same_name =
+                before.repository == now.repository && before.reference == now.reference;
+            has_same_name && before.layers == now.layers && before.created == now.created
         })
 }
 
@@ -119,25 +111,25 @@ pub(super) mod tests {
     use crate::helm::{ChartLayers, ChartMetadata};
     use crate::oci::{Descriptor, Digest, MediaType};
 
-    pub(in crate::snapshot) fn found(
+    pub(in crate::snapshot) fn chart(
         repository: &str,
         tag: &str,
         name: &str,
         version: &str,
         archive: &str,
-    ) -> Found {
+    ) -> StoredChart {
         let config = serde_json::json!({"name": name, "version": version}).to_string();
         let blob = |bytes: &str| Descriptor {
             media_type: MediaType::default(),
             digest: Digest::sha256(bytes.as_bytes()),
             size: bytes.len() as u64,
         };
-        Found {
+        StoredChart {
             repository: repository.parse().unwrap(),
             reference: tag.parse().unwrap(),
             metadata: ChartMetadata::parse(config.as_bytes()).unwrap().into(),
             created: None,
-            layers: Box::new(ChartLayers {
+            layers: Arc::new(ChartLayers {
                 config: blob(&config),
                 archive: blob(archive),
                 provenance: None,
@@ -145,31 +137,32 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::snapshot) fn harvest(found: Vec<Found>) -> Harvest {
-        Harvest {
-            found: found.into_iter().map(Arc::new).collect(),
-            ..Harvest::default()
+    pub(in crate::snapshot) fn contents(charts: Vec<StoredChart>) -> Contents {
+        Contents {
+            charts: charts.into_iter().map(Arc::new).collect(),
+            ..Contents::default()
         }
     }
 
-    pub(in crate::snapshot) fn snapshot(found: Vec<Found>) -> Snapshot {
-        assemble(harvest(found), IndexFormat::Yaml, None)
+    pub(in crate::snapshot) fn snapshot(charts: Vec<StoredChart>) -> Snapshot {
+        Snapshot::build(contents(charts), IndexFormat::Yaml, 0, None)
     }
 
     #[test]
     fn what_is_found_again_is_not_rendered_again() {
         let charts = || {
             vec![
-                found("web", "1.0.0", "web", "1.0.0", "a"),
-                found("db", "1.0.0", "db", "1.0.0", "b"),
+                chart("web", "1.0.0", "web", "1.0.0", "a"),
+                chart("db", "1.0.0", "db", "1.0.0", "b"),
             ]
         };
-        let again = |found, last| assemble(harvest(found), IndexFormat::Yaml, Some(last));
+        let again =
+            |charts, last| Snapshot::build(contents(charts), IndexFormat::Yaml, 0, Some(last));
         let (first, mut turned) = (snapshot(charts()), charts());
         turned.reverse();
-        assert!(std::ptr::eq(again(turned, &first).index(), first.index()));
+        assert!(Arc::ptr_eq(again(turned, &first).index(), first.index()));
         let mut moved = charts();
-        moved[0] = found("web", "1.0.0", "web", "1.0.0", "c");
+        moved[0] = chart("web", "1.0.0", "web", "1.0.0", "c");
         assert_ne!(
             again(moved, &first).index().identity().etag,
             first.index().identity().etag
@@ -177,24 +170,23 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_index_as_json_is_made_once_and_not_at_all_where_it_is_json_already() {
-        let plain = snapshot(vec![found("web", "1.0.0", "web", "1.0.0", "a")]);
-        assert!(
-            plain
-                .index_json()
-                .identity()
-                .bytes
-                .starts_with(b"{\"apiVersion\":\"v1\"")
-        );
-        assert!(std::ptr::eq(plain.index_json(), plain.index_json()));
-        let trap = snapshot(vec![found("web", "1.0.0", "on", "1.0.0", "a")]);
-        assert!(std::ptr::eq(trap.index_json(), trap.index()));
+    fn the_index_as_json_is_rendered_once_and_not_at_all_where_it_is_json_already() {
+        let yaml = snapshot(vec![chart("web", "1.0.0", "web", "1.0.0", "a")]);
+        let json = yaml.index_json_below(None).unwrap();
+        assert!(json.identity().bytes.starts_with(b"{\"apiVersion\":\"v1\""));
+        assert!(Arc::ptr_eq(&json, &yaml.index_json_below(None).unwrap()));
+        let charts = contents(vec![chart("web", "1.0.0", "web", "1.0.0", "a")]);
+        let json = Snapshot::build(charts, IndexFormat::Json, 0, None);
+        assert!(Arc::ptr_eq(
+            &json.index_json_below(None).unwrap(),
+            json.index()
+        ));
     }
 
     #[test]
     fn several_tags_of_one_archive_are_one_entry() {
         let tags =
-            ["1", "1.0.0_b", "latest"].map(|tag| found("web", tag, "web", "1.0.0+b", "bytes"));
+            ["1", "1.0.0_b", "latest"].map(|tag| chart("web", tag, "web", "1.0.0+b", "bytes"));
         let snapshot = snapshot(tags.to_vec());
         assert_eq!(
             snapshot.counts,
@@ -209,8 +201,8 @@ pub(super) mod tests {
     #[test]
     fn a_moved_alias_does_not_replace_the_version_it_claims_to_be() {
         let snapshot = snapshot(vec![
-            found("web", "0-latest", "web", "1.0.0", "old"),
-            found("web", "1.0.0", "web", "1.0.0", "new"),
+            chart("web", "0-latest", "web", "1.0.0", "old"),
+            chart("web", "1.0.0", "web", "1.0.0", "new"),
         ]);
         assert_eq!(
             snapshot
@@ -231,9 +223,9 @@ pub(super) mod tests {
     fn the_shortest_then_first_repository_wins_in_any_order() {
         let clash = || {
             vec![
-                found("team/b", "1", "web", "1", "b"),
-                found("team/a", "1", "web", "1", "a"),
-                found("long/team/a", "1", "web", "1", "c"),
+                chart("team/b", "1", "web", "1", "b"),
+                chart("team/a", "1", "web", "1", "a"),
+                chart("long/team/a", "1", "web", "1", "c"),
             ]
         };
         let (one, mut turned) = (snapshot(clash()), clash());
@@ -264,12 +256,11 @@ pub(super) mod tests {
             let skipped = skipped
                 .iter()
                 .map(|(tag, reason)| Skipped::new((*tag).into(), *reason));
-            let harvest = Harvest {
+            let harvest = Contents {
                 skipped: skipped.collect(),
-                walked_at,
-                ..Harvest::default()
+                ..Contents::default()
             };
-            assemble(harvest, IndexFormat::Yaml, last)
+            Snapshot::build(harvest, IndexFormat::Yaml, walked_at, last)
         };
         let since = |snapshot: &Snapshot| {
             snapshot
@@ -306,11 +297,11 @@ pub(super) mod tests {
     fn what_the_storage_says_is_not_told_to_everybody() {
         let mut skipped = Skipped::new("a:1".into(), "GET http://inside/v2/a: 500: secret");
         skipped.unread = Some(crate::storage::ErrorKind::Unavailable);
-        let harvest = Harvest {
+        let harvest = Contents {
             skipped: vec![skipped],
-            ..Harvest::default()
+            ..Contents::default()
         };
-        let told = assemble(harvest, IndexFormat::Yaml, None)
+        let told = Snapshot::build(harvest, IndexFormat::Yaml, 0, None)
             .skipped_json()
             .unwrap();
         let told = String::from_utf8(told.identity().bytes.to_vec()).unwrap();
@@ -324,8 +315,8 @@ pub(super) mod tests {
     #[test]
     fn archive_names_that_collide_are_a_clash_too() {
         let snapshot = snapshot(vec![
-            found("amb", "1", "amb", "1.0.0-x-1.0.0", "a"),
-            found("amb-1.0.0-x", "1", "amb-1.0.0-x", "1.0.0", "b"),
+            chart("amb", "1", "amb", "1.0.0-x-1.0.0", "a"),
+            chart("amb-1.0.0-x", "1", "amb-1.0.0-x", "1.0.0", "b"),
         ]);
         assert_eq!(
             snapshot.counts,

@@ -1,47 +1,38 @@
-//! The tags of all repositories, which are asked for side by side: never many more of them are held than
-//! may be looked at, however many a registry lists, and whoever answers first. Those are kept that come
-//! first in the order of repositories.
+//! The tags of all repositories, listed side by side. However many a registry lists, and in whatever order
+//! it answers, never many more of them are held than may be known: those that come first in the order of
+//! repositories.
 
-use super::memory::MAX_TAGS;
+use super::MAX_TAGS;
 use super::progress::Progress;
 use crate::oci::RepositoryName;
 use crate::storage::{Error, Storage};
-use crate::sync::in_parallel;
+use crate::sync::{in_parallel, lock};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-/// The listing of each of `repositories` that isn't `resting`; an empty one where there is no room for it
-/// beside those of earlier ones.
+/// The listing of each of `repositories`; an empty one where those before it leave no room.
 pub(super) fn list(
     storage: &dyn Storage,
     concurrency: usize,
     repositories: &[RepositoryName],
-    resting: impl Fn(&RepositoryName) -> bool + Sync,
     progress: &Progress,
-) -> Vec<Option<Result<Vec<String>, Error>>> {
-    progress.expect_listings(repositories.len());
+) -> Vec<Result<Vec<String>, Error>> {
+    progress.begin("repositories listed", repositories.len());
     let held = Mutex::new(Held::new(MAX_TAGS));
-    let places: Vec<usize> = (0..repositories.len()).collect();
-    let heard = in_parallel(&places, concurrency, |at| {
-        let asked = Some(&repositories[*at]).filter(|repository| !resting(repository));
-        let listing = asked.map(|repository| storage.tags(repository));
-        progress.listed(storage);
-        let admit = |tags| {
-            held.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .admit(*at, tags)
-        };
-        listing.map(|listing| listing.map(admit))
+    let positions: Vec<usize> = (0..repositories.len()).collect();
+    let results = in_parallel(&positions, concurrency, |at| {
+        let tags = storage.tags(&repositories[*at]);
+        progress.count(storage);
+        tags.map(|tags| lock(&held).admit(*at, tags))
     });
-    let mut held = held.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut take = |at| held.all.remove(&at).unwrap_or_default();
-    let listings = heard.into_iter().enumerate();
-    listings
-        .map(|(at, heard)| heard.map(|heard| heard.map(|()| take(at))))
-        .collect()
+    let mut listings = std::mem::take(&mut lock(&held).all);
+    let mut listing = |(at, result): (usize, Result<(), Error>)| {
+        result.map(|()| listings.remove(&at).unwrap_or_default())
+    };
+    results.into_iter().enumerate().map(&mut listing).collect()
 }
 
-/// Listings by the place of their repository.
+/// Listings by the position of their repository.
 struct Held {
     all: BTreeMap<usize, Vec<String>>,
     /// How many tags they list.
@@ -59,8 +50,8 @@ impl Held {
         }
     }
 
-    /// Adds a listing. The last ones go if those before them leave them no room: what is still to come
-    /// can but leave them less.
+    /// Adds a listing. Drops the last ones if those before them leave them no room: listings that are still
+    /// to come can only leave them less.
     fn admit(&mut self, at: usize, tags: Vec<String>) {
         self.count += tags.len();
         self.all.insert(at, tags);
@@ -80,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_answers_first_the_same_listings_are_kept_and_no_more_than_have_room() {
+    fn the_same_listings_are_held_in_whatever_order_they_come_and_no_more_than_have_room() {
         const MOST: usize = 10;
         let lengths = [3, 0, 4, 5, 1, 9, 2];
         let orders = [

@@ -1,15 +1,16 @@
-//! What is behind one tag: a chart whose config is still to be read, or the reason why there is none.
+//! What an artifact is: a chart, or the reason why it isn't one. The manifest's digest stands for all of
+//! it, so this is read once for each digest.
 
-use super::tag::Question;
-use crate::helm::ChartLayers;
 use crate::helm::chart::CONFIG_TYPE;
 use crate::helm::index::parse_created;
+use crate::helm::{ChartLayers, PackedMetadata};
 use crate::oci::{
-    Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference, RepositoryName,
-    qualified,
+    Descriptor, Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference,
+    RepositoryName, qualified,
 };
-use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage};
-use std::collections::BTreeSet;
+use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage, read_blob};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// The annotation that says when a chart was made (image-spec v1.1.0, annotations.md).
@@ -18,93 +19,91 @@ const CREATED: &str = "org.opencontainers.image.created";
 /// that aren't plainly images, a hostile one as many as it has room for.
 const MAX_CANDIDATES: usize = 32;
 
-/// What came of looking at a tag.
-pub(super) enum Look {
-    /// It still names the manifest that is known of it.
-    Same,
-    /// It names a manifest that is known from another tag.
-    Known(Digest),
-    /// Its manifest was read.
-    Read(Digest, Artifact),
-}
-
-/// What an artifact turned out to be, by its manifest.
+/// What an artifact is, by its manifest.
 pub(super) enum Artifact {
-    Chart(Candidate),
-    NoChart(String),
+    /// A chart, if its config blob says so too.
+    Chart {
+        /// Shared with the snapshots in which it's listed.
+        layers: Arc<ChartLayers>,
+        created: Option<OffsetDateTime>,
+    },
+    /// Why it isn't a chart.
+    NotAChart(Arc<str>),
 }
 
-/// A manifest that says it's a chart's.
-pub(super) struct Candidate {
-    pub(super) created: Option<OffsetDateTime>,
-    /// Boxed once for all: it's handed from the thread that has read it to the one that keeps it.
-    pub(super) layers: Box<ChartLayers>,
+/// What a config blob says.
+pub(super) enum ChartConfig {
+    Metadata(PackedMetadata),
+    /// Why it isn't a chart's.
+    NotAChart(Arc<str>),
 }
 
-/// Looks at one tag. Its manifest is read only if the digest says that it's another one than before
-/// and none that `is_known`, because registries count a read as a pull. An `Err` says nothing about
-/// the artifact: it couldn't be asked.
-pub(super) fn look(
-    storage: &dyn Storage,
-    question: &Question,
-    is_known: impl Fn(&Digest) -> bool,
-) -> Result<Look, Error> {
-    let Question {
-        repository,
-        reference,
-        known,
-    } = question;
-    if known.is_some() {
-        match storage.digest(repository, reference)? {
-            digest if digest == *known => return Ok(Look::Same),
-            Some(digest) if is_known(&digest) => return Ok(Look::Known(digest)),
-            _ => {}
+impl Artifact {
+    /// Whether it is known if this is a chart that can be listed.
+    pub(super) fn is_decided(&self, configs: &HashMap<Digest, ChartConfig>) -> bool {
+        match self {
+            Artifact::Chart { layers, .. } => configs.contains_key(&layers.config.digest),
+            Artifact::NotAChart(_) => true,
         }
     }
-    let bytes = storage.manifest(repository, reference)?;
-    let digest = Digest::sha256(&bytes);
-    let artifact = read(storage, repository, &bytes)?;
-    if Some(&digest) == known.as_ref() {
-        Ok(Look::Same)
-    } else {
-        Ok(Look::Read(digest, artifact))
-    }
 }
 
-fn read(
+/// Reads a config blob.
+pub(super) fn read_config(
+    storage: &dyn Storage,
+    repository: &RepositoryName,
+    config: &Descriptor,
+) -> Result<ChartConfig, Error> {
+    let bytes = read_blob(storage, repository, config)?;
+    Ok(match PackedMetadata::parse(&bytes) {
+        Ok(metadata) => ChartConfig::Metadata(metadata),
+        Err(reason) => ChartConfig::NotAChart(reason.to_string().into()),
+    })
+}
+
+/// Errors if a blob of a chart is not there to be handed out, as far as that is cheap to know.
+pub(super) fn check_blobs(
+    storage: &dyn Storage,
+    repository: &RepositoryName,
+    artifact: &Artifact,
+) -> Result<(), Error> {
+    let Artifact::Chart { layers, .. } = artifact else {
+        return Ok(());
+    };
+    let blobs = layers
+        .provenance
+        .as_deref()
+        .into_iter()
+        .chain([&layers.archive]);
+    blobs
+        .into_iter()
+        .try_for_each(|blob| storage.check(repository, blob))
+}
+
+/// What the manifest in these bytes stands for.
+///
+/// An error says nothing about the artifact: it could not be read.
+pub(super) fn read(
     storage: &dyn Storage,
     repository: &RepositoryName,
     manifest: &[u8],
 ) -> Result<Artifact, Error> {
     match Manifest::parse(manifest) {
-        Ok(Manifest::Image(manifest)) => read_chart(storage, repository, &manifest),
+        Ok(Manifest::Image(manifest)) => Ok(chart(&manifest)),
         Ok(Manifest::Index(index)) => choose(storage, repository, &index),
-        Ok(Manifest::Schema1) => no_chart("a Docker image of schema 1"),
-        Err(error) => no_chart(error),
+        Ok(Manifest::Schema1) => not_a_chart("a Docker image of schema 1"),
+        Err(error) => not_a_chart(error),
     }
 }
 
-fn read_chart(
-    storage: &dyn Storage,
-    repository: &RepositoryName,
-    manifest: &ImageManifest,
-) -> Result<Artifact, Error> {
-    let layers = match ChartLayers::find(manifest) {
-        Ok(layers) => layers,
-        Err(reason) => return no_chart(reason),
-    };
-    for blob in layers
-        .provenance
-        .as_deref()
-        .into_iter()
-        .chain([&layers.archive])
-    {
-        storage.check(repository, blob)?;
+fn chart(manifest: &ImageManifest) -> Artifact {
+    match ChartLayers::find(manifest) {
+        Ok(layers) => Artifact::Chart {
+            layers: Arc::new(layers),
+            created: created(manifest),
+        },
+        Err(reason) => Artifact::NotAChart(reason.to_string().into()),
     }
-    Ok(Artifact::Chart(Candidate {
-        created: created(manifest),
-        layers: Box::new(layers),
-    }))
 }
 
 /// The chart among what an image index lists: an image and its chart may go by one tag (helm#31582).
@@ -121,7 +120,7 @@ fn choose(
         .map(|one| &one.descriptor.digest)
         .collect();
     if candidates.len() > MAX_CANDIDATES {
-        return no_chart(format!(
+        return not_a_chart(format!(
             "an image index of over {MAX_CANDIDATES} manifests that may be charts"
         ));
     }
@@ -138,10 +137,10 @@ fn choose(
         }
     }
     match (&*charts, missing) {
-        ([chart], _) => read_chart(storage, repository, chart),
+        ([manifest], _) => Ok(chart(manifest)),
         ([], Some(error)) => Err(error),
-        ([], None) => no_chart("an image index that lists no chart"),
-        (several, _) => no_chart(format!(
+        ([], None) => not_a_chart("an image index that lists no chart"),
+        (several, _) => not_a_chart(format!(
             "an image index that lists {} charts, not one",
             several.len()
         )),
@@ -180,8 +179,8 @@ fn read_listed(
     })
 }
 
-fn no_chart(reason: impl ToString) -> Result<Artifact, Error> {
-    Ok(Artifact::NoChart(reason.to_string()))
+fn not_a_chart(reason: impl ToString) -> Result<Artifact, Error> {
+    Ok(Artifact::NotAChart(reason.to_string().into()))
 }
 
 fn created(manifest: &ImageManifest) -> Option<OffsetDateTime> {
