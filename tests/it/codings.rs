@@ -42,7 +42,7 @@ fn etag(answer: &Answer) -> &str {
 }
 
 #[test]
-fn the_index_is_compressed_for_who_asks_for_it_and_for_no_one_else() {
+fn the_index_is_compressed_only_on_request() {
     let fake = registry();
     let daemon = ready_daemon(&fake, &[]);
     for path in PATHS {
@@ -93,7 +93,7 @@ fn the_index_is_compressed_for_who_asks_for_it_and_for_no_one_else() {
 }
 
 #[test]
-fn each_coding_has_a_validator_of_its_own_and_caches_are_told() {
+fn each_coding_has_a_validator_of_its_own_and_vary_says_so() {
     let fake = registry();
     let daemon = ready_daemon(&fake, &[]);
     for path in PATHS {
@@ -124,7 +124,7 @@ fn each_coding_has_a_validator_of_its_own_and_caches_are_told() {
 }
 
 #[test]
-fn who_has_the_index_in_the_coding_it_asks_for_is_told_so() {
+fn a_client_that_has_the_index_in_that_coding_gets_304() {
     let fake = registry();
     let daemon = ready_daemon(&fake, &[]);
     for path in PATHS {
@@ -188,7 +188,7 @@ fn replicas_compress_alike_and_a_change_is_a_new_validator() {
 }
 
 #[test]
-fn an_index_that_fits_into_a_packet_is_sent_as_it_is() {
+fn an_index_that_fits_into_a_packet_is_not_compressed() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("web", "1.0.0"));
     let daemon = ready_daemon(&fake, &[]);

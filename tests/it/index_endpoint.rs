@@ -184,7 +184,7 @@ fn head_answers_as_get_does_without_a_body() {
 }
 
 #[test]
-fn any_other_method_is_refused_with_what_is_allowed() {
+fn any_other_method_is_refused_with_an_allow_header() {
     let (_fake, daemon) = daemon();
     for path in [
         "/",
@@ -218,7 +218,7 @@ fn probes_answer_shortly_and_never_reach_the_registry() {
 }
 
 #[test]
-fn anything_else_is_not_found() {
+fn any_other_path_is_not_found() {
     let (_fake, daemon) = daemon();
     for path in [
         "/nowhere",
