@@ -123,20 +123,19 @@ impl Inventory {
         result: Result<CheckResult, Error>,
         now: Instant,
     ) -> bool {
+        let (name, text) = (&check.repository, check.reference.as_str());
         let (digest, artifact) = match result {
-            Ok(CheckResult { digest, artifact }) => (digest, artifact),
+            Ok(result) => result,
             Err(error) => {
-                self.fail(&check.repository, check.reference.as_str(), error, now);
+                self.fail(name, text, error, now);
                 return false;
             }
         };
-        if let Some(artifact) = artifact {
-            self.artifacts.insert(digest.clone(), artifact);
+        self.artifacts
+            .extend(artifact.map(|artifact| (digest.clone(), artifact)));
+        if let Some(tag) = self.tag(name, text) {
+            tag.seen = Some(digest).filter(|digest| tag.manifest.as_ref() != Some(digest));
         }
-        let Some(tag) = self.tag(&check.repository, check.reference.as_str()) else {
-            return false;
-        };
-        tag.seen = Some(digest).filter(|digest| tag.manifest.as_ref() != Some(digest));
         true
     }
 
@@ -166,16 +165,17 @@ impl Inventory {
     /// Notes what was read of config blobs.
     pub(super) fn add_configs(
         &mut self,
-        readings: HashMap<ConfigKey, Result<ChartConfig, Error>>,
+        readings: HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>,
     ) -> HashMap<ConfigKey, Error> {
         let mut failed = HashMap::new();
         for (key, reading) in readings {
             match reading {
-                Ok(config) => {
+                Some(Ok(config)) => {
                     self.configs.insert(key.1, config);
                     self.changed = true;
                 }
-                Err(error) => drop(failed.insert(key, error)),
+                Some(Err(error)) => drop(failed.insert(key, error)),
+                None => {}
             }
         }
         failed
@@ -191,19 +191,18 @@ impl Inventory {
         interval: Duration,
         now: Instant,
     ) {
-        let Some(repository) = self.repositories.get_mut(name) else {
-            return;
-        };
-        let Some(tag) = repository.tag(text) else {
+        let repository = self.repositories.get_mut(name);
+        let Some(tag) = repository.and_then(|one| one.tag(text)) else {
             return;
         };
         let artifact = tag.target().and_then(|digest| self.artifacts.get(digest));
         let failure = match artifact {
-            None => return,
-            Some(Artifact::NotAChart(_)) => None,
-            Some(Artifact::Chart { layers, .. }) => failed
-                .get(&(name.clone(), layers.config.digest.clone()))
-                .filter(|_| !self.configs.contains_key(&layers.config.digest)),
+            Some(Artifact::Chart { layers, .. })
+                if !self.configs.contains_key(&layers.config.digest) =>
+            {
+                failed.get(&(name.clone(), layers.config.digest.clone()))
+            }
+            _ => None,
         };
         match failure {
             None => self.changed |= tag.complete(now + interval),
@@ -217,10 +216,8 @@ impl Inventory {
             self.paused_until = self.paused_until.max(Some(until));
             return;
         }
-        let Some(repository) = self.repositories.get_mut(name) else {
-            return;
-        };
-        let Some(tag) = repository.tag(text) else {
+        let repository = self.repositories.get_mut(name);
+        let Some(tag) = repository.and_then(|one| one.tag(text)) else {
             return;
         };
         let artifact = tag
