@@ -41,6 +41,14 @@ impl ChartVersion<'_> {
             .cmp(file_name.bytes())
     }
 
+    /// What versions of one chart are sorted by: among those that are equal to Helm, a later date is
+    /// newer than a higher build number.
+    fn age(&self) -> impl Ord + use<> {
+        let version = Version::parse(self.metadata.version());
+        let precedence = version.as_ref().map(Version::precedence);
+        (precedence, self.created, version)
+    }
+
     /// Where the archive is, relative to the index.
     pub fn url(&self) -> String {
         format!(
@@ -124,7 +132,7 @@ impl<'a> IndexFile<'a> {
                 .push(chart);
         }
         for versions in entries.values_mut() {
-            versions.sort_by_cached_key(|chart| Reverse(Version::parse(chart.metadata.version())));
+            versions.sort_by_cached_key(|chart| Reverse(chart.age()));
         }
         let all = entries.values().flatten();
         let generated = all.filter_map(|chart| chart.created).max();

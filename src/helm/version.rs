@@ -6,8 +6,8 @@
 
 use std::cmp::Ordering;
 
-/// A version that Helm accepts. Ordered as Helm sorts; versions that are equal to Helm (`1.0` and
-/// `v1.0.0`, or two that differ in build metadata) are ordered by their text, so that the order is
+/// A version that Helm accepts. Ordered as Helm sorts; of versions that are equal to Helm, build
+/// metadata decides, number by number, and then the text (`1.0` and `v1.0.0`), so that the order is
 /// total and the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
@@ -41,6 +41,14 @@ impl Version {
         !self.order.pre.is_empty()
     }
 
+    /// What Helm sorts by: two versions that differ in build metadata are equal (SemVer 2, §10).
+    pub(super) fn precedence(&self) -> semver::Version {
+        semver::Version {
+            build: semver::BuildMetadata::EMPTY,
+            ..self.order.clone()
+        }
+    }
+
     /// The tag that `helm push` gives this version: `+`, which a tag can't hold, becomes `_`.
     pub fn tag(&self) -> String {
         self.text.replace('+', "_")
@@ -59,7 +67,7 @@ fn number_of(digits: &str) -> Option<u64> {
 impl Ord for Version {
     fn cmp(&self, other: &Version) -> Ordering {
         self.order
-            .cmp_precedence(&other.order)
+            .cmp(&other.order)
             .then_with(|| self.text.cmp(&other.text))
     }
 }
@@ -122,8 +130,10 @@ mod tests {
             "1.0.0-rc.1",
             "1.0",
             "1.0.0",
-            "1.0.0+1",
             "v1.0.0",
+            "1.0.0+9",
+            "1.0.0+11",
+            "1.0.0+11.a",
             "1.2",
             "1.10.0",
             "20210101",

@@ -234,6 +234,40 @@ fn versions_are_sorted_newest_first_as_helm_sorts_them() {
     assert_eq!(listed, newest_first);
 }
 
+/// The order of build numbers as text put `1.0.0+9` before `1.0.0+11`: issue 11, G24.
+#[test]
+fn versions_that_differ_in_build_metadata_alone_are_sorted_by_date_and_then_by_number() {
+    const CREATED: &str = "org.opencontainers.image.created";
+    let fake = FakeRegistry::start();
+    for version in ["1.0.0+9", "1.0.0+11", "1.0.0+100.b", "1.0.0"] {
+        fake.push(&Chart::new("web", version));
+    }
+    for (version, day) in [("1.0.0+7", "02"), ("1.0.0+8", "01")] {
+        let created = format!("2024-01-{day}T00:00:00Z");
+        fake.push(&Chart::new("web", version).annotation(CREATED, &created));
+    }
+
+    let daemon = ready_daemon(&fake, &[]);
+
+    let index = Index::of(&daemon);
+    let listed = index.0["entries"]["web"].as_array().expect("a list");
+    let listed: Vec<&str> = listed
+        .iter()
+        .map(|e| e["version"].as_str().expect("text"))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            "1.0.0+7",
+            "1.0.0+8",
+            "1.0.0+100.b",
+            "1.0.0+11",
+            "1.0.0+9",
+            "1.0.0"
+        ]
+    );
+}
+
 #[test]
 fn one_version_in_two_repositories_is_listed_once_from_the_shortest_name() {
     let fake = FakeRegistry::start();
