@@ -53,7 +53,8 @@ use std::thread;
 use std::time::Duration;
 use storage::Storage;
 
-/// The longest pause after refreshes that failed: one that is down is asked politely.
+/// The longest pause after refreshes that failed and that no request wants: a registry that is down is
+/// asked politely.
 const REGISTRY_PAUSE: Duration = Duration::from_secs(30);
 /// The same of a directory, which doesn't mind.
 const LAYOUT_PAUSE: Duration = Duration::from_secs(2);

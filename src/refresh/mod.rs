@@ -17,7 +17,7 @@ use refresher::Refresher;
 use schedule::{Attend, Next, Schedule, Task};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Most tags that wait to be rechecked out of turn: the rest wait until they are due.
 const MAX_RECHECKS: usize = 1000;
@@ -156,7 +156,7 @@ impl Current {
         let mut state = lock(&self.state);
         let before = match result {
             Ok(snapshot) => {
-                state.schedule.succeed(began);
+                state.schedule.succeed(began, Instant::now());
                 if let Some(Failing { since, .. }) = state.failing.take() {
                     log::info!(
                         "refreshes succeed again, after {} s",
@@ -171,7 +171,7 @@ impl Current {
                     why: error.told().into(),
                     since: backoff.since,
                 });
-                report_failure(&error, last.is_some(), backoff.retry_at);
+                report_failure(&error, last.is_some(), state.schedule.wanted_from());
                 None
             }
         };
@@ -222,11 +222,11 @@ impl Current {
     }
 }
 
-fn report_failure(error: &Error, is_serving: bool, retry_at: Instant) {
-    let pause = retry_at
-        .saturating_duration_since(Instant::now())
-        .as_secs_f32()
-        .round();
+fn report_failure(error: &Error, is_serving: bool, earliest: Option<Instant>) {
+    let pause = earliest.map_or(Duration::ZERO, |at| {
+        at.saturating_duration_since(Instant::now())
+    });
+    let pause = pause.as_secs_f32().round();
     if is_serving {
         log::warn!(
             "refresh failed, the last good index stays: {error:#} (next in {pause} s at the earliest)"
@@ -240,7 +240,6 @@ mod tests {
     use super::*;
     use std::fs;
     use std::thread;
-    use std::time::Duration;
 
     /// How often this thread has gone to sleep so far.
     fn sleeps() -> u64 {
@@ -262,7 +261,7 @@ mod tests {
         });
         let began = Instant::now();
         lock(&current.state).schedule.begin(Task::Refresh, began);
-        lock(&current.state).schedule.succeed(began);
+        lock(&current.state).schedule.succeed(began, began);
         // One is under way, and all requests from now on want the next.
         lock(&current.state).schedule.begin(Task::Refresh, began);
         let wait = || {

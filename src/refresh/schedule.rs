@@ -9,6 +9,12 @@ use std::time::{Duration, Instant};
 
 /// Shortest pause after a refresh that failed.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest time from a refresh that failed to the next that a request wants: an outage is noticed to be
+/// over soon, and costs the registry an attempt each time.
+const LONGEST_WANTED_PAUSE: Duration = Duration::from_secs(5);
+/// A refresh that a request wants begins after this many times the duration of the last one, so that
+/// however often indexes are asked for, a registry that is slow to list is busy a fifth of the time.
+const REST_FACTOR: u32 = 4;
 /// Shortest time from the end of one piece of work to the next check: thousands of tags that are due at
 /// once are asked for in batches, and the registry has other clients too.
 const CHECK_PAUSE: Duration = Duration::from_millis(100);
@@ -24,7 +30,8 @@ pub struct Timing {
     pub interval: Duration,
     /// After how long a known tag is checked again; none if each refresh is to check all of them.
     pub check_interval: Option<Duration>,
-    /// The longest pause after refreshes that failed: how late a storage that is well again is noticed.
+    /// The longest pause after refreshes that failed, while no request wants one: how late a storage that
+    /// is well again is noticed.
     pub longest_pause: Duration,
 }
 
@@ -37,6 +44,8 @@ pub(super) struct Schedule {
     under_way: Option<(Task, Instant)>,
     /// Whether a request wants a refresh that hasn't begun.
     is_wanted: bool,
+    /// When a refresh that a request wants may begin; at once, before the first has ended.
+    wanted_from: Option<Instant>,
     /// Since when refreshes fail, and when to try again.
     backoff: Option<Backoff>,
     /// When to check tags.
@@ -81,6 +90,7 @@ impl Schedule {
             as_of: None,
             under_way: None,
             is_wanted: true,
+            wanted_from: None,
             backoff: None,
             check_at: None,
             is_stopped: false,
@@ -96,10 +106,12 @@ impl Schedule {
         if self.is_stopped {
             return Next::Stop;
         }
-        let in_turn = self.as_of.map(|as_of| as_of + self.timing.interval);
-        let refresh_at = if self.is_wanted { Some(now) } else { in_turn };
-        let allowed_at = self.backoff.map_or(now, |backoff| backoff.retry_at);
-        let refresh_at = refresh_at.map(|at| at.max(allowed_at));
+        let in_turn = self.as_of.map(|as_of| {
+            let at = as_of + self.timing.interval;
+            self.backoff.map_or(at, |backoff| at.max(backoff.retry_at))
+        });
+        let wanted = self.is_wanted.then(|| self.wanted_from.unwrap_or(now));
+        let refresh_at = in_turn.into_iter().chain(wanted).min();
         // A first refresh asks itself for everything that has failed.
         let check_at = self.check_at.filter(|_| self.as_of.is_some());
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
@@ -116,10 +128,11 @@ impl Schedule {
         self.under_way = Some((task, now));
     }
 
-    /// The refresh that began then has succeeded.
-    pub(super) fn succeed(&mut self, began: Instant) {
+    /// The refresh that began then has succeeded now.
+    pub(super) fn succeed(&mut self, began: Instant, now: Instant) {
         self.as_of = Some(began);
         self.backoff = None;
+        self.wanted_from = Some(now + REST_FACTOR * now.saturating_duration_since(began));
     }
 
     /// The refresh has failed: since when they fail, and when it is tried again. Without a snapshot no request
@@ -128,6 +141,7 @@ impl Schedule {
         let pauses = FIRST_PAUSE..=self.timing.longest_pause;
         let backoff = Backoff::after(self.backoff, pauses, now);
         self.backoff = Some(backoff);
+        self.wanted_from = Some(backoff.retry_at.min(now + LONGEST_WANTED_PAUSE));
         self.is_wanted = self.as_of.is_none();
         backoff
     }
@@ -145,8 +159,8 @@ impl Schedule {
 
     /// What a request that arrived then is to do now; notes that a refresh is wanted if it needs one. It gets
     /// a snapshot from a refresh that began at most `max_stale` before it arrived, unless it would wait
-    /// longer than allowed or refreshes fail: then the last good one. A task that takes long keeps only
-    /// those requests waiting that arrive in its first moments.
+    /// longer than allowed or refreshes fail: then the last good one, and at once if no refresh may begin
+    /// in time. A task that takes long keeps only those requests waiting that arrive in its first moments.
     pub(super) fn attend(&mut self, arrived: Instant, now: Instant) -> Attend {
         let Timing {
             max_stale,
@@ -156,23 +170,33 @@ impl Schedule {
         let helps = |began: Instant| arrived.saturating_duration_since(began) <= max_stale;
         // Before the first refresh has succeeded there is nothing to wait for: it may take minutes.
         let is_fresh = self.as_of.is_none_or(helps);
-        let is_backing_off = self.backoff.is_some_and(|backoff| backoff.retry_at > now);
         let is_slow = |task| {
             self.under_way
                 .is_some_and(|(under_way, began)| under_way == task && arrived >= began + max_wait)
         };
-        if is_fresh || is_backing_off || is_slow(Task::Refresh) || self.is_stopped {
+        if is_fresh || is_slow(Task::Refresh) || self.is_stopped {
             return Attend::Serve;
         }
         // Also for a request that doesn't wait: the next one profits from it.
         let helped = matches!(self.under_way, Some((Task::Refresh, began)) if helps(began));
+        let deadline = arrived + max_wait;
+        let waits_until = if self.backoff.is_some() {
+            now
+        } else {
+            deadline
+        };
+        let begins_too_late = !helped && self.wanted_from.is_some_and(|from| from > waits_until);
         let is_slow = is_slow(Task::Check);
         self.is_wanted |= !helped;
-        let deadline = arrived + max_wait;
-        match is_slow || deadline <= now {
+        match begins_too_late || is_slow || deadline <= now {
             true => Attend::Serve,
             false => Attend::WaitUntil(deadline),
         }
+    }
+
+    /// When a refresh that a request wants may begin; at once, before the first has ended.
+    pub(super) fn wanted_from(&self) -> Option<Instant> {
+        self.wanted_from
     }
 
     /// Whether a refresh is wanted that hasn't begun.
@@ -213,7 +237,7 @@ mod tests {
 
     fn refresh(schedule: &mut Schedule, began: Instant) {
         schedule.begin(Task::Refresh, began);
-        schedule.succeed(began);
+        schedule.succeed(began, began);
         schedule.rest(None, began);
     }
 
@@ -240,7 +264,7 @@ mod tests {
             Attend::WaitUntil(now + 2 * S)
         );
         assert!(!schedule.is_wanted(), "the one under way will do");
-        schedule.succeed(now);
+        schedule.succeed(now, now + S);
         assert_eq!(schedule.attend(now, now + S), Attend::Serve);
     }
 
@@ -256,7 +280,7 @@ mod tests {
             schedule.attend(arrived, arrived),
             Attend::WaitUntil(began + 4 * S)
         );
-        schedule.succeed(began + S);
+        schedule.succeed(began + S, began + S);
         assert_eq!(
             schedule.attend(arrived, began + 3 * S),
             Attend::WaitUntil(began + 4 * S)
@@ -302,6 +326,47 @@ mod tests {
             now + S,
             "a new row of failures"
         );
+    }
+
+    #[test]
+    fn a_refresh_is_not_wanted_sooner_than_four_times_the_duration_of_the_last_after_its_end() {
+        let (mut schedule, began) = refreshed(TIMING);
+        let now = began + 10 * S;
+        schedule.begin(Task::Refresh, now);
+        schedule.succeed(now, now + 3 * S);
+        schedule.rest(None, now + 3 * S);
+        let again = now + 15 * S;
+        let arrived = now + 6 * S;
+        assert_eq!(schedule.attend(arrived, arrived), Attend::Serve, "at once");
+        assert_eq!(schedule.next(arrived), Next::Wait(Some(again)));
+        let arrived = again - S;
+        assert_eq!(
+            schedule.attend(arrived, arrived),
+            Attend::WaitUntil(again + S)
+        );
+        assert_eq!(schedule.next(again), REFRESH);
+    }
+
+    #[test]
+    fn a_request_wants_an_attempt_five_seconds_after_the_last_one_that_failed() {
+        let (mut schedule, mut now) = refreshed(Timing {
+            longest_pause: 30 * S,
+            ..TIMING
+        });
+        for _ in 0..20 {
+            schedule.begin(Task::Refresh, now);
+            let retry_at = schedule.fail(now).retry_at;
+            schedule.rest(None, now);
+            now = retry_at;
+        }
+        schedule.begin(Task::Refresh, now);
+        let retry_at = schedule.fail(now).retry_at;
+        schedule.rest(None, now);
+        assert_eq!(retry_at, now + 30 * S);
+        assert!(matches!(schedule.next(now), Next::Wait(Some(at)) if at >= retry_at));
+        assert_eq!(schedule.attend(now, now), Attend::Serve);
+        assert_eq!(schedule.next(now), Next::Wait(Some(now + 5 * S)));
+        assert_eq!(schedule.next(now + 5 * S), REFRESH);
     }
 
     #[test]

@@ -119,6 +119,25 @@ fn a_registry_that_goes_down_leaves_the_last_good_index_and_is_seen_again_when_i
     daemon.wait_for_log(" INFO refreshes succeed again, after ");
 }
 
+/// After an outage of 48 s it took 30 s until the next attempt, although the index was asked for all the
+/// time: issue 11, 6g.
+#[test]
+fn while_the_index_is_asked_for_a_registry_that_fails_is_tried_again_within_five_seconds() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    let daemon = ready_daemon(&fake, &[]);
+    fake.spoil("GET /v2/_catalog").with(broken());
+    refresh_until_logged(&daemon, "(next in 5 s at the earliest)", 2);
+    assert!(
+        !daemon.log().contains("(next in 6 s at the earliest)"),
+        "{}",
+        daemon.log()
+    );
+    fake.heal("GET /v2/_catalog");
+    fake.push(&Chart::new("web", "1.1.0"));
+    wait_for_charts(&daemon, &["web 1.0.0", "web 1.1.0"]);
+}
+
 #[test]
 fn what_fails_in_a_refresh_keeps_its_charts_and_everything_else_moves_on() {
     let fake = FakeRegistry::start();
