@@ -5,10 +5,39 @@
 use super::MAX_TAGS;
 use super::progress::Progress;
 use crate::oci::RepositoryName;
-use crate::storage::{Error, Storage};
+use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+
+/// What the storage lists; nothing of it is recorded yet, because it may not be credible.
+pub(crate) struct Listings {
+    /// All repositories.
+    pub(super) repositories: Vec<RepositoryName>,
+    /// The tags of each repository that was asked for them, in order.
+    pub(super) tags: Vec<(RepositoryName, Result<Vec<String>, Error>)>,
+    /// Whether others are left alone for a while, because they gave no answer.
+    pub(super) is_partial: bool,
+}
+
+impl Listings {
+    /// Why the storage can't be asked, if not one repository's tags could be listed.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        let failures = self.tags.iter().map(|(_, result)| result.as_ref().err());
+        let failures: Option<Vec<&Error>> = failures.collect();
+        let failures = failures.filter(|all| all.iter().all(|one| one.kind().is_no_answer()))?;
+        failures.first().copied()
+    }
+
+    /// Whether there is not one tag.
+    pub(crate) fn are_empty(&self) -> bool {
+        let is_empty = |result: &Result<Vec<String>, Error>| match result {
+            Ok(tags) => tags.is_empty(),
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
+        !self.is_partial && self.tags.iter().all(|(_, result)| is_empty(result))
+    }
+}
 
 /// The listing of each of `repositories`; an empty one where those before it leave no room.
 pub(super) fn list(

@@ -13,6 +13,7 @@ mod scan;
 mod tag;
 
 pub use filter::{Filter, Pattern};
+pub(crate) use listing::Listings;
 pub(crate) use scan::{CheckScope, Scan, contained};
 
 use crate::helm::{ChartLayers, PackedMetadata};

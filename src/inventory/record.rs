@@ -21,9 +21,14 @@ const RECHECK_PAUSE: Duration = Duration::from_secs(5);
 const MAX_WARNINGS: usize = 10;
 
 impl Inventory {
-    /// Forgets every repository that isn't among `listed`; those whose tags are to be listed, in order.
-    pub(super) fn keep(&mut self, mut listed: Vec<RepositoryName>) -> Vec<RepositoryName> {
-        listed.sort();
+    /// Those of `listed` that the filter doesn't exclude.
+    pub(super) fn included(&self, listed: &[RepositoryName]) -> Vec<RepositoryName> {
+        let is_included = |name: &&RepositoryName| self.filter.excludes(name).is_none();
+        listed.iter().filter(is_included).cloned().collect()
+    }
+
+    /// Forgets every repository that isn't among `listed`.
+    pub(super) fn keep(&mut self, mut listed: Vec<RepositoryName>) {
         let mut excluded = Vec::new();
         listed.retain(|name| match self.filter.excludes(name) {
             None => true,
@@ -33,11 +38,13 @@ impl Inventory {
             }
         });
         let mut before = std::mem::take(&mut self.repositories);
-        let known = |name: &RepositoryName| (name.clone(), before.remove(name).unwrap_or_default());
-        self.repositories = listed.iter().map(known).collect();
+        let known = |name: RepositoryName| {
+            let repository = before.remove(&name).unwrap_or_default();
+            (name, repository)
+        };
+        self.repositories = listed.into_iter().map(known).collect();
         self.changed |= !before.is_empty() || excluded != self.excluded;
         self.excluded = excluded;
-        listed
     }
 
     /// Whether a repository's tags are not to be listed yet, because the last attempt gave no answer.

@@ -6,7 +6,7 @@
 use super::artifact::{Artifact, ChartConfig, Reader};
 use super::budget::{MAX_ALL, MAX_REPOSITORY};
 use super::progress::Progress;
-use super::{Inventory, MAX_TAGS, listing};
+use super::{Inventory, Listings, MAX_TAGS, listing};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
@@ -82,22 +82,32 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Lists the tags of `repositories`, which are all there are, and checks those in `scope`.
-    pub(crate) fn refresh(
+    /// Lists the tags of `repositories`, which are all there are.
+    pub(crate) fn list(
         &self,
-        inventory: &mut Inventory,
-        repositories: Vec<RepositoryName>,
+        inventory: &Inventory,
+        mut repositories: Vec<RepositoryName>,
         scope: CheckScope,
-    ) {
-        let repositories = inventory.keep(repositories);
-        let now = Instant::now();
-        let may_wait = matches!(scope, CheckScope::New);
-        let is_asked = |name: &RepositoryName| !(may_wait && inventory.is_backing_off(name, now));
-        let asked: Vec<_> = repositories.into_iter().filter(is_asked).collect();
+    ) -> Listings {
+        repositories.sort();
+        let (may_wait, now) = (matches!(scope, CheckScope::New), Instant::now());
+        let mut asked = inventory.included(&repositories);
+        let included = asked.len();
+        asked.retain(|name| !(may_wait && inventory.is_backing_off(name, now)));
         let listings = listing::list(self.storage, self.concurrency, &asked, &self.progress);
+        Listings {
+            repositories,
+            is_partial: asked.len() < included,
+            tags: asked.into_iter().zip(listings).collect(),
+        }
+    }
+
+    /// Records what is listed, and checks the tags in `scope`.
+    pub(crate) fn refresh(&self, inventory: &mut Inventory, listings: Listings, scope: CheckScope) {
+        inventory.keep(listings.repositories);
         let (mut room, now) = (MAX_TAGS, Instant::now());
-        for (repository, listing) in asked.iter().zip(listings) {
-            inventory.list(repository, listing, &mut room, now);
+        for (repository, tags) in listings.tags {
+            inventory.list(&repository, tags, &mut room, now);
         }
         self.check(inventory, scope);
     }
@@ -384,7 +394,8 @@ mod tests {
 
     fn refresh(shelf: &Shelf, inventory: &mut Inventory, scope: CheckScope) {
         let scan = Scan::new(shelf, 1, Some(INTERVAL), false);
-        scan.refresh(inventory, shelf.repositories().unwrap(), scope);
+        let listings = scan.list(inventory, shelf.repositories().unwrap(), scope);
+        scan.refresh(inventory, listings, scope);
     }
 
     fn check_due(shelf: &Shelf, inventory: &mut Inventory, most: usize) {
@@ -469,11 +480,9 @@ mod tests {
             1,
         );
         let scan = Scan::new(&shelf, 1, Some(INTERVAL), false);
-        scan.refresh(
-            &mut Inventory::new(Filter::default()),
-            shelf.repositories().unwrap(),
-            CheckScope::First,
-        );
+        let mut inventory = Inventory::new(Filter::default());
+        let listings = scan.list(&inventory, shelf.repositories().unwrap(), CheckScope::First);
+        scan.refresh(&mut inventory, listings, CheckScope::First);
         let asked = lock(&shelf.asked);
         let manifests: Vec<_> = asked
             .iter()

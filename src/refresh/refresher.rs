@@ -1,6 +1,6 @@
 //! One refresh or check at a time: what is scanned, what is believed of it, and when a snapshot is built.
 
-use crate::inventory::{CheckScope, Filter, Inventory, Scan, Unread};
+use crate::inventory::{CheckScope, Filter, Inventory, Listings, Scan, Unread};
 use crate::oci::{Reference, RepositoryName};
 use crate::pacing::Backoff;
 use crate::snapshot::{IndexFormat, Snapshot};
@@ -46,8 +46,8 @@ pub(super) struct Refresher<'a> {
     check_interval: Option<Duration>,
     inventory: Inventory,
     last_scan: Option<LastScan>,
-    /// Whether the last listing was suspiciously empty.
-    was_empty: bool,
+    /// Since when all listings are suspiciously empty.
+    empty_since: Option<Instant>,
     /// How many first scans were incomplete.
     incomplete: u32,
     /// Whether an incomplete first scan is never served.
@@ -83,7 +83,7 @@ impl<'a> Refresher<'a> {
             check_interval,
             inventory,
             last_scan: None,
-            was_empty: false,
+            empty_since: None,
             incomplete: 0,
             is_strict: false,
         }
@@ -91,7 +91,7 @@ impl<'a> Refresher<'a> {
 
     /// Lists everything, and reads what is new: a snapshot, or `None` when the last one still holds.
     ///
-    /// Errors when the repositories can't be listed, or when the result is not credible.
+    /// Errors when nothing can be listed, or when the result is not credible.
     pub(super) fn refresh(&mut self, last: Option<&Snapshot>) -> Result<Option<Snapshot>, Error> {
         let start = Start::now(self.storage);
         let revision = self.storage.revision();
@@ -102,15 +102,18 @@ impl<'a> Refresher<'a> {
         {
             return Ok(None);
         }
-        let repositories = self.storage.repositories()?;
-        self.check_listing_is_credible(&repositories)?;
         let scope = match self.check_interval {
             None => CheckScope::All,
             Some(_) if last.is_none() => CheckScope::First,
             Some(_) => CheckScope::New,
         };
-        self.scan(last.is_none())
-            .refresh(&mut self.inventory, repositories, scope);
+        let scan = self.scan(last.is_none());
+        let listings = self.storage.repositories().and_then(|repositories| {
+            let listings = scan.list(&self.inventory, repositories, scope);
+            listings.failure().cloned().map_or(Ok(listings), Err)
+        });
+        let listings = self.credible(listings)?;
+        scan.refresh(&mut self.inventory, listings, scope);
         let unread = self.inventory.unread();
         if last.is_none() {
             self.check_first_scan_is_complete(&unread)?;
@@ -133,11 +136,15 @@ impl<'a> Refresher<'a> {
     }
 
     /// Checks some of the tags that are due, and of those to `recheck`: a snapshot, if anything has changed.
+    /// None while listings are suspiciously empty: the tags' 404 would then empty the index one by one.
     pub(super) fn check(
         &mut self,
         last: Option<&Snapshot>,
         rechecks: &BTreeSet<(RepositoryName, Reference)>,
     ) -> Option<Snapshot> {
+        if self.empty_since.is_some() {
+            return None;
+        }
         let start = Start::now(self.storage);
         for (repository, tag) in rechecks {
             self.inventory.recheck(repository, tag, start.time);
@@ -150,7 +157,10 @@ impl<'a> Refresher<'a> {
 
     /// When the next tag is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.inventory.next_due()
+        match self.empty_since {
+            None => self.inventory.next_due(),
+            Some(_) => None,
+        }
     }
 
     fn scan(&self, is_first: bool) -> Scan<'a> {
@@ -174,17 +184,27 @@ impl<'a> Refresher<'a> {
     }
 
     /// Errors when it's likely that more is there than is listed: an index that shrinks takes charts
-    /// away from all its clients. A listing that turns empty may mean "not permitted" (ACR, GAR and Quay
-    /// answer so): it's believed when the next one is empty too.
-    fn check_listing_is_credible(&mut self, repositories: &[RepositoryName]) -> Result<(), Error> {
-        let is_suspicious = repositories.is_empty() && self.inventory.has_charts();
-        let was_suspicious = std::mem::replace(&mut self.was_empty, is_suspicious);
-        match is_suspicious && !was_suspicious {
-            true => Err(not_credible(
-                "no repository is listed any more; that is believed when it's listed so twice",
-            )),
-            false => Ok(()),
+    /// away from all its clients. Listings that turn empty may mean "not permitted" (ACR, GAR and Quay
+    /// answer so), or a volume that isn't mounted. Those of a registry are believed when they have stood
+    /// for the interval at which known tags are checked, others the second time.
+    fn credible(&mut self, listings: Result<Listings, Error>) -> Result<Listings, Error> {
+        let before = self.empty_since.take();
+        let listings = listings?;
+        if !listings.are_empty() || !self.inventory.has_charts() {
+            return Ok(listings);
         }
+        let since = before.unwrap_or_else(Instant::now);
+        let interval = self.check_interval.unwrap_or_default();
+        if before.is_some() && since.elapsed() >= interval {
+            return Ok(listings);
+        }
+        self.empty_since = Some(since);
+        let when = match interval.as_secs() {
+            0 => "it's listed so twice".to_owned(),
+            seconds => format!("it has been so for {seconds} s (--refresh-interval)"),
+        };
+        let text = format!("nothing is listed any more; that is believed when {when}");
+        Err(not_credible(&text).telling(text))
     }
 
     /// Errors when too much could not be read to serve it as the first index.

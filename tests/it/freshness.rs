@@ -189,10 +189,10 @@ fn what_fails_in_a_refresh_keeps_its_charts_and_everything_else_moves_on() {
 }
 
 #[test]
-fn a_registry_that_turns_empty_is_believed_when_it_has_said_so_twice() {
+fn a_registry_that_turns_empty_is_believed_when_it_has_been_so_for_the_refresh_interval() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("web", "1.0.0"));
-    let daemon = ready_daemon(&fake, &[]);
+    let daemon = ready_daemon(&fake, &["--refresh-interval=3s"]);
     let walks = fake.count("GET /v2/_catalog");
     fake.delete_repository("web");
     wait_for_charts(&daemon, &[]);
@@ -201,6 +201,51 @@ fn a_registry_that_turns_empty_is_believed_when_it_has_said_so_twice() {
         "{}",
         fake.seen()
     );
+}
+
+/// A registry whose volume was not mounted emptied the index within 3 s: issue 11, 6g.
+#[test]
+fn a_registry_that_comes_back_empty_keeps_its_charts_meanwhile_and_readyz_says_so() {
+    let story = |flags: &[&str]| {
+        let fake = FakeRegistry::start();
+        fake.push(&Chart::new("web", "1.0.0"));
+        let daemon = ready_daemon(&fake, flags);
+        fake.delete_repository("web");
+        let told = "nothing is listed any more; that is believed when it has been so for 300 s";
+        refresh_until_logged(&daemon, told, 3);
+        daemon.wait_for_complaint(&[" WARN ", told]);
+        assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+        let ready = daemon.get("/readyz").body_text();
+        assert!(ready.contains("refreshes have failed for"), "{ready}");
+        assert!(ready.contains(told), "{ready}");
+        fake.push(&Chart::new("web", "1.1.0"));
+        wait_for_charts(&daemon, &["web 1.1.0"]);
+        assert!(!daemon.get("/readyz").body_text().contains("failed"));
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| story(&[]));
+        scope.spawn(|| story(&["--repository=web"]));
+    });
+}
+
+/// `/readyz` said "ready: 200 charts" after 48 s of a dead registry: issue 11, 6c.
+#[test]
+fn with_repositories_named_by_flag_an_outage_shows_in_readyz_too() {
+    let mut fake = FakeRegistry::start_on("127.0.0.10");
+    fake.push(&Chart::new("web", "1.0.0"));
+    fake.push(&Chart::new("db", "1.0.0"));
+    let daemon = ready_daemon(&fake, &["--repository=web", "--repository=db"]);
+    fake.close();
+    refresh_until_logged(&daemon, "refresh failed, the last good index stays", 2);
+    assert_eq!(Index::of(&daemon).charts(), ["db 1.0.0", "web 1.0.0"]);
+    let ready = daemon.get("/readyz");
+    assert_eq!(ready.status, 200);
+    let text = ready.body_text();
+    assert!(text.contains("refreshes have failed for"), "{text}");
+    fake.reopen();
+    fake.push(&Chart::new("web", "1.1.0"));
+    wait_for_charts(&daemon, &["db 1.0.0", "web 1.0.0", "web 1.1.0"]);
+    daemon.wait_for_log(" INFO refreshes succeed again, after ");
 }
 
 #[test]
