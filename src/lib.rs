@@ -121,7 +121,8 @@ pub fn run(config: Config) -> io::Result<()> {
 /// away from everyone.
 pub fn index(config: Config) -> io::Result<()> {
     observe::log::init(config.log_level);
-    let snapshot = snapshot::once(&*open(config.storage), config.walk).map_err(io::Error::other)?;
+    let snapshot = snapshot::once(&*open(config.storage), config.walk)
+        .map_err(|error| io::Error::other(format!("{error:#}")))?;
     io::stdout().write_all(&snapshot.index().identity().bytes)
 }
 
@@ -132,7 +133,7 @@ fn open(choice: StorageChoice) -> Arc<dyn Storage> {
     }
 }
 
-fn registry(options: registry::Options) -> Registry {
+fn registry(options: registry::RegistryOptions) -> Registry {
     if options.tls.insecure {
         log::warn!(
             "certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)"

@@ -195,7 +195,7 @@ fn refused(refusal: &Refusal) -> Answer {
             502,
             "the registry behind this chart repository refused to hand it out",
         ),
-        ErrorKind::Unavailable => Answer::text(
+        ErrorKind::Unavailable | ErrorKind::Paused => Answer::text(
             502,
             "the registry behind this chart repository can't be reached or fails",
         ),

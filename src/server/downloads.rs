@@ -113,6 +113,6 @@ impl Downloads {
 
 /// Said once, by who asked the storage, however many wait for it.
 fn refusal(wanted: &Wanted, error: &Error) -> Refusal {
-    log::warn!("{} can't be served: {error}", wanted.file_name);
+    log::warn!("{} can't be served: {error:#}", wanted.file_name);
     Refusal::Storage(error.kind())
 }

@@ -104,5 +104,5 @@ fn read(storage: &dyn Storage, repository: &RepositoryName, config: &Descriptor)
             Err(reason) => Reading::NotAChart(reason.to_string()),
         })
     });
-    reading.unwrap_or_else(|error| Reading::Failed(error.kind(), error.to_string()))
+    reading.unwrap_or_else(|error| Reading::Failed(error.kind(), format!("{error:#}")))
 }

@@ -151,7 +151,7 @@ impl Current {
             .as_ref()
             .map_or_else(Instant::now, |failing| failing.since);
         state.failing = Some(Failing {
-            why: error.told().into(),
+            why: error.to_string().into(),
             since,
         });
         self.changed.notify_all();
@@ -162,7 +162,7 @@ impl Current {
         let last = self.get();
         match contained(|| Ok(walker.check(last.as_deref(), doubts))) {
             Ok(snapshot) => self.publish(snapshot, None),
-            Err(error) => log::error!("{error}"),
+            Err(error) => log::error!("{error:#}"),
         }
     }
 
@@ -238,10 +238,10 @@ fn report_failure(error: &Error, serving: bool, pause: Duration) {
     let pause = pause.as_secs();
     if serving {
         log::warn!(
-            "refresh failed, the last good index stays: {error} (next in {pause} s at the earliest)"
+            "refresh failed, the last good index stays: {error:#} (next in {pause} s at the earliest)"
         );
     } else {
-        log::error!("first walk failed, nothing is served yet: {error} (again in {pause} s)");
+        log::error!("first walk failed, nothing is served yet: {error:#} (again in {pause} s)");
     }
 }
 

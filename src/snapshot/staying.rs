@@ -15,7 +15,7 @@ impl Staying {
     pub(super) fn tell(&mut self, reference: impl FnOnce() -> String, error: &Error) {
         self.0 += 1;
         if self.0 <= MAX_TOLD {
-            log::warn!("{} stays as it was: {error}", reference());
+            log::warn!("{} stays as it was: {error:#}", reference());
         }
     }
 

@@ -228,7 +228,7 @@ impl Trouble {
         let until = now + pause(error.kind(), now.saturating_duration_since(since));
         let now = Trouble {
             kind: error.kind(),
-            text: error.to_string(),
+            text: format!("{error:#}"),
             since,
             until,
         };

@@ -75,7 +75,7 @@ impl Skipped {
     pub(super) fn told(&self) -> Cow<'_, str> {
         match self.unread {
             None => Cow::Borrowed(&self.reason),
-            Some(kind) => Cow::Owned(format!("could not be read: {kind}; the log says more")),
+            Some(kind) => Cow::Owned(format!("could not be read: {kind}; see the log")),
         }
     }
 }

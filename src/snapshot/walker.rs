@@ -210,7 +210,7 @@ impl<'a> Walker<'a> {
             many => format!("{many} repositories or tags could not be read"),
         };
         unbelievable(&format!("{unread}{example}"))
-            .map_err(|error| error.telling(format!("{unread}; the log says more")))
+            .map_err(|error| error.with_public(format!("{unread}; see the log")))
     }
 }
 
@@ -235,7 +235,7 @@ pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> 
             Err(error) if attempt >= FIRST_ATTEMPTS || !error.kind().is_no_answer() => {
                 return Err(error);
             }
-            Err(error) => log::warn!("{error}: tried again in {} s", pause.as_secs()),
+            Err(error) => log::warn!("{error:#}: tried again in {} s", pause.as_secs()),
         }
         thread::sleep(pause);
         pause *= 2;
@@ -324,7 +324,7 @@ fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: Cost) {
         log::info!("snapshot: {} ({cost})", snapshot.counts);
     }
     if changed && snapshot.counts.versions == 0 {
-        log::warn!("{}", no_chart(snapshot));
+        log::warn!("{:#}", no_chart(snapshot));
     }
 }
 

@@ -182,5 +182,5 @@ impl Drop for Lead<'_> {
 }
 
 fn read_failed(error: io::Error) -> Error {
-    Error::new(ErrorKind::from(&error), error.to_string()).with_source(error)
+    Error::new(ErrorKind::from(&error), error.to_string())
 }
