@@ -311,7 +311,6 @@ fn no_files_of_a_folder_use_each_other_in_a_circle() {
         // Entries that use none of the rest are removed until a circle is left, or nothing.
         while let Some(leaf) = uses.keys().find(|entry| uses[*entry].is_empty()).cloned() {
             uses.remove(&leaf);
-            uses.values_mut().for_each(|used| drop(used.remove(&leaf)));
             let known: BTreeSet<String> = uses.keys().cloned().collect();
             uses.values_mut()
                 .for_each(|used| used.retain(|one| known.contains(one)));
