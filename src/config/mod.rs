@@ -4,7 +4,7 @@ mod address;
 mod quantity;
 
 use crate::args::{Args, Mistake};
-use crate::credentials::Source;
+use crate::credentials::SecretFile;
 use crate::inventory::{Filter, Pattern};
 use crate::observe::log::level;
 use crate::oci::RepositoryName;
@@ -50,7 +50,7 @@ const OF_REGISTRY: [&str; 6] = [
 /// Where the charts are.
 pub enum StorageChoice {
     /// In a registry.
-    Registry(crate::registry::Options),
+    Registry(crate::registry::RegistryOptions),
     /// In this directory.
     Layout(PathBuf),
 }
@@ -196,7 +196,7 @@ fn scan(args: &Args, concurrency: usize) -> Result<Options, Mistake> {
     })
 }
 
-fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options, Mistake> {
+fn registry(args: &Args, connections: usize) -> Result<crate::registry::RegistryOptions, Mistake> {
     if args.has("--storage-layout-dir") {
         return Err("--storage-layout-dir goes with --storage=layout".into());
     }
@@ -218,7 +218,7 @@ fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options,
                 .map_err(|why| mistake("--storage-registry-scheme", text, why))?,
         ),
     };
-    Ok(crate::registry::Options {
+    Ok(crate::registry::RegistryOptions {
         scheme,
         repositories: repositories(args.values("--repository"), address.prefix.as_ref())?,
         authority: address.authority,
@@ -276,10 +276,10 @@ fn authorities(file: Option<&str>) -> Result<Vec<Vec<u8>>, Mistake> {
 }
 
 /// A file that was named must be there; at the default place it needn't.
-fn credentials(file: Option<&str>) -> Result<Source, Mistake> {
+fn credentials(file: Option<&str>) -> Result<SecretFile, Mistake> {
     let required = file.is_some();
     let path = PathBuf::from(file.unwrap_or(DEFAULT_CONFIG));
-    Source::open(path, required).map_err(|error| format!("--storage-registry-config: {error}"))
+    SecretFile::open(path, required).map_err(|error| format!("--storage-registry-config: {error}"))
 }
 
 #[cfg(test)]

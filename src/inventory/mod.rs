@@ -21,7 +21,6 @@ use crate::storage::ErrorKind;
 use artifact::{Artifact, ChartConfig};
 use budget::Budget;
 use filter::Oldest;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -55,8 +54,8 @@ pub struct Skipped {
     pub reference: String,
     /// Why, for the log. Many tags share their reason.
     pub reason: Arc<str>,
-    /// What kept it from being read, if that's the reason; which then holds words of the storage's.
-    pub unread: Option<ErrorKind>,
+    /// Why, for anyone, if it could not be read: the reason then holds words of the storage's.
+    pub public: Option<Arc<str>>,
     /// When this was first found, in seconds since 1970; not before this process began.
     pub since: i64,
 }
@@ -67,7 +66,7 @@ impl Skipped {
         Skipped {
             reference,
             reason: reason.into(),
-            unread: None,
+            public: None,
             since: 0,
         }
     }
@@ -79,11 +78,8 @@ impl Skipped {
 
     /// The reason as anyone may read it: where charts come from, and what is said there, is for the log
     /// alone.
-    pub(crate) fn public_reason(&self) -> Cow<'_, str> {
-        match self.unread {
-            None => Cow::Borrowed(&self.reason),
-            Some(kind) => Cow::Owned(format!("could not be read: {kind}; the log says more")),
-        }
+    pub(crate) fn public_reason(&self) -> &str {
+        self.public.as_deref().unwrap_or(&self.reason)
     }
 }
 

@@ -8,7 +8,7 @@ use super::tag::Tag;
 use super::{Inventory, MAX_TAGS, Skipped};
 use crate::helm::Version;
 use crate::oci::{Digest, Reference, RepositoryName, qualified};
-use crate::storage::Error;
+use crate::storage::{Error, ErrorKind};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ impl Inventory {
         let mut warning = None;
         match listing {
             Ok(tags) => self.changed |= repository.list(tags, &self.filter, *room, now),
-            Err(error) => match error.retry_at() {
+            Err(error) => match pause(&error) {
                 Some(until) => self.paused_until = self.paused_until.max(Some(until)),
                 None => {
                     let is_first = repository.failure.is_none();
@@ -212,7 +212,7 @@ impl Inventory {
 
     /// Notes why a tag could not be read. A request that was not sent says nothing about it.
     fn fail(&mut self, name: &RepositoryName, text: &str, error: Error, now: Instant) {
-        if let Some(until) = error.retry_at() {
+        if let Some(until) = pause(&error) {
             self.paused_until = self.paused_until.max(Some(until));
             return;
         }
@@ -303,4 +303,11 @@ fn rank<'a>(tags: Vec<(&'a RepositoryName, &'a Tag)>) -> Vec<(usize, &'a Reposit
         );
     }
     ranked
+}
+
+/// Until when the storage takes no requests, if that is why this one was not sent.
+fn pause(error: &Error) -> Option<Instant> {
+    error
+        .retry_at()
+        .filter(|_| error.kind() == ErrorKind::Paused)
 }

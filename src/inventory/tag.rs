@@ -190,10 +190,9 @@ impl Failure {
 
     /// What isn't listed for that reason.
     pub(super) fn skipped(&self, reference: String) -> Skipped {
-        let reason = format!("{:#}", self.error);
         Skipped {
-            unread: Some(self.kind()),
-            ..Skipped::new(reference, reason)
+            public: Some(format!("could not be read: {}", self.error).into()),
+            ..Skipped::new(reference, format!("{:#}", self.error))
         }
     }
 
