@@ -23,7 +23,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
-use tree::{Scan, Tree};
+use tree::{Tree, TreeScan};
 
 /// Largest `index.json`, in bytes: some 100,000 manifests.
 const MAX_INDEX: u64 = 32 * 1024 * 1024;
@@ -62,7 +62,7 @@ impl Layout {
         if let Some(tree) = known.filter(|tree| tree.root == root && tree.is_unchanged()) {
             return Ok(tree);
         }
-        let (tree, passed_over) = Scan::of(&self.root, root)?;
+        let (tree, passed_over) = TreeScan::of(&self.root, root)?;
         for error in passed_over {
             log::warn!("skipped: {error:#}");
         }

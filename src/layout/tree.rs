@@ -44,7 +44,7 @@ impl Tree {
 }
 
 /// A search for layouts in a tree of folders.
-pub(super) struct Scan<'a> {
+pub(super) struct TreeScan<'a> {
     root: &'a Root,
     /// The real path of the root.
     place: PathBuf,
@@ -57,10 +57,10 @@ pub(super) struct Scan<'a> {
     passed: Vec<Error>,
 }
 
-impl Scan<'_> {
+impl TreeScan<'_> {
     /// The layouts below `place`, which is the real path of `root`; and why some folders were skipped.
     pub(super) fn of(root: &Root, place: PathBuf) -> Result<(Tree, Vec<Error>), Error> {
-        let mut scan = Scan {
+        let mut scan = TreeScan {
             root,
             place: place.clone(),
             seen: HashSet::new(),
@@ -78,7 +78,7 @@ impl Scan<'_> {
         } else {
             scan.visit(&top, 0)?;
         }
-        let Scan {
+        let TreeScan {
             folders,
             links,
             layouts,
