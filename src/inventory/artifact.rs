@@ -38,6 +38,9 @@ pub(super) enum ChartConfig {
     NotAChart(Arc<str>),
 }
 
+/// What a tag names; without the artifact if the inventory has it already.
+pub(super) type CheckResult = (Digest, Option<Artifact>);
+
 impl Artifact {
     fn not_a_chart(reason: impl ToString) -> Artifact {
         Artifact::NotAChart(reason.to_string().into())

@@ -1,14 +1,15 @@
 //! How the inventory learns: what to ask for, and what the answers change. It makes no request and
 //! reads no clock. It never holds more than the last listings named.
 
-use super::artifact::{Artifact, ChartConfig};
+use super::artifact::{Artifact, ChartConfig, CheckResult};
 use super::budget::Budget;
-use super::scan::{CheckResult, CheckScope, ConfigKey, PendingTag, TagCheck};
-use super::tag::Tag;
-use super::{Inventory, MAX_TAGS, Skipped};
+use super::contents::Skipped;
+use super::known::Inventory;
+use super::listing::MAX_TAGS;
+use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck};
 use crate::helm::Version;
 use crate::oci::{Digest, Reference, RepositoryName, qualified};
-use crate::storage::Error;
+use crate::storage::{Error, ErrorKind};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -68,7 +69,7 @@ impl Inventory {
         let mut warning = None;
         match listing {
             Ok(tags) => self.changed |= repository.list(tags, &self.filter, *room, now),
-            Err(error) => match error.retry_at() {
+            Err(error) => match pause(&error) {
                 Some(until) => self.paused_until = self.paused_until.max(Some(until)),
                 None => {
                     let is_first = repository.failure.is_none();
@@ -107,13 +108,13 @@ impl Inventory {
     /// those that are due for longest, so that tags that fail each time don't keep others waiting.
     pub(super) fn checks(&self, scope: CheckScope, now: Instant) -> Vec<TagCheck> {
         let asked_for = self.tags().filter(|(_, tag)| tag.is_in(scope, now));
-        let mut tags: Vec<(usize, &RepositoryName, &Tag)> = rank(asked_for.collect());
+        let mut tags: Vec<(usize, &RepositoryName, &KnownTag)> = rank(asked_for.collect());
         tags.sort_by_key(|(rank, ..)| *rank);
         if let CheckScope::Due(most) = scope {
             tags.sort_by_key(|(.., tag)| tag.due);
             tags.truncate(most);
         }
-        let check = |(_, repository, tag): (_, &RepositoryName, &Tag)| {
+        let check = |(_, repository, tag): (_, &RepositoryName, &KnownTag)| {
             Some(TagCheck {
                 repository: repository.clone(),
                 reference: Reference::try_from(tag.text.clone()).ok()?,
@@ -219,7 +220,7 @@ impl Inventory {
 
     /// Notes why a tag could not be read. A request that was not sent says nothing about it.
     fn fail(&mut self, name: &RepositoryName, text: &str, error: Error, now: Instant) {
-        if let Some(until) = error.retry_at() {
+        if let Some(until) = pause(&error) {
             self.paused_until = self.paused_until.max(Some(until));
             return;
         }
@@ -248,7 +249,8 @@ impl Inventory {
             .flat_map(|(_, tag)| tag.manifest.iter().chain(&tag.seen));
         let named: HashSet<Digest> = named.cloned().collect();
         let mut kept = HashMap::new();
-        let targets: [fn(&Tag) -> Option<&Digest>; 2] = [Tag::target, |tag| tag.manifest.as_ref()];
+        let targets: [fn(&KnownTag) -> Option<&Digest>; 2] =
+            [KnownTag::target, |tag| tag.manifest.as_ref()];
         for target in targets {
             let mut budget = Budget::default();
             for (name, tag) in self.tags() {
@@ -283,14 +285,16 @@ impl Inventory {
         }
     }
 
-    fn tag(&mut self, name: &RepositoryName, text: &str) -> Option<&mut Tag> {
+    fn tag(&mut self, name: &RepositoryName, text: &str) -> Option<&mut KnownTag> {
         self.repositories.get_mut(name)?.tag(text)
     }
 }
 
 /// Ranks the tags that were never read: 0 for the newest version of each repository, 1 for the next; so
 /// whatever ends a scan early, the newest versions of all repositories are known. The others have 0.
-fn rank<'a>(tags: Vec<(&'a RepositoryName, &'a Tag)>) -> Vec<(usize, &'a RepositoryName, &'a Tag)> {
+fn rank<'a>(
+    tags: Vec<(&'a RepositoryName, &'a KnownTag)>,
+) -> Vec<(usize, &'a RepositoryName, &'a KnownTag)> {
     let mut ranked = Vec::with_capacity(tags.len());
     for of_repository in tags.chunk_by(|one, other| one.0 == other.0) {
         let mut unread = Vec::new();
@@ -310,4 +314,11 @@ fn rank<'a>(tags: Vec<(&'a RepositoryName, &'a Tag)>) -> Vec<(usize, &'a Reposit
         );
     }
     ranked
+}
+
+/// Until when the storage takes no requests, if that is why this one was not sent.
+fn pause(error: &Error) -> Option<Instant> {
+    error
+        .retry_at()
+        .filter(|_| error.kind() == ErrorKind::Paused)
 }

@@ -3,11 +3,13 @@
 //! failure stays with the repository or tag that it concerns; only a failure to list the repositories
 //! ends a refresh, and that is the caller's to handle.
 
-use super::artifact::{Artifact, ChartConfig, Reader};
+use super::artifact::{Artifact, ChartConfig, CheckResult, Reader};
 use super::budget::{MAX_ALL, MAX_REPOSITORY};
+use super::known::Inventory;
+use super::listing::{self, Listings, MAX_TAGS};
 use super::progress::Progress;
-use super::{Inventory, Listings, MAX_TAGS, listing};
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+use super::tag::{CheckScope, ConfigKey, TagCheck};
+use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
 use std::collections::HashMap;
@@ -28,42 +30,6 @@ pub(crate) struct Scan<'a> {
     pub(crate) interval: Option<Duration>,
     progress: Progress,
 }
-
-/// Which tags are checked.
-#[derive(Clone, Copy)]
-pub(crate) enum CheckScope {
-    /// Those that were never asked for. Those that failed are left to later checks, for they may hang again,
-    /// and requests for the index would wait for them.
-    New,
-    /// Those of which nothing is known, unless access was denied not long ago: for first scans, which are
-    /// few.
-    First,
-    /// All.
-    All,
-    /// Those that are due, so many at most.
-    Due(usize),
-}
-
-/// A tag to check, and the manifest that it named the last time.
-pub(super) struct TagCheck {
-    pub(super) repository: RepositoryName,
-    pub(super) reference: Reference,
-    pub(super) expected: Option<Digest>,
-}
-
-/// What a tag names; without the artifact if the inventory has it already.
-pub(super) type CheckResult = (Digest, Option<Artifact>);
-
-/// A tag whose manifest was read, but not all that its chart needs.
-pub(super) struct PendingTag {
-    pub(super) repository: RepositoryName,
-    pub(super) text: Arc<str>,
-    /// The config blob, if it's to be read: it is unknown, and within the budget.
-    pub(super) config: Option<Descriptor>,
-}
-
-/// A config blob of a repository.
-pub(super) type ConfigKey = (RepositoryName, Digest);
 
 impl<'a> Scan<'a> {
     /// A scan that logs its progress if it `is_first`.
@@ -254,10 +220,10 @@ pub(crate) fn contained<R>(work: impl FnOnce() -> Result<R, Error>) -> Result<R,
 
 #[cfg(test)]
 mod tests {
-    use super::super::Filter;
+    use super::super::filter::Filter;
     use super::*;
     use crate::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE};
-    use crate::oci::qualified;
+    use crate::oci::{Reference, qualified};
     use std::collections::BTreeMap;
     use std::io::{Cursor, Read};
 

@@ -204,7 +204,7 @@ impl<'a> Refresher<'a> {
             seconds => format!("it has been so for {seconds} s (--refresh-interval)"),
         };
         let text = format!("nothing is listed any more; that is believed when {when}");
-        Err(not_credible(&text).telling(text))
+        Err(not_credible(&text).with_public(text))
     }
 
     /// Errors when too much could not be read to serve it as the first index.
@@ -220,14 +220,14 @@ impl<'a> Refresher<'a> {
             many => format!("{many} repositories or tags could not be read"),
         };
         let skipped = self.inventory.contents().skipped;
-        let example = skipped.iter().find(|skipped| skipped.unread.is_some());
+        let example = skipped.iter().find(|skipped| skipped.public.is_some());
         let example =
             example.map_or_else(String::new, |one| format!(", such as {}", one.example()));
         if has_learnt && !self.is_strict && self.incomplete >= FIRST_ATTEMPTS {
             log::warn!("the first index is served although {text}{example}");
             return Ok(());
         }
-        Err(not_credible(&format!("{text}{example}")).telling(format!("{text}; the log says more")))
+        Err(not_credible(&format!("{text}{example}")).with_public(text))
     }
 }
 
