@@ -37,6 +37,8 @@ struct State {
     snapshot: Option<Arc<Snapshot>>,
     rechecks: Rechecks,
     failing: Option<Failing>,
+    /// How many repositories and tags gave no answer, or were not asked for yet.
+    unread: usize,
 }
 
 /// A row of refreshes that have all failed.
@@ -62,6 +64,7 @@ impl Current {
             snapshot: None,
             rechecks: Rechecks::new(),
             failing: None,
+            unread: 0,
         };
         Current {
             state: Mutex::new(state),
@@ -77,6 +80,12 @@ impl Current {
     /// Why and since when refreshes fail, if the last one did.
     pub fn failing(&self) -> Option<Failing> {
         lock(&self.state).failing.clone()
+    }
+
+    /// How many repositories and tags gave no answer, or were not asked for yet: the snapshot may lack
+    /// their charts.
+    pub fn unread(&self) -> usize {
+        lock(&self.state).unread
     }
 
     /// The snapshot for an index: from a refresh that began at most `max_stale` before now, unless that
@@ -153,7 +162,9 @@ impl Current {
         let began = self.begin(Task::Refresh);
         let last = self.get();
         let result = contained(|| refresher.refresh(last.as_deref()));
+        let unread = refresher.unread();
         let mut state = lock(&self.state);
+        state.unread = unread;
         let before = match result {
             Ok(snapshot) => {
                 state.schedule.succeed(began, Instant::now());
@@ -184,7 +195,10 @@ impl Current {
     fn check(&self, refresher: &mut Refresher, rechecks: &Rechecks) {
         self.begin(Task::Check);
         let last = self.get();
-        match contained(|| Ok(refresher.check(last.as_deref(), rechecks))) {
+        let result = contained(|| Ok(refresher.check(last.as_deref(), rechecks)));
+        let unread = refresher.unread();
+        lock(&self.state).unread = unread;
+        match result {
             Ok(None) => {}
             Ok(Some(snapshot)) => {
                 let before = lock(&self.state).snapshot.replace(Arc::new(snapshot));

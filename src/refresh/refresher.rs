@@ -163,6 +163,11 @@ impl<'a> Refresher<'a> {
         }
     }
 
+    /// How many repositories and tags gave no answer, or were not asked for yet.
+    pub(super) fn unread(&self) -> usize {
+        self.inventory.unread().unanswered
+    }
+
     fn scan(&self, is_first: bool) -> Scan<'a> {
         Scan::new(
             self.storage,

@@ -7,7 +7,7 @@ use super::downloads::Downloads;
 use super::request::Request;
 use super::response::{JSON, Response, YAML};
 use super::route::{BadTarget, Route, route};
-use crate::refresh::Current;
+use crate::refresh::{Current, Failing};
 use crate::snapshot::Snapshot;
 use std::sync::Arc;
 use tiny_http::Method;
@@ -74,16 +74,19 @@ impl Responder {
     /// Whether there is an index, and since when it can't be refreshed, if so, and why.
     fn ready(&self) -> Response {
         match (self.current.get(), self.current.failing()) {
-            (Some(snapshot), None) => Response::text(200, format!("ready: {}", snapshot.counts)),
-            (Some(snapshot), Some(failing)) => Response::text(
-                200,
-                format!(
-                    "ready: {}; refreshes have failed for {} s: {}",
-                    snapshot.counts,
-                    failing.since.elapsed().as_secs(),
-                    failing.why
-                ),
-            ),
+            (Some(snapshot), failing) => {
+                let mut text = format!("ready: {}", snapshot.counts);
+                match self.current.unread() {
+                    0 => {}
+                    1 => text += "; 1 repository or tag could not be read yet",
+                    many => text += &format!("; {many} repositories or tags could not be read yet"),
+                }
+                if let Some(Failing { why, since }) = failing {
+                    let seconds = since.elapsed().as_secs();
+                    text += &format!("; refreshes have failed for {seconds} s: {why}");
+                }
+                Response::text(200, text)
+            }
             (None, None) => not_ready(),
             (None, Some(failing)) => {
                 Response::text(503, format!("{NOT_READY}: {}", failing.why)).retry_later()

@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::daemon::Daemon;
@@ -142,6 +143,72 @@ fn one_tag_that_never_answers_delays_the_first_index_and_does_not_prevent_it() {
         "once is enough:\n{}",
         fake.seen()
     );
+}
+
+/// A replica that knew nothing turned ready with `entries: {}` after three attempts, and a rolling update
+/// ended the one that knew all: issue 11, A2.
+#[test]
+fn it_is_not_ready_until_something_was_learnt_of_a_registry_that_only_lists() {
+    let story = |pattern: &str| {
+        let fake = FakeRegistry::start();
+        fake.push(&Chart::new("web", "1.0.0"));
+        fake.push(&Chart::new("web", "2.0.0"));
+        fake.push(&Chart::new("db", "1.0.0"));
+        fake.spoil(pattern)
+            .with(Fault::Answer(Reply::error(503, "UNAVAILABLE", "try later")));
+        let daemon = starting_daemon(&fake, &[]);
+        let failed = " ERROR first walk failed";
+        let more = || {
+            let index = daemon.get("/index.yaml");
+            assert_eq!(index.status, 503, "{}", index.body_text());
+            assert!(index.header("Retry-After").is_some());
+            (daemon.log().matches(failed).count() >= 4).then_some(())
+        };
+        wait_until(DEADLINE, || daemon.log(), more);
+        let ready = daemon.get("/readyz");
+        assert_eq!(ready.status, 503);
+        assert!(ready.header("Retry-After").is_some());
+        let text = ready.body_text();
+        assert!(
+            text.contains("3 repositories or tags could not be read"),
+            "{text}"
+        );
+        fake.heal(pattern);
+        daemon.wait_ready();
+        assert_eq!(
+            Index::of(&daemon).charts(),
+            ["db 1.0.0", "web 1.0.0", "web 2.0.0"]
+        );
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| story("* /v2/*/manifests/*"));
+        scope.spawn(|| story("* /v2/*/blobs/*"));
+    });
+}
+
+/// The same report: a partial first index says how much is missing.
+#[test]
+fn a_first_index_that_is_partial_says_in_readyz_how_much_is_missing() {
+    let fake = FakeRegistry::start();
+    for chart in ["web", "db", "cache"] {
+        fake.push(&Chart::new(chart, "1.0.0"));
+    }
+    let silent = ["* /v2/web/manifests/*", "* /v2/db/blobs/*"];
+    for pattern in silent {
+        fake.spoil(pattern)
+            .with(Fault::Answer(Reply::error(503, "UNAVAILABLE", "try later")));
+    }
+    let daemon = ready_daemon(&fake, &[]);
+    assert_eq!(Index::of(&daemon).charts(), ["cache 1.0.0"]);
+    let text = daemon.get("/readyz").body_text();
+    assert!(
+        text.contains("; 2 repositories or tags could not be read yet"),
+        "{text}"
+    );
+    silent.iter().for_each(|pattern| fake.heal(pattern));
+    wait_for_charts(&daemon, &["cache 1.0.0", "db 1.0.0", "web 1.0.0"]);
+    let text = daemon.get("/readyz").body_text();
+    assert!(!text.contains("could not be read"), "{text}");
 }
 
 #[test]
