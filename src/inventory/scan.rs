@@ -12,7 +12,7 @@ use super::tag::{CheckScope, ConfigKey, TagCheck};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -96,10 +96,11 @@ impl<'a> Scan<'a> {
             result
         });
         let now = Instant::now();
-        let mut read: Vec<(RepositoryName, Arc<str>)> = Vec::new();
+        // Each tag once: one whose config blob is gone would else count as read the second time.
+        let mut read: BTreeSet<(RepositoryName, Arc<str>)> = BTreeSet::new();
         for (check, result) in checks.iter().zip(results) {
             if result.is_some_and(|result| inventory.record(check, result, now)) {
-                read.push((check.repository.clone(), check.reference.as_str().into()));
+                read.insert((check.repository.clone(), check.reference.as_str().into()));
             }
         }
         let pending = inventory.pending(scope, now);
