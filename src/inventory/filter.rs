@@ -1,10 +1,9 @@
 //! Which repositories and tags are worth a request, by their names alone, and which versions are too
 //! old to be listed. Pure.
 
-use super::contents::StoredChart;
 use crate::helm::Version;
 use crate::oci::{Reference, RepositoryName};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -13,6 +12,9 @@ use std::sync::{Arc, LazyLock};
 /// Longest pattern, in bytes: no repository's name is longer.
 const MAX_PATTERN: usize = 255;
 
+/// Why a chart isn't listed.
+pub(super) static TOO_OLD: LazyLock<Arc<str>> =
+    LazyLock::new(|| "too old for --max-versions".into());
 /// Why a tag isn't worth a request: each made once, for there may be a million such tags.
 static NO_TAG: LazyLock<Arc<str>> = LazyLock::new(|| "not a tag".into());
 static COMPANION: LazyLock<Arc<str>> =
@@ -29,7 +31,8 @@ pub struct Filter {
     pub exclude: Vec<Pattern>,
     /// Also look at tags that are no versions.
     pub all_tags: bool,
-    /// List only so many versions of each chart of a repository, the newest.
+    /// Read only so many tags of a repository, and list so many versions of each of its charts: the newest,
+    /// and the newest release.
     pub max_versions: Option<NonZeroUsize>,
 }
 
@@ -51,45 +54,46 @@ impl Filter {
             Err(_) => &NO_TAG,
             Ok(_) if is_companion(tag) => &COMPANION,
             // A colon is a digest's: a layout lists what has no tag.
-            Ok(_) if self.all_tags || tag.contains(':') || names_version(tag) => return None,
+            Ok(_) if self.all_tags || tag.contains(':') || version_of(tag).is_some() => {
+                return None;
+            }
             Ok(_) => &NO_VERSION,
         };
         Some(Arc::clone(reason))
     }
 }
 
-/// For each chart among those of one repository: the oldest version that is listed.
-pub(super) struct Oldest<'a>(HashMap<&'a str, Version>);
+/// Which of many versions are read, or listed, with `--max-versions`.
+pub(super) struct Newest {
+    oldest: Version,
+    /// The newest one that is no prerelease, which Helm takes when it is asked for no version.
+    release: Option<Version>,
+}
 
-impl<'a> Oldest<'a> {
-    /// Of so many versions of each.
-    pub(super) fn of(charts: &'a [Arc<StoredChart>], most: NonZeroUsize) -> Oldest<'a> {
-        let mut versions = HashMap::<&str, BTreeSet<Version>>::new();
-        for metadata in charts.iter().map(|chart| &chart.metadata) {
-            versions
-                .entry(metadata.name())
-                .or_default()
-                .extend(Version::parse(metadata.version()));
-        }
-        let oldest = |versions: BTreeSet<Version>| {
-            let too_old = versions.len().saturating_sub(most.get());
-            versions.into_iter().nth(too_old)
+impl Newest {
+    /// The newest so many of `versions`, and the newest release. `None` if there are no versions.
+    pub(super) fn of(versions: impl IntoIterator<Item = Version>, most: usize) -> Option<Newest> {
+        let versions: BTreeSet<Version> = versions.into_iter().collect();
+        Some(Newest {
+            oldest: versions.iter().rev().take(most).last()?.clone(),
+            release: versions.into_iter().rfind(|one| !one.is_prerelease()),
+        })
+    }
+
+    /// Whether a version is among them, or would be if it were one of the versions.
+    pub(super) fn includes(&self, version: &Version) -> bool {
+        let is_newest_release = || {
+            let release = self.release.as_ref();
+            !version.is_prerelease() && release.is_none_or(|release| version >= release)
         };
-        Oldest(
-            versions
-                .into_iter()
-                .filter_map(|(name, all)| Some((name, oldest(all)?)))
-                .collect(),
-        )
+        *version >= self.oldest || is_newest_release()
     }
+}
 
-    /// Whether a chart is at least as new.
-    pub(super) fn lists(&self, chart: &StoredChart) -> bool {
-        let version = Version::parse(chart.metadata.version());
-        self.0
-            .get(chart.metadata.name())
-            .is_none_or(|oldest| version.is_none_or(|version| version >= *oldest))
-    }
+/// The version of which `helm push` may have made this tag.
+pub(super) fn version_of(tag: &str) -> Option<Version> {
+    tag.parse::<Reference>().ok()?;
+    Version::parse(&tag.replace('_', "+"))
 }
 
 /// A name with blanks: `*` stands for any part of one component, `**` for any part at all, `?` for one
@@ -154,11 +158,6 @@ impl FromStr for Pattern {
         }
         Ok(Pattern(text.to_owned()))
     }
-}
-
-/// Whether `helm push` may have made this tag of a version.
-fn names_version(tag: &str) -> bool {
-    Version::parse(&tag.replace('_', "+")).is_some()
 }
 
 /// Tags that by convention belong to another artifact: cosign's `sha256-….sig`, `.att` and `.sbom`,

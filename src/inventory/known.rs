@@ -3,12 +3,12 @@
 use super::artifact::{Artifact, ChartConfig};
 use super::budget::Budget;
 use super::contents::{Contents, Skipped, StoredChart};
-use super::filter::{Filter, Oldest};
+use super::filter::{Filter, Newest, TOO_OLD};
 use super::tag::{KnownTag, Repository};
+use crate::helm::Version;
 use crate::oci::{Digest, Reference, RepositoryName, qualified};
 use crate::storage::ErrorKind;
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -103,7 +103,7 @@ impl Inventory {
                 }
             }
             if let Some(most) = self.filter.max_versions {
-                skip_old(&mut contents, start, most);
+                skip_old(&mut contents, start, most.get());
             }
         }
         contents
@@ -119,7 +119,8 @@ impl Inventory {
         let reference = || qualified(name, &tag.text);
         let skip = |reason: Arc<str>| Some(Err(Skipped::new(reference(), reason)));
         if tag.due.is_none() {
-            return skip(self.filter.skips(&tag.text)?);
+            let skipped = self.filter.skips(&tag.text);
+            return skip(skipped.unwrap_or_else(|| TOO_OLD.clone()));
         }
         let failed = tag
             .failure
@@ -153,7 +154,8 @@ impl Inventory {
             .repositories
             .values()
             .filter_map(|one| one.failure.as_ref());
-        let of_tags = self.tags().filter_map(|(_, tag)| tag.failure.as_ref());
+        let due = self.tags().filter(|(_, tag)| tag.due.is_some());
+        let of_tags = due.filter_map(|(_, tag)| tag.failure.as_ref());
         let failures: Vec<ErrorKind> = of_repositories
             .chain(of_tags)
             .map(|failure| failure.kind())
@@ -182,16 +184,27 @@ impl Inventory {
 }
 
 /// Skips all but the newest versions of each chart, of those from `start` on.
-fn skip_old(contents: &mut Contents, start: usize, most: NonZeroUsize) {
+fn skip_old(contents: &mut Contents, start: usize, most: usize) {
     let of_repository = contents.charts.split_off(start);
-    let oldest = Oldest::of(&of_repository, most);
+    let version = |chart: &StoredChart| Version::parse(chart.metadata.version());
+    let mut versions = HashMap::<&str, Vec<Version>>::new();
     for chart in &of_repository {
-        if oldest.lists(chart) {
+        let of_chart = versions.entry(chart.metadata.name()).or_default();
+        of_chart.extend(version(chart));
+    }
+    let newest = versions.into_iter();
+    let newest: HashMap<&str, Option<Newest>> = newest
+        .map(|(name, versions)| (name, Newest::of(versions, most)))
+        .collect();
+    for chart in &of_repository {
+        let newest = newest[chart.metadata.name()].as_ref().zip(version(chart));
+        if newest.is_none_or(|(newest, version)| newest.includes(&version)) {
             contents.charts.push(chart.clone());
         } else {
             let reference = qualified(&chart.repository, chart.reference.as_str());
-            let skipped = Skipped::new(reference, "too old for --max-versions");
-            contents.skipped.push(skipped);
+            contents
+                .skipped
+                .push(Skipped::new(reference, TOO_OLD.clone()));
         }
     }
 }

@@ -4,10 +4,10 @@
 use super::artifact::{Artifact, ChartConfig, CheckResult};
 use super::budget::Budget;
 use super::contents::Skipped;
+use super::filter::version_of;
 use super::known::Inventory;
 use super::listing::MAX_TAGS;
 use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck};
-use crate::helm::Version;
 use crate::oci::{Digest, Reference, RepositoryName, qualified};
 use crate::storage::{Error, ErrorKind};
 use std::cmp::Reverse;
@@ -89,6 +89,25 @@ impl Inventory {
         }
     }
 
+    /// With `--max-versions`: makes those tags due that may be among the newest of their repositories, or
+    /// are, and no others.
+    pub(super) fn select(&mut self, now: Instant) {
+        let Some(most) = self.filter.max_versions else {
+            return;
+        };
+        let (artifacts, configs) = (&self.artifacts, &self.configs);
+        let is_chart = |digest: &Digest| match artifacts.get(digest) {
+            Some(Artifact::Chart { layers, .. }) => {
+                let config = configs.get(&layers.config.digest);
+                !matches!(config, Some(ChartConfig::NotAChart(_)))
+            }
+            _ => false,
+        };
+        for repository in self.repositories.values_mut() {
+            repository.select(most.get(), is_chart, now);
+        }
+    }
+
     /// Makes a tag due, because a blob of its chart returned 404; not the repository's other tags, which
     /// may be thousands.
     pub(crate) fn recheck(&mut self, name: &RepositoryName, reference: &Reference, now: Instant) {
@@ -152,7 +171,7 @@ impl Inventory {
     pub(super) fn pending(&self, scope: CheckScope, now: Instant) -> Vec<PendingTag> {
         let mut budget = Budget::default();
         let mut pending = Vec::new();
-        for (name, tag) in self.tags() {
+        for (name, tag) in self.tags().filter(|(_, tag)| tag.due.is_some()) {
             let Some(Artifact::Chart { layers, .. }) = self.artifact(tag.target()) else {
                 continue;
             };
@@ -242,7 +261,7 @@ impl Inventory {
         }
     }
 
-    /// Drops artifacts that no tag names, and config blobs that are over the budget.
+    /// Drops artifacts that no tag names, and config blobs that are over the budget or too old.
     fn drop_unused(&mut self) {
         let named = self
             .tags()
@@ -253,7 +272,7 @@ impl Inventory {
             [KnownTag::target, |tag| tag.manifest.as_ref()];
         for target in targets {
             let mut budget = Budget::default();
-            for (name, tag) in self.tags() {
+            for (name, tag) in self.tags().filter(|(_, tag)| tag.due.is_some()) {
                 if let Some(Artifact::Chart { layers, .. }) = self.artifact(target(tag))
                     && budget.spend(name, &layers.config).is_ok()
                 {
@@ -304,7 +323,7 @@ fn rank<'a>(
                 None => unread.push(*tag),
             }
         }
-        unread.sort_by_cached_key(|tag| Reverse(Version::parse(&tag.text.replace('_', "+"))));
+        unread.sort_by_cached_key(|tag| Reverse(version_of(&tag.text)));
         let name = of_repository[0].0;
         ranked.extend(
             unread

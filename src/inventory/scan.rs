@@ -75,11 +75,17 @@ impl<'a> Scan<'a> {
         for (repository, tags) in listings.tags {
             inventory.list(&repository, tags, &mut room, now);
         }
-        self.check(inventory, scope);
+        inventory.select(now);
+        let mut read = self.check(inventory, scope);
+        // With --max-versions, a tag that turned out to be no chart makes room for another.
+        while read > 0 && inventory.filter.max_versions.is_some() {
+            read = self.check(inventory, CheckScope::New);
+        }
     }
 
-    /// Checks the tags in `scope`, and reads the config blobs that are missing.
-    pub(crate) fn check(&self, inventory: &mut Inventory, scope: CheckScope) {
+    /// Checks the tags in `scope`, and reads the config blobs that are missing. How many tags could be
+    /// read.
+    pub(crate) fn check(&self, inventory: &mut Inventory, scope: CheckScope) -> usize {
         let checks = inventory.checks(scope, Instant::now());
         self.progress.begin("tags read", checks.len());
         let in_all = inventory.config_bytes;
@@ -115,7 +121,9 @@ impl<'a> Scan<'a> {
         for (repository, tag) in &read {
             inventory.settle(repository, tag, &failed, interval, now);
         }
+        inventory.select(now);
         inventory.end_scan();
+        read.len()
     }
 
     /// Asks which manifest a tag names. It's read only if that is not known, because registries count a

@@ -2,11 +2,12 @@
 //! when it is due again. The clock is a parameter.
 
 use super::contents::Skipped;
-use super::filter::Filter;
+use super::filter::{Filter, Newest, version_of};
+use crate::helm::Version;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::pacing::Backoff;
 use crate::storage::{Error, ErrorKind};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ pub(super) struct KnownTag {
     pub(super) seen: Option<Digest>,
     /// Why it could not be read the last time.
     pub(super) failure: Option<Box<Failure>>,
-    /// When it is to be checked again; never, if the filter skips it.
+    /// When it is to be checked again; never, if the filter skips it, or it is too old.
     pub(super) due: Option<Instant>,
 }
 
@@ -126,6 +127,39 @@ impl Repository {
         };
         self.tags = listed.into_iter().map(tag).collect();
         true
+    }
+
+    /// With `--max-versions`: makes those tags due that may be among the newest `most`, or are, and no
+    /// others. A tag counts if it names a chart that no newer tag names, or was not read yet. What is
+    /// listed doesn't depend on tags that were not read, so that they take nothing from the index.
+    pub(super) fn select(&mut self, most: usize, is_chart: impl Fn(&Digest) -> bool, now: Instant) {
+        let tags = self.tags.iter().enumerate();
+        let versions = tags.filter_map(|(at, tag)| Some((version_of(&tag.text)?, at)));
+        let mut versions: Vec<(Version, usize)> = versions.collect();
+        versions.sort_unstable_by(|one, other| other.cmp(one));
+        let (mut listed, mut unread, mut others) = (Vec::new(), Vec::new(), 0);
+        let mut counted = HashSet::new();
+        for (version, at) in &versions {
+            let tag = &self.tags[*at];
+            match &tag.manifest {
+                Some(digest) if is_chart(digest) && counted.insert(digest) => {
+                    listed.push(version.clone());
+                }
+                Some(_) => others += 1,
+                None if tag.failure.is_none() => unread.push(version.clone()),
+                None => {}
+            }
+        }
+        // As many as were read in vain: so a thousand images are read in a few rounds.
+        let at_once = most.max(if listed.is_empty() { others } else { 0 });
+        unread.extend_from_slice(&listed);
+        let (listed, unread) = (Newest::of(listed, most), Newest::of(unread, at_once));
+        for (version, at) in versions {
+            let tag = &mut self.tags[at];
+            let newest = tag.manifest.as_ref().map_or(&unread, |_| &listed).as_ref();
+            let is_newest = newest.is_none_or(|newest| newest.includes(&version));
+            tag.due = is_newest.then(|| tag.due.unwrap_or(now));
+        }
     }
 
     /// Notes why it could not be listed: what was known stays, unless it's gone. Whether that changes

@@ -2,7 +2,7 @@
 //! request, and says why.
 
 use crate::support::daemon::Daemon;
-use crate::support::fake_registry::{Chart, FakeRegistry};
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::story::{Index, ready_daemon, skip_reason, wait_for_charts};
 
 fn three_teams() -> FakeRegistry {
@@ -112,4 +112,98 @@ fn only_the_newest_versions_of_each_chart_are_listed_however_many_tags_they_have
     assert_eq!(daemon.get("/charts/web-1.9.0.tgz").status, 404);
     fake.push(&Chart::new("team/web", "2.0.0"));
     wait_for_charts(&daemon, &["db 0.1.0", "web 1.10.0", "web 2.0.0"]);
+}
+
+/// 360 manifests were read to list 15: issue 11, A5.
+#[test]
+fn tags_that_cannot_be_among_the_newest_versions_are_not_read() {
+    let fake = FakeRegistry::start();
+    let repositories = ["team/cache", "team/db", "team/web"];
+    for repository in repositories {
+        for minor in 0..120 {
+            fake.push(&Chart::new(repository, &format!("1.{minor}.0")));
+        }
+    }
+    let daemon = ready_daemon(&fake, &["--max-versions=5"]);
+    let newest = |minors: [usize; 5]| -> Vec<String> {
+        let of = |name| minors.map(|minor| format!("{name} 1.{minor}.0"));
+        ["cache", "db", "web"].into_iter().flat_map(of).collect()
+    };
+    assert_eq!(charts(&daemon), newest([115, 116, 117, 118, 119]));
+    assert_eq!(fake.count("* /v2/*/manifests/*"), 15, "{}", fake.seen());
+    assert_eq!(
+        skip_reason(&daemon, "team/web:1.114.0"),
+        "too old for --max-versions"
+    );
+    let ready = daemon.get("/readyz").body_text();
+    assert!(
+        ready.starts_with("ready: 3 charts, 15 versions, 345 skipped"),
+        "{ready}"
+    );
+    assert!(!ready.contains("could not be read"), "{ready}");
+    // One that goes makes room for another.
+    for repository in repositories {
+        fake.delete_tag(repository, "1.118.0");
+    }
+    let expected = newest([114, 115, 116, 117, 119]);
+    let expected: Vec<&str> = expected.iter().map(|chart| &**chart).collect();
+    wait_for_charts(&daemon, &expected);
+    assert_eq!(fake.count("GET /v2/*/manifests/*"), 18, "{}", fake.seen());
+}
+
+/// With one release and eight newer pre-releases, `helm search repo` and `helm pull` without `--devel` found
+/// nothing: issue 11, A5 (jupyterhub/helm-chart#143).
+#[test]
+fn the_newest_release_is_always_listed_however_many_newer_prereleases_there_are() {
+    let fake = FakeRegistry::start();
+    for version in ["0.9.0", "1.0.0"] {
+        fake.push(&Chart::new("web", version));
+    }
+    for number in 1..=8 {
+        fake.push(&Chart::new("web", &format!("2.0.0-rc.{number}")));
+    }
+    let daemon = ready_daemon(&fake, &["--max-versions=2"]);
+    assert_eq!(
+        charts(&daemon),
+        ["web 1.0.0", "web 2.0.0-rc.7", "web 2.0.0-rc.8"]
+    );
+    assert_eq!(fake.count("GET /v2/*/manifests/*"), 3, "{}", fake.seen());
+}
+
+/// The same report: only charts count, and of tags that name one chart the newest.
+#[test]
+fn tags_that_turn_out_to_be_no_charts_or_aliases_do_not_count_for_max_versions() {
+    let fake = FakeRegistry::start();
+    for version in ["1.0.0", "2.0.0+9", "2.0.0+11"] {
+        fake.push(&Chart::new("web", version));
+    }
+    fake.push(&Chart::new("web", "2.0.0+11").tag("3"));
+    fake.push_image("web", "10.0.0");
+    for number in 0..40 {
+        fake.push_image("images/app", &format!("1.0.{number}"));
+    }
+    fake.push(&Chart::new("images/app", "0.1.0"));
+    let daemon = ready_daemon(&fake, &["--max-versions=2"]);
+    assert_eq!(
+        charts(&daemon),
+        ["app 0.1.0", "web 2.0.0+11", "web 2.0.0+9"]
+    );
+    assert_eq!(fake.count("GET /v2/web/manifests/*"), 4, "{}", fake.seen());
+    assert_eq!(fake.count("GET /v2/images/app/manifests/*"), 41);
+}
+
+/// The same report: a version that can't be read takes no chart that is listed out of the index.
+#[test]
+fn a_newer_tag_that_cannot_be_read_makes_no_listed_version_too_old() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    fake.push(&Chart::new("db", "1.0.0"));
+    let daemon = ready_daemon(&fake, &["--max-versions=1"]);
+    let fails = Fault::Answer(Reply::error(500, "UNKNOWN", "unknown error"));
+    fake.spoil("* /v2/web/manifests/2.0.0").with(fails);
+    fake.push(&Chart::new("web", "2.0.0"));
+    fake.push(&Chart::new("db", "2.0.0"));
+    wait_for_charts(&daemon, &["db 2.0.0", "web 1.0.0"]);
+    fake.heal("* /v2/web/manifests/2.0.0");
+    wait_for_charts(&daemon, &["db 2.0.0", "web 2.0.0"]);
 }
