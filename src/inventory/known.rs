@@ -79,6 +79,11 @@ impl Inventory {
         self.tags().any(|(_, tag)| is_chart(tag))
     }
 
+    /// Whether the storage takes no requests for a while.
+    pub(crate) fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| until > now)
+    }
+
     /// When the next tag is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let due = self.tags().filter_map(|(_, tag)| tag.due).min();

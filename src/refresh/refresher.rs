@@ -228,7 +228,9 @@ impl<'a> Refresher<'a> {
         let example = skipped.iter().find(|skipped| skipped.public.is_some());
         let example =
             example.map_or_else(String::new, |one| format!(", such as {}", one.example()));
-        if has_learnt && !self.is_strict && self.incomplete >= FIRST_ATTEMPTS {
+        // Nor does a further attempt help soon when the registry has asked for a pause.
+        let is_last = self.incomplete >= FIRST_ATTEMPTS || self.inventory.is_paused(Instant::now());
+        if has_learnt && !self.is_strict && is_last {
             log::warn!("the first index is served although {text}{example}");
             return Ok(());
         }

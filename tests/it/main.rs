@@ -40,5 +40,6 @@ mod real_setups;
 mod registries;
 mod start_stop;
 mod strangers;
+mod throttled;
 mod verdicts;
 mod walk;
