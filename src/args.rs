@@ -41,7 +41,8 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      a part of one component, ** for any part (repeatable)
   --exclude PATTERN                  leave out repositories that match (repeatable)
   --all-tags                         also read tags that are no versions, such as latest
-  --max-versions N                   list only the newest N versions of each chart, and its newest release [all]
+  --max-versions N                   list only the newest N versions of each chart, and its newest
+                                     release [all]
   --refresh-interval DURATION        how often known tags are checked, and everything is listed
                                      without a request for the index [5m]
   --max-stale DURATION               an index older than this is refreshed when it's asked for

@@ -75,7 +75,7 @@ impl Newest {
     pub(super) fn of(versions: impl IntoIterator<Item = Version>, most: usize) -> Option<Newest> {
         let versions: BTreeSet<Version> = versions.into_iter().collect();
         Some(Newest {
-            oldest: versions.iter().rev().take(most).last()?.clone(),
+            oldest: versions.iter().rev().take(most).next_back()?.clone(),
             release: versions.into_iter().rfind(|one| !one.is_prerelease()),
         })
     }
