@@ -132,7 +132,7 @@ Blobs
   a redirect to another host
     credentials::credentials_never_follow_a_redirect_to_another_host
   redirects in a circle
-    integrity::trouble_upstream_before_the_first_byte_is_told_to_the_client_and_in_detail_to_the_log
+    integrity::a_failure_before_the_first_byte_reaches_the_client_as_a_status_and_the_log_in_detail
   a body that breaks off
     integrity::a_truncated_archive_is_never_whole
   wrong bytes
