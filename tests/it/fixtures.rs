@@ -139,7 +139,7 @@ Blobs
     integrity::a_flipped_bit_anywhere_costs_the_last_bytes
   chunks, and no length
     faults::headers_that_a_registry_leaves_out_or_gets_wrong_are_not_missed
-    integrity::what_follows_the_archive_is_not_passed_on
+    integrity::bytes_after_the_archive_are_not_passed_on
   a blob that has gone
     archives::a_version_that_was_pushed_again_is_found_when_its_old_archive_is_gone
   bytes that drip
