@@ -157,7 +157,7 @@ fn it_is_not_ready_until_something_was_learnt_of_a_registry_that_only_lists() {
         fake.spoil(pattern)
             .with(Fault::Answer(Reply::error(503, "UNAVAILABLE", "try later")));
         let daemon = starting_daemon(&fake, &[]);
-        let failed = " ERROR first walk failed";
+        let failed = " ERROR first scan failed";
         let more = || {
             let index = daemon.get("/index.yaml");
             assert_eq!(index.status, 503, "{}", index.body_text());
