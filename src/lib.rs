@@ -62,7 +62,7 @@ const LAYOUT_PAUSE: Duration = Duration::from_secs(2);
 ///
 /// Errors when the port can't be had, or the system gives no signals or threads at the start.
 pub fn run(config: Config) -> io::Result<()> {
-    observe::log::init(config.log_level);
+    observe::log::init(config.log_level)?;
     let ended = watch_signals()?;
     let Config {
         max_stale,
@@ -122,7 +122,7 @@ pub fn run(config: Config) -> io::Result<()> {
 /// Errors when there's no telling whether the index would be whole: who publishes it would take charts
 /// away from everyone.
 pub fn index(config: Config) -> io::Result<()> {
-    observe::log::init(config.log_level);
+    observe::log::init(config.log_level)?;
     let snapshot = refresh::once(&*open(config.storage), config.scan).map_err(io::Error::other)?;
     io::stdout().write_all(&snapshot.index().identity().bytes)
 }
@@ -164,6 +164,7 @@ fn watch_signals() -> io::Result<Receiver<&'static str>> {
             "SIGTERM"
         });
         if coming.next().is_some() {
+            observe::log::flush();
             std::process::exit(1);
         }
     })?;
