@@ -123,7 +123,8 @@ pub fn run(config: Config) -> io::Result<()> {
 /// away from everyone.
 pub fn index(config: Config) -> io::Result<()> {
     observe::log::init(config.log_level)?;
-    let snapshot = refresh::once(&*open(config.storage), config.scan).map_err(io::Error::other)?;
+    let snapshot = refresh::once(&*open(config.storage), config.scan)
+        .map_err(|error| io::Error::other(format!("{error:#}")))?;
     io::stdout().write_all(&snapshot.index().identity().bytes)
 }
 
@@ -134,7 +135,7 @@ fn open(choice: StorageChoice) -> Arc<dyn Storage> {
     }
 }
 
-fn registry(options: registry::Options) -> Registry {
+fn registry(options: registry::RegistryOptions) -> Registry {
     if options.tls.insecure {
         log::warn!(
             "certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)"

@@ -1,7 +1,7 @@
 //! Which repositories and tags are worth a request, by their names alone, and which versions are too
 //! old to be listed. Pure.
 
-use super::StoredChart;
+use super::contents::StoredChart;
 use crate::helm::Version;
 use crate::oci::{Reference, RepositoryName};
 use std::collections::{BTreeSet, HashMap};

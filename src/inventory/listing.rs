@@ -2,13 +2,15 @@
 //! it answers, never many more of them are held than may be known: those that come first in the order of
 //! repositories.
 
-use super::MAX_TAGS;
 use super::progress::Progress;
 use crate::oci::RepositoryName;
 use crate::storage::{Error, Storage};
 use crate::sync::{in_parallel, lock};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+
+/// Most tags in all: twenty times the largest registry that we aim at.
+pub(super) const MAX_TAGS: usize = 1_000_000;
 
 /// The listing of each of `repositories`; an empty one where those before it leave no room.
 pub(super) fn list(

@@ -1,14 +1,15 @@
 //! How the inventory learns: what to ask for, and what the answers change. It makes no request and
 //! reads no clock. It never holds more than the last listings named.
 
-use super::artifact::{Artifact, ChartConfig};
+use super::artifact::{Artifact, ChartConfig, CheckResult};
 use super::budget::Budget;
-use super::scan::{CheckResult, CheckScope, ConfigKey, PendingTag, TagCheck};
-use super::tag::Tag;
-use super::{Inventory, MAX_TAGS, Skipped};
+use super::contents::Skipped;
+use super::known::Inventory;
+use super::listing::MAX_TAGS;
+use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck};
 use crate::helm::Version;
 use crate::oci::{Digest, Reference, RepositoryName, qualified};
-use crate::storage::Error;
+use crate::storage::{Error, ErrorKind};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -61,7 +62,7 @@ impl Inventory {
         let mut warning = None;
         match listing {
             Ok(tags) => self.changed |= repository.list(tags, &self.filter, *room, now),
-            Err(error) => match error.retry_at() {
+            Err(error) => match pause(&error) {
                 Some(until) => self.paused_until = self.paused_until.max(Some(until)),
                 None => {
                     let is_first = repository.failure.is_none();
@@ -100,13 +101,13 @@ impl Inventory {
     /// those that are due for longest, so that tags that fail each time don't keep others waiting.
     pub(super) fn checks(&self, scope: CheckScope, now: Instant) -> Vec<TagCheck> {
         let asked_for = self.tags().filter(|(_, tag)| tag.is_in(scope, now));
-        let mut tags: Vec<(usize, &RepositoryName, &Tag)> = rank(asked_for.collect());
+        let mut tags: Vec<(usize, &RepositoryName, &KnownTag)> = rank(asked_for.collect());
         tags.sort_by_key(|(rank, ..)| *rank);
         if let CheckScope::Due(most) = scope {
             tags.sort_by_key(|(.., tag)| tag.due);
             tags.truncate(most);
         }
-        let check = |(_, repository, tag): (_, &RepositoryName, &Tag)| {
+        let check = |(_, repository, tag): (_, &RepositoryName, &KnownTag)| {
             Some(TagCheck {
                 repository: repository.clone(),
                 reference: Reference::try_from(tag.text.clone()).ok()?,
@@ -123,20 +124,19 @@ impl Inventory {
         result: Result<CheckResult, Error>,
         now: Instant,
     ) -> bool {
+        let (name, text) = (&check.repository, check.reference.as_str());
         let (digest, artifact) = match result {
-            Ok(CheckResult { digest, artifact }) => (digest, artifact),
+            Ok(result) => result,
             Err(error) => {
-                self.fail(&check.repository, check.reference.as_str(), error, now);
+                self.fail(name, text, error, now);
                 return false;
             }
         };
-        if let Some(artifact) = artifact {
-            self.artifacts.insert(digest.clone(), artifact);
+        self.artifacts
+            .extend(artifact.map(|artifact| (digest.clone(), artifact)));
+        if let Some(tag) = self.tag(name, text) {
+            tag.seen = Some(digest).filter(|digest| tag.manifest.as_ref() != Some(digest));
         }
-        let Some(tag) = self.tag(&check.repository, check.reference.as_str()) else {
-            return false;
-        };
-        tag.seen = Some(digest).filter(|digest| tag.manifest.as_ref() != Some(digest));
         true
     }
 
@@ -166,16 +166,17 @@ impl Inventory {
     /// Notes what was read of config blobs.
     pub(super) fn add_configs(
         &mut self,
-        readings: HashMap<ConfigKey, Result<ChartConfig, Error>>,
+        readings: HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>,
     ) -> HashMap<ConfigKey, Error> {
         let mut failed = HashMap::new();
         for (key, reading) in readings {
             match reading {
-                Ok(config) => {
+                Some(Ok(config)) => {
                     self.configs.insert(key.1, config);
                     self.changed = true;
                 }
-                Err(error) => drop(failed.insert(key, error)),
+                Some(Err(error)) => drop(failed.insert(key, error)),
+                None => {}
             }
         }
         failed
@@ -191,19 +192,18 @@ impl Inventory {
         interval: Duration,
         now: Instant,
     ) {
-        let Some(repository) = self.repositories.get_mut(name) else {
-            return;
-        };
-        let Some(tag) = repository.tag(text) else {
+        let repository = self.repositories.get_mut(name);
+        let Some(tag) = repository.and_then(|one| one.tag(text)) else {
             return;
         };
         let artifact = tag.target().and_then(|digest| self.artifacts.get(digest));
         let failure = match artifact {
-            None => return,
-            Some(Artifact::NotAChart(_)) => None,
-            Some(Artifact::Chart { layers, .. }) => failed
-                .get(&(name.clone(), layers.config.digest.clone()))
-                .filter(|_| !self.configs.contains_key(&layers.config.digest)),
+            Some(Artifact::Chart { layers, .. })
+                if !self.configs.contains_key(&layers.config.digest) =>
+            {
+                failed.get(&(name.clone(), layers.config.digest.clone()))
+            }
+            _ => None,
         };
         match failure {
             None => self.changed |= tag.complete(now + interval),
@@ -213,14 +213,12 @@ impl Inventory {
 
     /// Notes why a tag could not be read. A request that was not sent says nothing about it.
     fn fail(&mut self, name: &RepositoryName, text: &str, error: Error, now: Instant) {
-        if let Some(until) = error.retry_at() {
+        if let Some(until) = pause(&error) {
             self.paused_until = self.paused_until.max(Some(until));
             return;
         }
-        let Some(repository) = self.repositories.get_mut(name) else {
-            return;
-        };
-        let Some(tag) = repository.tag(text) else {
+        let repository = self.repositories.get_mut(name);
+        let Some(tag) = repository.and_then(|one| one.tag(text)) else {
             return;
         };
         let artifact = tag
@@ -244,7 +242,8 @@ impl Inventory {
             .flat_map(|(_, tag)| tag.manifest.iter().chain(&tag.seen));
         let named: HashSet<Digest> = named.cloned().collect();
         let mut kept = HashMap::new();
-        let targets: [fn(&Tag) -> Option<&Digest>; 2] = [Tag::target, |tag| tag.manifest.as_ref()];
+        let targets: [fn(&KnownTag) -> Option<&Digest>; 2] =
+            [KnownTag::target, |tag| tag.manifest.as_ref()];
         for target in targets {
             let mut budget = Budget::default();
             for (name, tag) in self.tags() {
@@ -279,14 +278,16 @@ impl Inventory {
         }
     }
 
-    fn tag(&mut self, name: &RepositoryName, text: &str) -> Option<&mut Tag> {
+    fn tag(&mut self, name: &RepositoryName, text: &str) -> Option<&mut KnownTag> {
         self.repositories.get_mut(name)?.tag(text)
     }
 }
 
 /// Ranks the tags that were never read: 0 for the newest version of each repository, 1 for the next; so
 /// whatever ends a scan early, the newest versions of all repositories are known. The others have 0.
-fn rank<'a>(tags: Vec<(&'a RepositoryName, &'a Tag)>) -> Vec<(usize, &'a RepositoryName, &'a Tag)> {
+fn rank<'a>(
+    tags: Vec<(&'a RepositoryName, &'a KnownTag)>,
+) -> Vec<(usize, &'a RepositoryName, &'a KnownTag)> {
     let mut ranked = Vec::with_capacity(tags.len());
     for of_repository in tags.chunk_by(|one, other| one.0 == other.0) {
         let mut unread = Vec::new();
@@ -306,4 +307,11 @@ fn rank<'a>(tags: Vec<(&'a RepositoryName, &'a Tag)>) -> Vec<(usize, &'a Reposit
         );
     }
     ranked
+}
+
+/// Until when the storage takes no requests, if that is why this one was not sent.
+fn pause(error: &Error) -> Option<Instant> {
+    error
+        .retry_at()
+        .filter(|_| error.kind() == ErrorKind::Paused)
 }

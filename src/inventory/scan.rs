@@ -3,15 +3,16 @@
 //! failure stays with the repository or tag that it concerns; only a failure to list the repositories
 //! ends a refresh, and that is the caller's to handle.
 
-use super::artifact::{Artifact, ChartConfig, check_blobs, read, read_config};
+use super::artifact::{Artifact, ChartConfig, CheckResult, Reader};
 use super::budget::{MAX_ALL, MAX_REPOSITORY};
+use super::known::Inventory;
+use super::listing::{self, MAX_TAGS};
 use super::progress::Progress;
-use super::{Inventory, MAX_TAGS, listing};
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+use super::tag::{CheckScope, ConfigKey, TagCheck};
+use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -29,47 +30,6 @@ pub(crate) struct Scan<'a> {
     pub(crate) interval: Option<Duration>,
     progress: Progress,
 }
-
-/// Which tags are checked.
-#[derive(Clone, Copy)]
-pub(crate) enum CheckScope {
-    /// Those that were never asked for. Those that failed are left to later checks, for they may hang again,
-    /// and requests for the index would wait for them.
-    New,
-    /// Those of which nothing is known, unless access was denied not long ago: for first scans, which are
-    /// few.
-    First,
-    /// All.
-    All,
-    /// Those that are due, so many at most.
-    Due(usize),
-}
-
-/// A tag to check.
-pub(super) struct TagCheck {
-    pub(super) repository: RepositoryName,
-    pub(super) reference: Reference,
-    /// The manifest that it named the last time.
-    pub(super) expected: Option<Digest>,
-}
-
-/// What a tag names.
-pub(super) struct CheckResult {
-    pub(super) digest: Digest,
-    /// None if the inventory has it already.
-    pub(super) artifact: Option<Artifact>,
-}
-
-/// A tag whose manifest was read, but not all that its chart needs.
-pub(super) struct PendingTag {
-    pub(super) repository: RepositoryName,
-    pub(super) text: Arc<str>,
-    /// The config blob, if it's to be read: it is unknown, and within the budget.
-    pub(super) config: Option<Descriptor>,
-}
-
-/// A config blob of a repository.
-pub(super) type ConfigKey = (RepositoryName, Digest);
 
 impl<'a> Scan<'a> {
     /// A scan that logs its progress if it `is_first`.
@@ -112,7 +72,11 @@ impl<'a> Scan<'a> {
     pub(crate) fn check(&self, inventory: &mut Inventory, scope: CheckScope) {
         let checks = inventory.checks(scope, Instant::now());
         self.progress.begin("tags read", checks.len());
-        let configs = Configs::new(inventory.config_bytes);
+        let in_all = inventory.config_bytes;
+        let configs = Configs::new(ConfigReadings {
+            in_all,
+            ..ConfigReadings::default()
+        });
         let deadline = matches!(scope, CheckScope::Due(_)).then(|| Instant::now() + LONGEST_CHECK);
         let results = in_parallel(&checks, self.concurrency, |check| {
             let is_in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
@@ -130,16 +94,12 @@ impl<'a> Scan<'a> {
         }
         let pending = inventory.pending(scope, now);
         in_parallel(&pending, self.concurrency, |tag| {
-            if let Some(config) = tag
-                .config
-                .as_ref()
-                .filter(|config| configs.claim_missing(&tag.repository, config))
-            {
-                self.read_config(&tag.repository, config, &configs);
+            if let Some(config) = &tag.config {
+                self.read_config(&tag.repository, config, &configs, u64::MAX);
             }
         });
         read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
-        let failed = inventory.add_configs(configs.finish());
+        let failed = inventory.add_configs(std::mem::take(&mut lock(&configs).readings));
         let (now, interval) = (Instant::now(), self.interval.unwrap_or_default());
         for (repository, tag) in &read {
             inventory.settle(repository, tag, &failed, interval, now);
@@ -156,129 +116,86 @@ impl<'a> Scan<'a> {
         check: &TagCheck,
         configs: &Configs,
     ) -> Result<CheckResult, Error> {
-        let TagCheck {
-            repository,
-            reference,
-            expected,
-        } = check;
-        let known = match expected {
+        let (repository, reference) = (&check.repository, &check.reference);
+        let reader = self.reader(repository);
+        let known = match &check.expected {
             Some(_) => self.storage.digest(repository, reference)?,
             None => None,
         };
-        let known = known.filter(|digest| inventory.artifacts.contains_key(digest));
-        let result = match known {
-            Some(digest) => CheckResult {
-                digest,
-                artifact: None,
-            },
-            None => self.read_manifest(inventory, repository, reference)?,
+        let known = known.and_then(|digest| inventory.artifacts.get_key_value(&digest));
+        let (digest, artifact) = match known {
+            Some((digest, _)) => (digest.clone(), None),
+            None => {
+                let bytes = self.storage.manifest(repository, reference)?;
+                let digest = Digest::sha256(&bytes);
+                let known = inventory.artifacts.get(&digest);
+                let artifact = known
+                    .is_none()
+                    .then(|| reader.artifact(&bytes))
+                    .transpose()?;
+                known
+                    .or(artifact.as_ref())
+                    .map_or(Ok(()), |artifact| reader.check_blobs(artifact))?;
+                (digest, artifact)
+            }
         };
-        let artifact = result
-            .artifact
-            .as_ref()
-            .or_else(|| inventory.artifacts.get(&result.digest));
-        if let Some(Artifact::Chart { layers, .. }) = artifact
+        if let Some(Artifact::Chart { layers, .. }) =
+            artifact.as_ref().or(inventory.artifacts.get(&digest))
             && !inventory.configs.contains_key(&layers.config.digest)
-            && configs.claim(repository, &layers.config)
         {
-            self.read_config(repository, &layers.config, configs);
+            self.read_config(repository, &layers.config, configs, MAX_REPOSITORY);
         }
-        Ok(result)
+        Ok((digest, artifact))
     }
 
-    fn read_manifest(
+    /// Reads a config blob, unless that has been done in this scan, or it is over a bound.
+    fn read_config(
         &self,
-        inventory: &Inventory,
         repository: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<CheckResult, Error> {
-        let bytes = self.storage.manifest(repository, reference)?;
-        let digest = Digest::sha256(&bytes);
-        let artifact = match inventory.artifacts.get(&digest) {
-            Some(_) => None,
-            None => Some(read(self.storage, repository, &bytes)?),
-        };
-        let result = CheckResult { digest, artifact };
-        if let Some(artifact) = result
-            .artifact
-            .as_ref()
-            .or_else(|| inventory.artifacts.get(&result.digest))
-        {
-            check_blobs(self.storage, repository, artifact)?;
+        config: &Descriptor,
+        configs: &Configs,
+        most: u64,
+    ) {
+        let key = (repository.clone(), config.digest.clone());
+        if lock(configs).claim(&key, config.size, most) {
+            let reading = contained(|| self.reader(repository).config(config));
+            lock(configs).readings.insert(key, Some(reading));
         }
-        Ok(result)
     }
 
-    fn read_config(&self, repository: &RepositoryName, config: &Descriptor, configs: &Configs) {
-        let reading = contained(|| read_config(self.storage, repository, config));
-        configs.put((repository.clone(), config.digest.clone()), reading);
+    fn reader<'r>(&'r self, repository: &'r RepositoryName) -> Reader<'r> {
+        Reader {
+            storage: self.storage,
+            repository,
+        }
     }
 }
 
 /// The config blobs of one scan. While it runs, they are read at once as long as the bounds are far; the
-/// budget decides afterwards which are kept.
-struct Configs(Mutex<Claimed>);
+/// budget decides afterwards which others are read, and which are kept.
+type Configs = Mutex<ConfigReadings>;
 
-struct Claimed {
+#[derive(Default)]
+struct ConfigReadings {
     /// Without a value while they are being read.
     readings: HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>,
-    in_all: u64,
     by_repository: HashMap<RepositoryName, u64>,
+    in_all: u64,
 }
 
-impl Configs {
-    /// `in_all` is how many bytes of config blobs are kept already.
-    fn new(in_all: u64) -> Configs {
-        Configs(Mutex::new(Claimed {
-            readings: HashMap::new(),
-            in_all,
-            by_repository: HashMap::new(),
-        }))
-    }
-
-    /// Whether the caller is to read a config blob now: it's the first that wants it, and there is room.
-    fn claim(&self, repository: &RepositoryName, config: &Descriptor) -> bool {
-        let mut claimed = lock(&self.0);
-        let key = (repository.clone(), config.digest.clone());
-        let here = claimed.by_repository.get(repository).copied().unwrap_or(0) + config.size;
-        let in_all = claimed.in_all + config.size;
-        if claimed.readings.contains_key(&key) || here > MAX_REPOSITORY || in_all > MAX_ALL {
+impl ConfigReadings {
+    /// Whether the caller is the first that wants a config blob, and there is room for its `size`: in all,
+    /// and in the repository up to `most` bytes.
+    fn claim(&mut self, key: &ConfigKey, size: u64, most: u64) -> bool {
+        let here = self.by_repository.entry(key.0.clone()).or_default();
+        let is_over = most < u64::MAX && (*here + size > most || self.in_all + size > MAX_ALL);
+        if is_over || self.readings.contains_key(key) {
             return false;
         }
-        claimed.readings.insert(key, None);
-        claimed.by_repository.insert(repository.clone(), here);
-        claimed.in_all = in_all;
+        self.readings.insert(key.clone(), None);
+        *here += size;
+        self.in_all += size;
         true
-    }
-
-    /// The same of a config blob that is within the budget.
-    fn claim_missing(&self, repository: &RepositoryName, config: &Descriptor) -> bool {
-        match lock(&self.0)
-            .readings
-            .entry((repository.clone(), config.digest.clone()))
-        {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(free) => {
-                free.insert(None);
-                true
-            }
-        }
-    }
-
-    fn put(&self, key: ConfigKey, reading: Result<ChartConfig, Error>) {
-        lock(&self.0).readings.insert(key, Some(reading));
-    }
-
-    fn finish(self) -> HashMap<ConfigKey, Result<ChartConfig, Error>> {
-        let claimed = self
-            .0
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        claimed
-            .readings
-            .into_iter()
-            .filter_map(|(key, reading)| Some((key, reading?)))
-            .collect()
     }
 }
 
@@ -293,10 +210,10 @@ pub(crate) fn contained<R>(work: impl FnOnce() -> Result<R, Error>) -> Result<R,
 
 #[cfg(test)]
 mod tests {
-    use super::super::Filter;
+    use super::super::filter::Filter;
     use super::*;
     use crate::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE};
-    use crate::oci::qualified;
+    use crate::oci::{Reference, qualified};
     use std::collections::BTreeMap;
     use std::io::{Cursor, Read};
 

@@ -1,10 +1,9 @@
 //! What is known of one repository and of one tag: what the tag names, why it could not be read, and
 //! when it is due again. The clock is a parameter.
 
-use super::Skipped;
+use super::contents::Skipped;
 use super::filter::Filter;
-use super::scan::CheckScope;
-use crate::oci::{Digest, RepositoryName};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::pacing::Backoff;
 use crate::storage::{Error, ErrorKind};
 use std::collections::HashMap;
@@ -25,13 +24,13 @@ const DENIED_PAUSES: RangeInclusive<Duration> = Duration::from_secs(30)..=Durati
 /// A repository, and its tags in the order of their texts.
 #[derive(Default)]
 pub(super) struct Repository {
-    pub(super) tags: Vec<Tag>,
+    pub(super) tags: Vec<KnownTag>,
     /// Why its tags could not be listed the last time.
     pub(super) failure: Option<Box<Failure>>,
 }
 
 /// A tag as it's listed; the text may break the grammar of tags.
-pub(super) struct Tag {
+pub(super) struct KnownTag {
     pub(super) text: Arc<str>,
     /// The manifest that is listed for it.
     pub(super) manifest: Option<Digest>,
@@ -49,8 +48,41 @@ pub(super) struct Failure {
     backoff: Backoff,
 }
 
+/// Which tags are checked.
+#[derive(Clone, Copy)]
+pub(crate) enum CheckScope {
+    /// Those that were never asked for. Those that failed are left to later checks, for they may hang again,
+    /// and requests for the index would wait for them.
+    New,
+    /// Those of which nothing is known, unless access was denied not long ago: for first scans, which are
+    /// few.
+    First,
+    /// All.
+    All,
+    /// Those that are due, so many at most.
+    Due(usize),
+}
+
+/// A tag to check, and the manifest that it named the last time.
+pub(super) struct TagCheck {
+    pub(super) repository: RepositoryName,
+    pub(super) reference: Reference,
+    pub(super) expected: Option<Digest>,
+}
+
+/// A tag whose manifest was read, but not all that its chart needs.
+pub(super) struct PendingTag {
+    pub(super) repository: RepositoryName,
+    pub(super) text: Arc<str>,
+    /// The config blob, if it's to be read: it is unknown, and within the budget.
+    pub(super) config: Option<Descriptor>,
+}
+
+/// A config blob of a repository.
+pub(super) type ConfigKey = (RepositoryName, Digest);
+
 impl Repository {
-    pub(super) fn tag(&mut self, text: &str) -> Option<&mut Tag> {
+    pub(super) fn tag(&mut self, text: &str) -> Option<&mut KnownTag> {
         let at = self
             .tags
             .binary_search_by(|tag| (*tag.text).cmp(text))
@@ -85,12 +117,12 @@ impl Repository {
             return was_skipped;
         }
         let before = std::mem::take(&mut self.tags).into_iter();
-        let mut before: HashMap<Arc<str>, Tag> =
+        let mut before: HashMap<Arc<str>, KnownTag> =
             before.map(|tag| (tag.text.clone(), tag)).collect();
         let tag = |text: String| {
             before
                 .remove(&*text)
-                .unwrap_or_else(|| Tag::new(text.into(), filter, now))
+                .unwrap_or_else(|| KnownTag::new(text.into(), filter, now))
         };
         self.tags = listed.into_iter().map(tag).collect();
         true
@@ -115,10 +147,10 @@ impl Repository {
     }
 }
 
-impl Tag {
-    fn new(text: Arc<str>, filter: &Filter, now: Instant) -> Tag {
+impl KnownTag {
+    fn new(text: Arc<str>, filter: &Filter, now: Instant) -> KnownTag {
         let due = filter.skips(&text).is_none().then_some(now);
-        Tag {
+        KnownTag {
             text,
             manifest: None,
             seen: None,
@@ -190,10 +222,9 @@ impl Failure {
 
     /// What isn't listed for that reason.
     pub(super) fn skipped(&self, reference: String) -> Skipped {
-        let reason = format!("{:#}", self.error);
         Skipped {
-            unread: Some(self.kind()),
-            ..Skipped::new(reference, reason)
+            public: Some(format!("could not be read: {}", self.error).into()),
+            ..Skipped::new(reference, format!("{:#}", self.error))
         }
     }
 

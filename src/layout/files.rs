@@ -1,8 +1,8 @@
-//! Reading files of one directory tree and of nothing else. Links are followed as long as they stay
-//! inside; what isn't a regular file of a sane size isn't opened.
+//! Reads files of one directory tree and of nothing else. Links are followed as long as they stay
+//! inside; only regular files of a sane size are opened.
 //!
-//! Whoever can write to the tree could swap a folder for a link between our look and our `open`.
-//! That gains nothing: what is handed out has to hash to the digest that was asked for.
+//! A process that can write to the tree could swap a folder for a link between the check and `open`.
+//! That gains nothing: the bytes that are served have to hash to the digest that was asked for.
 
 use crate::storage::{Error, ErrorKind};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -14,11 +14,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How coarse the times of files may be: a kernel's tick is 10 ms at most.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A directory, looked up anew for each call, because it may be a link that is switched over.
+/// A directory, resolved anew for each call, because it may be a link that is switched.
 #[derive(Debug)]
 pub(super) struct Root(PathBuf);
 
-/// What tells one state of a file from the next: device, inode, size and both its times.
+/// Device, inode, size and both times of a file: they change when the file does.
 pub(super) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 impl Root {
@@ -26,7 +26,7 @@ impl Root {
         Root(path)
     }
 
-    /// Where `inner` really is, if that is inside.
+    /// The real path of `inner`, if it lies inside.
     pub(super) fn locate(&self, inner: &Path) -> Result<PathBuf, Error> {
         let shown = self.0.join(inner);
         let root = fs::canonicalize(&self.0).map_err(|cause| failed(&self.0, cause))?;
@@ -45,7 +45,7 @@ impl Root {
     pub(super) fn open(&self, inner: &Path, limit: u64) -> Result<(File, Metadata), Error> {
         let shown = self.0.join(inner);
         let place = self.locate(inner)?;
-        // Without NONBLOCK a FIFO without a writer would hold us for ever.
+        // Without NONBLOCK the open of a FIFO without a writer would never return.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let file = OpenOptions::new()
             .read(true)
@@ -65,7 +65,7 @@ impl Root {
         Ok((file, metadata))
     }
 
-    /// A file's whole content. One that grows while it's read is cut off at `limit`.
+    /// A file's whole content. If it grows while it's read, it is cut off at `limit`.
     pub(super) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), Error> {
         let (file, metadata) = self.open(inner, limit)?;
         let mut bytes = Vec::new();
@@ -75,7 +75,7 @@ impl Root {
         Ok((bytes, stamp(&metadata)))
     }
 
-    /// The path for a person to read.
+    /// The path for a message.
     pub(super) fn show(&self, inner: &Path) -> String {
         self.0.join(inner).display().to_string()
     }
@@ -93,8 +93,8 @@ pub(super) fn stamp(metadata: &Metadata) -> Stamp {
     )
 }
 
-/// Whether a file had been left alone for a while at `now`. One that changes twice within a tick of
-/// the clock of files looks as if it had changed once.
+/// Whether a file had not changed for a while at `now`. Two changes within a tick of the file system's
+/// clock look like one.
 pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
     let (.., (seconds, nanoseconds)) = *stamp;
     let changed = Duration::new(
@@ -105,13 +105,12 @@ pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
         .is_ok_and(|now| changed + TICK < now)
 }
 
-/// What isn't there may be on its way: someone is copying. So it's never a definite "gone".
+/// A missing file may be about to be copied there. So it's never a definite "not found".
 pub(super) fn failed(path: &Path, cause: io::Error) -> Error {
     Error::new(
         ErrorKind::Unavailable,
         format!("{}: {cause}", path.display()),
     )
-    .with_source(cause)
 }
 
 pub(super) fn refused(path: &Path, why: &str) -> Error {

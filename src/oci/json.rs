@@ -1,5 +1,10 @@
-//! Counts the values of a JSON text before it is parsed. Parsed, the six bytes of `{"":0}` take 700
-//! bytes of memory, so a manifest of one megabyte would take a hundred.
+//! Bounds for JSON that others write. A parser makes 700 bytes of the six that `{"":0}` takes, so a
+//! pushed megabyte would become a hundred: values are counted before a text is parsed, or a list is
+//! cut off while it is.
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use std::fmt;
+use std::marker::PhantomData;
 
 /// Most values of a manifest or a config blob, as counted here: a hundred times as many as an ordinary
 /// chart has, and at most three megabytes of memory when they are parsed.
@@ -16,6 +21,43 @@ pub fn holds_over(most: usize, json: &[u8]) -> bool {
         !quoted && matches!(**byte, b',' | b'[' | b'{')
     };
     json.iter().filter(begins_value).nth(most).is_some()
+}
+
+/// A list of which no more than one element over `MOST` is kept, so that a longer one is recognized.
+pub struct BoundedList<T, const MOST: usize>(pub Vec<T>);
+
+impl<T, const MOST: usize> Default for BoundedList<T, MOST> {
+    fn default() -> Self {
+        BoundedList(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for BoundedList<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+struct ListVisitor<T, const MOST: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for ListVisitor<T, MOST> {
+    type Value = BoundedList<T, MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() <= MOST {
+            match list.next_element()? {
+                Some(element) => kept.push(element),
+                None => return Ok(BoundedList(kept)),
+            }
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(BoundedList(kept))
+    }
 }
 
 #[cfg(test)]
@@ -43,5 +85,13 @@ mod tests {
             MAX_VALUES,
             format!("[\"{words}\",{}]", list("0", MAX_VALUES)).as_bytes()
         ));
+    }
+
+    #[test]
+    fn a_list_over_its_bound_keeps_one_element_too_many() {
+        let kept = |text: &str| serde_json::from_str::<BoundedList<u8, 2>>(text).map(|list| list.0);
+        assert_eq!(kept("[1,2]").unwrap(), [1, 2]);
+        assert_eq!(kept("[1,2,3,4,{}]").unwrap(), [1, 2, 3]);
+        assert!(kept("{}").is_err());
     }
 }

@@ -168,7 +168,7 @@ impl Current {
             Err(error) => {
                 let backoff = state.schedule.fail(Instant::now());
                 state.failing = Some(Failing {
-                    why: error.told().into(),
+                    why: error.to_string().into(),
                     since: backoff.since,
                 });
                 report_failure(&error, last.is_some(), backoff.retry_at);

@@ -200,14 +200,14 @@ impl<'a> Refresher<'a> {
             many => format!("{many} repositories or tags could not be read"),
         };
         let skipped = self.inventory.contents().skipped;
-        let example = skipped.iter().find(|skipped| skipped.unread.is_some());
+        let example = skipped.iter().find(|skipped| skipped.public.is_some());
         let example =
             example.map_or_else(String::new, |one| format!(", such as {}", one.example()));
         if has_learnt && !self.is_strict && self.incomplete >= FIRST_ATTEMPTS {
             log::warn!("the first index is served although {text}{example}");
             return Ok(());
         }
-        Err(not_credible(&format!("{text}{example}")).telling(format!("{text}; the log says more")))
+        Err(not_credible(&format!("{text}{example}")).with_public(text))
     }
 }
 

@@ -1,6 +1,6 @@
 //! One connection from its first byte to its last: requests in, responses out, one after the other.
 
-use super::connections::{Connection, Phase, TableEntry};
+use super::connections::{Connection, ConnectionPhase, TableEntry};
 use super::request::{IDLE, NoRequest, Request, RequestReader};
 use super::respond::Responder;
 use super::response::{Response, ResponseWriter, STALL};
@@ -29,7 +29,7 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
                 return linger(stream);
             }
         };
-        connection.enter(Phase::Responding)?;
+        connection.enter(ConnectionPhase::Responding)?;
         let response = respond(responder, &request, connection);
         // After a 400, the client and we may disagree on where its next request begins.
         let keep_alive = request.keep_alive && response.status != 400 && connection.may_stay();
@@ -40,7 +40,7 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
             let has_unread = reader.has_unread() || connection.has_unread();
             return if has_unread { linger(stream) } else { Ok(()) };
         }
-        connection.enter(Phase::Waiting)?;
+        connection.enter(ConnectionPhase::Waiting)?;
     }
 }
 

@@ -42,7 +42,7 @@ const LOOKS: usize = 40;
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(super) enum Phase {
+pub(super) enum ConnectionPhase {
     /// It waits for a request, or for the rest of one.
     Waiting,
     /// A response is being sent.
@@ -53,11 +53,11 @@ pub(super) enum Phase {
     Evicted,
 }
 
-const PHASES: [Phase; 4] = [
-    Phase::Waiting,
-    Phase::Sending,
-    Phase::Responding,
-    Phase::Evicted,
+const PHASES: [ConnectionPhase; 4] = [
+    ConnectionPhase::Waiting,
+    ConnectionPhase::Sending,
+    ConnectionPhase::Responding,
+    ConnectionPhase::Evicted,
 ];
 
 /// One client's connection.
@@ -76,7 +76,7 @@ impl Connection {
         Connection {
             stream,
             peer,
-            phase: AtomicU8::new(Phase::Waiting as u8),
+            phase: AtomicU8::new(ConnectionPhase::Waiting as u8),
             accepted: Instant::now(),
             progress: AtomicU64::new(0),
         }
@@ -85,17 +85,17 @@ impl Connection {
     /// Notes what it does from now on, or that it made progress with it.
     ///
     /// Errors when it was evicted.
-    pub(super) fn enter(&self, phase: Phase) -> io::Result<()> {
+    pub(super) fn enter(&self, phase: ConnectionPhase) -> io::Result<()> {
         let passed = self.accepted.elapsed().as_millis();
         let passed = u64::try_from(passed).unwrap_or(u64::MAX);
         self.progress.store(passed, Ordering::Relaxed);
-        let next = |now| (now != Phase::Evicted as u8).then_some(phase as u8);
+        let next = |now| (now != ConnectionPhase::Evicted as u8).then_some(phase as u8);
         let entered = (self.phase).fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
         let evicted = |_| io::Error::new(io::ErrorKind::ConnectionAborted, "evicted");
         entered.map(drop).map_err(evicted)
     }
 
-    fn phase(&self) -> Phase {
+    fn phase(&self) -> ConnectionPhase {
         PHASES[usize::from(self.phase.load(Ordering::Acquire).min(3))]
     }
 
@@ -104,8 +104,8 @@ impl Connection {
     }
 
     /// Cuts it off if it is still in `phase`; its thread notices and ends.
-    fn evict(&self, phase: Phase) -> bool {
-        let (old, new) = (phase as u8, Phase::Evicted as u8);
+    fn evict(&self, phase: ConnectionPhase) -> bool {
+        let (old, new) = (phase as u8, ConnectionPhase::Evicted as u8);
         let swapped = (self.phase).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire);
         if swapped.is_ok() {
             let _ = self.stream.shutdown(Shutdown::Both);
@@ -231,7 +231,8 @@ impl ConnectionTable {
         let mut open = lock(&self.open);
         while !open.all.is_empty() {
             // Each time again: a connection may have been about to wait for its next request.
-            open.all.retain(|_, one| !one.evict(Phase::Waiting));
+            open.all
+                .retain(|_, one| !one.evict(ConnectionPhase::Waiting));
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return open.all.is_empty();
@@ -280,7 +281,8 @@ impl OpenConnections {
         let candidate = |(id, one): (&u64, &Arc<Connection>)| {
             let (phase, since) = (one.phase(), one.last_progress());
             let still = now.saturating_duration_since(since) >= STILL;
-            let may_go = still && matches!(phase, Phase::Waiting | Phase::Sending);
+            let may_go =
+                still && matches!(phase, ConnectionPhase::Waiting | ConnectionPhase::Sending);
             may_go.then_some((!over_share.contains(&one.peer), phase, since, *id))
         };
         let Some((_, phase, _, id)) = self.all.iter().filter_map(candidate).min() else {
@@ -360,17 +362,17 @@ mod tests {
     fn a_full_table_evicts_the_connection_that_has_waited_longest() {
         let table = table(8);
         let entries = enter_all(&table, 0..8);
-        entries[0].enter(Phase::Responding).unwrap();
+        entries[0].enter(ConnectionPhase::Responding).unwrap();
         std::thread::sleep(Duration::from_millis(2));
-        entries[1].enter(Phase::Waiting).unwrap();
+        entries[1].enter(ConnectionPhase::Waiting).unwrap();
         let newest = enter(&table, 9).unwrap();
         let evicted: Vec<_> = entries
             .iter()
-            .map(|entry| entry.enter(Phase::Sending).is_err())
+            .map(|entry| entry.enter(ConnectionPhase::Sending).is_err())
             .collect();
         assert_eq!(evicted.iter().filter(|evicted| **evicted).count(), 1);
         assert!(!evicted[0] && !evicted[1]);
-        assert!(newest.enter(Phase::Sending).is_ok());
+        assert!(newest.enter(ConnectionPhase::Sending).is_ok());
     }
 
     #[test]
@@ -381,8 +383,10 @@ mod tests {
         // All of them may go now: before, only the first would be old enough.
         std::thread::sleep(STILL);
         let _newest = enter(&table, 3).unwrap();
-        assert!(modest.enter(Phase::Waiting).is_ok());
-        let evicted = many.iter().filter(|one| one.enter(Phase::Waiting).is_err());
+        assert!(modest.enter(ConnectionPhase::Waiting).is_ok());
+        let evicted = many
+            .iter()
+            .filter(|one| one.enter(ConnectionPhase::Waiting).is_err());
         assert_eq!(evicted.count(), 1);
     }
 
@@ -391,14 +395,14 @@ mod tests {
         let table = table(8);
         let responding = enter_all(&table, 0..7);
         for entry in &responding {
-            entry.enter(Phase::Responding).unwrap();
+            entry.enter(ConnectionPhase::Responding).unwrap();
         }
         let sending = enter(&table, 8).unwrap();
-        sending.enter(Phase::Sending).unwrap();
+        sending.enter(ConnectionPhase::Sending).unwrap();
         // It stalls while the new connection waits.
         let newest = enter(&table, 9).unwrap();
-        assert!(sending.enter(Phase::Sending).is_err());
-        newest.enter(Phase::Responding).unwrap();
+        assert!(sending.enter(ConnectionPhase::Sending).is_err());
+        newest.enter(ConnectionPhase::Responding).unwrap();
         assert!(enter(&table, 10).is_none());
     }
 
@@ -419,10 +423,10 @@ mod tests {
         let table = table(8);
         let waiting = enter(&table, 1).unwrap();
         let sending = enter(&table, 2).unwrap();
-        sending.enter(Phase::Sending).unwrap();
+        sending.enter(ConnectionPhase::Sending).unwrap();
         table.stop();
         assert!(!table.drain(Duration::from_millis(20)));
-        assert!(waiting.enter(Phase::Responding).is_err());
+        assert!(waiting.enter(ConnectionPhase::Responding).is_err());
         assert!(enter(&table, 3).is_none());
         drop(sending);
         assert!(table.drain(Duration::from_millis(20)));

@@ -3,7 +3,7 @@
 //! the middle is never completed.
 
 use super::blocks::{BLOCK, Buffer};
-use super::connections::{Connection, Phase};
+use super::connections::{Connection, ConnectionPhase};
 use super::request::Request;
 use crate::pacing::Pace;
 use crate::representation::{Coding, Representation};
@@ -281,7 +281,7 @@ impl ResponseWriter<'_> {
         // Empty ones at the beginning would look like the end of the connection.
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
-            self.connection.enter(Phase::Sending)?;
+            self.connection.enter(ConnectionPhase::Sending)?;
             let asked = Instant::now();
             let count = match (&self.connection.stream).write_vectored(pieces) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -24,17 +24,17 @@ pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 /// All threads that serve connections.
 #[derive(Default)]
-pub(super) struct Threads(Arc<Shared>);
+pub(super) struct Threads(Arc<Workers>);
 
 #[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct Workers {
+    queue: Mutex<JobQueue>,
     given: Condvar,
 }
 
 /// The jobs that no thread has taken yet: never more than there are idle or starting threads.
 #[derive(Default)]
-struct Queue {
+struct JobQueue {
     jobs: VecDeque<Job>,
     idle: usize,
 }
@@ -51,9 +51,9 @@ impl Threads {
             return Ok(());
         }
         drop(queue);
-        let shared = self.0.clone();
+        let workers = self.0.clone();
         let builder = thread::Builder::new().name("connection".into());
-        match builder.stack_size(STACK).spawn(move || shared.work()) {
+        match builder.stack_size(STACK).spawn(move || workers.work()) {
             Ok(_) => Ok(()),
             // Unless another thread has become idle and taken it meanwhile.
             Err(_) => lock(&self.0.queue).jobs.pop_back().map_or(Ok(()), Err),
@@ -61,7 +61,7 @@ impl Threads {
     }
 }
 
-impl Shared {
+impl Workers {
     /// Does jobs until there has been none for a while, or until enough other threads are idle.
     fn work(&self) {
         let mut queue = lock(&self.queue);

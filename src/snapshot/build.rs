@@ -296,7 +296,7 @@ pub(super) mod tests {
     #[test]
     fn what_the_storage_says_is_not_told_to_everybody() {
         let mut skipped = Skipped::new("a:1".into(), "GET http://inside/v2/a: 500: secret");
-        skipped.unread = Some(crate::storage::ErrorKind::Unavailable);
+        skipped.public = Some("could not be read: unreachable or failing".into());
         let harvest = Contents {
             skipped: vec![skipped],
             ..Contents::default()
@@ -305,7 +305,10 @@ pub(super) mod tests {
             .skipped_json()
             .unwrap();
         let told = String::from_utf8(told.identity().bytes.to_vec()).unwrap();
-        assert!(told.contains("could not be read: no answer"), "{told}");
+        assert!(
+            told.contains("could not be read: unreachable or failing"),
+            "{told}"
+        );
         assert!(
             !told.contains("inside") && !told.contains("secret"),
             "{told}"

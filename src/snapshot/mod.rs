@@ -15,7 +15,6 @@ use crate::representation::Representation;
 use pages::{PageKey, Pages};
 use repository::{ChartRepository, chart_version, index_file};
 use serde::{Serialize, Serializer};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Bound, Range};
@@ -240,7 +239,7 @@ struct SkippedList<'a>(&'a [Skipped]);
 #[derive(Serialize)]
 struct SkippedLine<'a> {
     reference: &'a str,
-    reason: Cow<'a, str>,
+    reason: &'a str,
     since: String,
 }
 

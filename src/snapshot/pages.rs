@@ -2,7 +2,7 @@
 //! however many requests want it, and kept within a bound. One is rendered at a time, so that many
 //! requests for different ones never take the memory of them all.
 
-use super::IndexFormat;
+use super::repository::IndexFormat;
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
 use crate::sync::{Gate, GateLimits, Lru, lock};

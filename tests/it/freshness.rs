@@ -35,8 +35,8 @@ fn a_registry_that_asks_for_a_rest_is_left_alone_by_everyone() {
     fake.spoil("* /v2/b/tired/manifests/*")
         .with(Fault::Answer(tired));
 
-    refresh_until_logged(&daemon, "rest of 60 s", 1);
-    let told = daemon.wait_for_log("rest of 60 s");
+    refresh_until_logged(&daemon, "no requests for 60 s", 1);
+    let told = daemon.wait_for_log("no requests for 60 s");
     assert!(told.contains(" WARN ") && told.contains(": 429"), "{told}");
     assert_eq!(Index::of(&daemon).charts(), ["tired 1.0.0", "web 1.0.0"]);
     let asked = fake.count("* *");

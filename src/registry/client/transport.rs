@@ -1,44 +1,32 @@
 //! One HTTP exchange with a registry or its token server: bounded, on kept-alive connections, with
-//! a deadline for each phase. Follows redirects itself, because credentials must not: they are
-//! dropped on the way to another origin. Link-local addresses aren't visited, by whatever name or
-//! spelling, unless the registry itself was configured to be there.
+//! a deadline for each phase. Redirects are followed here, because credentials must not follow them:
+//! they are dropped on the way to another origin. A link-local address is never connected to, under any
+//! name or spelling, unless the registry itself was configured to be there.
 
-use super::answer::{Answer, WHOLE_BLOB, WHOLE_BODY};
+use super::response::UpstreamResponse;
+use super::timeouts::{BLOB, BODY, CONNECT, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL};
 use super::{error, url};
-use crate::storage::Error;
+use crate::storage::{Error, ErrorKind, Result};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use ureq::Agent;
-use ureq::ProxyProtocol;
-use ureq::RequestBuilder;
-use ureq::http::Uri;
 use ureq::http::header::AUTHORIZATION;
+use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
-use ureq::typestate::WithoutBody;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Body, ProxyProtocol};
 
-/// Longest wait for a connection: a distant registry takes a tenth of this. A name's look-up has
-/// the resolver's own deadlines (resolv.conf: 5 s, twice, for each server); ureq would keep ours by
-/// starting a thread for each, and panics where the system has none to give.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Longest wait for the head of an answer.
-const ANSWER: Duration = Duration::from_secs(30);
-/// The same for a `HEAD`, which only asks whether a tag is still what it was, and before which no
-/// refresh goes on: whoever hangs is asked again.
-const HEAD: Duration = Duration::from_secs(10);
-/// The same for the catalog: distribution 2.7 on S3 takes more than a minute to list it
-/// (distribution#3678).
-const CATALOG: Duration = Duration::from_secs(120);
-/// Longest wait for the next bytes of a body, and to hand over a request.
-pub(super) const STALL: Duration = Duration::from_secs(30);
 /// Most redirects followed for one call: a load balancer, a storage, and some to spare.
 const MAX_REDIRECTS: usize = 5;
 /// Buffers of a connection, in bytes; over TLS it has them twice. ureq's own are four times as large, and
 /// downloads are many.
 const BUFFER: usize = 32 * 1024;
+
+/// The type of listings and tokens.
+const JSON: &str = "application/json";
 
 /// Which certificates are trusted.
 #[derive(Clone, Debug, Default)]
@@ -51,8 +39,8 @@ pub struct Tls {
 
 /// The certificates in a PEM file, in DER.
 ///
-/// Errors when there's none, or one can't be read: a file of rubbish would otherwise only show in
-/// handshakes that fail.
+/// Errors when there's none, or one can't be read: such a file would otherwise only show in handshakes
+/// that fail.
 pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let mut found = Vec::new();
     for item in ureq::tls::parse_pem(pem) {
@@ -77,6 +65,8 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 /// The one client that dials.
 pub(super) struct Transport {
     agent: Agent,
+    /// The registry's own `host[:port]`, in lower case.
+    own: String,
     requests: AtomicU64,
 }
 
@@ -96,20 +86,11 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let addresses = self.system.resolve(uri, config, timeout)?;
-        let own = uri
-            .authority()
-            .is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(&self.own));
-        if !own
-            && addresses
-                .iter()
-                .any(|address| url::is_link_local_address(address.ip()))
-        {
-            let text =
-                "a link-local address, where nobody but the configured registry is looked for";
-            return Err(ureq::Error::Io(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                text,
-            )));
+        let is_link_local = |address: &SocketAddr| url::is_link_local_address(address.ip());
+        if !url::is_at(uri, &self.own) && addresses.iter().any(is_link_local) {
+            let text = "a link-local address, allowed only for the configured registry";
+            let error = io::Error::new(io::ErrorKind::PermissionDenied, text);
+            return Err(ureq::Error::Io(error));
         }
         Ok(addresses)
     }
@@ -117,7 +98,7 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
 
 /// What a call asks for.
 #[derive(Clone, Copy)]
-pub(super) enum Ask<'a> {
+pub(crate) enum Ask<'a> {
     /// `GET`, accepting these types.
     Get { accept: &'a str },
     /// `GET` of bytes that may be many.
@@ -126,7 +107,7 @@ pub(super) enum Ask<'a> {
     Head { accept: &'a str },
     /// `GET` of JSON.
     List,
-    /// The same of the catalog, which may take its time.
+    /// `GET` of the catalog, which may take its time.
     ListCatalog,
     /// `POST` of a form, already encoded.
     Post { form: &'a str },
@@ -136,6 +117,17 @@ impl Ask<'_> {
     /// A form holds a secret, which goes to the host it's meant for or nowhere.
     fn may_be_redirected(&self) -> bool {
         !matches!(self, Ask::Post { .. })
+    }
+
+    /// The types that are accepted, and the longest waits for the head and the whole body.
+    fn terms(&self) -> (&str, Duration, Duration) {
+        match self {
+            Ask::Get { accept } => (accept, HEAD, BODY),
+            Ask::GetBlob => ("*/*", HEAD, BLOB),
+            Ask::Head { accept } => (accept, HEAD_OF_CHECK, BODY),
+            Ask::ListCatalog => (JSON, HEAD_OF_CATALOG, BODY),
+            Ask::List | Ask::Post { .. } => (JSON, HEAD, BODY),
+        }
     }
 }
 
@@ -154,21 +146,23 @@ impl Transport {
             .timeout_connect(Some(CONNECT))
             .timeout_send_request(Some(STALL))
             .timeout_send_body(Some(STALL))
-            .timeout_recv_response(Some(ANSWER))
-            .timeout_recv_body(Some(WHOLE_BODY))
+            .timeout_recv_response(Some(HEAD))
+            .timeout_recv_body(Some(BODY))
             .timeout_per_read(Some(STALL))
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER / 2)
             .tls_config(tls_config(tls))
             .build();
+        let own = authority.to_ascii_lowercase();
         let resolver = Resolver {
-            own: authority.to_ascii_lowercase(),
+            own: own.clone(),
             system: DefaultResolver::default(),
         };
         let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
-        tell_proxy(&agent);
+        log_proxy(&agent);
         Transport {
             agent,
+            own,
             requests: AtomicU64::new(0),
         }
     }
@@ -178,136 +172,130 @@ impl Transport {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Sends one request and follows where it leads. `authorization` goes to `target`'s origin and
-    /// nowhere else. Any final status is `Ok`.
+    /// Sends one request and follows redirects. `authorization` goes to `target`'s origin and nowhere
+    /// else. Any final status is `Ok`.
     pub(super) fn call(
         &self,
         target: &Uri,
         ask: Ask,
         authorization: Option<&str>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<UpstreamResponse> {
         let mut here = target.clone();
         for _ in 0..=MAX_REDIRECTS {
             let bound = authorization.filter(|_| url::origin(&here) == url::origin(target));
-            let answer = self.exchange(&here, ask, bound)?;
-            let Some(location) = answer.redirect().filter(|_| ask.may_be_redirected()) else {
-                return Ok(answer);
+            let response = self.exchange(&here, ask, bound)?;
+            let Some(location) = response.redirect().filter(|_| ask.may_be_redirected()) else {
+                return Ok(response);
             };
             here = check_redirect(&here, &location)?;
         }
-        Err(error::protocol(
-            &what(ask, target),
-            format!("over {MAX_REDIRECTS} redirects"),
-        ))
+        let why = format!("over {MAX_REDIRECTS} redirects");
+        Err(error::protocol(&what(ask, target), why))
     }
 
-    /// Whether anything answers to `GET url`, without credentials and without following.
+    /// Whether anything answers to `GET url`, without credentials and without following redirects.
     pub(super) fn touch(&self, target: &Uri) -> Result<(), ureq::Error> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let result = self.agent.get(target).call();
-        if let Ok(response) = &result {
-            log::debug!(
-                "GET {}: {}",
-                url::display(target),
-                response.status().as_u16()
-            );
-        }
-        result.map(drop)
+        let response = self.agent.get(target).call()?;
+        let (url, status) = (url::display(target), response.status().as_u16());
+        log::debug!("GET {url}: {status}");
+        Ok(())
     }
 
-    fn exchange(&self, here: &Uri, ask: Ask, authorization: Option<&str>) -> Result<Answer, Error> {
+    fn exchange(
+        &self,
+        here: &Uri,
+        ask: Ask,
+        authorization: Option<&str>,
+    ) -> Result<UpstreamResponse> {
         let what = what(ask, here);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let whole = if matches!(ask, Ask::GetBlob) {
-            WHOLE_BLOB
-        } else {
-            WHOLE_BODY
-        };
-        let send = |request: RequestBuilder<WithoutBody>, accept, longest| {
-            let mut request = request.header("Accept", accept);
-            if let Some(value) = authorization {
-                request = request.header(AUTHORIZATION, value);
-            }
-            if (longest, whole) == (ANSWER, WHOLE_BODY) {
-                // With no settings of its own: for a request that has some, ureq doesn't keep what it
-                // makes for TLS, and so reads all trusted certificates again for each connection, holds
-                // them with it, and never resumes a session.
-                return request.call();
-            }
-            // The wait for a head is a read too, so each of the two would end it.
-            let config = request
-                .config()
-                .timeout_recv_response(Some(longest))
-                .timeout_recv_body(Some(whole));
-            config
-                .timeout_per_read(Some(longest.max(STALL)))
-                .build()
-                .call()
-        };
-        let result = match ask {
-            Ask::Get { accept } => send(self.agent.get(here), accept, ANSWER),
-            Ask::GetBlob => send(self.agent.get(here), "*/*", ANSWER),
-            Ask::Head { accept } => send(self.agent.head(here), accept, HEAD),
-            Ask::List => send(self.agent.get(here), "application/json", ANSWER),
-            Ask::ListCatalog => send(self.agent.get(here), "application/json", CATALOG),
-            Ask::Post { form } => self
-                .agent
-                .post(here)
-                .header("Content-Type", "application/x-www-form-urlencoded")
-                .send(form),
-        };
-        match result {
+        match self.send(here, ask, authorization) {
             Ok(response) => {
                 log::debug!("{what}: {}", response.status().as_u16());
-                Ok(Answer::new(what, here.clone(), response, authorization))
+                Ok(UpstreamResponse {
+                    what,
+                    url: here.clone(),
+                    response,
+                    authorization: authorization.map(str::to_owned),
+                    is_blob: matches!(ask, Ask::GetBlob),
+                })
             }
             Err(cause) => {
-                let error = error::transport(&what, cause);
-                log::debug!("{error}");
+                let error = error::transport(&what, url::is_at(here, &self.own), &cause);
+                log::debug!("{error:#}");
                 Err(error)
             }
         }
     }
+
+    fn send(
+        &self,
+        here: &Uri,
+        ask: Ask,
+        authorization: Option<&str>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let mut request = match ask {
+            Ask::Post { form } => {
+                let request = self.agent.post(here);
+                let form_type = "application/x-www-form-urlencoded";
+                return request.header("Content-Type", form_type).send(form);
+            }
+            Ask::Head { .. } => self.agent.head(here),
+            _ => self.agent.get(here),
+        };
+        let (accept, head, body) = ask.terms();
+        request = request.header("Accept", accept);
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        if (head, body) == (HEAD, BODY) {
+            // With no settings of its own: for a request that has some, ureq doesn't keep what it
+            // makes for TLS, and so reads all trusted certificates again for each connection, holds
+            // them with it, and never resumes a session.
+            return request.call();
+        }
+        let config = request.config().timeout_recv_response(Some(head));
+        let config = config.timeout_recv_body(Some(body));
+        // The wait for a head is a read too, so each of the two limits would end it.
+        let config = config.timeout_per_read(Some(head.max(STALL)));
+        config.build().call()
+    }
 }
 
-/// Which proxy the environment names: ureq goes by it (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, the
-/// first of them for all), and a container may have it without anybody's doing.
-fn tell_proxy(agent: &Agent) {
+/// Logs the proxy that the environment names (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, the first of them
+/// for all requests): ureq uses it, and a container may have it by accident.
+fn log_proxy(agent: &Agent) {
     let Some(proxy) = agent.config().proxy() else {
         return;
     };
     let (protocol, host, port) = (proxy.protocol(), proxy.host(), proxy.port());
     match protocol {
         ProxyProtocol::Http | ProxyProtocol::Https => {
-            log::info!("all but what NO_PROXY names is asked through the proxy {host}:{port}");
+            log::info!("using proxy {host}:{port}, except for hosts in NO_PROXY");
         }
-        _ => log::warn!("the proxy {host}:{port} isn't used: {protocol} isn't spoken here"),
+        _ => log::warn!("not using proxy {host}:{port}: {protocol} is not supported"),
     }
 }
 
 /// Method and URL, for messages.
 pub(super) fn what(ask: Ask, target: &Uri) -> String {
     let method = match ask {
-        Ask::Get { .. } | Ask::GetBlob | Ask::List | Ask::ListCatalog => "GET",
         Ask::Head { .. } => "HEAD",
         Ask::Post { .. } => "POST",
+        _ => "GET",
     };
     format!("{method} {}", url::display(target))
 }
 
-fn check_redirect(from: &Uri, location: &str) -> Result<Uri, Error> {
+fn check_redirect(from: &Uri, location: &str) -> Result<Uri> {
     let what = format!("GET {}", url::display(from));
-    let Some(target) = url::resolve(from, location) else {
-        return Err(error::protocol(&what, "redirected to what is no URL"));
-    };
+    let target = url::resolve(from, location);
+    let target = target.ok_or_else(|| error::protocol(&what, "redirected to an invalid URL"))?;
     if url::is_link_local(&target) {
-        return Err(error::refused(
-            &what,
-            format!(
-                "redirected to the link-local address {}",
-                url::display(&target)
-            ),
-        ));
+        let place = url::display(&target);
+        let text = format!("{what}: redirected to the link-local address {place}");
+        return Err(Error::new(ErrorKind::Refused, text));
     }
     Ok(target)
 }

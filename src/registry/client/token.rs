@@ -1,12 +1,13 @@
 //! One request to a token server: `GET`, or OAuth2's `POST` for identity tokens (distribution's
 //! token specification, <https://distribution.github.io/distribution/spec/auth/>). Errors never
-//! quote what was sent or answered.
+//! quote the request or the response.
 
-use super::answer::Answer;
+use super::response::UpstreamResponse;
+use super::timeouts::{MAX_TOKEN_LIFE, TOKEN_LIFE};
 use super::transport::{Ask, Transport};
 use super::{error, url};
 use crate::credentials::Credential;
-use crate::storage::Error;
+use crate::storage::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -14,12 +15,8 @@ use serde_json::Value;
 use std::time::Duration;
 use ureq::http::Uri;
 
-/// How long a token lives when its server doesn't say (token specification, "expires_in").
-const DEFAULT_LIFE: Duration = Duration::from_secs(60);
-/// Longest life that is believed.
-const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// Largest answer of a token server, in bytes: a JWT for one scope is a hundredth of it.
-const MAX_TOKEN_ANSWER: u64 = 128 * 1024;
+/// Largest response of a token server, in bytes: a JWT for one scope is a hundredth of it.
+const MAX_TOKEN_BODY: u64 = 128 * 1024;
 
 /// One request to a token server.
 pub(super) struct TokenRequest<'a> {
@@ -30,7 +27,7 @@ pub(super) struct TokenRequest<'a> {
 }
 
 #[derive(Deserialize)]
-struct TokenAnswer {
+struct TokenBody {
     token: Option<String>,
     access_token: Option<String>,
     /// A number of seconds, but some write it as a text or with a fraction.
@@ -39,39 +36,39 @@ struct TokenAnswer {
 }
 
 impl TokenRequest<'_> {
-    /// Fetches a token; how long it lives comes with it.
-    pub(super) fn send(&self, transport: &Transport) -> Result<(String, Duration), Error> {
-        let answer = match self.credential {
+    /// Fetches a token, and how long it lives.
+    pub(super) fn send(&self, transport: &Transport) -> Result<(String, Duration)> {
+        let response = match self.credential {
             Some(Credential::IdentityToken(token)) => self.exchange_identity(transport, token)?,
             Some(Credential::Password { username, password }) => {
                 self.get(transport, Some(basic(username, password)))?
             }
             _ => self.get(transport, None)?,
         };
-        if answer.status() != 200 {
-            return Err(answer.into_token_error());
+        if response.status() != 200 {
+            return Err(response.into_token_error());
         }
         let what = format!("token from {}", url::display(self.realm));
-        let body = answer.read(MAX_TOKEN_ANSWER)?;
+        let body = response.read(MAX_TOKEN_BODY)?;
         // The parser's message could quote the token.
-        let answer: TokenAnswer = serde_json::from_slice(&body)
-            .map_err(|_| error::protocol(&what, "not a token answer"))?;
+        let body: TokenBody = serde_json::from_slice(&body)
+            .map_err(|_| error::protocol(&what, "not a token response"))?;
         let given = |text: Option<String>| {
             text.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))
         };
-        let Some(token) = given(answer.access_token).or(given(answer.token)) else {
-            return Err(error::protocol(&what, "the answer holds no token"));
+        let Some(token) = given(body.access_token).or(given(body.token)) else {
+            return Err(error::protocol(&what, "the response holds no token"));
         };
-        Ok((
-            token,
-            life(&answer.expires_in)
-                .unwrap_or(DEFAULT_LIFE)
-                .min(MAX_LIFE),
-        ))
+        let life = life(&body.expires_in).unwrap_or(TOKEN_LIFE);
+        Ok((token, life.min(MAX_TOKEN_LIFE)))
     }
 
-    /// `GET realm?service=…&scope=…`, anonymously if there's nobody to be.
-    fn get(&self, transport: &Transport, authorization: Option<String>) -> Result<Answer, Error> {
+    /// `GET realm?service=…&scope=…`, anonymously without an `authorization`.
+    fn get(
+        &self,
+        transport: &Transport,
+        authorization: Option<String>,
+    ) -> Result<UpstreamResponse> {
         let mut query = self
             .realm
             .query()
@@ -88,33 +85,28 @@ impl TokenRequest<'_> {
         let target = target
             .parse::<Uri>()
             .map_err(|cause| error::protocol("token realm", cause))?;
-        transport.call(
-            &target,
-            Ask::Get {
-                accept: "application/json",
-            },
-            authorization.as_deref(),
-        )
+        let accept = "application/json";
+        transport.call(&target, Ask::Get { accept }, authorization.as_deref())
     }
 
-    /// OAuth2's `refresh_token` grant, for identity tokens only: GHCR, GitLab and Portus have no
-    /// such door. One that answers 404 or 405 is asked the other way.
-    fn exchange_identity(&self, transport: &Transport, identity: &str) -> Result<Answer, Error> {
+    /// OAuth2's `refresh_token` grant, for identity tokens only: GHCR, GitLab and Portus don't have it. A
+    /// server that answers 404 or 405 gets the identity token as a password instead.
+    fn exchange_identity(&self, transport: &Transport, identity: &str) -> Result<UpstreamResponse> {
         let form = format!(
             "grant_type=refresh_token&client_id=oci-chartrepo&service={}&scope={}&refresh_token={}",
             url::encode_query(self.service.unwrap_or_default()),
             url::encode_query(self.scope),
             url::encode_query(identity),
         );
-        let answer = transport.call(self.realm, Ask::Post { form: &form }, None)?;
-        match answer.status() {
+        let response = transport.call(self.realm, Ask::Post { form: &form }, None)?;
+        match response.status() {
             404 | 405 => self.get(transport, Some(basic("<token>", identity))),
-            _ => Ok(answer),
+            _ => Ok(response),
         }
     }
 }
 
-/// How long a token lives, if that can be told.
+/// How long a token lives, if the value is a sane number of seconds.
 fn life(expires_in: &Value) -> Option<Duration> {
     let seconds = expires_in
         .as_f64()
@@ -124,23 +116,7 @@ fn life(expires_in: &Value) -> Option<Duration> {
         .filter(|life| !life.is_zero())
 }
 
-/// Whether a text repeats what an `Authorization` says: its token, or the password behind it.
-pub(super) fn repeats(text: &str, authorization: &str) -> bool {
-    let secret = authorization
-        .split_once(' ')
-        .map_or(authorization, |(_, secret)| secret);
-    let decoded = STANDARD
-        .decode(secret)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
-    let password = decoded
-        .as_deref()
-        .and_then(|pair| Some(pair.split_once(':')?.1));
-    text.contains(secret)
-        || password.is_some_and(|password| !password.is_empty() && text.contains(password))
-}
-
-/// `Authorization` for a name and a password (RFC 7617).
+/// The `Authorization` for a name and a password (RFC 7617).
 pub(super) fn basic(username: &str, password: &str) -> String {
     format!(
         "Basic {}",
@@ -154,7 +130,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_life_is_told_in_many_ways() {
+    fn a_life_may_be_written_in_many_ways() {
         let seconds = |value: Value| life(&value).map(|life| life.as_secs());
         for value in [json!(300), json!("300"), json!(300.5)] {
             assert_eq!(seconds(value), Some(300));
@@ -169,19 +145,5 @@ mod tests {
         ] {
             assert_eq!(seconds(value), None);
         }
-    }
-
-    #[test]
-    fn who_repeats_our_password_is_found_out() {
-        let ours = basic("reader", "s3cret:x");
-        for text in [
-            "denied: s3cret:x",
-            &*format!("bad header {ours}"),
-            &ours[6..],
-        ] {
-            assert!(repeats(text, &ours), "{text}");
-        }
-        assert!(repeats("token abc.def is over", "Bearer abc.def"));
-        assert!(!repeats("reader is denied", &ours) && !repeats("denied", &basic("reader", "")));
     }
 }

@@ -6,12 +6,12 @@ use ureq::http::Uri;
 
 /// A challenge that we can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub(crate) enum Challenge {
     /// RFC 7617.
     Basic { realm: Option<String> },
     /// RFC 6750, with the parameters of the token specification.
     Bearer {
-        /// Where tokens are had.
+        /// Where tokens are fetched.
         realm: Uri,
         service: Option<String>,
         scope: Option<String>,
@@ -19,9 +19,9 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The first of the offered challenges that we can answer. `from` is where the refusal came
-    /// from: a realm may be relative, and must not lie where it would expose what we send it.
-    pub(super) fn choose(offered: Vec<Offer>, from: &Uri) -> Option<Challenge> {
+    /// The first of the offered challenges that we can answer. `from` is the URL of the refusal: a realm
+    /// may be relative to it, and must not lie where it would expose the credentials.
+    pub(crate) fn choose(offered: Vec<Offer>, from: &Uri) -> Option<Challenge> {
         offered.into_iter().find_map(|mut offer| {
             if offer.scheme.eq_ignore_ascii_case("basic") {
                 return Some(Challenge::Basic {
@@ -41,12 +41,6 @@ impl Challenge {
         })
     }
 
-    /// Whether this is how Harbor guards its catalog, alone among registries and in all its versions
-    /// (v2.0 to v2.14, src/server/middleware/v2auth/auth.go).
-    pub(super) fn is_harbors(&self) -> bool {
-        matches!(self, Challenge::Basic { realm: Some(realm) } if realm == "harbor")
-    }
-
     /// The scope that the challenge asks for.
     pub(super) fn scope(&self) -> Option<&str> {
         match self {
@@ -56,13 +50,13 @@ impl Challenge {
     }
 }
 
-/// A token server gets our password: never in the clear if the registry itself isn't, and never at
+/// A token server gets our password: never over HTTP if the registry itself speaks HTTPS, and never at
 /// a link-local address, where clouds keep their metadata.
 fn is_safe_realm(realm: &Uri, registry: &Uri) -> bool {
     let downgrade = registry.scheme_str() == Some("https") && realm.scheme_str() != Some("https");
     if downgrade || url::is_link_local(realm) {
         log::warn!(
-            "token realm {} of {} is not to be trusted: ignored",
+            "ignoring token realm {} of {}: not trusted",
             url::display(realm),
             url::display(registry)
         );
@@ -73,7 +67,7 @@ fn is_safe_realm(realm: &Uri, registry: &Uri) -> bool {
 
 /// One challenge as it was sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Offer {
+pub(crate) struct Offer {
     scheme: String,
     parameters: Vec<(String, String)>,
 }
@@ -88,8 +82,8 @@ impl Offer {
     }
 }
 
-/// All challenges of all headers. What can't be made sense of is passed over.
-pub(super) fn parse(headers: &[String]) -> Vec<Offer> {
+/// All challenges of all headers. What can't be parsed is skipped.
+pub(crate) fn parse(headers: &[String]) -> Vec<Offer> {
     let mut offers = Vec::new();
     for header in headers {
         for part in split_list(header) {
@@ -202,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_known_of_several_is_taken() {
+    fn the_first_known_challenge_of_several_is_taken() {
         let basic = |realm: Option<&str>| {
             Some(Challenge::Basic {
                 realm: realm.map(str::to_owned),

@@ -1,5 +1,5 @@
-//! The little of URLs that a registry client needs: where an origin ends, what a `Location` or a
-//! realm means, and which addresses nobody may steer us to.
+//! The little of URLs that a registry client needs: origins, what a `Location` or a realm means, and
+//! which addresses no server may send us to.
 
 use std::net::IpAddr;
 use ureq::http::Uri;
@@ -15,7 +15,13 @@ pub(super) fn origin(url: &Uri) -> Option<(String, String, u16)> {
     Some((scheme, url.host()?.to_ascii_lowercase(), port))
 }
 
-/// What `reference` means in an answer from `base` (RFC 3986 §5.2): absolute, without a scheme, with
+/// Whether the URL's host and port are written as `authority`, which is in lower case.
+pub(super) fn is_at(url: &Uri, authority: &str) -> bool {
+    let own = url.authority();
+    own.is_some_and(|own| own.as_str().eq_ignore_ascii_case(authority))
+}
+
+/// What `reference` means in a response from `base` (RFC 3986 §5.2): absolute, without a scheme, with
 /// an absolute path, with a query alone, or relative.
 pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.trim();
@@ -58,19 +64,19 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
         .filter(|url| url.host().is_some_and(|host| !host.is_empty()))
 }
 
-/// The URL without its query, which may hold what nobody should read.
+/// The URL without its query, which may hold secrets.
 pub(super) fn display(url: &Uri) -> String {
     let scheme = url.scheme_str().unwrap_or_default();
     let authority = url
         .authority()
         .map(|authority| authority.as_str())
         .unwrap_or_default();
-    // A user name before the host would be a secret's place too.
+    // A user name and password may stand before the host.
     let host = authority.rsplit('@').next().unwrap_or_default();
     format!("{scheme}://{host}{}", url.path())
 }
 
-/// Whether the host is a link-local address, spelled as one. Names and odd spellings show only when
+/// Whether the host is a link-local address, spelled as one. Names and odd spellings are checked when
 /// they're looked up.
 pub(super) fn is_link_local(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -86,24 +92,13 @@ pub(super) fn is_link_local_address(address: IpAddr) -> bool {
 }
 
 /// Percent-encodes `text` as a value in a query (RFC 3986 §3.4), leaving readable what may stay.
-pub(super) fn encode_query(text: &str) -> String {
+pub(crate) fn encode_query(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z'
-            | b'a'..=b'z'
-            | b'0'..=b'9'
-            | b'-'
-            | b'.'
-            | b'_'
-            | b'~'
-            | b'/'
-            | b':'
-            | b'*'
-            | b',' => {
-                encoded.push(byte as char);
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
+        if byte.is_ascii_alphanumeric() || b"-._~/:*,".contains(&byte) {
+            encoded.push(byte as char);
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
         }
     }
     encoded
