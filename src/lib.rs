@@ -84,14 +84,7 @@ pub fn run(config: Config) -> io::Result<()> {
         longest_pause,
     };
     let current = Arc::new(Current::new(timing));
-    let host = config.listen_host.as_deref();
-    let server = Server::bind(
-        host,
-        config.port,
-        current.clone(),
-        storage.clone(),
-        config.chart_cache_size,
-    )?;
+    let server = Server::bind(config.server, current.clone(), storage.clone())?;
     let server = Arc::new(server);
     log::info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));
     log::info!("listening on http://{}", server.address());

@@ -8,7 +8,7 @@
 //! cache, but not the memory.
 
 use super::blocks::{BlockMemory, Buffer, blocks_for};
-use super::connections::Connection;
+use super::connections::{Connection, ConnectionTable};
 use super::response::{ArchiveStream, ResponseBody};
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
 use crate::storage::{ErrorKind, Storage};
@@ -32,6 +32,8 @@ const LIMITS: GateLimits = GateLimits {
 };
 /// How long a request waits until it may download: a chart passes in less.
 const TURN: Duration = Duration::from_secs(10);
+/// How often it looks meanwhile for a download that can make room: a client is judged every 5 s.
+const LOOKS: u32 = 5;
 /// Most requests that wait for downloads of others; further ones wait until they may download
 /// themselves. Each holds a connection too.
 const MAX_SHARING: usize = 192;
@@ -48,6 +50,7 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 pub(super) struct Downloads {
     storage: Arc<dyn Storage>,
     gate: Arc<Gate<IpAddr>>,
+    connections: Arc<ConnectionTable>,
     memory: Arc<BlockMemory>,
     /// Memory is taken under its lock only. Weights are in blocks.
     cache: Mutex<Lru<Digest, Arc<Buffer>>>,
@@ -85,11 +88,16 @@ pub(super) enum Refusal {
 
 impl Downloads {
     /// Downloads from `storage`, with at most `cache_size` bytes in memory.
-    pub(super) fn new(storage: Arc<dyn Storage>, cache_size: usize) -> Downloads {
+    pub(super) fn new(
+        storage: Arc<dyn Storage>,
+        cache_size: usize,
+        connections: Arc<ConnectionTable>,
+    ) -> Downloads {
         let memory = BlockMemory::new(cache_size);
         Downloads {
             storage,
             gate: Gate::new(LIMITS),
+            connections,
             cache: Mutex::new(Lru::new(memory.most())),
             memory,
             running: Once::new(MAX_SHARING),
@@ -156,7 +164,7 @@ impl Downloads {
         if let Some(archive) = lock(&self.cache).get(&wanted.blob.digest) {
             return (Outcome::Whole(archive), None);
         }
-        let immediate = || self.gate.enter(wanted.connection.peer, Duration::ZERO);
+        let immediate = || self.gate.enter(wanted.connection.client, Duration::ZERO);
         *pass = pass.take().or_else(immediate);
         match pass {
             Some(_) => self.download(wanted, pass),
@@ -195,16 +203,23 @@ impl Downloads {
         (Outcome::Whole(self.keep(&wanted.blob.digest, buffer)), None)
     }
 
-    /// Lets a request download when it's its turn. A client that hung up while it waited costs the
+    /// Lets a request download when it's its turn; the slowest download makes room for it. A client that hung up while it waited costs the
     /// registry no request.
     fn enter(&self, wanted: &Wanted) -> Result<Pass<IpAddr>, Refusal> {
-        let peer = wanted.connection.peer;
-        let waited = || {
-            let pass = self.gate.enter(peer, TURN);
-            pass.filter(|_| !wanted.connection.has_hung_up())
-        };
-        let pass = self.gate.enter(peer, Duration::ZERO).or_else(waited);
-        pass.ok_or(Refusal::Busy)
+        let client = wanted.connection.client;
+        if let Some(pass) = self.gate.enter(client, Duration::ZERO) {
+            return Ok(pass);
+        }
+        for _ in 0..LOOKS {
+            self.connections.evict_stream(client);
+            if let Some(pass) = self.gate.enter(client, TURN / LOOKS) {
+                return match wanted.connection.has_hung_up() {
+                    true => Err(Refusal::Busy),
+                    false => Ok(pass),
+                };
+            }
+        }
+        Err(Refusal::Busy)
     }
 
     /// Memory for so many bytes, if there is enough, or enough can be freed. An archive that a client
@@ -276,7 +291,7 @@ fn refused(wanted: &Wanted, kind: ErrorKind, error: impl Display) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::super::blocks::BLOCK;
-    use super::super::connections::{ConnectionTable, TableEntry};
+    use super::super::connections::TableEntry;
     use super::*;
     use crate::oci::{MediaType, Reference};
     use crate::storage::Error;
@@ -331,13 +346,16 @@ mod tests {
         }
     }
 
+    fn table() -> Arc<ConnectionTable> {
+        Arc::new(ConnectionTable::new(u64::MAX))
+    }
+
     /// A client's connection, and the client's end of it.
     fn client() -> (TableEntry, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, address) = listener.accept().unwrap();
-        let table = Arc::new(ConnectionTable::new(u64::MAX));
-        let entry = table.enter(stream, address.ip()).ok().unwrap();
+        let entry = table().enter(stream, address.ip()).ok().unwrap();
         (entry, client)
     }
 
@@ -369,7 +387,7 @@ mod tests {
 
     fn downloads(size: usize) -> (Arc<Archives>, Downloads) {
         let storage = Arc::new(Archives::default());
-        (storage.clone(), Downloads::new(storage, size))
+        (storage.clone(), Downloads::new(storage, size, table()))
     }
 
     fn take_all_passes(downloads: &Downloads) -> Vec<Pass<IpAddr>> {
@@ -399,7 +417,7 @@ mod tests {
             lies: true,
             ..Archives::default()
         };
-        let downloads = Downloads::new(Arc::new(storage), ONE);
+        let downloads = Downloads::new(Arc::new(storage), ONE, table());
         let result = obtain(&downloads, 1, &client().0);
         assert!(matches!(result, Err(Refusal::Storage(ErrorKind::Invalid))));
         assert_eq!(downloads.memory.free(), 2);

@@ -37,6 +37,7 @@ mod paging;
 mod paper_readers;
 mod prefixes;
 mod properties;
+mod proxies;
 mod real_setups;
 mod registries;
 mod start_stop;
