@@ -16,6 +16,7 @@ use crate::sync::{Gate, GateLimits, Lru, Once, Pass, lock};
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -104,16 +105,15 @@ impl Downloads {
         }
     }
 
-    /// Whether parts of such a blob can be served, because it's read into memory: a stream is sent
-    /// whole.
-    pub(super) fn has_parts(&self, blob: &Descriptor) -> bool {
+    /// Whether such a blob is read into memory, if there is room: all others are streamed.
+    pub(super) fn is_kept(&self, blob: &Descriptor) -> bool {
         blob.size <= LARGEST && blocks_for(blob.size) <= self.memory.most()
     }
 
     /// The wanted bytes: all of them in memory, or a stream.
     pub(super) fn obtain(&self, wanted: &Wanted) -> Result<ResponseBody, Refusal> {
         let mut pass = None;
-        if self.has_parts(wanted.blob) {
+        if self.is_kept(wanted.blob) {
             if let Some(result) = self.share(wanted, &mut pass) {
                 return result;
             }
@@ -195,7 +195,9 @@ impl Downloads {
         };
         if !buffer.is_full() {
             let rest = buffer.into_reader().chain(source);
-            let own = pass.take().map(|pass| stream(wanted, rest, pass));
+            let own = pass
+                .take()
+                .map(|pass| stream(wanted, wanted.blob.size, rest, pass));
             return (Outcome::Unshared, own);
         }
         // Lets the connection be used again.
@@ -242,7 +244,29 @@ impl Downloads {
     /// A stream for one client alone.
     fn stream(&self, wanted: &Wanted, pass: Option<Pass<IpAddr>>) -> Result<ResponseBody, Refusal> {
         let pass = pass.map_or_else(|| self.enter(wanted), Ok)?;
-        Ok(stream(wanted, self.open(wanted)?, pass))
+        {
+            let source = self.open(wanted)?;
+            Ok(stream(wanted, wanted.blob.size, source, pass))
+        }
+    }
+
+    /// A part of an archive that is not kept in memory, as it arrives. It can't be verified, because only
+    /// the whole has a digest. `If-Range` with that digest makes sure that a client puts together parts of
+    /// one archive; what it has in the end it must check itself, as it does when a proxy has sent a part.
+    pub(super) fn stream_part(
+        &self,
+        wanted: &Wanted,
+        part: Range<usize>,
+    ) -> Result<ResponseBody, Refusal> {
+        let pass = self.enter(wanted)?;
+        let (start, left) = (part.start as u64, part.len() as u64);
+        let rest = self
+            .storage
+            .blob_from(wanted.repository, wanted.blob, start);
+        match rest {
+            Ok(source) => Ok(stream(wanted, left, Exactly { source, left }, pass)),
+            Err(error) => Err(refused(wanted, error.kind(), format_args!("{error:#}"))),
+        }
     }
 
     fn open(&self, wanted: &Wanted) -> Result<impl Read + Send + use<>, Refusal> {
@@ -268,15 +292,37 @@ fn read_ahead(source: &mut impl Read, mut buffer: Buffer, longest: Duration) -> 
     }
 }
 
+/// So many bytes of a source; it's an error if there are fewer.
+struct Exactly<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = (&mut self.source).take(self.left).read(buffer)?;
+        if count == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
 fn whole(archive: Arc<Buffer>) -> ResponseBody {
     let length = archive.len();
     ResponseBody::Archive(archive, 0..length)
 }
 
-fn stream(wanted: &Wanted, source: impl Read + Send + 'static, pass: Pass<IpAddr>) -> ResponseBody {
+fn stream(
+    wanted: &Wanted,
+    length: u64,
+    source: impl Read + Send + 'static,
+    pass: Pass<IpAddr>,
+) -> ResponseBody {
     ResponseBody::Stream(ArchiveStream {
         source: Box::new(source),
-        length: wanted.blob.size,
+        length,
         name: wanted.file_name.to_owned(),
         _pass: pass,
     })
@@ -429,13 +475,13 @@ mod tests {
         let (_, all) = downloads(usize::MAX);
         let mut large = descriptor(1);
         large.size = LARGEST;
-        assert!(all.has_parts(&large));
+        assert!(all.is_kept(&large));
         large.size += 1;
-        assert!(!all.has_parts(&large));
-        assert!(downloads(ONE).1.has_parts(&descriptor(1)));
-        assert!(!downloads(ONE - 1).1.has_parts(&descriptor(1)));
+        assert!(!all.is_kept(&large));
+        assert!(downloads(ONE).1.is_kept(&descriptor(1)));
+        assert!(!downloads(ONE - 1).1.is_kept(&descriptor(1)));
         large.size = 0;
-        assert!(!downloads(0).1.has_parts(&large));
+        assert!(!downloads(0).1.is_kept(&large));
     }
 
     #[test]

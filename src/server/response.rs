@@ -77,7 +77,8 @@ pub(super) struct ArchiveStream {
 }
 
 impl ResponseBody {
-    fn length(&self) -> Option<u64> {
+    /// How many bytes are announced.
+    pub(super) fn length(&self) -> Option<u64> {
         match self {
             ResponseBody::Bytes(bytes) => Some(bytes.len() as u64),
             ResponseBody::Archive(_, part) => Some(part.len() as u64),
