@@ -1,22 +1,46 @@
 //! oci-chartrepo serves the Helm charts of an OCI registry as a classic chart repository.
 //!
-//! *One room dials out, one room listens, one room is bilingual, two rooms are dictionaries, and
-//! what readers see is immutable and swapped whole.*
-//!
 //! ```text
-//!  argv ─ args ─ config ──┐                                observe (log): on the bank, calls no one
+//!  argv ─ args ─ config                                        observe (log): called by all, calls nothing
 //!  dockerconfigjson ─ credentials
 //!                         ▼
-//!   upstream        ┌─ storage ──────────┐
-//!   OCI registry ──▶│ registry/ (dials)  │─ walk ─▶ snapshot ─ render ─▶ index bytes ─▶ server/ ──▶ helm
-//!   OCI layout   ──▶│ layout/   (reads)  │
-//!                   └────────────────────┘   oci + helm dictionaries      │  GET /index.yaml (never dials)
-//!                              ▲                                          └─ GET /charts/N-V.tgz
-//!                              └──────────── blob(repository, digest) ───────┘
+//!   upstream        ┌─ storage ──────────────┐
+//!   OCI registry ──▶│ registry/   over HTTP  │   refresh/ decides when        server/ ──▶ helm, Rancher, Argo CD
+//!   OCI layout   ──▶│ layout/     from disk  │──▶ inventory/ ──▶ snapshot/ ──▶  GET /index.yaml (never dials)
+//!                   └────────────────────────┘    what is known   immutable     GET /charts/NAME-VERSION.tgz
+//!                              ▲                                                (streams a blob by digest)
+//!                              └───────── blob(repository, digest) ─────────────┘
 //! ```
 //!
-//! Data flows one way. A refresh thread walks the storage and swaps in a new [`snapshot::Snapshot`];
-//! requests read the one in force. What a room may use is written down in `tests/tidy.rs`.
+//! Data flows one way. The inventory is mutable and has one owner, the refresh thread. A snapshot is
+//! immutable, built from the inventory, and swapped whole. Requests only read the snapshot in force.
+//! `oci`, `helm` and `representation` are pure: no I/O and no clock. `tests/tidy.rs` holds which room may
+//! use which.
+//!
+//! # Glossary
+//!
+//! From the OCI specifications: *repository name*, *tag*, *reference* (a tag or a digest), *digest*,
+//! *descriptor*, *manifest*, *image index*, *config blob*, *layer*; the *catalog* is the listing at
+//! `/v2/_catalog` alone. From Helm: *chart version*, *index*, *entries*, *chart archive* (`.tgz`),
+//! *provenance file* (`.prov`), *chart repository* (what we serve). From HTTP: *challenge*, *realm*, *scope*,
+//! *ETag*, *content coding*. Ours:
+//!
+//! | word | meaning |
+//! |---|---|
+//! | storage | where charts are read from: a registry, or a directory |
+//! | scan | one pass over the storage: repositories, tags, manifests, config blobs |
+//! | refresh | a scan that lists everything and reads what is new |
+//! | check | asking of a known tag whether it still names the same manifest |
+//! | inventory | what the storage holds, as far as it is known |
+//! | artifact | what a manifest stands for: a chart, or the reason why it isn't one |
+//! | skipped | a repository or tag that is not listed, and why |
+//! | due | the time has come to check a tag |
+//! | back-off | the time until something that failed is tried again |
+//! | paused | the registry asked for no requests until a time; they are not sent |
+//! | snapshot | what is served, as of one scan |
+//! | shadowed | not listed, because another chart has the same archive name and precedence |
+//! | page | a response that is rendered when it is first asked for |
+//! | gate, pass | a bound on how many do something at once, and the right to be one of them |
 
 #![warn(missing_docs)]
 

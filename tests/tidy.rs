@@ -444,6 +444,30 @@ fn there_is_no_unsafe_code_and_no_unfinished_one() {
     }
 }
 
+/// Persons that programs are not, and words that leave a reader guessing who is meant.
+const VAGUE: [&str; 7] = [
+    "whoever",
+    "nobody",
+    "anybody",
+    "somebody",
+    "everybody",
+    "stranger",
+    "for good",
+];
+
+#[test]
+fn sentences_name_their_subject() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for source in sources() {
+        let text = fs::read_to_string(root.join(&source.path)).expect("source can be read");
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let text = text.to_lowercase();
+        for word in VAGUE {
+            assert!(!text.contains(word), "{}: {word}", source.path.display());
+        }
+    }
+}
+
 #[test]
 fn every_file_says_what_it_is_for_and_is_not_too_long() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -26,7 +26,7 @@ use std::time::Duration;
 const DEFAULT_CONFIG: &str = "/etc/secret/dockerconfigjson";
 /// Most requests at a time: more would be an attack on the registry.
 const MAX_CONCURRENCY: usize = 64;
-/// Longest grace: past an hour, nobody is waiting for an orderly end any more.
+/// Longest grace: past an hour, no one waits for an orderly end.
 const MAX_GRACE: Duration = Duration::from_secs(3600);
 /// Shortest interval: the tags of a registry are looked at one by one.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ pub struct Config {
     pub storage: StorageChoice,
     /// What is looked at, and what is made of it.
     pub scan: Options,
-    /// How often known tags are looked at again, and all is listed if nobody asks.
+    /// How often known tags are checked, and everything is listed without a request for the index.
     pub refresh_interval: Duration,
     /// An index older than this is refreshed when it's asked for.
     pub max_stale: Duration,

@@ -7,10 +7,10 @@ use crate::oci::{Descriptor, Digest, RepositoryName};
 use std::collections::HashSet;
 
 /// Most bytes of config blobs in one repository: 5,000 versions of a chart with many words.
-pub(super) const MAX_REPOSITORY: u64 = 8 * 1024 * 1024;
+const MAX_REPOSITORY: u64 = 8 * 1024 * 1024;
 /// Most bytes of config blobs in all: 60,000 versions. The snapshot and its index take four times
 /// as much while they're made.
-pub(super) const MAX_ALL: u64 = 64 * 1024 * 1024;
+const MAX_ALL: u64 = 64 * 1024 * 1024;
 
 /// What was spent of the bounds. Charts are counted in the order of their names, so one repository after
 /// the other.
@@ -51,5 +51,18 @@ impl<'a> Budget<'a> {
         self.counted.insert(&config.digest);
         (self.here, self.in_all) = (here, in_all);
         Ok(())
+    }
+
+    /// How many bytes are left in `repository`, the last one that was counted or a later one.
+    pub(super) fn left_in(&self, repository: &RepositoryName) -> u64 {
+        match self.repository == Some(repository) {
+            true => MAX_REPOSITORY - self.here,
+            false => MAX_REPOSITORY,
+        }
+    }
+
+    /// How many bytes are left in all.
+    pub(super) fn left_in_all(&self) -> u64 {
+        MAX_ALL - self.in_all
     }
 }

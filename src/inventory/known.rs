@@ -33,8 +33,6 @@ pub(crate) struct Inventory {
     pub(super) artifacts: HashMap<Digest, Artifact>,
     /// By the digest of the config blob.
     pub(super) configs: HashMap<Digest, ChartConfig>,
-    /// The size of all of `configs`, as their descriptors tell it.
-    pub(super) config_bytes: u64,
     /// Tags that were rechecked out of turn not long ago, and when.
     pub(super) rechecked: BTreeMap<(RepositoryName, Reference), Instant>,
     /// Until when the storage takes no requests.
@@ -54,7 +52,6 @@ impl Inventory {
             repositories: BTreeMap::new(),
             artifacts: HashMap::new(),
             configs: HashMap::new(),
-            config_bytes: 0,
             rechecked: BTreeMap::new(),
             paused_until: None,
             warned: 0,

@@ -117,6 +117,31 @@ impl Inventory {
         tags.into_iter().filter_map(check).collect()
     }
 
+    /// How large a config blob of each repository may be to be within the budget for certain, even if all
+    /// of `checks` find one of that size.
+    pub(super) fn config_room(&self, checks: &[TagCheck]) -> HashMap<RepositoryName, u64> {
+        let mut counts: HashMap<&RepositoryName, u64> = HashMap::new();
+        for check in checks {
+            *counts.entry(&check.repository).or_default() += 1;
+        }
+        let mut rooms = HashMap::new();
+        let mut budget = Budget::default();
+        for (name, repository) in &self.repositories {
+            for tag in &repository.tags {
+                if let Some(Artifact::Chart { layers, .. }) = self.artifact(tag.target()) {
+                    // Those that are over a bound take no room.
+                    let _ = budget.spend(name, &layers.config);
+                }
+            }
+            if let Some(count) = counts.get(name) {
+                rooms.insert(name.clone(), budget.left_in(name) / count);
+            }
+        }
+        let most = budget.left_in_all() / (checks.len() as u64).max(1);
+        rooms.values_mut().for_each(|room| *room = most.min(*room));
+        rooms
+    }
+
     /// Notes which manifest a tag names. Whether that is known now.
     pub(super) fn record(
         &mut self,
@@ -241,7 +266,7 @@ impl Inventory {
             .tags()
             .flat_map(|(_, tag)| tag.manifest.iter().chain(&tag.seen));
         let named: HashSet<Digest> = named.cloned().collect();
-        let mut kept = HashMap::new();
+        let mut kept = HashSet::new();
         let targets: [fn(&KnownTag) -> Option<&Digest>; 2] =
             [KnownTag::target, |tag| tag.manifest.as_ref()];
         for target in targets {
@@ -250,13 +275,12 @@ impl Inventory {
                 if let Some(Artifact::Chart { layers, .. }) = self.artifact(target(tag))
                     && budget.spend(name, &layers.config).is_ok()
                 {
-                    kept.insert(layers.config.digest.clone(), layers.config.size);
+                    kept.insert(layers.config.digest.clone());
                 }
             }
         }
         self.artifacts.retain(|digest, _| named.contains(digest));
-        self.configs.retain(|digest, _| kept.contains_key(digest));
-        self.config_bytes = kept.values().sum();
+        self.configs.retain(|digest, _| kept.contains(digest));
     }
 
     fn warn(&mut self, reference: String, error: &Error) {

@@ -4,7 +4,6 @@
 //! ends a refresh, and that is the caller's to handle.
 
 use super::artifact::{Artifact, ChartConfig, CheckResult, Reader};
-use super::budget::{MAX_ALL, MAX_REPOSITORY};
 use super::known::Inventory;
 use super::listing::{self, MAX_TAGS};
 use super::progress::Progress;
@@ -12,9 +11,10 @@ use super::tag::{CheckScope, ConfigKey, TagCheck};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 /// A check of due tags asks for no more of them after this, so that a refresh that is wanted meanwhile
@@ -72,34 +72,37 @@ impl<'a> Scan<'a> {
     pub(crate) fn check(&self, inventory: &mut Inventory, scope: CheckScope) {
         let checks = inventory.checks(scope, Instant::now());
         self.progress.begin("tags read", checks.len());
-        let in_all = inventory.config_bytes;
-        let configs = Configs::new(ConfigReadings {
-            in_all,
-            ..ConfigReadings::default()
-        });
+        let configs = Configs::default();
+        // Only a scan that finds a new config blob needs to know how much room there is.
+        let room = LazyLock::new(|| inventory.config_room(&checks));
         let deadline = matches!(scope, CheckScope::Due(_)).then(|| Instant::now() + LONGEST_CHECK);
         let results = in_parallel(&checks, self.concurrency, |check| {
             let is_in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
-            let result =
-                is_in_time.then(|| contained(|| self.check_tag(inventory, check, &configs)));
+            let has_room = |size: u64| {
+                room.get(&check.repository)
+                    .is_some_and(|most| size <= *most)
+            };
+            let check_tag = || self.check_tag(inventory, check, has_room, &configs);
+            let result = is_in_time.then(|| contained(check_tag));
             self.progress.count(self.storage);
             result
         });
+        drop(room);
         let now = Instant::now();
-        let mut read: Vec<(RepositoryName, Arc<str>)> = Vec::new();
+        let mut read: BTreeSet<(RepositoryName, Arc<str>)> = BTreeSet::new();
         for (check, result) in checks.iter().zip(results) {
             if result.is_some_and(|result| inventory.record(check, result, now)) {
-                read.push((check.repository.clone(), check.reference.as_str().into()));
+                read.insert((check.repository.clone(), check.reference.as_str().into()));
             }
         }
         let pending = inventory.pending(scope, now);
         in_parallel(&pending, self.concurrency, |tag| {
             if let Some(config) = &tag.config {
-                self.read_config(&tag.repository, config, &configs, u64::MAX);
+                self.read_config(&tag.repository, config, &configs);
             }
         });
         read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
-        let failed = inventory.add_configs(std::mem::take(&mut lock(&configs).readings));
+        let failed = inventory.add_configs(std::mem::take(&mut lock(&configs)));
         let (now, interval) = (Instant::now(), self.interval.unwrap_or_default());
         for (repository, tag) in &read {
             inventory.settle(repository, tag, &failed, interval, now);
@@ -109,11 +112,12 @@ impl<'a> Scan<'a> {
 
     /// Asks which manifest a tag names. It's read only if that is not known, because registries count a
     /// read as a pull, and so is its config blob, at once, so that nothing that was read waits for what
-    /// may fail. An error says nothing about the artifact.
+    /// may fail; unless the budget may have no room for it. An error says nothing about the artifact.
     fn check_tag(
         &self,
         inventory: &Inventory,
         check: &TagCheck,
+        has_room: impl Fn(u64) -> bool,
         configs: &Configs,
     ) -> Result<CheckResult, Error> {
         let (repository, reference) = (&check.repository, &check.reference);
@@ -142,25 +146,23 @@ impl<'a> Scan<'a> {
         if let Some(Artifact::Chart { layers, .. }) =
             artifact.as_ref().or(inventory.artifacts.get(&digest))
             && !inventory.configs.contains_key(&layers.config.digest)
+            && has_room(layers.config.size)
         {
-            self.read_config(repository, &layers.config, configs, MAX_REPOSITORY);
+            self.read_config(repository, &layers.config, configs);
         }
         Ok((digest, artifact))
     }
 
-    /// Reads a config blob, unless that has been done in this scan, or it is over a bound.
-    fn read_config(
-        &self,
-        repository: &RepositoryName,
-        config: &Descriptor,
-        configs: &Configs,
-        most: u64,
-    ) {
+    /// Reads a config blob, unless that has been done in this scan.
+    fn read_config(&self, repository: &RepositoryName, config: &Descriptor, configs: &Configs) {
         let key = (repository.clone(), config.digest.clone());
-        if lock(configs).claim(&key, config.size, most) {
-            let reading = contained(|| self.reader(repository).config(config));
-            lock(configs).readings.insert(key, Some(reading));
+        if let Entry::Vacant(entry) = lock(configs).entry(key.clone()) {
+            entry.insert(None);
+        } else {
+            return;
         }
+        let reading = contained(|| self.reader(repository).config(config));
+        lock(configs).insert(key, Some(reading));
     }
 
     fn reader<'r>(&'r self, repository: &'r RepositoryName) -> Reader<'r> {
@@ -171,33 +173,8 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// The config blobs of one scan. While it runs, they are read at once as long as the bounds are far; the
-/// budget decides afterwards which others are read, and which are kept.
-type Configs = Mutex<ConfigReadings>;
-
-#[derive(Default)]
-struct ConfigReadings {
-    /// Without a value while they are being read.
-    readings: HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>,
-    by_repository: HashMap<RepositoryName, u64>,
-    in_all: u64,
-}
-
-impl ConfigReadings {
-    /// Whether the caller is the first that wants a config blob, and there is room for its `size`: in all,
-    /// and in the repository up to `most` bytes.
-    fn claim(&mut self, key: &ConfigKey, size: u64, most: u64) -> bool {
-        let here = self.by_repository.entry(key.0.clone()).or_default();
-        let is_over = most < u64::MAX && (*here + size > most || self.in_all + size > MAX_ALL);
-        if is_over || self.readings.contains_key(key) {
-            return false;
-        }
-        self.readings.insert(key.clone(), None);
-        *here += size;
-        self.in_all += size;
-        true
-    }
-}
+/// The config blobs of one scan; without a value while they are being read.
+type Configs = Mutex<HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>>;
 
 /// Does `work`; a panic, which is a defect of this program, becomes an error of it, so that it costs the
 /// one thing that was worked on.
@@ -410,6 +387,20 @@ mod tests {
         assert_eq!((inventory.artifacts.len(), inventory.configs.len()), (1, 1));
     }
 
+    /// The failure was forgotten when the tag was settled a second time: nothing said why it isn't listed.
+    #[test]
+    fn a_new_tag_without_its_config_blob_is_skipped_with_a_reason_and_left_alone() {
+        let shelf = Shelf::of(&[("a", &["1.0.0"])], 1);
+        shelf.fail("blob a", Some(ErrorKind::NotFound));
+        let mut inventory = scanned(&shelf);
+        let skipped = inventory.contents().skipped;
+        assert_eq!(skipped.len(), 1);
+        assert!(skipped[0].reason.contains("on purpose"), "{}", skipped[0]);
+        shelf.asked();
+        refresh(&shelf, &mut inventory, CheckScope::New);
+        assert_eq!(shelf.asked(), ["tags a"]);
+    }
+
     #[test]
     fn tags_that_name_the_same_manifest_share_what_was_read_of_it() {
         let mut shelf = Shelf::of(&[("a", &["1.0.0"])], 1);
@@ -547,5 +538,26 @@ mod tests {
             ["skipped a:9.0.0: over 8388608 bytes of config blobs in a"]
         );
         assert_eq!((charts, skipped), contents(&all));
+    }
+
+    /// They were read at each check and dropped again.
+    #[test]
+    fn config_blobs_over_the_budget_are_never_read() {
+        const MIB: usize = 1024 * 1024;
+        let versions: Vec<String> = (0..10).map(|minor| format!("1.{minor}.0")).collect();
+        let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+        let mut shelf = Shelf::of(&[("a", &versions)], MIB - 100);
+        let count = |shelf: &Shelf| {
+            let asked = shelf.asked().into_iter();
+            asked.filter(|what| what.starts_with("blob")).count()
+        };
+        let mut inventory = scanned(&shelf);
+        assert_eq!(count(&shelf), 8);
+        refresh(&shelf, &mut inventory, CheckScope::All);
+        assert_eq!(count(&shelf), 0);
+        shelf.put("a", "2.0.0", MIB - 100);
+        shelf.put("a", "3.0.0", 10);
+        refresh(&shelf, &mut inventory, CheckScope::New);
+        assert_eq!(count(&shelf), 1, "a small one has room");
     }
 }

@@ -232,7 +232,7 @@ fn report_failure(error: &Error, is_serving: bool, retry_at: Instant) {
             "refresh failed, the last good index stays: {error:#} (next in {pause} s at the earliest)"
         );
     } else {
-        log::error!("first walk failed, nothing is served yet: {error:#} (again in {pause} s)");
+        log::error!("first scan failed, nothing is served yet: {error:#} (again in {pause} s)");
     }
 }
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Shortest pause after a refresh that failed.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Shortest time from the end of one piece of work to the next check: thousands of tags that are due at
-/// once are asked for in batches, and the registry has other clients too.
+/// Shortest time from the end of one check to the next: thousands of tags that are due at once are asked
+/// for in batches, and the registry has other clients too.
 const CHECK_PAUSE: Duration = Duration::from_millis(100);
 
 /// How fresh an index has to be.
@@ -41,6 +41,8 @@ pub(super) struct Schedule {
     backoff: Option<Backoff>,
     /// When to check tags.
     check_at: Option<Instant>,
+    /// When the last check ended.
+    checked_at: Option<Instant>,
     is_stopped: bool,
 }
 
@@ -83,6 +85,7 @@ impl Schedule {
             is_wanted: true,
             backoff: None,
             check_at: None,
+            checked_at: None,
             is_stopped: false,
         }
     }
@@ -134,8 +137,13 @@ impl Schedule {
 
     /// All tasks have ended, and the next tag is due then.
     pub(super) fn rest(&mut self, next_due: Option<Instant>, now: Instant) {
-        self.under_way = None;
-        let next_check = next_due.map(|due| due.max(now + CHECK_PAUSE));
+        if let Some((Task::Check, _)) = self.under_way.take() {
+            self.checked_at = Some(now);
+        }
+        let soonest = self
+            .checked_at
+            .map_or(now, |checked_at| checked_at + CHECK_PAUSE);
+        let next_check = next_due.map(|due| due.max(soonest));
         self.check_at = next_check.filter(|_| self.timing.check_interval.is_some());
     }
 
@@ -344,6 +352,20 @@ mod tests {
         schedule.rest(Some(began), began);
         assert_eq!(schedule.next(began), Next::Wait(Some(began + CHECK_PAUSE)));
         assert_eq!(schedule.next(began + CHECK_PAUSE), CHECK);
+    }
+
+    #[test]
+    fn refreshes_that_follow_one_another_do_not_put_off_a_check() {
+        let (mut schedule, began) = refreshed(TIMING);
+        schedule.begin(Task::Check, began);
+        schedule.rest(Some(began), began);
+        for step in 1..20 {
+            let now = began + step * CHECK_PAUSE / 10;
+            schedule.begin(Task::Refresh, now);
+            schedule.succeed(now);
+            schedule.rest(Some(began), now);
+        }
+        assert_eq!(schedule.next(began + CHECK_PAUSE * 2), CHECK);
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn refused(refusal: &Refusal) -> Response {
         }
         Refusal::Storage(ErrorKind::TimedOut) => (504, "did not answer in time"),
         Refusal::Storage(ErrorKind::Refused) => (502, "refused to hand it out"),
-        Refusal::Storage(ErrorKind::Paused) => (503, "takes no requests for now"),
+        Refusal::Storage(ErrorKind::Paused) => (502, "takes no requests for now"),
         Refusal::Storage(ErrorKind::Unavailable) => (502, "can't be reached or fails"),
         Refusal::Storage(ErrorKind::Invalid) => (502, "gave an invalid answer"),
     };

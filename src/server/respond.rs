@@ -13,7 +13,7 @@ use crate::snapshot::Snapshot;
 use std::sync::Arc;
 use tiny_http::Method;
 
-const NOT_READY: &str = "not ready: the first walk of the charts has not succeeded yet";
+const NOT_READY: &str = "not ready: the first scan of the charts has not succeeded yet";
 
 /// Responds to requests, from the snapshot in force and by downloads.
 pub(super) struct Responder {

@@ -280,7 +280,7 @@ fn while_there_is_no_index_readyz_says_what_was_tried_and_what_helps() {
     let closed = Reply::error(404, "UNSUPPORTED", "swordfish");
     fake.spoil("GET /v2/_catalog").with(Fault::Answer(closed));
     let daemon = starting_daemon(&fake, &[]);
-    daemon.wait_for_log(" ERROR first walk failed");
+    daemon.wait_for_log(" ERROR first scan failed");
     let answer = daemon.get("/readyz");
     let text = answer.body_text();
     assert_eq!(
@@ -333,7 +333,7 @@ fn what_a_registry_says_when_it_fails_is_not_for_readyz() {
         let fake = registry();
         fake.spoil("GET /v2/_catalog").with(Fault::Answer(reply));
         let daemon = starting_daemon(&fake, &[]);
-        daemon.wait_for_log(" ERROR first walk failed");
+        daemon.wait_for_log(" ERROR first scan failed");
         let text = daemon.get("/readyz").body_text();
         assert!(
             text.ends_with(": unreachable or failing; see the log\n"),
@@ -347,7 +347,7 @@ fn what_a_registry_says_when_it_fails_is_not_for_readyz() {
     let fake = registry();
     fake.guard(Guard::Basic);
     let daemon = starting_daemon(&fake, &[]);
-    daemon.wait_for_log(" ERROR first walk failed");
+    daemon.wait_for_log(" ERROR first scan failed");
     let text = daemon.get("/readyz").body_text();
     assert!(
         text.contains("401") && text.contains("--storage-registry-config"),

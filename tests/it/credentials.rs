@@ -314,7 +314,7 @@ fn over_http_that_was_only_probed_no_credential_leaves_in_any_form() {
             let guarded = Guarded::by(guard).credentials(text);
             let registry = format!("--storage-registry-repo={}", guarded.fake.host());
             let daemon = Daemon::start(&[&registry, &guarded.flag]);
-            let told = daemon.wait_for_log(" ERROR first walk failed");
+            let told = daemon.wait_for_log(" ERROR first scan failed");
             assert!(
                 told.contains("--storage-registry-scheme=HTTP says so"),
                 "{told}"
@@ -342,7 +342,7 @@ fn the_scheme_flag_in_any_case_saves_the_probe() {
     let guarded = Guarded::by(Guard::Basic);
     let registry = format!("--storage-registry-repo={}", guarded.fake.host());
     let daemon = Daemon::start(&[&registry, "--storage-registry-scheme=HTTPS", &guarded.flag]);
-    daemon.wait_for_log(" ERROR first walk failed");
+    daemon.wait_for_log(" ERROR first scan failed");
     assert_eq!(daemon.get("/readyz").status, 503);
     assert_eq!(
         guarded.fake.count("* *"),

@@ -84,7 +84,7 @@ fn what_only_calls_itself_a_charts_index_is_none() {
                 push_as_charts_index(&fake, "charts-index", layer_type, bytes);
                 close_catalog(&fake);
                 let daemon = starting_daemon(&fake, &[]);
-                let told = daemon.wait_for_log(" ERROR first walk failed");
+                let told = daemon.wait_for_log(" ERROR first scan failed");
                 assert!(
                     told.contains("charts-index:latest: not a charts index"),
                     "{told}"
@@ -213,7 +213,7 @@ fn where_no_source_tells_one_sentence_says_what_each_answered_in_no_words_of_the
     fake.spoil("GET /v2/charts-index/manifests/latest")
         .with(Fault::Answer(closed));
     let daemon = starting_daemon(&fake, &[]);
-    let told = daemon.wait_for_log(" ERROR first walk failed");
+    let told = daemon.wait_for_log(" ERROR first scan failed");
     let (url, host) = (fake.url(), fake.host());
     let sentence = format!(
         "{host} lists no repositories (GET {url}/v2/_catalog: 403 DENIED; \
@@ -244,7 +244,7 @@ fn a_web_server_that_is_no_registry_is_told_as_one() {
     fake.spoil("GET /v2/charts-index/manifests/latest")
         .with(Fault::Answer(page));
     let daemon = starting_daemon(&fake, &[]);
-    let told = daemon.wait_for_log(" ERROR first walk failed");
+    let told = daemon.wait_for_log(" ERROR first scan failed");
     let sentence = format!(
         "; {} doesn't answer like a registry; check address and port",
         fake.host()

@@ -132,14 +132,14 @@ Blobs
   a redirect to another host
     credentials::credentials_never_follow_a_redirect_to_another_host
   redirects in a circle
-    integrity::trouble_upstream_before_the_first_byte_is_told_to_the_client_and_in_detail_to_the_log
+    integrity::a_failure_before_the_first_byte_reaches_the_client_as_a_status_and_the_log_in_detail
   a body that breaks off
     integrity::a_truncated_archive_is_never_whole
   wrong bytes
     integrity::a_flipped_bit_anywhere_costs_the_last_bytes
   chunks, and no length
     faults::headers_that_a_registry_leaves_out_or_gets_wrong_are_not_missed
-    integrity::what_follows_the_archive_is_not_passed_on
+    integrity::bytes_after_the_archive_are_not_passed_on
   a blob that has gone
     archives::a_version_that_was_pushed_again_is_found_when_its_old_archive_is_gone
   bytes that drip

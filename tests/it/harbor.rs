@@ -326,7 +326,7 @@ fn a_robot_that_expires_loses_no_charts_though_harbor_takes_it_for_a_stranger() 
 fn a_wrong_password_is_told_though_harbor_takes_its_bearer_for_a_stranger() {
     let robot = Robot::with(|harbor| harbor.add_robot(ROBOT, "another", &["team"]));
     let daemon = starting_daemon(&robot.fake, &[&robot.flag]);
-    let told = daemon.wait_for_log(" ERROR first walk failed");
+    let told = daemon.wait_for_log(" ERROR first scan failed");
     assert!(
         told.contains("/v2/: 401 UNAUTHORIZED") && told.contains("--storage-registry-config"),
         "{told}"
@@ -405,7 +405,7 @@ fn a_robot_that_may_list_nothing_is_told_which_right_it_lacks() {
     let robot = Robot::with(|harbor| harbor.add_puller(ROBOT, PASSWORD));
     let registry = format!("--storage-registry-repo={}/team", robot.fake.url());
     let daemon = Daemon::start(&[&registry, &robot.flag]);
-    let told = daemon.wait_for_log(" ERROR first walk failed");
+    let told = daemon.wait_for_log(" ERROR first scan failed");
     for words in [
         "/v2/_catalog: 401 UNAUTHORIZED",
         "/api/v2.0/projects/team/repositories: 403 FORBIDDEN",

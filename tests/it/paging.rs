@@ -353,7 +353,7 @@ fn a_catalog_that_is_closed_is_told_with_its_answer_and_tried_again() {
 
         let daemon = starting_daemon(&fake, &[]);
 
-        let told = daemon.wait_for_log(" ERROR first walk failed");
+        let told = daemon.wait_for_log(" ERROR first scan failed");
         assert!(
             told.contains("/v2/_catalog") && told.contains(words),
             "{words} in {told}"

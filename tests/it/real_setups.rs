@@ -245,7 +245,7 @@ fn a_registry_below_a_path_of_its_proxy_is_read_by_the_names_that_the_proxy_give
     let authority = format!("--storage-registry-ca-file={}", argument(&authority));
 
     let daemon = Daemon::start(&[&below, &authority]);
-    daemon.wait_for_complaint(&["first walk failed", "/v2/_catalog", "404", "--repository"]);
+    daemon.wait_for_complaint(&["first scan failed", "/v2/_catalog", "404", "--repository"]);
     drop(daemon);
     let daemon = Daemon::start_ready(&[&below, &authority, "--repository=charts/web"]);
 

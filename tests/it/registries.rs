@@ -191,7 +191,7 @@ fn a_plain_registry_said_to_speak_https_is_not_spoken_to_in_the_clear() {
         "GET https://{}/v2/_catalog: the port does not speak TLS; is it --storage-registry-scheme=HTTP?",
         tap.host()
     );
-    let told = daemon.wait_for_log(" ERROR first walk failed");
+    let told = daemon.wait_for_log(" ERROR first scan failed");
     assert!(told.contains(&sentence), "{sentence} in {told}");
     drop(registry);
 }
@@ -208,7 +208,7 @@ fn a_tls_registry_said_to_speak_http_is_told_by_the_flag_that_helps() {
         &behind(&tap),
         "--storage-registry-scheme=HTTP",
     ]);
-    let told = daemon.wait_for_log(" ERROR first walk failed");
+    let told = daemon.wait_for_log(" ERROR first scan failed");
     assert!(told.contains("/v2/_catalog: 400"), "{told}");
     let advice = "; if the registry speaks TLS, set --storage-registry-scheme=HTTPS";
     assert!(

@@ -97,7 +97,7 @@ fn a_registry_that_is_down_at_the_start_is_tried_again_until_it_is_there() {
     // Without a scheme, so that the probe for it has to be tried again too.
     let registry = format!("--storage-registry-repo={}", fake.host());
     let mut daemon = Daemon::start(&[&registry]);
-    let failed = " ERROR first walk failed";
+    let failed = " ERROR first scan failed";
     let told = daemon.wait_for_log(failed);
     assert!(told.contains(&fake.host()), "{told}");
     let more = || (daemon.log().matches(failed).count() >= 2).then_some(());
@@ -124,7 +124,7 @@ fn one_tag_that_never_answers_delays_the_first_index_and_does_not_prevent_it() {
 
     assert_eq!(Index::of(&daemon).charts(), ["db 1.0.0", "web 1.0.0"]);
     assert_eq!(
-        daemon.log().matches(" ERROR first walk failed").count(),
+        daemon.log().matches(" ERROR first scan failed").count(),
         2,
         "{}",
         daemon.log()
@@ -179,7 +179,7 @@ fn a_signal_while_the_registry_is_down_does_not_wait_for_the_next_try() {
     let mut fake = FakeRegistry::start_on("127.0.0.6");
     fake.close();
     let mut daemon = starting_daemon(&fake, &[]);
-    daemon.wait_for_log(" ERROR first walk failed");
+    daemon.wait_for_log(" ERROR first scan failed");
     daemon.signal("TERM");
     assert_eq!(daemon.wait_exit(), Some(0), "{}", daemon.log());
 }
@@ -222,7 +222,7 @@ fn a_registry_without_charts_and_with_a_repository_that_is_closed_to_us_is_an_em
     let daemon = ready_daemon(&fake, &[]);
     assert_eq!(Index::of(&daemon).charts(), [""; 0]);
     assert_eq!(
-        daemon.log().matches(" ERROR first walk failed").count(),
+        daemon.log().matches(" ERROR first scan failed").count(),
         2,
         "{}",
         daemon.log()

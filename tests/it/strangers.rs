@@ -140,7 +140,7 @@ fn a_catalog_that_stumbles_when_it_is_told_who_we_are_is_asked_again_and_not_as_
         .first(3)
         .with(stumble);
     let daemon = guarded.assert_served();
-    daemon.wait_for_log(" ERROR first walk failed");
+    daemon.wait_for_log(" ERROR first scan failed");
     assert!(!daemon.log().contains(ONLY_STRANGERS), "{}", daemon.log());
 }
 

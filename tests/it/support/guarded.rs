@@ -76,7 +76,7 @@ impl Guarded {
     /// No chart is listed; the log says why in these words, and holds no secret.
     pub fn assert_refused(&self, words: &[&str]) -> Daemon {
         let daemon = self.start();
-        let told = daemon.wait_for_log(" ERROR first walk failed");
+        let told = daemon.wait_for_log(" ERROR first scan failed");
         assert!(
             words.iter().all(|word| told.contains(word)),
             "{words:?} in {told}"
