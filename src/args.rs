@@ -25,6 +25,12 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
 
   --port PORT                        port to listen on [8080]
   --listen-host HOST                 address to listen on [all, IPv4 and IPv6]
+  --context-path PATH                what precedes all paths but /livez and /readyz, as in /helm,
+                                     for an ingress that can't cut it off [none]
+  --chart-url URL                    the index names archives by URLs below this one, and not by
+                                     relative ones; oci: by the registry's own (Helm from 3.8 on)
+  --idle-timeout DURATION            how long a connection may be idle; longer than a load balancer
+                                     in front keeps its own [75s]
   --storage KIND                     where the charts are: registry or layout [registry]
   --storage-registry-repo ADDRESS    the registry, host[:port][/prefix] or a URL; a prefix
                                      selects the repositories below it [localhost:5000]

@@ -87,7 +87,7 @@ const LAYOUT_PAUSE: Duration = Duration::from_secs(2);
 ///
 /// Errors when the port can't be had, or the system gives no signals or threads at the start.
 pub fn run(config: Config) -> io::Result<()> {
-    observe::log::init(config.log_level);
+    observe::log::init(config.log_level)?;
     let ended = watch_signals()?;
     let Config {
         max_stale,
@@ -109,14 +109,7 @@ pub fn run(config: Config) -> io::Result<()> {
         longest_pause,
     };
     let current = Arc::new(Current::new(timing));
-    let host = config.listen_host.as_deref();
-    let server = Server::bind(
-        host,
-        config.port,
-        current.clone(),
-        storage.clone(),
-        config.chart_cache_size,
-    )?;
+    let server = Server::bind(config.server, current.clone(), storage.clone())?;
     let server = Arc::new(server);
     log::info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));
     log::info!("listening on http://{}", server.address());
@@ -147,7 +140,7 @@ pub fn run(config: Config) -> io::Result<()> {
 /// Errors when there's no telling whether the index would be whole: who publishes it would take charts
 /// away from everyone.
 pub fn index(config: Config) -> io::Result<()> {
-    observe::log::init(config.log_level);
+    observe::log::init(config.log_level)?;
     let snapshot = refresh::once(&*open(config.storage), config.scan)
         .map_err(|error| io::Error::other(format!("{error:#}")))?;
     io::stdout().write_all(&snapshot.index().identity().bytes)
@@ -190,6 +183,7 @@ fn watch_signals() -> io::Result<Receiver<&'static str>> {
             "SIGTERM"
         });
         if coming.next().is_some() {
+            observe::log::flush();
             std::process::exit(1);
         }
     })?;

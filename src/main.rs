@@ -3,6 +3,7 @@
 
 use oci_chartrepo::args::{Args, HELP};
 use oci_chartrepo::config::Config;
+use oci_chartrepo::observe::log;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -26,10 +27,12 @@ fn main() -> ExitCode {
     } else {
         oci_chartrepo::run(config)
     };
-    match result {
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, error),
-    }
+    };
+    log::flush();
+    code
 }
 
 fn print(text: &str) -> ExitCode {
@@ -40,6 +43,6 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(code: u8, why: impl std::fmt::Display) -> ExitCode {
-    eprintln!("oci-chartrepo: {why}");
+    log::report(why);
     ExitCode::from(code)
 }

@@ -47,6 +47,11 @@ impl Pace {
         self.bytes
     }
 
+    /// How many bytes a second have passed, once at least `grace` was spent waiting.
+    pub(crate) fn after(&self, grace: Duration) -> Option<u64> {
+        (self.waited >= grace).then(|| self.bytes / self.waited.as_secs().max(1))
+    }
+
     /// Whether fewer than `least` bytes a second have passed, once more than `grace` was spent waiting.
     pub(crate) fn is_below(&self, least: u64, grace: Duration) -> bool {
         self.waited > grace && self.bytes / self.waited.as_secs().max(1) < least
@@ -78,6 +83,7 @@ mod tests {
         let mut pace = Pace::default();
         pace.note(10, 5 * S);
         assert!(!pace.is_below(100, 5 * S), "within its grace");
+        assert_eq!((pace.after(6 * S), pace.after(5 * S)), (None, Some(2)));
         pace.note(0, S);
         assert!(pace.is_below(100, 5 * S));
         pace.note(600, Duration::ZERO);

@@ -3,7 +3,7 @@
 
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Instant;
 
 /// Where charts are read from: an OCI registry, or an OCI image layout.
@@ -28,6 +28,18 @@ pub trait Storage: Send + Sync {
     /// [`Verifying`](crate::oci::Verifying).
     fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>>;
 
+    /// A blob's bytes from `start` on, as they arrive. They can't be verified, because only the whole has a
+    /// digest.
+    fn blob_from(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+        start: u64,
+    ) -> Result<Box<dyn Read + Send>> {
+        let source = self.blob(repository, blob)?;
+        Ok(Box::new(Skip::new(source, start)))
+    }
+
     /// Checks that a blob can be read, where that is cheap. A registry accepts no manifest before its
     /// blobs (distribution-spec v1.1.0, "Pushing Manifests"), so for a registry no request is made.
     fn check(&self, _: &RepositoryName, _: &Descriptor) -> Result<()> {
@@ -43,6 +55,35 @@ pub trait Storage: Send + Sync {
     /// How many requests have been sent so far; 0 where reading costs no request.
     fn requests(&self) -> u64 {
         0
+    }
+}
+
+/// Leaves out the first bytes of a source.
+pub struct Skip<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Skip<R> {
+    /// Leaves out so many.
+    pub fn new(source: R, start: u64) -> Skip<R> {
+        Skip {
+            source,
+            left: start,
+        }
+    }
+}
+
+impl<R: Read> Read for Skip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left > 0 {
+            let mut start = (&mut self.source).take(self.left);
+            self.left -= io::copy(&mut start, &mut io::sink())?;
+            if self.left > 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        self.source.read(buffer)
     }
 }
 
@@ -248,6 +289,19 @@ pub fn read_verified(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_that_ignores_a_range_is_skipped_to_its_start() {
+        let rest = |start| {
+            let mut rest = String::new();
+            let read = Skip::new(&b"hello"[..], start).read_to_string(&mut rest);
+            read.map(|_| rest)
+        };
+        assert_eq!(rest(0).unwrap(), "hello");
+        assert_eq!(rest(3).unwrap(), "lo");
+        assert_eq!(rest(5).unwrap(), "");
+        assert!(rest(6).is_err());
+    }
 
     #[test]
     fn the_public_text_holds_no_word_of_the_storage_and_the_log_text_all() {

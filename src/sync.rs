@@ -35,12 +35,13 @@ pub(crate) struct GateLimits {
     pub(crate) at_once: usize,
     /// Most passes at once for one key, such as one client address.
     pub(crate) per_key: usize,
-    /// Most callers that wait for a pass.
+    /// Most callers that wait for a pass; of one key, the same part of them as of the passes.
     pub(crate) waiting: usize,
 }
 
-/// Lets a bounded number of callers pass at once; further ones wait in line, first come first served,
-/// except that a key that has its share already is passed over.
+/// Lets a bounded number of callers pass at once; further ones wait in line. The key with the fewest
+/// passes is served first, so that the share of each shrinks as more keys come; among equals it is first
+/// come first served.
 pub(crate) struct Gate<K: Copy + Eq + Hash> {
     limits: GateLimits,
     line: Mutex<Line<K>>,
@@ -89,7 +90,7 @@ impl<K: Copy + Eq + Hash> Gate<K> {
             line.count(key);
             return Some(self.pass(key));
         }
-        if line.waiting.len() >= self.limits.waiting {
+        if line.is_full(&self.limits, key) {
             return None;
         }
         let (hand_over, handed_over) = sync_channel(1);
@@ -125,8 +126,17 @@ impl<K: Copy + Eq + Hash> Gate<K> {
 
 impl<K: Copy + Eq + Hash> Line<K> {
     fn has_room(&self, limits: &GateLimits, key: K) -> bool {
-        let own = self.passed_by_key.get(&key).copied().unwrap_or(0);
-        self.passed < limits.at_once && own < limits.per_key
+        self.passed < limits.at_once && self.passed_of(key) < limits.per_key
+    }
+
+    fn passed_of(&self, key: K) -> usize {
+        self.passed_by_key.get(&key).copied().unwrap_or(0)
+    }
+
+    fn is_full(&self, limits: &GateLimits, key: K) -> bool {
+        let own = self.waiting.iter().filter(|one| one.key == key).count();
+        self.waiting.len() >= limits.waiting
+            || own >= limits.waiting * limits.per_key / limits.at_once
     }
 
     fn count(&mut self, key: K) {
@@ -142,10 +152,11 @@ impl<K: Copy + Eq + Hash> Line<K> {
         self.passed_by_key.retain(|_, own| *own > 0);
     }
 
-    /// Takes the first in line that has room now out of it, already counted.
+    /// Takes the first in line of the key with the fewest passes out of it, already counted.
     fn next(&mut self, limits: &GateLimits) -> Option<Waiting<K>> {
-        let has_room = |one: &Waiting<K>| self.has_room(limits, one.key);
-        let at = self.waiting.iter().position(has_room)?;
+        let line = self.waiting.iter().enumerate();
+        let with_room = line.filter(|(_, one)| self.has_room(limits, one.key));
+        let (at, _) = with_room.min_by_key(|(_, one)| self.passed_of(one.key))?;
         let next = self.waiting.remove(at)?;
         self.count(next.key);
         Some(next)
@@ -439,6 +450,36 @@ mod tests {
             assert!(again.join().unwrap().is_some());
         });
         assert_eq!(lock(&gate.line).passed, 0);
+    }
+
+    #[test]
+    fn a_key_with_fewer_passes_is_served_before_those_that_came_first() {
+        let gate = gate(3, 2, 9);
+        let mut passes: Vec<_> = [1, 1, 2].map(|key| gate.enter(key, SOON)).into();
+        let waiting = |length| lock(&gate.line).waiting.len() == length;
+        thread::scope(|scope| {
+            let crowd = scope.spawn(|| gate.enter(2, LONG));
+            wait_for(|| waiting(1));
+            let single = scope.spawn(|| gate.enter(3, LONG));
+            wait_for(|| waiting(2));
+            drop(passes.remove(0));
+            assert!(single.join().unwrap().is_some());
+            drop(passes);
+            assert!(crowd.join().unwrap().is_some());
+        });
+    }
+
+    #[test]
+    fn one_key_does_not_fill_the_line() {
+        let gate = gate(2, 1, 2);
+        let _passes = [1, 2].map(|key| gate.enter(key, SOON));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| gate.enter(1, SOON * 10).is_none());
+            wait_for(|| lock(&gate.line).waiting.len() == 1);
+            assert!(lock(&gate.line).is_full(&gate.limits, 1));
+            assert!(!lock(&gate.line).is_full(&gate.limits, 3));
+            assert!(waiting.join().unwrap());
+        });
     }
 
     #[test]

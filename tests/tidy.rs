@@ -18,6 +18,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "oci",
             "refresh",
             "registry",
+            "server",
             "snapshot",
         ],
     ),

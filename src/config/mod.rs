@@ -10,7 +10,8 @@ use crate::observe::log::level;
 use crate::oci::RepositoryName;
 use crate::refresh::Options;
 use crate::registry::Tls;
-use crate::snapshot::IndexFormat;
+use crate::server::ServerOptions;
+use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
 use address::Address;
 use log::Level;
 use quantity::{duration, size, typed};
@@ -33,6 +34,13 @@ const MIN_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Longest wait for an index: clients and proxies give up after a minute.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// How long a connection may be idle: longer than the 60 s for which AWS's load balancers keep theirs,
+/// so that it's never us who close one that they are about to use; nginx has the same.
+const IDLE: Duration = Duration::from_secs(75);
+/// Shortest time: an ingress sends its next request within it.
+const MIN_IDLE: Duration = Duration::from_secs(1);
+/// Longest time: a proxy that wants more doesn't exist.
+const MAX_IDLE: Duration = Duration::from_secs(3600);
 /// A registry is listed again when the last listing is longer ago than a `helm push` and the
 /// `helm repo update` after it take between them.
 const STALE_REGISTRY: Duration = Duration::from_secs(5);
@@ -59,10 +67,6 @@ pub enum StorageChoice {
 pub struct Config {
     /// Whether only an index is to be written, once.
     pub index_only: bool,
-    /// Port to listen on; 0 lets the system choose.
-    pub port: u16,
-    /// Address to listen on; none means all.
-    pub listen_host: Option<String>,
     /// Where the charts are.
     pub storage: StorageChoice,
     /// What is looked at, and what is made of it.
@@ -73,8 +77,8 @@ pub struct Config {
     pub max_stale: Duration,
     /// The longest that a request waits for that.
     pub max_wait: Duration,
-    /// How many bytes of archives are kept in memory.
-    pub chart_cache_size: usize,
+    /// How charts are served.
+    pub server: ServerOptions,
     /// How long a shutdown waits for running downloads.
     pub shutdown_grace: Duration,
     /// The least grave events that are logged.
@@ -95,14 +99,16 @@ impl Config {
             "layout" => StorageChoice::Layout(layout(args)?),
             other => return Err(mistake("--storage", other, "not one of: registry, layout")),
         };
-        let scan = scan(args, concurrency)?;
+        let scan = Options {
+            concurrency,
+            filter: filter(args)?,
+            style: IndexStyle {
+                format: format(args)?,
+                urls: archive_urls(args.value("--chart-url"), &storage)?,
+            },
+        };
         Ok(Config {
             index_only: args.index_only,
-            port: parse_or(args, "--port", 8080)?,
-            listen_host: args
-                .value("--listen-host")
-                .filter(|host| !host.is_empty())
-                .map(str::to_owned),
             refresh_interval: match time(args, "--refresh-interval", MAX_AGE)? {
                 Some(interval) if interval < MIN_INTERVAL => {
                     return Err("--refresh-interval: under 1s".into());
@@ -117,13 +123,7 @@ impl Config {
             max_wait: time(args, "--max-wait", MAX_WAIT)?.unwrap_or(Duration::from_secs(2)),
             storage,
             scan,
-            chart_cache_size: match args.value("--chart-cache-size") {
-                None => 32 << 20,
-                Some(text) => size(text).ok_or_else(|| {
-                    let why = "not a size such as 500KiB, 32MiB or 1GiB";
-                    mistake("--chart-cache-size", text, why)
-                })?,
-            },
+            server: server(args)?,
             shutdown_grace: time(args, "--shutdown-grace", MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
             log_level: match args.value("--log-level") {
@@ -165,14 +165,52 @@ fn time(args: &Args, flag: &str, longest: Duration) -> Result<Option<Duration>, 
     }
 }
 
-fn scan(args: &Args, concurrency: usize) -> Result<Options, Mistake> {
+fn server(args: &Args) -> Result<ServerOptions, Mistake> {
+    Ok(ServerOptions {
+        listen_host: args
+            .value("--listen-host")
+            .filter(|host| !host.is_empty())
+            .map(str::to_owned),
+        port: parse_or(args, "--port", 8080)?,
+        context_path: match args.value("--context-path") {
+            None => String::new(),
+            Some(text) => context_path(text).map_err(|why| mistake("--context-path", text, why))?,
+        },
+        idle_timeout: match time(args, "--idle-timeout", MAX_IDLE)? {
+            Some(time) if time < MIN_IDLE => return Err("--idle-timeout: under 1s".into()),
+            given => given.unwrap_or(IDLE),
+        },
+        chart_cache_size: match args.value("--chart-cache-size") {
+            None => 32 << 20,
+            Some(text) => size(text).ok_or_else(|| {
+                let why = "not a size such as 500KiB, 32MiB or 1GiB";
+                mistake("--chart-cache-size", text, why)
+            })?,
+        },
+    })
+}
+
+/// `/helm`, with or without the slashes around it; nothing for `/`.
+fn context_path(text: &str) -> Result<String, &'static str> {
+    let path = text.trim_matches('/');
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let is_segment =
+        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain);
+    match path {
+        "" => Ok(String::new()),
+        path if path.split('/').all(is_segment) => Ok(format!("/{path}")),
+        _ => Err("not a path such as /helm, of letters, digits, -, ., _ and ~"),
+    }
+}
+
+fn filter(args: &Args) -> Result<Filter, Mistake> {
     let patterns = |flag| -> Result<Vec<Pattern>, Mistake> {
         let texts = args.values(flag).iter();
         texts
             .map(|text| text.parse().map_err(|why| mistake(flag, text, why)))
             .collect()
     };
-    let filter = Filter {
+    Ok(Filter {
         include: patterns("--include")?,
         exclude: patterns("--exclude")?,
         all_tags: args.has("--all-tags"),
@@ -183,17 +221,49 @@ fn scan(args: &Args, concurrency: usize) -> Result<Options, Mistake> {
                     .map_err(|why| mistake("--max-versions", text, why))?,
             ),
         },
-    };
-    let format = match args.value("--index-format").unwrap_or("yaml") {
-        "yaml" => IndexFormat::Yaml,
-        "json" => IndexFormat::Json,
-        other => return Err(mistake("--index-format", other, "not one of: yaml, json")),
-    };
-    Ok(Options {
-        concurrency,
-        filter,
-        format,
     })
+}
+
+fn format(args: &Args) -> Result<IndexFormat, Mistake> {
+    match args.value("--index-format").unwrap_or("yaml") {
+        "yaml" => Ok(IndexFormat::Yaml),
+        "json" => Ok(IndexFormat::Json),
+        other => Err(mistake("--index-format", other, "not one of: yaml, json")),
+    }
+}
+
+/// What `--chart-url` says: a URL, or `oci` for the registry's own, or `oci://HOST` where clients know it
+/// by another name.
+fn archive_urls(text: Option<&str>, storage: &StorageChoice) -> Result<ArchiveUrls, Mistake> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(ArchiveUrls::Relative);
+    };
+    if text.contains('@') {
+        // Not quoted: what stands before the @ is a secret.
+        return Err("--chart-url: an index is no place for credentials".into());
+    }
+    if text == "oci" {
+        return match storage {
+            StorageChoice::Registry(options) => {
+                Ok(ArchiveUrls::Registry(options.authority.clone()))
+            }
+            StorageChoice::Layout(_) => Err("--chart-url=oci goes with --storage=registry".into()),
+        };
+    }
+    let url = text.trim_end_matches('/');
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/[]%+".contains(&byte);
+    let rest = url.split_once("://").filter(|(_, rest)| {
+        !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(is_plain)
+    });
+    match rest {
+        Some(("http" | "https", _)) => Ok(ArchiveUrls::Below(url.to_owned())),
+        Some(("oci", host)) => Ok(ArchiveUrls::Registry(host.to_owned())),
+        _ => Err(mistake(
+            "--chart-url",
+            text,
+            "not a URL such as https://charts.example/helm, nor oci",
+        )),
+    }
 }
 
 fn registry(args: &Args, connections: usize) -> Result<crate::registry::RegistryOptions, Mistake> {
@@ -286,6 +356,46 @@ fn credentials(file: Option<&str>) -> Result<SecretFile, Mistake> {
 mod tests {
     use super::*;
     use std::ffi::OsString;
+
+    #[test]
+    fn a_context_path_is_plain_and_its_slashes_are_put_right() {
+        for (text, expected) in [
+            ("/helm", "/helm"),
+            ("a/b_1/", "/a/b_1"),
+            ("/", ""),
+            ("", ""),
+        ] {
+            assert_eq!(context_path(text).as_deref(), Ok(expected), "{text}");
+        }
+        for bad in ["/a//b", "/..", "/a b", "/%61", "http://h/helm", "/a?b"] {
+            assert!(context_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_chart_url_is_a_url_or_oci() {
+        let parse = |text: &str| archive_urls(Some(text), &StorageChoice::Layout(PathBuf::new()));
+        assert!(
+            matches!(parse("https://h:1/a/"), Ok(ArchiveUrls::Below(url)) if url == "https://h:1/a")
+        );
+        assert!(matches!(parse("oci://h/a"), Ok(ArchiveUrls::Registry(host)) if host == "h/a"));
+        assert!(matches!(parse(""), Ok(ArchiveUrls::Relative)));
+        for bad in [
+            "oci",
+            "h",
+            "/a",
+            "http://",
+            "https:///a",
+            "ftp://h",
+            "http://h/\"",
+            "http://h/a?b",
+        ] {
+            let mistake = parse(bad).unwrap_err();
+            assert!(mistake.starts_with("--chart-url"), "{mistake}");
+        }
+        let secret = parse("https://u:hunter2@h").unwrap_err();
+        assert!(!secret.contains("hunter2"), "{secret}");
+    }
 
     #[test]
     fn a_mistake_names_its_flag() {

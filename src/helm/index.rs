@@ -22,6 +22,8 @@ pub struct ChartVersion<'a> {
     /// The digest of the archive. A sha256 is listed, as bare hex; any other is left out, because
     /// Helm 4 uses it unchecked as a key of its content cache.
     pub digest: &'a Digest,
+    /// Where the archive is, percent-encoded; none if it is beside the index.
+    pub url: Option<String>,
 }
 
 impl ChartVersion<'_> {
@@ -50,10 +52,10 @@ impl ChartVersion<'_> {
     }
 
     /// Where the archive is, relative to the index.
-    pub fn url(&self) -> String {
+    pub fn relative_url(metadata: &PackedMetadata) -> String {
         format!(
             "charts/{}",
-            encode_path(&ChartVersion::archive_name(self.metadata))
+            encode_path(&ChartVersion::archive_name(metadata))
         )
     }
 
@@ -66,7 +68,9 @@ impl ChartVersion<'_> {
     fn json(&self) -> String {
         let mut json = self.metadata.json().to_owned();
         json.pop();
-        json += &format!(r#","urls":["{}"]"#, self.url());
+        let relative = || ChartVersion::relative_url(self.metadata);
+        let url = self.url.clone().unwrap_or_else(relative);
+        json += &format!(r#","urls":["{url}"]"#);
         if let Some(created) = self.created {
             json += &format!(r#","created":"{}""#, rfc3339(created));
         }
@@ -250,6 +254,7 @@ mod tests {
             metadata,
             created: created.map(|text| parse_created(text).unwrap()),
             digest: &UNLISTED,
+            url: None,
         }
     }
 

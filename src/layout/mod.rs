@@ -19,7 +19,7 @@ use listing::{Index, Lister, Listing};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -190,12 +190,23 @@ impl Storage for Layout {
         repository: &RepositoryName,
         blob: &Descriptor,
     ) -> Result<Box<dyn Read + Send>, Error> {
+        self.blob_from(repository, blob, 0)
+    }
+
+    fn blob_from(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+        start: u64,
+    ) -> Result<Box<dyn Read + Send>, Error> {
         let path = digest_path(&self.folder(repository), &blob.digest);
-        let (file, metadata) = self.root.open(&path, u64::MAX)?;
+        let (mut file, metadata) = self.root.open(&path, u64::MAX)?;
         if metadata.len() != blob.size {
             let why = format!("{} bytes instead of {}", metadata.len(), blob.size);
             return Err(refused(Path::new(&self.root.show(&path)), &why));
         }
+        let seek = file.seek(SeekFrom::Start(start));
+        seek.map_err(|error| refused(Path::new(&self.root.show(&path)), &error.to_string()))?;
         Ok(Box::new(file))
     }
 

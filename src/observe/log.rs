@@ -3,26 +3,80 @@
 //! what is served has changed; DEBUG, each upstream call and each artifact skipped; TRACE, each
 //! request answered. Never a secret.
 //!
-//! A line is one write, so that threads don't mix, and control characters in it are escaped, so
-//! that nothing a registry says can forge a line. The code logs through the `log` crate; only this
-//! program's own events are written, for the HTTP client's would show `Authorization` headers.
+//! Logging never blocks: lines wait in a bounded queue for one thread that writes them. A stderr that
+//! takes nothing costs lines, which are counted, but no request, no refresh and no shutdown waits for
+//! it. Control characters are escaped, so that nothing a registry says can forge a line. The code logs
+//! through the `log` crate; only this program's own events are written, because the HTTP client's would
+//! show `Authorization` headers.
 
 use ::log::{Level, Log, Metadata, Record};
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::fmt::{Display, Write as _};
+use std::io::{self, ErrorKind, Write as _};
+use std::mem::take;
+use std::panic;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// Events of this crate and its modules have a target that begins so.
 const OWN_TARGET: &str = env!("CARGO_CRATE_NAME");
+/// Most bytes of lines that wait, and as many may be on their way: the debug lines of a walk of 10,000
+/// tags, which a busy reader of stderr may take late.
+const MAX_QUEUED: usize = 2 * 1024 * 1024;
+/// How long the end of the process waits for the last lines: a reader that is alive takes them sooner.
+const LAST_LINES: Duration = Duration::from_secs(1);
+/// Pause before a stderr that is full, and was made non-blocking by another process, is tried again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What waits for the thread that writes.
+struct Queue {
+    has_writer: bool,
+    lines: String,
+    /// Lines that found no room since `lines` was last taken.
+    lost: u64,
+    is_writing: bool,
+}
+
+static QUEUE: Mutex<Queue> = Mutex::new(Queue::new());
+static CHANGED: Condvar = Condvar::new();
 
 struct Stderr;
 
-/// Writes events of `level` and of all graver ones from now on.
-pub fn init(level: Level) {
+/// Writes events of `level` and of all graver ones from now on, and panics as events.
+///
+/// Errors when the system has no thread for it.
+pub fn init(level: Level) -> io::Result<()> {
+    thread::Builder::new()
+        .name("log".into())
+        .spawn(write_queue)?;
+    queue().has_writer = true;
+    // The default hook writes to stderr itself, and so would wait for it.
+    panic::set_hook(Box::new(|panic| ::log::error!("{panic}")));
     // An error means that a logger is set already, which is this one.
     let _ = ::log::set_logger(&Stderr);
     ::log::set_max_level(level.to_level_filter());
+    Ok(())
+}
+
+/// Writes a line that is no event: the reason for which the process ends.
+pub fn report(reason: impl Display) {
+    let line = format!("oci-chartrepo: {reason}\n");
+    let mut queue = queue();
+    if queue.has_writer {
+        queue.push(&line);
+        CHANGED.notify_all();
+    } else {
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+}
+
+/// Waits for the lines that are queued to be written, but not long. Each end of the process calls it.
+pub fn flush() {
+    let is_pending = |queue: &mut Queue| queue.is_writing || !queue.is_empty();
+    let waited = CHANGED.wait_timeout_while(queue(), LAST_LINES, is_pending);
+    drop(waited);
 }
 
 /// Writes nothing.
@@ -45,19 +99,95 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record) {
-        if !self.enabled(record.metadata()) {
-            return;
+        if self.enabled(record.metadata()) {
+            let line = event(record.level(), &record.args().to_string());
+            queue().push(&line);
+            CHANGED.notify_all();
         }
-        let now = OffsetDateTime::now_utc();
-        let now = now.replace_nanosecond(0).unwrap_or(now);
-        let now = now.format(&Rfc3339).unwrap_or_default();
-        let text = one_line(&record.args().to_string());
-        let line = format!("{now} {} {text}\n", record.level());
-        // There is no other place to report that stderr is gone.
-        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        flush();
+    }
+}
+
+impl Queue {
+    const fn new() -> Queue {
+        Queue {
+            has_writer: false,
+            lines: String::new(),
+            lost: 0,
+            is_writing: false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.lost == 0
+    }
+
+    /// Adds a line, or counts it as lost.
+    fn push(&mut self, line: &str) {
+        if self.lines.len() + line.len() <= MAX_QUEUED {
+            self.lines += line;
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    /// Takes all lines, and says at their end how many were lost.
+    fn take(&mut self) -> String {
+        let mut lines = take(&mut self.lines);
+        match take(&mut self.lost) {
+            0 => {}
+            lost => {
+                let text = format!("{lost} log lines are lost here: stderr was read too slowly");
+                lines += &event(Level::Warn, &text);
+            }
+        }
+        lines
+    }
+}
+
+/// A panic leaves nothing half done under this lock.
+fn queue() -> MutexGuard<'static, Queue> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread that writes. It alone waits for stderr, and it never ends.
+fn write_queue() {
+    let mut queue = queue();
+    loop {
+        let waited = CHANGED.wait_while(queue, |queue| queue.is_empty());
+        queue = waited.unwrap_or_else(PoisonError::into_inner);
+        let lines = queue.take();
+        queue.is_writing = true;
+        drop(queue);
+        write(lines.as_bytes());
+        queue = self::queue();
+        queue.is_writing = false;
+        CHANGED.notify_all();
+    }
+}
+
+/// Writes to stderr. There is no other place to report that it is gone.
+fn write(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match io::stderr().write(bytes) {
+            Ok(0) => return,
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(_) => return,
+        }
+    }
+}
+
+/// One event as it is written.
+fn event(level: Level, text: &str) -> String {
+    let now = OffsetDateTime::now_utc();
+    let now = now.replace_nanosecond(0).unwrap_or(now);
+    let now = now.format(&Rfc3339).unwrap_or_default();
+    format!("{now} {level} {}\n", one_line(text))
 }
 
 fn one_line(text: &str) -> String {
@@ -85,6 +215,25 @@ mod tests {
     }
 
     #[test]
+    fn lines_without_room_are_counted_and_told_when_there_is_room_again() {
+        let mut queue = Queue::new();
+        let line = "x".repeat(MAX_QUEUED / 2);
+        for _ in 0..5 {
+            queue.push(&line);
+        }
+        let taken = queue.take();
+        assert!(taken.starts_with(&line.repeat(2)), "what had room is kept");
+        assert!(
+            taken[MAX_QUEUED..].contains(" WARN 3 log lines are lost here"),
+            "{}",
+            &taken[MAX_QUEUED..]
+        );
+        assert!(queue.is_empty());
+        queue.push("y\n");
+        assert_eq!(queue.take(), "y\n");
+    }
+
+    #[test]
     fn levels_are_named_in_any_case() {
         assert_eq!(level("WARN"), Ok(Level::Warn));
         assert!(level("loud").is_err());
@@ -92,7 +241,7 @@ mod tests {
 
     #[test]
     fn only_events_of_this_program_are_written() {
-        init(Level::Info);
+        ::log::set_max_level(::log::LevelFilter::Info);
         let written = |target, level| {
             let metadata = Metadata::builder().target(target).level(level).build();
             Stderr.enabled(&metadata)

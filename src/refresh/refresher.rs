@@ -3,7 +3,7 @@
 use crate::inventory::{CheckScope, Filter, Inventory, Listings, Scan, Unread};
 use crate::oci::{Reference, RepositoryName};
 use crate::pacing::Backoff;
-use crate::snapshot::{IndexFormat, Snapshot};
+use crate::snapshot::{IndexStyle, Snapshot};
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use std::collections::BTreeSet;
 use std::thread;
@@ -34,8 +34,8 @@ pub struct Options {
     pub concurrency: usize,
     /// Which repositories, tags and versions are asked for.
     pub filter: Filter,
-    /// What `/index.yaml` holds.
-    pub format: IndexFormat,
+    /// How indexes are written.
+    pub style: IndexStyle,
 }
 
 /// What it knows from one refresh to the next.
@@ -183,7 +183,7 @@ impl<'a> Refresher<'a> {
             return None;
         }
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let snapshot = Snapshot::build(self.inventory.contents(), self.options.format, now, last);
+        let snapshot = Snapshot::build(self.inventory.contents(), &self.options.style, now, last);
         report(&snapshot, last, start.cost(self.storage));
         Some(snapshot)
     }
@@ -408,7 +408,7 @@ mod tests {
         let options = Options {
             concurrency: 2,
             filter: Filter::default(),
-            format: IndexFormat::Yaml,
+            style: IndexStyle::default(),
         };
         let snapshot = once(&Shelf, options).unwrap();
         assert_eq!(snapshot.counts.versions, 1, "{:?}", snapshot.skipped);

@@ -4,7 +4,7 @@
 use super::client::{Ask, Client, Scope, error};
 use super::paging::{Names, PagedListing};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
-use crate::storage::{MAX_MANIFEST, Result};
+use crate::storage::{MAX_MANIFEST, Result, Skip};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::io::Read;
@@ -93,16 +93,23 @@ impl Endpoints {
         Ok(digest)
     }
 
-    /// `GET /v2/<name>/blobs/<digest>` (end-2).
-    pub(super) fn blob(
+    /// `GET /v2/<name>/blobs/<digest>` (end-2), from `start` on. A registry that ignores the range sends
+    /// the whole, of which the beginning is left out.
+    pub(super) fn blob_from(
         &self,
         repository: &RepositoryName,
         blob: &Descriptor,
+        start: u64,
     ) -> Result<impl Read + Send + use<>> {
         let path = format!("/v2/{repository}/blobs/{}", blob.digest);
         let scope = Scope::Pull(repository.as_str());
-        let response = self.client.get(&path, Ask::GetBlob, scope)?;
-        Ok(response.into_reader(blob.size))
+        let response = self.client.send(&path, Ask::GetBlob { start }, scope)?;
+        let (size, left_out) = match response.status() {
+            200 => (blob.size, start),
+            _ if start > 0 && response.begins_at(start) => (blob.size - start, 0),
+            _ => return Err(self.client.refusal(response)),
+        };
+        Ok(Skip::new(response.into_reader(size), left_out))
     }
 }
 

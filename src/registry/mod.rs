@@ -79,7 +79,16 @@ impl Storage for Registry {
     }
 
     fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>> {
-        Ok(Box::new(self.endpoints.blob(repository, blob)?))
+        self.blob_from(repository, blob, 0)
+    }
+
+    fn blob_from(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+        start: u64,
+    ) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.endpoints.blob_from(repository, blob, start)?))
     }
 
     fn requests(&self) -> u64 {

@@ -13,7 +13,20 @@ pub(super) fn respond(snapshot: &Snapshot, request: &Request, api: &Api) -> Resp
         Api::ChartVersion(name, version) => snapshot.chart_version_json(name, version),
         Api::Skipped => snapshot.skipped_json(),
     };
-    Response::page(page, JSON, request, |why| {
-        Response::line(404, JSON, &serde_json::json!({ "error": why }).to_string())
-    })
+    Response::page(page, JSON, request, |why| error(404, &why))
+}
+
+/// The response to a client that pushes, as `helm cm-push` does, or deletes.
+pub(super) fn read_only() -> Response {
+    let why = "charts are not pushed here but to the OCI registry that this chart repository reads: \
+               helm push NAME-VERSION.tgz oci://REGISTRY/REPOSITORY";
+    error(405, why)
+}
+
+fn error(status: u16, why: &str) -> Response {
+    Response::line(
+        status,
+        JSON,
+        &serde_json::json!({ "error": why }).to_string(),
+    )
 }

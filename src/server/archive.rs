@@ -1,7 +1,6 @@
 //! Responses with a chart archive or its provenance file: found by the digest that the snapshot
 //! lists, whole or in part. A file that the snapshot doesn't list is not served, even from memory.
 
-use super::blocks::Buffer;
 use super::connections::Connection;
 use super::downloads::{Refusal, Wanted};
 use super::request::Request;
@@ -12,7 +11,7 @@ use crate::inventory::StoredChart;
 use crate::oci::Descriptor;
 use crate::representation::{self, Part};
 use crate::storage::ErrorKind;
-use std::sync::Arc;
+use std::ops::Range;
 use tiny_http::Method;
 
 /// How long a cache may hand out an archive without asking (RFC 9111 §5.2.2.1). Its bytes never change
@@ -81,10 +80,24 @@ impl Responder {
             file_name: &file.name,
             connection,
         };
-        match self.downloads.obtain(&wanted) {
-            Ok(ResponseBody::Archive(archive, _)) => self.part(request, archive, file),
-            Ok(body) => self.found(200, body, file),
-            Err(refusal) => {
+        let (part, size) = self.part(request, file);
+        let body = match &part {
+            Part::Unsatisfiable => return unsatisfiable(size),
+            Part::Bytes(part) if part.len() < size && !self.downloads.is_kept(file.blob) => {
+                self.downloads.stream_part(&wanted, part.clone())
+            }
+            _ => self.downloads.obtain(&wanted),
+        };
+        match (body, part) {
+            (Ok(ResponseBody::Archive(archive, _)), Part::Bytes(part)) => {
+                let body = ResponseBody::Archive(archive, part.clone());
+                self.found_part(body, part, size, file)
+            }
+            (Ok(body), Part::Bytes(part)) if body.length() == Some(part.len() as u64) => {
+                self.found_part(body, part, size, file)
+            }
+            (Ok(body), _) => self.found(200, body, file),
+            (Err(refusal), _) => {
                 // It's listed, so its tag may have moved.
                 if let Refusal::Storage(ErrorKind::NotFound) = refusal {
                     self.current.recheck(file.chart);
@@ -94,33 +107,38 @@ impl Responder {
         }
     }
 
-    fn part(&self, request: &Request, archive: Arc<Buffer>, file: &ChartFile) -> Response {
-        let (headers, length) = (&request.headers, archive.len());
+    /// The part that is asked for, and the size of the whole.
+    fn part(&self, request: &Request, file: &ChartFile) -> (Part, usize) {
+        let size = usize::try_from(file.blob.size).unwrap_or(usize::MAX);
+        let headers = &request.headers;
         let (range, if_range) = (headers.range.as_deref(), headers.if_range.as_deref());
-        match representation::part(range, if_range, &file.etag, length) {
-            Part::Whole => self.found(200, ResponseBody::Archive(archive, 0..length), file),
-            Part::Bytes(part) => {
-                let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
-                self.found(206, ResponseBody::Archive(archive, part), file)
-                    .with("Content-Range", range)
-            }
-            Part::Unsatisfiable => {
-                Response::text(416, format!("the file has no more than {length} bytes"))
-                    .with("Content-Range", format!("bytes */{length}"))
-            }
-        }
+        let part = representation::part(range, if_range, &file.etag, size);
+        (part, size)
+    }
+
+    fn found_part(
+        &self,
+        body: ResponseBody,
+        part: Range<usize>,
+        size: usize,
+        file: &ChartFile,
+    ) -> Response {
+        let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+        self.found(206, body, file).with("Content-Range", range)
     }
 
     fn found(&self, status: u16, body: ResponseBody, file: &ChartFile) -> Response {
-        let response = Response::new(status, body)
+        Response::new(status, body)
             .with("Content-Type", file.content_type)
             .with("ETag", file.etag.clone())
-            .with("Cache-Control", CACHE_CONTROL);
-        match self.downloads.has_parts(file.blob) {
-            true => response.with("Accept-Ranges", "bytes"),
-            false => response,
-        }
+            .with("Cache-Control", CACHE_CONTROL)
+            .with("Accept-Ranges", "bytes")
     }
+}
+
+fn unsatisfiable(size: usize) -> Response {
+    Response::text(416, format!("the file has no more than {size} bytes"))
+        .with("Content-Range", format!("bytes */{size}"))
 }
 
 /// Says what failed, but not in the registry's words: they are in the log, because the client may not

@@ -1,31 +1,35 @@
 //! One connection from its first byte to its last: requests in, responses out, one after the other.
 
 use super::connections::{Connection, ConnectionPhase, TableEntry};
-use super::request::{IDLE, NoRequest, Request, RequestReader};
+use super::request::{NoRequest, Request, RequestReader};
 use super::respond::Responder;
-use super::response::{Response, ResponseWriter, STALL};
+use super::response::{JUDGED, Response, ResponseWriter};
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// How long, and how much, is read from a client that was refused, so that a reset doesn't overtake
-/// our response (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: u64 = 64 * 1024;
+/// our response (RFC 9112 §9.6): as much as a chart that is pushed to us has.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Serves one connection until either side ends it.
 pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Result<()> {
     let stream = &connection.stream;
-    stream.set_read_timeout(Some(IDLE))?;
-    stream.set_write_timeout(Some(STALL))?;
-    let mut reader = RequestReader::new(stream);
+    stream.set_read_timeout(Some(responder.read_limits.idle))?;
+    stream.set_write_timeout(Some(JUDGED))?;
+    let mut reader = RequestReader::new(connection, &responder.read_limits);
     loop {
         let request = match reader.next() {
             Ok(request) => request,
             Err(NoRequest::Closed) => return Ok(()),
             Err(NoRequest::Refused(status, why)) => {
-                ResponseWriter::new(connection).send(Response::text(status, why), false)?;
+                let mut response = Response::text(status, why);
+                if status == 503 {
+                    response = response.retry_later();
+                }
+                ResponseWriter::new(connection).send(response, false)?;
                 return linger(stream);
             }
         };
@@ -33,11 +37,14 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
         let response = respond(responder, &request, connection);
         // After a 400, the client and we may disagree on where its next request begins.
         let keep_alive = request.keep_alive && response.status != 400 && connection.may_stay();
+        let has_body = request.has_body;
+        // Its memory is free while the response is sent.
+        drop(request);
         ResponseWriter::new(connection).send(response, keep_alive)?;
         if !keep_alive {
             // Nothing more is to come from a client whose one request is answered: its entry and
             // thread are free at once, as with nginx and Go's server.
-            let has_unread = reader.has_unread() || connection.has_unread();
+            let has_unread = has_body || reader.has_unread() || connection.has_unread();
             return if has_unread { linger(stream) } else { Ok(()) };
         }
         connection.enter(ConnectionPhase::Waiting)?;

@@ -9,8 +9,8 @@ use socket2::SockRef;
 use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Shutdown, TcpStream};
-use std::ops::Deref;
+use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
+use std::ops::{Deref, RangeInclusive};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -23,10 +23,19 @@ const MIN_CONNECTIONS: usize = 8;
 /// Descriptors that are left to the registry's side (48 downloads and 64 requests of a refresh), the
 /// log and the rest.
 const RESERVED_DESCRIPTORS: u64 = 144;
-/// The share of one address, in parts of all: beyond a quarter, its connections are evicted first.
-/// Measured while one address opened 500 connections a second and read nothing: 8 of 8 downloads of
-/// another address, at 400 KB/s, came to their end; without this rule, none did.
-const PARTS_PER_ADDRESS: usize = 4;
+/// The share of one client address is that of all divided by the number of addresses, within these
+/// bounds: beyond a quarter, its connections are evicted first. Measured while one address opened 500
+/// connections a second and read nothing: 8 of 8 downloads of another address, at 400 KB/s, came to
+/// their end; without this rule, none did. The upper bound keeps the search for the one to evict short.
+const PARTS: RangeInclusive<usize> = 4..=32;
+/// A download makes room for a waiting one if its client takes fewer bytes a second than this.
+const SLOW: u64 = 32 * 1024;
+/// The same of a client whose address has more downloads than that of the waiting one would have: what is
+/// faster ends soon by itself.
+const FAST: u64 = 1024 * 1024;
+/// Paces of a stream: there is none; it is not judged yet.
+pub(super) const NO_STREAM: u64 = u64::MAX;
+pub(super) const UNJUDGED: u64 = u64::MAX - 1;
 /// A connection that made progress within this is not evicted: it may be about to send its request,
 /// or to take more of its response.
 const STILL: Duration = Duration::from_millis(50);
@@ -65,10 +74,14 @@ pub(super) struct Connection {
     pub(super) stream: TcpStream,
     /// The client's address.
     pub(super) peer: IpAddr,
+    /// The address whose share it counts for: of IPv6, the network of 64 bits that one client has.
+    pub(super) client: IpAddr,
     phase: AtomicU8,
     accepted: Instant,
     /// When it last made progress, in milliseconds since it was accepted.
     progress: AtomicU64,
+    /// How many bytes a second its client takes of a download that is streamed to it.
+    stream_pace: AtomicU64,
 }
 
 impl Connection {
@@ -76,6 +89,8 @@ impl Connection {
         Connection {
             stream,
             peer,
+            client: client(peer),
+            stream_pace: AtomicU64::new(NO_STREAM),
             phase: AtomicU8::new(ConnectionPhase::Waiting as u8),
             accepted: Instant::now(),
             progress: AtomicU64::new(0),
@@ -101,6 +116,16 @@ impl Connection {
 
     fn last_progress(&self) -> Instant {
         self.accepted + Duration::from_millis(self.progress.load(Ordering::Relaxed))
+    }
+
+    /// Notes how many bytes a second its client takes of the download that is streamed to it.
+    pub(super) fn set_stream_pace(&self, pace: u64) {
+        self.stream_pace.store(pace, Ordering::Relaxed);
+    }
+
+    fn stream_pace(&self) -> Option<u64> {
+        let pace = self.stream_pace.load(Ordering::Relaxed);
+        (pace != NO_STREAM && self.phase() == ConnectionPhase::Sending).then_some(pace)
     }
 
     /// Cuts it off if it is still in `phase`; its thread notices and ends.
@@ -136,6 +161,17 @@ impl Connection {
     }
 }
 
+/// The address whose share a client's connections count for.
+fn client(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            Ipv6Addr::from_bits(network).into()
+        }
+    }
+}
+
 /// The table of open connections.
 pub(super) struct ConnectionTable {
     open: Mutex<OpenConnections>,
@@ -147,7 +183,7 @@ pub(super) struct ConnectionTable {
 struct OpenConnections {
     next_id: u64,
     all: HashMap<u64, Arc<Connection>>,
-    by_peer: HashMap<IpAddr, usize>,
+    by_client: HashMap<IpAddr, usize>,
     /// Most at a time: fewer than the ceiling after the system has refused a descriptor or a thread.
     cap: usize,
     cap_changed: Option<Instant>,
@@ -162,7 +198,7 @@ impl ConnectionTable {
         let open = OpenConnections {
             next_id: 0,
             all: HashMap::new(),
-            by_peer: HashMap::new(),
+            by_client: HashMap::new(),
             cap: ceiling,
             cap_changed: None,
         };
@@ -187,7 +223,7 @@ impl ConnectionTable {
             if self.is_stopping() {
                 break;
             }
-            if open.has_room() || open.evict_one(self.ceiling / PARTS_PER_ADDRESS) {
+            if open.has_room() || open.evict_one(self.ceiling) {
                 let (id, connection) = open.add(Connection::new(stream, peer));
                 let table = self.clone();
                 return Ok(TableEntry {
@@ -210,8 +246,34 @@ impl ConnectionTable {
             open.cap = fewer.clamp(MIN_CONNECTIONS, open.cap);
             open.cap_changed = Some(Instant::now());
         }
-        let share = self.ceiling / PARTS_PER_ADDRESS;
-        while open.all.len() > open.cap && open.evict_one(share) {}
+        while open.all.len() > open.cap && open.evict_one(self.ceiling) {}
+    }
+
+    /// Cuts off the download with the lowest pace for one that waits for its turn: of a slow client, or of
+    /// one that takes its time and whose address has more downloads than that of the `waiting` client.
+    pub(super) fn evict_stream(&self, waiting: IpAddr) {
+        let open = lock(&self.open);
+        let mut by_client: HashMap<IpAddr, usize> = HashMap::new();
+        let streams = || {
+            open.all
+                .values()
+                .filter_map(|one| Some((one.stream_pace()?, one)))
+        };
+        for (_, one) in streams() {
+            *by_client.entry(one.client).or_default() += 1;
+        }
+        let share = by_client.get(&waiting).map_or(1, |own| own + 1);
+        let may_go = |(pace, one): &(u64, &Arc<Connection>)| {
+            *pace < SLOW || (*pace < FAST && by_client[&one.client] > share)
+        };
+        let slowest = streams().filter(may_go).min_by_key(|(pace, _)| *pace);
+        if let Some((pace, one)) = slowest {
+            log::debug!(
+                "{}: cut off at {pace} bytes a second, because another download waits",
+                one.peer
+            );
+            one.evict(ConnectionPhase::Sending);
+        }
     }
 
     /// Whether no further request is taken.
@@ -253,7 +315,7 @@ impl OpenConnections {
     fn add(&mut self, connection: Connection) -> (u64, Arc<Connection>) {
         let (id, connection) = (self.next_id, Arc::new(connection));
         self.next_id += 1;
-        *self.by_peer.entry(connection.peer).or_default() += 1;
+        *self.by_client.entry(connection.client).or_default() += 1;
         self.all.insert(id, connection.clone());
         (id, connection)
     }
@@ -262,28 +324,29 @@ impl OpenConnections {
         let Some(gone) = self.all.remove(&id) else {
             return;
         };
-        if let Some(count) = self.by_peer.get_mut(&gone.peer) {
+        if let Some(count) = self.by_client.get_mut(&gone.client) {
             *count -= 1;
             if *count == 0 {
-                self.by_peer.remove(&gone.peer);
+                self.by_client.remove(&gone.client);
             }
         }
     }
 
     /// Evicts one, if there is one that is still: first those of an address with more than its
-    /// `share`, then those that wait for a request, then those whose response has stalled; of each
+    /// share of the `ceiling`, then those that wait for a request, then those whose response has stalled; of each
     /// the one that has been still the longest.
-    fn evict_one(&mut self, share: usize) -> bool {
+    fn evict_one(&mut self, ceiling: usize) -> bool {
         let now = Instant::now();
-        // Fewer than PARTS_PER_ADDRESS. To look each connection's address up takes most of the time.
-        let over_share = self.by_peer.iter().filter(|(_, count)| **count > share);
-        let over_share: Vec<IpAddr> = over_share.map(|(peer, _)| *peer).collect();
+        let share = ceiling / self.by_client.len().clamp(*PARTS.start(), *PARTS.end());
+        // Fewer than PARTS. To look each connection's address up takes most of the time.
+        let over_share = self.by_client.iter().filter(|(_, count)| **count > share);
+        let over_share: Vec<IpAddr> = over_share.map(|(client, _)| *client).collect();
         let candidate = |(id, one): (&u64, &Arc<Connection>)| {
             let (phase, since) = (one.phase(), one.last_progress());
             let still = now.saturating_duration_since(since) >= STILL;
             let may_go =
                 still && matches!(phase, ConnectionPhase::Waiting | ConnectionPhase::Sending);
-            may_go.then_some((!over_share.contains(&one.peer), phase, since, *id))
+            may_go.then_some((!over_share.contains(&one.client), phase, since, *id))
         };
         let Some((_, phase, _, id)) = self.all.iter().filter_map(candidate).min() else {
             return false;
@@ -415,7 +478,41 @@ mod tests {
         assert_eq!(lock(&table.open).cap, 48);
         assert_eq!(lock(&table.open).all.len(), 48);
         drop(entries);
-        assert!(lock(&table.open).all.is_empty() && lock(&table.open).by_peer.is_empty());
+        assert!(lock(&table.open).all.is_empty() && lock(&table.open).by_client.is_empty());
+    }
+
+    #[test]
+    fn the_slowest_download_of_a_slow_client_or_of_a_crowded_address_makes_room() {
+        let table = table(8);
+        let crowd: Vec<_> = (0..3).map(|_| enter(&table, 1).unwrap()).collect();
+        let alone = enter(&table, 2).unwrap();
+        let all = crowd.iter().chain([&alone]);
+        for (entry, pace) in all.zip([FAST / 2, FAST / 4, FAST, SLOW]) {
+            entry.enter(ConnectionPhase::Sending).unwrap();
+            entry.set_stream_pace(pace);
+        }
+        let left = || {
+            let is_left = |entry: &&TableEntry| entry.phase() == ConnectionPhase::Sending;
+            crowd.iter().chain([&alone]).filter(is_left).count()
+        };
+        let waiting = |last| IpAddr::from([127, 0, 0, last]);
+        table.evict_stream(waiting(1));
+        assert_eq!(left(), 4, "its own address has most, and no client is slow");
+        table.evict_stream(waiting(3));
+        assert_eq!((left(), crowd[1].phase()), (3, ConnectionPhase::Evicted));
+        alone.set_stream_pace(SLOW - 1);
+        table.evict_stream(waiting(1));
+        assert_eq!((left(), alone.phase()), (2, ConnectionPhase::Evicted));
+        crowd[0].set_stream_pace(NO_STREAM);
+        table.evict_stream(waiting(3));
+        assert_eq!(left(), 2);
+    }
+
+    #[test]
+    fn clients_count_by_their_address_or_their_network_of_ipv6() {
+        let of = |text: &str| client(text.parse().unwrap()).to_string();
+        assert_eq!(of("10.0.0.7"), "10.0.0.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! cache, but not the memory.
 
 use super::blocks::{BlockMemory, Buffer, blocks_for};
-use super::connections::Connection;
+use super::connections::{Connection, ConnectionTable};
 use super::response::{ArchiveStream, ResponseBody};
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
 use crate::storage::{ErrorKind, Storage};
@@ -16,6 +16,7 @@ use crate::sync::{Gate, GateLimits, Lru, Once, Pass, lock};
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ const LIMITS: GateLimits = GateLimits {
 };
 /// How long a request waits until it may download: a chart passes in less.
 const TURN: Duration = Duration::from_secs(10);
+/// How often it looks meanwhile for a download that can make room: a client is judged every 5 s.
+const LOOKS: u32 = 5;
 /// Most requests that wait for downloads of others; further ones wait until they may download
 /// themselves. Each holds a connection too.
 const MAX_SHARING: usize = 192;
@@ -48,6 +51,7 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 pub(super) struct Downloads {
     storage: Arc<dyn Storage>,
     gate: Arc<Gate<IpAddr>>,
+    connections: Arc<ConnectionTable>,
     memory: Arc<BlockMemory>,
     /// Memory is taken under its lock only. Weights are in blocks.
     cache: Mutex<Lru<Digest, Arc<Buffer>>>,
@@ -85,27 +89,31 @@ pub(super) enum Refusal {
 
 impl Downloads {
     /// Downloads from `storage`, with at most `cache_size` bytes in memory.
-    pub(super) fn new(storage: Arc<dyn Storage>, cache_size: usize) -> Downloads {
+    pub(super) fn new(
+        storage: Arc<dyn Storage>,
+        cache_size: usize,
+        connections: Arc<ConnectionTable>,
+    ) -> Downloads {
         let memory = BlockMemory::new(cache_size);
         Downloads {
             storage,
             gate: Gate::new(LIMITS),
+            connections,
             cache: Mutex::new(Lru::new(memory.most())),
             memory,
             running: Once::new(MAX_SHARING),
         }
     }
 
-    /// Whether parts of such a blob can be served, because it's read into memory: a stream is sent
-    /// whole.
-    pub(super) fn has_parts(&self, blob: &Descriptor) -> bool {
+    /// Whether such a blob is read into memory, if there is room: all others are streamed.
+    pub(super) fn is_kept(&self, blob: &Descriptor) -> bool {
         blob.size <= LARGEST && blocks_for(blob.size) <= self.memory.most()
     }
 
     /// The wanted bytes: all of them in memory, or a stream.
     pub(super) fn obtain(&self, wanted: &Wanted) -> Result<ResponseBody, Refusal> {
         let mut pass = None;
-        if self.has_parts(wanted.blob) {
+        if self.is_kept(wanted.blob) {
             if let Some(result) = self.share(wanted, &mut pass) {
                 return result;
             }
@@ -156,7 +164,7 @@ impl Downloads {
         if let Some(archive) = lock(&self.cache).get(&wanted.blob.digest) {
             return (Outcome::Whole(archive), None);
         }
-        let immediate = || self.gate.enter(wanted.connection.peer, Duration::ZERO);
+        let immediate = || self.gate.enter(wanted.connection.client, Duration::ZERO);
         *pass = pass.take().or_else(immediate);
         match pass {
             Some(_) => self.download(wanted, pass),
@@ -187,7 +195,9 @@ impl Downloads {
         };
         if !buffer.is_full() {
             let rest = buffer.into_reader().chain(source);
-            let own = pass.take().map(|pass| stream(wanted, rest, pass));
+            let own = pass
+                .take()
+                .map(|pass| stream(wanted, wanted.blob.size, rest, pass));
             return (Outcome::Unshared, own);
         }
         // Lets the connection be used again.
@@ -195,16 +205,23 @@ impl Downloads {
         (Outcome::Whole(self.keep(&wanted.blob.digest, buffer)), None)
     }
 
-    /// Lets a request download when it's its turn. A client that hung up while it waited costs the
+    /// Lets a request download when it's its turn; the slowest download makes room for it. A client that hung up while it waited costs the
     /// registry no request.
     fn enter(&self, wanted: &Wanted) -> Result<Pass<IpAddr>, Refusal> {
-        let peer = wanted.connection.peer;
-        let waited = || {
-            let pass = self.gate.enter(peer, TURN);
-            pass.filter(|_| !wanted.connection.has_hung_up())
-        };
-        let pass = self.gate.enter(peer, Duration::ZERO).or_else(waited);
-        pass.ok_or(Refusal::Busy)
+        let client = wanted.connection.client;
+        if let Some(pass) = self.gate.enter(client, Duration::ZERO) {
+            return Ok(pass);
+        }
+        for _ in 0..LOOKS {
+            self.connections.evict_stream(client);
+            if let Some(pass) = self.gate.enter(client, TURN / LOOKS) {
+                return match wanted.connection.has_hung_up() {
+                    true => Err(Refusal::Busy),
+                    false => Ok(pass),
+                };
+            }
+        }
+        Err(Refusal::Busy)
     }
 
     /// Memory for so many bytes, if there is enough, or enough can be freed. An archive that a client
@@ -227,7 +244,29 @@ impl Downloads {
     /// A stream for one client alone.
     fn stream(&self, wanted: &Wanted, pass: Option<Pass<IpAddr>>) -> Result<ResponseBody, Refusal> {
         let pass = pass.map_or_else(|| self.enter(wanted), Ok)?;
-        Ok(stream(wanted, self.open(wanted)?, pass))
+        {
+            let source = self.open(wanted)?;
+            Ok(stream(wanted, wanted.blob.size, source, pass))
+        }
+    }
+
+    /// A part of an archive that is not kept in memory, as it arrives. It can't be verified, because only
+    /// the whole has a digest. `If-Range` with that digest makes sure that a client puts together parts of
+    /// one archive; what it has in the end it must check itself, as it does when a proxy has sent a part.
+    pub(super) fn stream_part(
+        &self,
+        wanted: &Wanted,
+        part: Range<usize>,
+    ) -> Result<ResponseBody, Refusal> {
+        let pass = self.enter(wanted)?;
+        let (start, left) = (part.start as u64, part.len() as u64);
+        let rest = self
+            .storage
+            .blob_from(wanted.repository, wanted.blob, start);
+        match rest {
+            Ok(source) => Ok(stream(wanted, left, Exactly { source, left }, pass)),
+            Err(error) => Err(refused(wanted, error.kind(), format_args!("{error:#}"))),
+        }
     }
 
     fn open(&self, wanted: &Wanted) -> Result<impl Read + Send + use<>, Refusal> {
@@ -253,15 +292,37 @@ fn read_ahead(source: &mut impl Read, mut buffer: Buffer, longest: Duration) -> 
     }
 }
 
+/// So many bytes of a source; it's an error if there are fewer.
+struct Exactly<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = (&mut self.source).take(self.left).read(buffer)?;
+        if count == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
 fn whole(archive: Arc<Buffer>) -> ResponseBody {
     let length = archive.len();
     ResponseBody::Archive(archive, 0..length)
 }
 
-fn stream(wanted: &Wanted, source: impl Read + Send + 'static, pass: Pass<IpAddr>) -> ResponseBody {
+fn stream(
+    wanted: &Wanted,
+    length: u64,
+    source: impl Read + Send + 'static,
+    pass: Pass<IpAddr>,
+) -> ResponseBody {
     ResponseBody::Stream(ArchiveStream {
         source: Box::new(source),
-        length: wanted.blob.size,
+        length,
         name: wanted.file_name.to_owned(),
         _pass: pass,
     })
@@ -276,7 +337,7 @@ fn refused(wanted: &Wanted, kind: ErrorKind, error: impl Display) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::super::blocks::BLOCK;
-    use super::super::connections::{ConnectionTable, TableEntry};
+    use super::super::connections::TableEntry;
     use super::*;
     use crate::oci::{MediaType, Reference};
     use crate::storage::Error;
@@ -331,13 +392,16 @@ mod tests {
         }
     }
 
+    fn table() -> Arc<ConnectionTable> {
+        Arc::new(ConnectionTable::new(u64::MAX))
+    }
+
     /// A client's connection, and the client's end of it.
     fn client() -> (TableEntry, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, address) = listener.accept().unwrap();
-        let table = Arc::new(ConnectionTable::new(u64::MAX));
-        let entry = table.enter(stream, address.ip()).ok().unwrap();
+        let entry = table().enter(stream, address.ip()).ok().unwrap();
         (entry, client)
     }
 
@@ -369,7 +433,7 @@ mod tests {
 
     fn downloads(size: usize) -> (Arc<Archives>, Downloads) {
         let storage = Arc::new(Archives::default());
-        (storage.clone(), Downloads::new(storage, size))
+        (storage.clone(), Downloads::new(storage, size, table()))
     }
 
     fn take_all_passes(downloads: &Downloads) -> Vec<Pass<IpAddr>> {
@@ -399,7 +463,7 @@ mod tests {
             lies: true,
             ..Archives::default()
         };
-        let downloads = Downloads::new(Arc::new(storage), ONE);
+        let downloads = Downloads::new(Arc::new(storage), ONE, table());
         let result = obtain(&downloads, 1, &client().0);
         assert!(matches!(result, Err(Refusal::Storage(ErrorKind::Invalid))));
         assert_eq!(downloads.memory.free(), 2);
@@ -411,13 +475,13 @@ mod tests {
         let (_, all) = downloads(usize::MAX);
         let mut large = descriptor(1);
         large.size = LARGEST;
-        assert!(all.has_parts(&large));
+        assert!(all.is_kept(&large));
         large.size += 1;
-        assert!(!all.has_parts(&large));
-        assert!(downloads(ONE).1.has_parts(&descriptor(1)));
-        assert!(!downloads(ONE - 1).1.has_parts(&descriptor(1)));
+        assert!(!all.is_kept(&large));
+        assert!(downloads(ONE).1.is_kept(&descriptor(1)));
+        assert!(!downloads(ONE - 1).1.is_kept(&descriptor(1)));
         large.size = 0;
-        assert!(!downloads(0).1.has_parts(&large));
+        assert!(!downloads(0).1.is_kept(&large));
     }
 
     #[test]

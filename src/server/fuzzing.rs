@@ -15,7 +15,7 @@ pub fn request_head(unread: &mut Vec<u8>) -> Result<Option<(String, String)>, u1
 
 /// The file name that a request target asks for, if it asks for an archive or its provenance.
 pub fn request_target(target: &str) -> Result<Option<String>, &'static str> {
-    match route(target) {
+    match route(target, "") {
         Ok(Route::File(_, (_, name))) => Ok(Some(name)),
         Ok(_) => Ok(None),
         Err(bad) => Err(bad.0),

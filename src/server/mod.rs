@@ -42,6 +42,7 @@ use crate::refresh::Current;
 use crate::storage::Storage;
 use connections::{ConnectionTable, TableEntry};
 use downloads::Downloads;
+use request::ReadLimits;
 use respond::Responder;
 use response::Response;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -66,6 +67,20 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// take to leave.
 const ATTEMPTS: u32 = 150;
 
+/// How charts are served.
+pub struct ServerOptions {
+    /// Address to listen on; none means all, of both families where the kernel has both.
+    pub listen_host: Option<String>,
+    /// Port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// What precedes all paths: empty, or `/PATH`.
+    pub context_path: String,
+    /// How long a connection may be idle between requests.
+    pub idle_timeout: Duration,
+    /// How many bytes of archives are kept in memory.
+    pub chart_cache_size: usize,
+}
+
 /// A listening server.
 pub struct Server {
     listener: TcpListener,
@@ -76,15 +91,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `host`, or on all addresses of both families where the kernel has both, and keeps at
-    /// most `chart_cache_size` bytes of archives in memory. An error names the flags.
+    /// Listens. An error names the flags.
     pub fn bind(
-        host: Option<&str>,
-        port: u16,
+        options: ServerOptions,
         current: Arc<Current>,
         storage: Arc<dyn Storage>,
-        chart_cache_size: usize,
     ) -> io::Result<Server> {
+        let (host, port) = (options.listen_host.as_deref(), options.port);
         let listener = listen(host, port).map_err(|error| {
             let host = host.unwrap_or("all addresses");
             let text =
@@ -93,14 +106,17 @@ impl Server {
         })?;
         // Each connection needs one; a soft limit below the hard one is for programs that use select.
         let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(256);
+        let connections = Arc::new(ConnectionTable::new(descriptors));
         Ok(Server {
             address: listener.local_addr()?,
             listener,
-            connections: Arc::new(ConnectionTable::new(descriptors)),
+            connections: connections.clone(),
             threads: Threads::default(),
             responder: Arc::new(Responder {
                 current,
-                downloads: Downloads::new(storage, chart_cache_size),
+                downloads: Downloads::new(storage, options.chart_cache_size, connections),
+                read_limits: ReadLimits::new(options.idle_timeout),
+                context_path: options.context_path,
             }),
         })
     }

@@ -1,23 +1,36 @@
 //! Reading one request head (RFC 9112 §2–3), bounded in bytes, fields and time. Only GET and HEAD
-//! are served, so a request with a body is refused without reading it, which leaves no way to
-//! smuggle a second request inside.
+//! are served, so a request with a body is refused without reading it, and no other request is taken
+//! from its connection, which leaves no way to smuggle a second request inside.
 
+use super::connections::Connection;
 use crate::representation;
+use crate::sync::{Gate, GateLimits, Pass};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::net::TcpStream;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tiny_http::Method;
 
-/// Longest head, in bytes: as much as nginx and Apache accept for one line of it.
-const MAX_HEAD: usize = 8 * 1024;
+/// Longest head, in bytes: a single sign-on in front adds cookies and tokens of 10 KB and more.
+const MAX_HEAD: usize = 32 * 1024;
+/// A head up to this size, in bytes, is held for each connection; larger ones are counted. It is also
+/// the most that is kept of a head once it has arrived.
+const SMALL_HEAD: usize = 8 * 1024;
+/// Bounds of the large heads that are arriving: 4 MiB in all, however many connections there are. An
+/// ingress is one address.
+const LARGE_HEADS: GateLimits = GateLimits {
+    at_once: 128,
+    per_key: 96,
+    waiting: 0,
+};
 /// How much is read at a time, in bytes: all of most heads. It lies on the stack of each thread, and
 /// a thread keeps what it has touched of its stack.
 const READ: usize = 2 * 1024;
 /// Most header fields: Go's client with a proxy or two in front sends twenty.
 const MAX_FIELDS: usize = 64;
-/// How long a connection may be idle between requests: browsers and ingresses reuse it sooner.
-pub(super) const IDLE: Duration = Duration::from_secs(15);
+/// The last chunk of a body without any other (RFC 9112 §7.1), and no trailer.
+const EMPTY_BODY: &[u8] = b"0\r\n\r\n";
 /// How long a head may take from its first byte on: it fits into a few packets.
 const WHOLE_HEAD: Duration = Duration::from_secs(5);
 
@@ -29,6 +42,8 @@ pub(super) struct Request {
     pub(super) headers: RequestHeaders,
     /// Whether the client may send another request on this connection.
     pub(super) keep_alive: bool,
+    /// Whether a body follows, which is not read.
+    pub(super) has_body: bool,
 }
 
 impl Request {
@@ -49,7 +64,7 @@ pub(super) struct RequestHeaders {
     pub(super) if_range: Option<String>,
     connection: Option<String>,
     content_length: Option<String>,
-    transfer_encoding: bool,
+    transfer_encoding: Option<String>,
     /// Whether Host or Content-Length is given twice.
     repeated: bool,
 }
@@ -69,19 +84,41 @@ impl From<io::Error> for NoRequest {
     }
 }
 
+/// Bounds of all connections together.
+pub(super) struct ReadLimits {
+    /// How long a connection may be idle between requests.
+    pub(super) idle: Duration,
+    large_heads: Arc<Gate<IpAddr>>,
+}
+
+impl ReadLimits {
+    /// Connections may be idle for `idle`.
+    pub(super) fn new(idle: Duration) -> ReadLimits {
+        ReadLimits {
+            idle,
+            large_heads: Gate::new(LARGE_HEADS),
+        }
+    }
+}
+
 /// Reads the requests of one connection.
 pub(super) struct RequestReader<'a> {
-    stream: &'a TcpStream,
+    connection: &'a Connection,
+    limits: &'a ReadLimits,
     /// What has arrived beyond the last request.
     unread: Vec<u8>,
+    /// While that is a large head.
+    large: Option<Pass<IpAddr>>,
 }
 
 impl RequestReader<'_> {
-    /// The stream's read timeout must be [`IDLE`].
-    pub(super) fn new(stream: &TcpStream) -> RequestReader<'_> {
+    /// The stream's read timeout must be [`ReadLimits::idle`].
+    pub(super) fn new<'a>(connection: &'a Connection, limits: &'a ReadLimits) -> RequestReader<'a> {
         RequestReader {
-            stream,
+            connection,
+            limits,
             unread: Vec::new(),
+            large: None,
         }
     }
 
@@ -92,7 +129,7 @@ impl RequestReader<'_> {
 
     /// The next request. A slow head has one deadline and gets no more time for each byte.
     ///
-    /// The read timeout is [`IDLE`] again afterwards: a head that comes in one piece, as nearly all
+    /// The read timeout is the idle one again afterwards: a head that comes in one piece, as nearly all
     /// do, costs no call to set it.
     pub(super) fn next(&mut self) -> Result<Request, NoRequest> {
         let too_slow = NoRequest::Refused(408, "the request head took too long");
@@ -100,8 +137,12 @@ impl RequestReader<'_> {
         loop {
             if let Some(request) = parse(&mut self.unread)? {
                 if deadline.is_some() {
-                    self.stream.set_read_timeout(Some(IDLE))?;
+                    self.connection
+                        .stream
+                        .set_read_timeout(Some(self.limits.idle))?;
                 }
+                self.unread.shrink_to(READ);
+                self.large = None;
                 return Ok(request);
             }
             if self.has_unread() {
@@ -111,7 +152,8 @@ impl RequestReader<'_> {
                 if left.is_zero() {
                     return Err(too_slow);
                 }
-                self.stream.set_read_timeout(Some(left))?;
+                self.connection.stream.set_read_timeout(Some(left))?;
+                self.count_large()?;
             }
             match self.receive() {
                 Ok(0) => return Err(NoRequest::Closed),
@@ -123,19 +165,31 @@ impl RequestReader<'_> {
         }
     }
 
+    /// Errors when too many large heads are arriving already.
+    fn count_large(&mut self) -> Result<(), NoRequest> {
+        if self.unread.len() >= SMALL_HEAD && self.large.is_none() {
+            let client = self.connection.client;
+            self.large = self.limits.large_heads.enter(client, Duration::ZERO);
+            let refused = NoRequest::Refused(503, "too many large request heads at once");
+            return self.large.as_ref().map(drop).ok_or(refused);
+        }
+        Ok(())
+    }
+
     /// Reads what has arrived, or arrives next. Neither this nor [`parse`] is inlined: the response
     /// would be made on top of the 4 KB of stack that they need, which is a page of each thread.
     #[inline(never)]
     fn receive(&mut self) -> io::Result<usize> {
         let mut chunk = [0; READ];
         let room = READ.min(MAX_HEAD - self.unread.len());
-        let count = self.stream.read(&mut chunk[..room])?;
+        let count = (&self.connection.stream).read(&mut chunk[..room])?;
         self.unread.extend_from_slice(&chunk[..count]);
         Ok(count)
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
+/// Whether a read or a write has met its deadline.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
     use io::ErrorKind::{TimedOut, WouldBlock};
     matches!(error.kind(), WouldBlock | TimedOut)
 }
@@ -152,18 +206,38 @@ pub(super) fn parse(unread: &mut Vec<u8>) -> Result<Option<Request>, NoRequest> 
     let (status, why) = match head.parse_with_uninit_headers(unread, &mut fields) {
         Ok(Status::Complete(length)) => {
             let request = read(&head)?;
-            unread.drain(..length);
+            let body = match request.has_chunks() {
+                true => empty_body(&unread[length..])?,
+                false => Some(0),
+            };
+            let Some(body) = body else { return Ok(None) };
+            unread.drain(..length + body);
             return Ok(Some(request));
         }
+        Ok(Status::Partial) if unread.len() >= SMALL_HEAD && !unread.contains(&b'\n') => {
+            (414, "the request line is over 8 KiB")
+        }
         Ok(Status::Partial) if unread.len() < MAX_HEAD => return Ok(None),
-        Ok(Status::Partial) if !unread.contains(&b'\n') => (414, "the request line is over 8 KiB"),
-        Ok(Status::Partial) => (431, "the request head is over 8 KiB"),
+        Ok(Status::Partial) => (431, "the request head is over 32 KiB"),
         Err(Error::TooManyHeaders) => (431, "more than 64 header fields"),
         Err(Error::Version) => (505, "HTTP/1.1 and HTTP/1.0 are spoken here"),
         Err(_) => (400, "not an HTTP request"),
     };
     Err(NoRequest::Refused(status, why))
 }
+
+/// How long the body in chunks is, if it is empty; `None` while that can't be told yet.
+fn empty_body(body: &[u8]) -> Result<Option<usize>, NoRequest> {
+    if body.starts_with(EMPTY_BODY) {
+        return Ok(Some(EMPTY_BODY.len()));
+    }
+    match EMPTY_BODY.starts_with(body) {
+        true => Ok(None),
+        false => Err(NoRequest::Refused(411, NO_BODY)),
+    }
+}
+
+const NO_BODY: &str = "a request with a body is not taken";
 
 fn read(head: &httparse::Request) -> Result<Request, NoRequest> {
     let refused = |status, why| Err(NoRequest::Refused(status, why));
@@ -176,16 +250,6 @@ fn read(head: &httparse::Request) -> Result<Request, NoRequest> {
     if headers.repeated {
         return refused(400, "Host or Content-Length is given twice");
     }
-    if headers.transfer_encoding {
-        return refused(411, "a request with a body is not taken");
-    }
-    match headers.content_length.as_deref() {
-        None | Some("0") => {}
-        Some(length) if length.bytes().all(|b| b.is_ascii_digit()) && !length.is_empty() => {
-            return refused(413, "a request with a body is not taken");
-        }
-        Some(_) => return refused(400, "Content-Length is not a number"),
-    }
     let modern = head.version == Some(1);
     if modern && headers.host.is_none() {
         return refused(400, "HTTP/1.1 needs a Host");
@@ -196,13 +260,55 @@ fn read(head: &httparse::Request) -> Result<Request, NoRequest> {
     let Ok(method) = method.parse() else {
         return refused(501, "the method is unknown here");
     };
-    Ok(Request {
+    if target.len() + headers.size() > SMALL_HEAD {
+        return refused(431, "the header fields that matter here are over 8 KiB");
+    }
+    let mut request = Request {
         method,
         target: target.to_owned(),
         // An HTTP/1.0 client that isn't told to go on waits for us to close.
         keep_alive: modern && !headers.says_close(),
         headers,
-    })
+        has_body: false,
+    };
+    request.judge_body(modern)?;
+    Ok(request)
+}
+
+impl Request {
+    /// Errors when a body is announced with a method whose response doesn't say that no body is taken.
+    /// As with nginx and Go, GET with an empty body in chunks has none: sidecars and Java send that.
+    fn judge_body(&mut self, modern: bool) -> Result<(), NoRequest> {
+        let length = self.headers.content_length.as_deref();
+        let refusal = match (&self.headers.transfer_encoding, length) {
+            (None, None | Some("0")) => return Ok(()),
+            (None, Some(length)) if is_number(length) => (413, NO_BODY),
+            (None, Some(_)) => (400, "Content-Length is not a number"),
+            (Some(_), None) if modern && self.has_chunks() => return Ok(()),
+            (Some(_), _) => (411, NO_BODY),
+        };
+        self.has_body = refusal.0 != 400 && !self.is_read();
+        self.keep_alive &= !self.has_body;
+        match self.has_body {
+            true => Ok(()),
+            false => Err(NoRequest::Refused(refusal.0, refusal.1)),
+        }
+    }
+
+    /// Whether it only reads, as all do that are served.
+    fn is_read(&self) -> bool {
+        matches!(self.method, Method::Get | Method::Head)
+    }
+
+    /// Whether a body in chunks must be empty for the request to be served.
+    fn has_chunks(&self) -> bool {
+        let coding = self.headers.transfer_encoding.as_deref();
+        self.is_read() && coding.is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl RequestHeaders {
@@ -216,10 +322,7 @@ impl RequestHeaders {
                 self.repeated |= self.content_length.replace(value.to_owned()).is_some();
                 return;
             }
-            "transfer-encoding" => {
-                self.transfer_encoding = true;
-                return;
-            }
+            "transfer-encoding" => &mut self.transfer_encoding,
             "connection" => &mut self.connection,
             "if-none-match" => &mut self.if_none_match,
             "accept-encoding" => &mut self.accept_encoding,
@@ -233,6 +336,21 @@ impl RequestHeaders {
             Some(list) => *list = format!("{list}, {value}"),
             None => *list = Some(value.to_owned()),
         }
+    }
+
+    /// How many bytes of the client's are kept.
+    fn size(&self) -> usize {
+        let fields = [
+            &self.host,
+            &self.if_none_match,
+            &self.accept_encoding,
+            &self.range,
+            &self.if_range,
+            &self.connection,
+            &self.content_length,
+            &self.transfer_encoding,
+        ];
+        fields.into_iter().flatten().map(String::len).sum()
     }
 
     fn says_close(&self) -> bool {
@@ -319,9 +437,53 @@ mod tests {
         assert_eq!(with("Content-Length: -1"), 400);
         assert_eq!(with("Content-Length: 5\u{e4}"), 400);
         assert_eq!(with("Content-Length: 0\r\nContent-Length: 5"), 400);
-        assert_eq!(with("Transfer-Encoding: chunked"), 411);
+        assert_eq!(with("Transfer-Encoding: gzip, chunked"), 411);
+        assert_eq!(
+            with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+            411
+        );
+        assert_eq!(with("Content-Length: 0\r\nTransfer-Encoding: chunked"), 411);
         assert_eq!(with("Content-Length: 5\r\nTransfer-Encoding: chunked"), 411);
         assert!(parse("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").is_ok());
+    }
+
+    #[test]
+    fn an_empty_body_in_chunks_is_taken_and_no_other() {
+        let head = "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n";
+        let mut unread = format!("{head}0\r\n\r\nGET").into();
+        let request = super::parse(&mut unread).unwrap().unwrap();
+        assert!(request.keep_alive && !request.has_body);
+        assert_eq!(unread, b"GET");
+        for part in ["", "0", "0\r\n\r"] {
+            assert_eq!(parse(&format!("{head}{part}")), Ok(None), "{part:?}");
+        }
+        for body in ["1\r\nx", "00", "0;a=b\r\n\r\n", "0\r\nA: b\r\n\r\n", "0\n"] {
+            assert_eq!(status(&format!("{head}{body}")), 411, "{body:?}");
+        }
+        let old = head.replace("1.1", "1.0");
+        assert_eq!(status(&format!("{old}0\r\n\r\n")), 411);
+    }
+
+    #[test]
+    fn a_method_that_is_not_served_is_answered_whatever_its_body_and_is_the_last_request() {
+        for field in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\nhello");
+            let request = parse(&head).unwrap().unwrap();
+            assert!(request.has_body && !request.keep_alive, "{field}");
+        }
+        assert_eq!(
+            status("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n"),
+            400
+        );
+    }
+
+    #[test]
+    fn a_head_may_be_large_but_little_of_it_is_kept() {
+        let field = |name: &str, length| format!("{name}: {}\r\n", "x".repeat(length));
+        let head = |fields: String| format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+        let cookies = head(field("Cookie", 20_000) + &field("Authorization", 11_000));
+        assert!(parse(&cookies).unwrap().is_some());
+        assert_eq!(status(&head(field("If-None-Match", SMALL_HEAD))), 431);
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! From a request and the snapshot to a response. A response to a person is a sentence; a header
-//! field never holds bytes of the client's.
+//! From a request and the snapshot to a response. A response to a person is a sentence; no header
+//! field holds bytes of the client's, except the `Location` of its own path.
 
 use super::api;
 use super::connections::Connection;
 use super::downloads::Downloads;
-use super::request::Request;
+use super::request::{ReadLimits, Request};
 use super::response::{JSON, Response, YAML};
-use super::route::{BadTarget, Route, route};
+use super::route::{BadTarget, Base, Route, route};
+use crate::oci::RepositoryName;
 use crate::refresh::{Current, Failing};
 use crate::snapshot::Snapshot;
 use std::sync::Arc;
@@ -18,17 +19,25 @@ const NOT_READY: &str = "not ready: the first scan of the charts has not succeed
 pub(super) struct Responder {
     pub(super) current: Arc<Current>,
     pub(super) downloads: Downloads,
+    pub(super) read_limits: ReadLimits,
+    /// What precedes all paths: empty, or `/PATH`.
+    pub(super) context_path: String,
 }
 
 impl Responder {
     /// The response to one request.
     pub(super) fn respond(&self, request: &Request, connection: &Connection) -> Response {
-        let response = match (route(&request.target), &request.method) {
+        let mut route = route(&request.target, &self.context_path);
+        if matches!(&route, Ok(Route::Base(prefix)) if !self.is_base(prefix)) {
+            route = Ok(Route::Unknown);
+        }
+        let response = match (route, &request.method) {
             (Err(BadTarget(why)), _) => Response::text(400, why),
             (Ok(route @ Route::Unknown), _) | (Ok(route), Method::Get | Method::Head) => {
                 self.get(request, connection, route)
             }
             (_, Method::NonStandard(_)) => Response::text(501, "the method is unknown here"),
+            (Ok(Route::Api(_)), _) => api::read_only().with("Allow", "GET, HEAD"),
             _ => Response::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD"),
         };
         match request.method {
@@ -40,7 +49,11 @@ impl Responder {
     fn get(&self, request: &Request, connection: &Connection, route: Route) -> Response {
         let page_missing = |why| Response::text(404, format!("not found: {why}"));
         match route {
-            Route::Home => self.home(request),
+            Route::Home => self.home(request, &None),
+            Route::Base(prefix) => self.home(request, &Some(prefix)),
+            Route::Slashes(location) => {
+                Response::text(308, format!("moved: {location}")).with("Location", location)
+            }
             Route::Live => Response::text(200, "alive"),
             Route::Ready => self.ready(),
             Route::Index(None) => {
@@ -61,6 +74,13 @@ impl Responder {
                 "not found: there are /index.yaml and /charts/NAME-VERSION.tgz",
             ),
         }
+    }
+
+    /// Whether a chart repository is served below this prefix, as far as is known: a path that is asked
+    /// for in vain costs no refresh. Clients such as Artifactory ask for the base URL first.
+    fn is_base(&self, prefix: &RepositoryName) -> bool {
+        let snapshot = self.current.get();
+        snapshot.is_some_and(|snapshot| snapshot.has_charts_below(prefix))
     }
 
     /// The response that a snapshot gives which is as fresh as was configured.
@@ -95,20 +115,25 @@ impl Responder {
     }
 
     /// What this is, and how to use it. The address is the one in the request, if it's plain.
-    fn home(&self, request: &Request) -> Response {
+    fn home(&self, request: &Request, base: &Base) -> Response {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:-[]".contains(&byte);
         let plain = |host: &&str| !host.is_empty() && host.bytes().all(is_plain);
         let host = request.headers.host.as_deref().filter(plain);
         let host = host.unwrap_or("THIS-ADDRESS");
-        let state = match self.current.get() {
-            Some(snapshot) => snapshot.counts.to_string(),
-            None => NOT_READY.to_owned(),
+        let context = &self.context_path;
+        let path = base
+            .as_ref()
+            .map_or_else(|| context.clone(), |prefix| format!("{context}/{prefix}"));
+        let state = match (base, self.current.get()) {
+            (Some(prefix), _) => format!("charts in and below {prefix}"),
+            (None, Some(snapshot)) => snapshot.counts.to_string(),
+            (None, None) => NOT_READY.to_owned(),
         };
         Response::text(
             200,
             format!(
                 "oci-chartrepo {}: the Helm charts of an OCI registry, as a classic chart repository.\n\n  \
-                 helm repo add charts http://{host}\n  helm search repo charts\n\n{state}\nindex: /index.yaml",
+                 helm repo add charts http://{host}{path}\n  helm search repo charts\n\n{state}\nindex: {path}/index.yaml",
                 env!("CARGO_PKG_VERSION")
             ),
         )

@@ -3,8 +3,8 @@
 //! the middle is never completed.
 
 use super::blocks::{BLOCK, Buffer};
-use super::connections::{Connection, ConnectionPhase};
-use super::request::Request;
+use super::connections::{Connection, ConnectionPhase, NO_STREAM, UNJUDGED};
+use super::request::{Request, is_timeout};
 use crate::pacing::Pace;
 use crate::representation::{Coding, Representation};
 use crate::snapshot::PageError;
@@ -18,8 +18,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tiny_http::StatusCode;
 
-/// How long a client may take nothing at all of what is sent to it.
-pub(super) const STALL: Duration = Duration::from_secs(5);
+/// How long a client may take nothing at all of what is sent to it, as long as no other client needs
+/// its place: kernels open a large window in steps, between which a client at 10 KB/s takes nothing
+/// for longer than 20 s.
+const STALL: Duration = Duration::from_secs(30);
+/// How long a write may wait, and over which time a pace is judged by which a download may have to make
+/// room for others.
+pub(super) const JUDGED: Duration = Duration::from_secs(5);
 /// The least pace of a client, in bytes per second of our waiting for it: a tenth of a bad phone
 /// line. Judged after [`STALL`].
 const LEAST_PACE: u64 = 4 * 1024;
@@ -72,7 +77,8 @@ pub(super) struct ArchiveStream {
 }
 
 impl ResponseBody {
-    fn length(&self) -> Option<u64> {
+    /// How many bytes are announced.
+    pub(super) fn length(&self) -> Option<u64> {
         match self {
             ResponseBody::Bytes(bytes) => Some(bytes.len() as u64),
             ResponseBody::Archive(_, part) => Some(part.len() as u64),
@@ -188,13 +194,23 @@ impl Response {
         let date = httpdate::fmt_http_date(SystemTime::now());
         let length = self.body.length().map(|length| length.to_string().into());
         let length = length.map(|length| ("Content-Length", length));
+        // Caches keep even a 404 for minutes unless they are told not to, and what is missing now may
+        // be pushed soon. What may be kept says for how long.
+        let named = |(name, _): &(&str, _)| *name == "Cache-Control";
+        let unnamed = !self.headers.iter().any(named);
+        let store = unnamed.then_some(("Cache-Control", Cow::Borrowed("no-store")));
         let close = (!keep_alive).then_some(("Connection", Cow::Borrowed("close")));
         let mut head = String::with_capacity(HEAD_ROOM);
         head += &format!(
             "HTTP/1.1 {} {reason}\r\nDate: {date}\r\nServer: oci-chartrepo\r\n",
             self.status
         );
-        for (name, value) in length.iter().chain(&self.headers).chain(&close) {
+        for (name, value) in length
+            .iter()
+            .chain(&store)
+            .chain(&self.headers)
+            .chain(&close)
+        {
             for text in [name, ": ", value, "\r\n"] {
                 head += text;
             }
@@ -210,15 +226,23 @@ pub(super) struct ResponseWriter<'a> {
     began: Instant,
     /// Only time spent on the client counts: a slow registry is not its fault.
     pace: Pace,
+    /// The same since it was last judged.
+    recent: Pace,
+    /// How long the client has taken nothing.
+    stalled: Duration,
+    is_stream: bool,
 }
 
 impl ResponseWriter<'_> {
-    /// The stream's write timeout must be [`STALL`].
+    /// The stream's write timeout must be [`JUDGED`].
     pub(super) fn new(connection: &Connection) -> ResponseWriter<'_> {
         ResponseWriter {
             connection,
             began: Instant::now(),
             pace: Pace::default(),
+            recent: Pace::default(),
+            stalled: Duration::ZERO,
+            is_stream: false,
         }
     }
 
@@ -236,7 +260,13 @@ impl ResponseWriter<'_> {
             ResponseBody::Archive(archive, part) => {
                 self.write_all(once(&head[..]).chain(archive.part(part)))
             }
-            ResponseBody::Stream(stream) => self.pass_on(&head, stream),
+            ResponseBody::Stream(stream) => {
+                self.is_stream = true;
+                self.connection.set_stream_pace(UNJUDGED);
+                let sent = self.pass_on(&head, stream);
+                self.connection.set_stream_pace(NO_STREAM);
+                sent
+            }
         }
     }
 
@@ -280,24 +310,41 @@ impl ResponseWriter<'_> {
     fn write(&mut self, mut pieces: &mut [IoSlice]) -> io::Result<()> {
         // Empty ones at the beginning would look like the end of the connection.
         IoSlice::advance_slices(&mut pieces, 0);
+        self.connection.enter(ConnectionPhase::Sending)?;
         while !pieces.is_empty() {
-            self.connection.enter(ConnectionPhase::Sending)?;
             let asked = Instant::now();
             let count = match (&self.connection.stream).write_vectored(pieces) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) if is_timeout(&error) => 0,
                 Err(error) => return Err(error),
             };
-            self.pace.note(count, asked.elapsed());
             IoSlice::advance_slices(&mut pieces, count);
-            self.check_pace()?;
+            self.note(count, asked.elapsed())?;
         }
         Ok(())
     }
 
-    fn check_pace(&self) -> io::Result<()> {
-        let is_slow = self.pace.is_below(LEAST_PACE, STALL);
+    /// Notes how much the client has taken in which time.
+    ///
+    /// Errors when that is too slow.
+    fn note(&mut self, count: usize, waited: Duration) -> io::Result<()> {
+        self.pace.note(count, waited);
+        self.recent.note(count, waited);
+        if let Some(pace) = self.recent.after(JUDGED) {
+            if self.is_stream {
+                self.connection.set_stream_pace(pace);
+            }
+            self.recent = Pace::default();
+        }
+        if count > 0 {
+            self.connection.enter(ConnectionPhase::Sending)?;
+            self.stalled = Duration::ZERO;
+        } else {
+            self.stalled += waited;
+        }
+        let is_slow = self.stalled >= STALL || self.pace.is_below(LEAST_PACE, STALL);
         if is_slow || self.began.elapsed() > WHOLE_RESPONSE {
             let text = "the client reads too slowly";
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
@@ -327,6 +374,7 @@ mod tests {
             assert!(!kept.contains(field), "{kept}");
         }
         assert!(kept.ends_with("\r\nETag: \"x\"\r\n\r\n"), "{kept}");
+        assert!(kept.contains("\r\nCache-Control: no-store\r\n"), "{kept}");
         let closing = head(200, Some(5_000_000), false);
         assert!(closing.ends_with("\r\nETag: \"x\"\r\nConnection: close\r\n\r\n"));
         let bare = head(304, None, true);

@@ -22,6 +22,10 @@ pub(super) enum Route {
     Live,
     /// `/readyz`
     Ready,
+    /// `/PREFIX` or `/PREFIX/`: the base URL of a chart repository, if charts lie below the prefix.
+    Base(RepositoryName),
+    /// A path with empty segments, such as `//index.yaml`, and the same without them, relative to it.
+    Slashes(String),
     /// Anything else.
     Unknown,
 }
@@ -52,29 +56,68 @@ pub(super) struct BadTarget(pub(super) &'static str);
 
 /// Reads a request target (RFC 9112 §3.2): origin-form, or absolute-form as proxies send it. The
 /// query is ignored, because Helm copies the query of the repository's URL onto everything.
-/// Percent-encoding is decoded once; a `+` is a plus.
-///
-/// The end of a path decides first, because any prefix may precede it: a repository's name may hold a
-/// component `charts`, `index.yaml` or `livez`.
-pub(super) fn route(target: &str) -> Result<Route, BadTarget> {
+/// Percent-encoding is decoded once; a `+` is a plus. All paths but the probes' are below `context`.
+pub(super) fn route(target: &str, context: &str) -> Result<Route, BadTarget> {
     let encoded = path_of(target);
     let path = decode(encoded)?;
-    Ok(match path.as_str() {
-        // No name of ours holds a slash, and a proxy may have let an encoded one pass unnoticed.
-        _ if encoded
-            .as_bytes()
-            .windows(3)
-            .any(|code| code.eq_ignore_ascii_case(b"%2f")) =>
-        {
-            Route::Unknown
-        }
-        "/" => Route::Home,
-        "/livez" => Route::Live,
-        "/readyz" => Route::Ready,
-        path => file(path)
-            .or_else(|| api(path).map(Route::Api))
-            .unwrap_or(Route::Unknown),
+    // No name of ours holds a slash, and a proxy may have let an encoded one pass unnoticed.
+    let mut codes = encoded.as_bytes().windows(3);
+    if codes.any(|code| code.eq_ignore_ascii_case(b"%2f")) {
+        return Ok(Route::Unknown);
+    }
+    if !path.contains("//") {
+        return Ok(named(&path, context));
+    }
+    // A header field is made of this target, so it must be as plain as one. It can't lead to another
+    // host, for it begins with `../` and has no empty segment.
+    let is_plain = target.bytes().all(|byte| byte.is_ascii_graphic());
+    let named = named(&single_slashes(&path), context);
+    let is_known = is_plain && !matches!(named, Route::Unknown | Route::Base(_));
+    let query = target.find('?').map_or("", |at| &target[at..]);
+    Ok(match is_known {
+        true => Route::Slashes(up_and_down(encoded) + query),
+        false => Route::Unknown,
     })
+}
+
+/// What a path without empty segments names. Its end decides first, because any prefix may precede it:
+/// a repository's name may hold a component `charts`, `index.yaml` or `livez`.
+fn named(path: &str, context: &str) -> Route {
+    match (path, path.strip_prefix(context)) {
+        ("/livez", _) | (_, Some("/livez")) => Route::Live,
+        ("/readyz", _) | (_, Some("/readyz")) => Route::Ready,
+        (_, Some("/")) => Route::Home,
+        (_, Some("")) if !context.is_empty() => Route::Home,
+        (_, Some(path)) => file(path)
+            .or_else(|| api(path).map(Route::Api))
+            .or_else(|| base(path.strip_suffix('/').unwrap_or(path))?.map(Route::Base))
+            .unwrap_or(Route::Unknown),
+        (_, None) => Route::Unknown,
+    }
+}
+
+fn single_slashes(path: &str) -> String {
+    let mut single = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !single.ends_with('/') {
+            single.push(c);
+        }
+    }
+    single
+}
+
+/// The way from a path with empty segments to the one without them (RFC 3986 §5.2.4): up to the first
+/// empty segment, and down again.
+fn up_and_down(path: &str) -> String {
+    let mut segments = path.split('/').skip(1);
+    let before = segments
+        .by_ref()
+        .take_while(|segment| !segment.is_empty())
+        .count();
+    let ups = path.matches('/').count() - 1 - before;
+    let rest: Vec<&str> = segments.collect();
+    let rest = format!("/{}", rest.join("/"));
+    "../".repeat(ups) + &single_slashes(&rest)[1..]
 }
 
 /// ChartMuseum's paths, and one of ours. They come after the files: a repository may be named
@@ -192,7 +235,7 @@ mod tests {
                 Route::File(None, (FileKind::Provenance, "a-1.0.0.tgz".into())),
             ),
         ] {
-            assert_eq!(route(target), Ok(expected), "{target}");
+            assert_eq!(route(target, ""), Ok(expected), "{target}");
         }
     }
 
@@ -218,13 +261,16 @@ mod tests {
                 ),
             ] {
                 assert_eq!(
-                    route(&format!("/{prefix}/{file}")),
+                    route(&format!("/{prefix}/{file}"), ""),
                     Ok(expected),
                     "/{prefix}/{file}"
                 );
             }
         }
-        assert_eq!(route("/te%61m/index.yaml"), Ok(Route::Index(base("team"))));
+        assert_eq!(
+            route("/te%61m/index.yaml", ""),
+            Ok(Route::Index(base("team")))
+        );
     }
 
     #[test]
@@ -250,7 +296,7 @@ mod tests {
             ("/livez/index.yaml", Route::Index(base("livez"))),
             ("/v2/charts/a-1.tgz", archive("v2", "a-1.tgz")),
         ] {
-            assert_eq!(route(target), Ok(expected), "{target}");
+            assert_eq!(route(target, ""), Ok(expected), "{target}");
         }
     }
 
@@ -287,7 +333,79 @@ mod tests {
                 Route::Index(base("api/charts/web")),
             ),
         ] {
-            assert_eq!(route(target), Ok(expected), "{target}");
+            assert_eq!(route(target, ""), Ok(expected), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_repository_name_is_the_base_of_a_chart_repository() {
+        for (target, prefix) in [
+            ("/team", "team"),
+            ("/team/a/", "team/a"),
+            ("/charts", "charts"),
+            ("/api/", "api"),
+            ("/api/skipped/x", "api/skipped/x"),
+            ("/index.yaml/", "index.yaml"),
+            ("/teamcharts/a-1.tgz", "teamcharts/a-1.tgz"),
+        ] {
+            let expected = Route::Base(prefix.parse().unwrap());
+            assert_eq!(route(target, ""), Ok(expected), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_context_path_precedes_all_but_the_probes() {
+        let below = |target| route(target, "/helm").unwrap();
+        assert_eq!(below("/helm/index.yaml"), Route::Index(None));
+        assert_eq!(below("/helm/team/index.yaml"), Route::Index(base("team")));
+        assert_eq!(below("/helm/api/charts"), Route::Api(Api::Charts));
+        assert_eq!(
+            (below("/helm"), below("/helm/")),
+            (Route::Home, Route::Home)
+        );
+        assert_eq!(
+            (below("/livez"), below("/helm/livez")),
+            (Route::Live, Route::Live)
+        );
+        for outside in [
+            "/",
+            "/index.yaml",
+            "/helmet/index.yaml",
+            "/team/helm/index.yaml",
+        ] {
+            assert_eq!(below(outside), Route::Unknown, "{outside}");
+        }
+        let single = Route::Slashes("../../helm/index.yaml".to_owned());
+        assert_eq!(below("//helm/index.yaml"), single);
+    }
+
+    /// Not served at once: a proxy that guards `/team-a/` by its path must not be passed by `//team-a/`.
+    /// Relative, because the client may know the path below a prefix that a proxy has cut off.
+    #[test]
+    fn a_path_with_double_slashes_leads_to_the_one_with_single_slashes() {
+        for (target, expected) in [
+            ("//index.yaml", "../index.yaml"),
+            ("///index.yaml?a=b//c", "../../index.yaml?a=b//c"),
+            ("/team//index.yaml", "../index.yaml"),
+            ("//team//index.yaml", "../../../team/index.yaml"),
+            (
+                "/team/a//charts//a-1.0.0%2Bb.tgz",
+                "../../../charts/a-1.0.0%2Bb.tgz",
+            ),
+            ("//", "../"),
+            ("/api//charts", "../charts"),
+        ] {
+            let expected = Route::Slashes(expected.to_owned());
+            assert_eq!(route(target, ""), Ok(expected), "{target}");
+        }
+        for unknown in [
+            "//evil.example/%2e",
+            "/charts//x%2Fa.tgz",
+            "//team/",
+            "/team//",
+            "//index.yaml?\u{e4}",
+        ] {
+            assert_eq!(route(unknown, ""), Ok(Route::Unknown), "{unknown}");
         }
     }
 
@@ -296,29 +414,11 @@ mod tests {
         for target in [
             "",
             "*",
-            "/charts",
-            "/charts/",
-            "/charts/a",
-            "/charts/a.prov",
             "/charts/x%2Fa.tgz",
-            "/charts/.tgz",
-            "/api",
-            "/api/",
-            "/api/skipped/",
-            "/api/skipped/x",
-            "/api/charts/",
-            "/api/charts//1.0.0",
-            "/api/charts/web/",
-            "/api/charts/web/1.0.0/values",
             "/api/charts/a%2Fb",
             "/API/charts",
             "/charts/.tgz.prov",
-            "/charts/x/a.tgz",
-            "/index.yaml/",
-            "//",
             "/Index.yaml",
-            "//index.yaml",
-            "/team//index.yaml",
             "/team/./index.yaml",
             "/Team/index.yaml",
             "/team/a%2Fb/index.yaml",
@@ -326,13 +426,9 @@ mod tests {
             "/team/-a/index.yaml",
             "/team/a b/index.yaml",
             "/team/a%2520b/index.yaml",
-            "/team/index.yaml/",
-            "/team//charts/a-1.tgz",
-            "/teamcharts/a-1.tgz",
-            "/team/charts",
             "team/index.yaml",
         ] {
-            assert_eq!(route(target), Ok(Route::Unknown), "{target}");
+            assert_eq!(route(target, ""), Ok(Route::Unknown), "{target}");
         }
     }
 
@@ -352,7 +448,7 @@ mod tests {
             "/charts/%2e%2e/x",
             "/..",
         ] {
-            assert!(route(target).is_err(), "{target}");
+            assert!(route(target, "").is_err(), "{target}");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::pages::Pages;
 use super::repository::ChartRepository;
-use super::{Counts, IndexFormat, Snapshot};
+use super::{Counts, IndexStyle, Snapshot};
 use crate::helm::Version;
 use crate::inventory::{Contents, Skipped, StoredChart};
 use std::cmp::Reverse;
@@ -16,7 +16,7 @@ impl Snapshot {
     /// it lists the same.
     pub fn build(
         contents: Contents,
-        format: IndexFormat,
+        style: &IndexStyle,
         now: i64,
         last: Option<&Snapshot>,
     ) -> Snapshot {
@@ -27,7 +27,10 @@ impl Snapshot {
         sort(&mut charts);
         let root = match last.filter(|last| are_same(&last.charts, &charts)) {
             Some(last) => last.root.clone(),
-            None => Arc::new(ChartRepository::new(&charts, format)),
+            None => {
+                let urls = style.urls.clone();
+                Arc::new(ChartRepository::new(&charts, style.format, urls))
+            }
         };
         skipped.extend_from_slice(&root.shadowed);
         skipped.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
@@ -47,7 +50,7 @@ impl Snapshot {
         let pages = Pages::new(last.map(|last| &last.pages));
         Snapshot {
             root,
-            format,
+            style: style.clone(),
             charts,
             repositories,
             pages,
@@ -107,6 +110,7 @@ fn are_same(before: &[Arc<StoredChart>], now: &[Arc<StoredChart>]) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::{ArchiveUrls, IndexFormat};
     use super::*;
     use crate::helm::{ChartLayers, ChartMetadata};
     use crate::oci::{Descriptor, Digest, MediaType};
@@ -145,7 +149,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::snapshot) fn snapshot(charts: Vec<StoredChart>) -> Snapshot {
-        Snapshot::build(contents(charts), IndexFormat::Yaml, 0, None)
+        Snapshot::build(contents(charts), &IndexStyle::default(), 0, None)
     }
 
     #[test]
@@ -157,7 +161,7 @@ pub(super) mod tests {
             ]
         };
         let again =
-            |charts, last| Snapshot::build(contents(charts), IndexFormat::Yaml, 0, Some(last));
+            |charts, last| Snapshot::build(contents(charts), &IndexStyle::default(), 0, Some(last));
         let (first, mut turned) = (snapshot(charts()), charts());
         turned.reverse();
         assert!(Arc::ptr_eq(again(turned, &first).index(), first.index()));
@@ -176,11 +180,52 @@ pub(super) mod tests {
         assert!(json.identity().bytes.starts_with(b"{\"apiVersion\":\"v1\""));
         assert!(Arc::ptr_eq(&json, &yaml.index_json_below(None).unwrap()));
         let charts = contents(vec![chart("web", "1.0.0", "web", "1.0.0", "a")]);
-        let json = Snapshot::build(charts, IndexFormat::Json, 0, None);
+        let style = IndexStyle {
+            format: IndexFormat::Json,
+            ..IndexStyle::default()
+        };
+        let json = Snapshot::build(charts, &style, 0, None);
         assert!(Arc::ptr_eq(
             &json.index_json_below(None).unwrap(),
             json.index()
         ));
+    }
+
+    #[test]
+    fn archives_are_named_relatively_or_below_a_url_or_in_their_registry() {
+        let index = |urls: ArchiveUrls, prefix: Option<&str>| {
+            let charts = contents(vec![
+                chart("team/web", "1.0.0_b", "web", "1.0.0+b", "a"),
+                chart("db", "latest", "db", "2.0.0", "b"),
+            ]);
+            let style = IndexStyle {
+                format: IndexFormat::Json,
+                urls,
+            };
+            let snapshot = Snapshot::build(charts, &style, 0, None);
+            let prefix = prefix.map(|prefix| prefix.parse().unwrap());
+            let page = snapshot.index_below(prefix.as_ref()).unwrap();
+            String::from_utf8(page.identity().bytes.to_vec()).unwrap()
+        };
+        let below = || ArchiveUrls::Below("https://x/helm".to_owned());
+        let registry = || ArchiveUrls::Registry("reg:5000".to_owned());
+        for (urls, prefix, url) in [
+            (ArchiveUrls::Relative, None, "charts/web-1.0.0+b.tgz"),
+            (below(), None, "https://x/helm/charts/web-1.0.0+b.tgz"),
+            (
+                below(),
+                Some("team"),
+                "https://x/helm/team/charts/web-1.0.0+b.tgz",
+            ),
+            (registry(), None, "oci://reg:5000/team/web:1.0.0_b"),
+            (registry(), Some("db"), "oci://reg:5000/db:latest"),
+        ] {
+            let index = index(urls, prefix);
+            assert!(
+                index.contains(&format!(r#""urls":["{url}"]"#)),
+                "{url} in {index}"
+            );
+        }
     }
 
     #[test]
@@ -260,7 +305,7 @@ pub(super) mod tests {
                 skipped: skipped.collect(),
                 ..Contents::default()
             };
-            Snapshot::build(harvest, IndexFormat::Yaml, walked_at, last)
+            Snapshot::build(harvest, &IndexStyle::default(), walked_at, last)
         };
         let since = |snapshot: &Snapshot| {
             snapshot
@@ -301,7 +346,7 @@ pub(super) mod tests {
             skipped: vec![skipped],
             ..Contents::default()
         };
-        let told = Snapshot::build(harvest, IndexFormat::Yaml, 0, None)
+        let told = Snapshot::build(harvest, &IndexStyle::default(), 0, None)
             .skipped_json()
             .unwrap();
         let told = String::from_utf8(told.identity().bytes.to_vec()).unwrap();

@@ -6,7 +6,7 @@ mod pages;
 mod repository;
 
 pub use pages::PageError;
-pub use repository::IndexFormat;
+pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};
 
 use crate::helm::ChartVersion;
 use crate::inventory::{Skipped, StoredChart};
@@ -29,8 +29,8 @@ const HARBOR_CHARTREPO: &str = "chartrepo/";
 pub struct Snapshot {
     /// What is served at `/`.
     root: Arc<ChartRepository>,
-    /// The format of `/index.yaml` and `/PREFIX/index.yaml`.
-    format: IndexFormat,
+    /// How `/index.yaml` and `/PREFIX/index.yaml` are written.
+    style: IndexStyle,
     /// Every chart, listed or not, in order of precedence.
     pub charts: Vec<Arc<StoredChart>>,
     /// Where in `charts` each repository's charts stand.
@@ -82,7 +82,7 @@ impl Snapshot {
         &self,
         prefix: Option<&RepositoryName>,
     ) -> Result<Arc<Representation>, PageError> {
-        self.index_in(self.format, prefix)
+        self.index_in(self.style.format, prefix)
     }
 
     /// `/PREFIX/index.json`, and `/index.json`. Errors as [`Snapshot::index_below`] does.
@@ -109,14 +109,16 @@ impl Snapshot {
         if ranges.iter().map(Range::len).sum::<usize>() == self.charts.len() {
             return Ok(self.root_index(format));
         }
+        let urls = self.style.urls.below(&prefix);
         self.pages.get(PageKey::Index(prefix, format), || {
             let charts: Vec<_> = self.in_ranges(ranges).cloned().collect();
-            Ok(ChartRepository::new(&charts, format).index().clone())
+            let below = ChartRepository::new(&charts, format, urls);
+            Ok(below.index().clone())
         })
     }
 
     fn root_index(&self, format: IndexFormat) -> Arc<Representation> {
-        match format == self.format {
+        match format == self.style.format {
             true => self.root.index().clone(),
             false => self.root.index_json().clone(),
         }
@@ -138,6 +140,11 @@ impl Snapshot {
             ChartVersion::cmp_archive_name(&chart.metadata, archive_name).is_eq()
         };
         self.in_ranges(ranges).find(is_it).map(|chart| &**chart)
+    }
+
+    /// Whether `/PREFIX/index.yaml` is there.
+    pub fn has_charts_below(&self, prefix: &RepositoryName) -> bool {
+        self.below(prefix).is_some()
     }
 
     /// The prefix whose charts are served at a path, and where in `charts` they are. Harbor's old address of
@@ -184,7 +191,9 @@ impl Snapshot {
         }
         let key = PageKey::Chart(name.to_owned());
         self.pages.get(key, || {
-            Ok(json(index_file(&versions).versions_to_json(name)))
+            Ok(json(
+                index_file(&versions, &self.style.urls).versions_to_json(name),
+            ))
         })
     }
 
@@ -204,7 +213,7 @@ impl Snapshot {
             || PageError::NotFound(format!("no chart version found for {name}-{version}"));
         if version == "latest" {
             let latest = || {
-                index_file(&versions)
+                index_file(&versions, &self.style.urls)
                     .latest(name)
                     .map(|chart| json(chart.to_json()))
             };
@@ -217,8 +226,9 @@ impl Snapshot {
             .find(|chart| chart.metadata.version() == version);
         let chart = chart.ok_or_else(missing)?;
         let key = PageKey::Version(name.to_owned(), version.to_owned());
-        self.pages
-            .get(key, || Ok(json(chart_version(chart).to_json())))
+        self.pages.get(key, || {
+            Ok(json(chart_version(chart, &self.style.urls).to_json()))
+        })
     }
 
     /// `/api/skipped`: what isn't listed, and why.

@@ -2,7 +2,7 @@
 
 use crate::helm::{ChartVersion, IndexFile};
 use crate::inventory::{Skipped, StoredChart};
-use crate::oci::qualified;
+use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
 use std::collections::{HashMap, hash_map::Entry};
 use std::sync::{Arc, OnceLock};
@@ -17,10 +17,57 @@ pub enum IndexFormat {
     Json,
 }
 
+/// Where an index says that archives are.
+#[derive(Clone, Debug, Default)]
+pub enum ArchiveUrls {
+    /// Beside the index: relative URLs, which hold behind any path prefix.
+    #[default]
+    Relative,
+    /// At the same paths below this URL, which has no `/` at its end.
+    Below(String),
+    /// In the registry of this host and port, as Helm pulls them itself from 3.8 on.
+    Registry(String),
+}
+
+impl ArchiveUrls {
+    /// The same for the index of a prefix.
+    pub(super) fn below(&self, prefix: &RepositoryName) -> ArchiveUrls {
+        match self {
+            ArchiveUrls::Below(url) => ArchiveUrls::Below(format!("{url}/{prefix}")),
+            same => same.clone(),
+        }
+    }
+
+    fn of(&self, chart: &StoredChart) -> Option<String> {
+        match self {
+            ArchiveUrls::Relative => None,
+            ArchiveUrls::Below(url) => {
+                let relative = ChartVersion::relative_url(&chart.metadata);
+                Some(format!("{url}/{relative}"))
+            }
+            // The tag is as `helm push` made it: a `+` of the version is a `_`.
+            ArchiveUrls::Registry(host) => {
+                let reference = qualified(&chart.repository, chart.reference.as_str());
+                Some(format!("oci://{host}/{reference}"))
+            }
+        }
+    }
+}
+
+/// What is made of the charts: how indexes are written.
+#[derive(Clone, Debug, Default)]
+pub struct IndexStyle {
+    /// What `/index.yaml` holds.
+    pub format: IndexFormat,
+    /// What they name archives by.
+    pub urls: ArchiveUrls,
+}
+
 /// An index and its archives.
 pub(super) struct ChartRepository {
     /// What is listed, in the order of the archives' file names.
     pub(super) charts: Box<[Arc<StoredChart>]>,
+    urls: ArchiveUrls,
     index: Arc<Representation>,
     index_json: OnceLock<Arc<Representation>>,
     /// What isn't listed, because another archive has its file name.
@@ -31,7 +78,11 @@ pub(super) struct ChartRepository {
 
 impl ChartRepository {
     /// Lists `charts`, which are in order of precedence: of those with the same archive name the first.
-    pub(super) fn new(charts: &[Arc<StoredChart>], format: IndexFormat) -> ChartRepository {
+    pub(super) fn new(
+        charts: &[Arc<StoredChart>],
+        format: IndexFormat,
+        urls: ArchiveUrls,
+    ) -> ChartRepository {
         let mut by_archive_name: HashMap<String, &Arc<StoredChart>> = HashMap::new();
         let mut shadowed = Vec::new();
         for chart in charts {
@@ -43,7 +94,7 @@ impl ChartRepository {
         let mut listed: Vec<_> = by_archive_name.into_iter().collect();
         listed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let charts: Box<[_]> = listed.into_iter().map(|(_, chart)| chart.clone()).collect();
-        let file = index_file(&charts);
+        let file = index_file(&charts, &urls);
         let (names, _) = file.counts();
         let index = Arc::new(Representation::new(match format {
             IndexFormat::Yaml => file.to_yaml(),
@@ -55,6 +106,7 @@ impl ChartRepository {
         }
         ChartRepository {
             charts,
+            urls,
             index,
             index_json,
             shadowed,
@@ -75,7 +127,7 @@ impl ChartRepository {
 
     /// What the index is rendered from.
     pub(super) fn index_file(&self) -> IndexFile<'_> {
-        index_file(&self.charts)
+        index_file(&self.charts, &self.urls)
     }
 
     /// The chart of an archive's file name.
@@ -113,15 +165,16 @@ fn shadow(name: &str, listed: &StoredChart, other: &StoredChart) -> Option<Skipp
 }
 
 /// The index of those charts.
-pub(super) fn index_file(charts: &[Arc<StoredChart>]) -> IndexFile<'_> {
-    IndexFile::new(charts.iter().map(|chart| chart_version(chart)))
+pub(super) fn index_file<'a>(charts: &'a [Arc<StoredChart>], urls: &ArchiveUrls) -> IndexFile<'a> {
+    IndexFile::new(charts.iter().map(|chart| chart_version(chart, urls)))
 }
 
 /// A chart as an index lists it.
-pub(super) fn chart_version(chart: &StoredChart) -> ChartVersion<'_> {
+pub(super) fn chart_version<'a>(chart: &'a StoredChart, urls: &ArchiveUrls) -> ChartVersion<'a> {
     ChartVersion {
         metadata: &chart.metadata,
         created: chart.created,
         digest: &chart.layers.archive.digest,
+        url: urls.of(chart),
     }
 }

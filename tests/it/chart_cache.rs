@@ -66,16 +66,41 @@ fn an_archive_that_is_too_large_or_has_no_room_is_fetched_each_time() {
     ] {
         let served = Served::with(size, &[flag]);
         for _ in 0..2 {
-            let answer = in_part(&served.daemon, &[("Range", "bytes=0-9")]);
+            let answer = in_part(&served.daemon, &[("Range", "bytes=5-14")]);
             assert_eq!(
                 (answer.status, answer.header("Accept-Ranges")),
-                (200, None),
+                (206, Some("bytes")),
                 "{flag}"
             );
-            assert!(answer.body == served.archive);
+            assert!(answer.body == served.archive[5..15]);
         }
         assert_eq!(served.fetches(), 2, "{flag}");
     }
+}
+
+/// Large downloads are the ones that are resumed, and they got all of it again (issue 11, F21).
+#[test]
+fn a_large_download_is_resumed_where_it_ended_if_it_is_the_same_archive() {
+    let served = Served::with(LARGEST + 1000, &[]);
+    let etag = format!("\"{}\"", served.chart.archive.digest);
+    let resume = |validator: &str| {
+        let range = [("Range", "bytes=4000000-"), ("If-Range", validator)];
+        in_part(&served.daemon, &range)
+    };
+    let rest = resume(&etag);
+    let range = format!("bytes 4000000-{}/{}", LARGEST + 999, LARGEST + 1000);
+    assert_eq!(
+        (rest.status, rest.header("Content-Range")),
+        (206, Some(&*range))
+    );
+    assert!(rest.complete && rest.body == served.archive[4_000_000..]);
+    let asked = served.fake.requests("GET /v2/*/blobs/*");
+    let asked = asked.last().and_then(|request| request.header("Range"));
+    assert_eq!(asked, Some("bytes=4000000-"), "passed on to the registry");
+    let other = resume("\"other\"");
+    assert!(other.status == 200 && other.body == served.archive);
+    let all = in_part(&served.daemon, &[("Range", "bytes=0-")]);
+    assert!(all.status == 206 && all.body == served.archive);
 }
 
 #[test]
@@ -283,7 +308,7 @@ fn a_range_beyond_the_end_is_refused_and_an_odd_one_gets_the_whole() {
         );
         assert_eq!(
             (answer.header("ETag"), answer.header("Cache-Control")),
-            (None, None)
+            (None, Some("no-store"))
         );
     }
     for odd in [

@@ -60,6 +60,12 @@ fn assert_mistake(arguments: &[&str], words: &[&str]) {
 fn a_value_that_makes_no_sense_names_its_flag() {
     for (flag, values) in [
         ("--port", &["", "x", "-1", "65536", "80 80"][..]),
+        ("--context-path", &["/a//b", "/../x", "http://h/x", "/a b"]),
+        (
+            "--chart-url",
+            &["charts.example", "ftp://h", "http://", "http://u:p@h"],
+        ),
+        ("--idle-timeout", &["", "75", "0", "500ms", "2h"]),
         ("--storage", &["", "s3", "Registry "]),
         (
             "--storage-registry-repo",

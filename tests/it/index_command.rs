@@ -35,6 +35,33 @@ fn the_index_on_stdout_is_the_one_that_is_served() {
     assert_eq!(json.stdout, daemon.get("/index.json").body);
 }
 
+/// An index on a static host needs URLs that lead elsewhere; Helm pulls `oci://` ones from 3.8 on.
+#[test]
+fn an_index_may_name_the_registrys_own_urls_or_those_below_another() {
+    let fake = FakeRegistry::start();
+    let web = r#"{"name":"web","version":"1.0.0+b","apiVersion":"v2"}"#;
+    fake.push(&Chart::new("team/web", "1.0.0_b").config_bytes(web));
+    for (flag, expected) in [
+        ("oci", format!("oci://{}/team/web:1.0.0_b", fake.host())),
+        ("oci://h", "oci://h/team/web:1.0.0_b".to_owned()),
+        (
+            "https://h/x",
+            "https://h/x/charts/web-1.0.0+b.tgz".to_owned(),
+        ),
+    ] {
+        let flags = [&*fake.flag(), &format!("--chart-url={flag}")];
+        let output = index(&flags);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let read = Index::parse(&output.stdout);
+        assert_eq!(read.entry("web", "1.0.0+b")["urls"][0], expected);
+        assert_eq!(
+            output.stdout,
+            index(&flags).stdout,
+            "the same bytes each time"
+        );
+    }
+}
+
 #[test]
 fn a_registry_that_stumbles_is_asked_again_and_one_that_fails_leaves_stdout_empty() {
     let fake = FakeRegistry::start();

@@ -212,7 +212,7 @@ fn a_failure_before_the_first_byte_reaches_the_client_as_a_status_and_the_log_in
             let kind = answer.header("Content-Type").expect("a type");
             assert!(kind.starts_with("text/plain"), "{kind}");
             assert_eq!(answer.header("ETag"), None);
-            assert_eq!(answer.header("Cache-Control"), None);
+            assert_eq!(answer.header("Cache-Control"), Some("no-store"));
             let told = served.daemon.wait_for_log(" WARN ");
             assert!(told.contains(detail), "{detail} in {told}");
         }

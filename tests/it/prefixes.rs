@@ -145,7 +145,6 @@ fn where_no_chart_lies_there_is_no_index_and_a_sentence_says_so() {
     }
     for odd in [
         "/Team/a/index.yaml",
-        "/team//a/index.yaml",
         "/team%2Fa/index.yaml",
         "/team/a/index.yaml/",
     ] {

@@ -48,6 +48,14 @@ impl UpstreamResponse {
         &self.url
     }
 
+    /// Whether it is the part of a body that begins with the byte at `start` (RFC 9110 §14.4).
+    pub(crate) fn begins_at(&self, start: u64) -> bool {
+        let range = self.headers().get("content-range");
+        let range = range.and_then(|range| range.to_str().ok());
+        let start = format!("bytes {start}-");
+        self.status() == 206 && range.is_some_and(|range| range.starts_with(&start))
+    }
+
     fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }

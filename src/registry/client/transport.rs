@@ -101,8 +101,8 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
 pub(crate) enum Ask<'a> {
     /// `GET`, accepting these types.
     Get { accept: &'a str },
-    /// `GET` of bytes that may be many.
-    GetBlob,
+    /// `GET` of bytes that may be many, from the first or a later one on.
+    GetBlob { start: u64 },
     /// `HEAD`, accepting these types.
     Head { accept: &'a str },
     /// `GET` of JSON.
@@ -123,7 +123,7 @@ impl Ask<'_> {
     fn terms(&self) -> (&str, Duration, Duration) {
         match self {
             Ask::Get { accept } => (accept, HEAD, BODY),
-            Ask::GetBlob => ("*/*", HEAD, BLOB),
+            Ask::GetBlob { .. } => ("*/*", HEAD, BLOB),
             Ask::Head { accept } => (accept, HEAD_OF_CHECK, BODY),
             Ask::ListCatalog => (JSON, HEAD_OF_CATALOG, BODY),
             Ask::List | Ask::Post { .. } => (JSON, HEAD, BODY),
@@ -218,7 +218,7 @@ impl Transport {
                     url: here.clone(),
                     response,
                     authorization: authorization.map(str::to_owned),
-                    is_blob: matches!(ask, Ask::GetBlob),
+                    is_blob: matches!(ask, Ask::GetBlob { .. }),
                 })
             }
             Err(cause) => {
@@ -246,6 +246,9 @@ impl Transport {
         };
         let (accept, head, body) = ask.terms();
         request = request.header("Accept", accept);
+        if let Ask::GetBlob { start: start @ 1.. } = ask {
+            request = request.header("Range", format!("bytes={start}-"));
+        }
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }

@@ -75,7 +75,7 @@ fn names_in(
         let why = format!("over {MAX_INDEX} bytes");
         return Err(error::unexpected_body(what, &why));
     }
-    let bytes = read_verified(endpoints.blob(home, &layer)?, home, &layer)?;
+    let bytes = read_verified(endpoints.blob_from(home, &layer, 0)?, home, &layer)?;
     let index: Index = serde_json::from_slice(&bytes).map_err(|_| no_index())?;
     Ok(index.entries.into_keys().collect())
 }

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use oci_chartrepo::fuzzing::request_head;
 
 /// What fits into the inbox.
-const MOST: usize = 8 * 1024;
+const MOST: usize = 32 * 1024;
 const STATUSES: [u16; 7] = [400, 411, 413, 414, 431, 501, 505];
 
 type Outcome = Result<Option<(String, String)>, u16>;

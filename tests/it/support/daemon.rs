@@ -1,6 +1,7 @@
 //! The daemon under test: the real binary as a child on a free port, with its log collected.
 
-use std::process::{Child, Command, Stdio};
+use std::io::{self, BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use super::http::{self, Answer};
@@ -25,22 +26,8 @@ impl Daemon {
     }
 
     /// The same, by another command: another binary, or one that runs it somewhere else.
-    pub fn start_as(mut command: Command, arguments: &[&str]) -> Daemon {
-        let defaults = DEFAULTS.into_iter().filter(|default| {
-            let (flag, _) = default.split_once('=').expect("a flag and its value");
-            !arguments
-                .iter()
-                .any(|argument| argument.split('=').next() == Some(flag))
-        });
-        let mut child = command
-            .args(defaults)
-            .args(arguments)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    pub fn start_as(command: Command, arguments: &[&str]) -> Daemon {
+        let mut child = spawn(command, arguments);
         let log = Log::collect(child.stderr.take().expect("stderr is piped"));
         let mut daemon = Daemon {
             child,
@@ -49,6 +36,29 @@ impl Daemon {
         };
         daemon.port = daemon.listening_port(arguments);
         daemon
+    }
+
+    /// The daemon once it listens, and its stderr, of which nothing more is read.
+    pub fn start_unread(arguments: &[&str]) -> (Daemon, BufReader<ChildStderr>) {
+        let mut child = spawn(Command::new(env!("CARGO_BIN_EXE_oci-chartrepo")), arguments);
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let mut line = String::new();
+        while !line.contains("INFO listening on http://") {
+            line.clear();
+            let count = stderr.read_line(&mut line).expect("stderr can be read");
+            assert_ne!(count, 0, "it ended before it listened");
+        }
+        let port = line
+            .trim()
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
+        let daemon = Daemon {
+            child,
+            port: port.expect("a port"),
+            log: Log::collect(io::empty()),
+        };
+        (daemon, stderr)
     }
 
     /// Started and walked: `/readyz` answers 200.
@@ -154,6 +164,25 @@ impl Daemon {
         let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
         port.unwrap_or_else(|| panic!("no port in {line:?}"))
     }
+}
+
+/// The child, with what a test wants unless its arguments say otherwise.
+fn spawn(mut command: Command, arguments: &[&str]) -> Child {
+    let defaults = DEFAULTS.into_iter().filter(|default| {
+        let (flag, _) = default.split_once('=').expect("a flag and its value");
+        !arguments
+            .iter()
+            .any(|argument| argument.split('=').next() == Some(flag))
+    });
+    command
+        .args(defaults)
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
 impl Drop for Daemon {

@@ -264,9 +264,20 @@ fn blob(request: &Request, store: &Store, name: &str, digest: &str) -> Reply {
         return detailed(404, BLOB_UNKNOWN, json!(digest));
     };
     let etag = format!("\"{digest}\"");
-    let reply = match request.header("If-None-Match") == Some(etag.as_str()) {
-        true => Reply::new(304),
-        false => Reply::new(200)
+    let start = request.header("Range").and_then(|range| {
+        let start = range.strip_prefix("bytes=")?.strip_suffix('-')?;
+        start.parse().ok().filter(|start| *start < bytes.len())
+    });
+    let reply = match (request.header("If-None-Match"), start) {
+        (Some(known), _) if known == etag => Reply::new(304),
+        (_, Some(start)) => {
+            let (last, all) = (bytes.len() - 1, bytes.len());
+            Reply::new(206)
+                .header("Content-Type", "application/octet-stream")
+                .header("Content-Range", &format!("bytes {start}-{last}/{all}"))
+                .body(&bytes[start..])
+        }
+        _ => Reply::new(200)
             .header("Content-Type", "application/octet-stream")
             .shared_body(bytes),
     };

@@ -5,7 +5,7 @@ use oci_chartrepo::helm::index::parse_created;
 use oci_chartrepo::helm::{ChartLayers, ChartMetadata, ChartVersion};
 use oci_chartrepo::inventory::{Contents, StoredChart};
 use oci_chartrepo::oci::{Descriptor, Digest, MediaType};
-use oci_chartrepo::snapshot::{IndexFormat, Snapshot};
+use oci_chartrepo::snapshot::{IndexStyle, Snapshot};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub fn index_of(configs: &[Vec<u8>], created: &str) -> Snapshot {
             charts: odd.chain(good).map(Arc::new).collect(),
             ..Contents::default()
         },
-        IndexFormat::Yaml,
+        &IndexStyle::default(),
         0,
         None,
     )
