@@ -56,12 +56,12 @@ fn pack(charts: &Path, target: &Path) -> Result<()> {
         let chart = Chart::read(&directory)?;
         for (_, version, app_version) in EARLIER
             .iter()
-            .filter(|(name, ..)| *name == chart.metadata.name)
+            .filter(|(name, ..)| *name == chart.metadata.name())
         {
-            let mut earlier = chart.clone();
-            earlier.metadata.version = (*version).to_owned();
-            earlier.metadata.app_version = Some((*app_version).to_owned());
-            layout.add(&earlier)?;
+            let mut fields = chart.fields.clone();
+            fields["version"] = (*version).into();
+            fields["appVersion"] = (*app_version).into();
+            layout.add(&Chart::new(&directory, fields)?)?;
         }
         layout.add(&chart)?;
     }
@@ -78,9 +78,10 @@ fn remove(directory: &Path) -> Result<()> {
     }
 }
 
-#[derive(Clone)]
 struct Chart {
     directory: PathBuf,
+    /// What its Chart.yaml says.
+    fields: Value,
     metadata: ChartMetadata,
 }
 
@@ -89,18 +90,22 @@ impl Chart {
         let file = directory.join("Chart.yaml");
         let text =
             fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let fields: Value = serde_yaml::from_str(&text)?;
+        Chart::new(directory, serde_yaml::from_str(&text)?)
+    }
+
+    fn new(directory: &Path, fields: Value) -> Result<Chart> {
         let metadata = ChartMetadata::parse(fields.to_string().as_bytes())
-            .map_err(|error| format!("{}: {error}", file.display()))?;
+            .map_err(|error| format!("{}: {error}", directory.display()))?;
         Ok(Chart {
             directory: directory.to_owned(),
+            fields,
             metadata,
         })
     }
 
     fn archive(&self) -> Result<Vec<u8>> {
         let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
-        self.append_to(&mut archive, Path::new(&self.metadata.name))?;
+        self.append_to(&mut archive, Path::new(self.metadata.name()))?;
         Ok(archive.into_inner()?.finish()?)
     }
 
@@ -122,12 +127,15 @@ impl Chart {
                 append(archive, &place.join(name), &fs::read(&file)?)?;
             }
         }
-        for dependency in &self.metadata.dependencies {
-            let Some(beside) = dependency.repository.strip_prefix(BESIDE) else {
-                return Err(format!("{}: not in a directory beside it", dependency.name).into());
+        let dependencies = self.fields["dependencies"].as_array();
+        for dependency in dependencies.into_iter().flatten() {
+            let text = |field: &str| dependency[field].as_str().unwrap_or_default();
+            let (name, repository) = (text("name"), text("repository"));
+            let Some(beside) = repository.strip_prefix(BESIDE) else {
+                return Err(format!("{name}: not in a directory beside it").into());
             };
             let chart = Chart::read(&self.directory.join(beside))?;
-            chart.append_to(archive, &place.join("charts").join(&dependency.name))?;
+            chart.append_to(archive, &place.join("charts").join(name))?;
         }
         Ok(())
     }
@@ -188,13 +196,17 @@ impl Layout {
             "annotations": {
                 "org.opencontainers.image.created":
                     OffsetDateTime::from_unix_timestamp(PACKED_AT.into())?.format(&Rfc3339)?,
-                "org.opencontainers.image.title": metadata.name,
-                "org.opencontainers.image.version": metadata.version,
+                "org.opencontainers.image.title": metadata.name(),
+                "org.opencontainers.image.version": metadata.version(),
             },
         });
         let kind = "application/vnd.oci.image.manifest.v1+json";
         let mut entry = self.blob(kind, manifest.to_string().as_bytes())?;
-        let name = format!("{}:{}", metadata.name, metadata.version.replace('+', "_"));
+        let name = format!(
+            "{}:{}",
+            metadata.name(),
+            metadata.version().replace('+', "_")
+        );
         entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
         self.manifests.push(entry);
         Ok(())

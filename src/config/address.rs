@@ -2,6 +2,7 @@
 
 use crate::oci::RepositoryName;
 use crate::registry::Scheme;
+use ureq::http::uri::Authority;
 
 /// What `--storage-registry-repo` says.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,48 +17,37 @@ impl Address {
         let (scheme, rest) = match text.split_once("://") {
             // As helm writes it, which says nothing of how the registry is spoken to.
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("oci") => (None, rest),
-            Some((scheme, rest)) => (
-                Some(
-                    scheme
-                        .parse::<Scheme>()
-                        .map_err(|why| format!("scheme {scheme:?}: {why}"))?,
-                ),
-                rest,
-            ),
+            Some((scheme, rest)) => match scheme.parse::<Scheme>() {
+                Ok(scheme) => (Some(scheme), rest),
+                Err(why) => return Err(format!("scheme {scheme:?}: {why}")),
+            },
             None => (None, text),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let parsed: ureq::http::uri::Authority =
-            authority.parse().map_err(|_| "not host[:port][/prefix]")?;
-        let rest = authority.strip_prefix(parsed.host());
-        let port = |text: &str| {
-            text.strip_prefix(':')
-                .is_some_and(|port| port.parse::<u16>().is_ok())
-        };
-        if parsed.host().is_empty() || !rest.is_some_and(|rest| rest.is_empty() || port(rest)) {
+        let parsed = authority.parse::<Authority>().ok();
+        let host = parsed.as_ref().map_or("", |parsed| parsed.host());
+        let port = authority.strip_prefix(host).unwrap_or(authority);
+        let is_port = |port: &str| port.parse::<u16>().is_ok();
+        if host.is_empty() || !(port.is_empty() || port.strip_prefix(':').is_some_and(is_port)) {
             return Err("not host[:port][/prefix]".into());
         }
-        let path = path.trim_matches('/');
-        let prefix = match path {
+        let prefix = match path.trim_matches('/') {
             "" | "v2" => None,
             path => Some(
                 path.parse()
                     .map_err(|why| format!("prefix {path:?}: {why}"))?,
             ),
         };
+        let authority = match authority {
+            // Docker Hub's registry isn't at the name it goes by.
+            "docker.io" | "index.docker.io" => "registry-1.docker.io",
+            other => other,
+        };
         Ok(Address {
             scheme,
-            authority: dialled(authority).to_owned(),
+            authority: authority.to_owned(),
             prefix,
         })
-    }
-}
-
-/// Docker Hub's registry isn't at the name it goes by.
-fn dialled(authority: &str) -> &str {
-    match authority {
-        "docker.io" | "index.docker.io" => "registry-1.docker.io",
-        other => other,
     }
 }
 

@@ -5,11 +5,11 @@ mod quantity;
 
 use crate::args::{Args, Mistake};
 use crate::credentials::SecretFile;
-use crate::inventory::{Filter, Pattern};
+use crate::inventory::Filter;
 use crate::observe::log::level;
 use crate::oci::RepositoryName;
 use crate::refresh::Options;
-use crate::registry::Tls;
+use crate::registry::{RegistryOptions, Tls, certificates};
 use crate::server::ServerOptions;
 use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
 use address::Address;
@@ -58,7 +58,7 @@ const OF_REGISTRY: [&str; 6] = [
 /// Where the charts are.
 pub enum StorageChoice {
     /// In a registry.
-    Registry(crate::registry::RegistryOptions),
+    Registry(RegistryOptions),
     /// In this directory.
     Layout(PathBuf),
 }
@@ -88,48 +88,38 @@ pub struct Config {
 impl Config {
     /// Makes sense of `args`. Reads the files that they name.
     pub fn new(args: &Args) -> Result<Config, Mistake> {
-        let concurrency = parse_or(args, "--concurrency", 8)?;
+        let concurrency = parsed(args, "--concurrency")?.unwrap_or(8);
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
             return Err(format!(
                 "--concurrency {concurrency}: not between 1 and {MAX_CONCURRENCY}"
             ));
         }
-        let storage = match args.value("--storage").unwrap_or("registry") {
-            "registry" => StorageChoice::Registry(registry(args, concurrency)?),
-            "layout" => StorageChoice::Layout(layout(args)?),
-            other => return Err(mistake("--storage", other, "not one of: registry, layout")),
+        let is_layout = one_of(args, "--storage", &[("registry", false), ("layout", true)])?;
+        let refresh_interval = time(args, "--refresh-interval", MAX_AGE)?;
+        if refresh_interval.is_some_and(|interval| interval < MIN_INTERVAL) {
+            return Err("--refresh-interval: under 1s".into());
+        }
+        // A directory doesn't mind being asked at each request whether it has changed.
+        let stale = if is_layout {
+            Duration::ZERO
+        } else {
+            STALE_REGISTRY
         };
-        let scan = Options {
-            concurrency,
-            filter: filter(args)?,
-            style: IndexStyle {
-                format: format(args)?,
-                urls: archive_urls(args.value("--chart-url"), &storage)?,
-            },
+        let storage = match is_layout {
+            true => StorageChoice::Layout(layout(args)?),
+            false => StorageChoice::Registry(registry(args, concurrency)?),
         };
         Ok(Config {
             index_only: args.index_only,
-            refresh_interval: match time(args, "--refresh-interval", MAX_AGE)? {
-                Some(interval) if interval < MIN_INTERVAL => {
-                    return Err("--refresh-interval: under 1s".into());
-                }
-                given => given.unwrap_or(Duration::from_secs(300)),
-            },
-            // A directory doesn't mind being asked at each request whether it has changed.
-            max_stale: time(args, "--max-stale", MAX_AGE)?.unwrap_or(match storage {
-                StorageChoice::Registry(_) => STALE_REGISTRY,
-                StorageChoice::Layout(_) => Duration::ZERO,
-            }),
-            max_wait: time(args, "--max-wait", MAX_WAIT)?.unwrap_or(Duration::from_secs(2)),
+            scan: scan(args, concurrency, &storage)?,
             storage,
-            scan,
+            refresh_interval: refresh_interval.unwrap_or(Duration::from_secs(300)),
+            max_stale: time(args, "--max-stale", MAX_AGE)?.unwrap_or(stale),
+            max_wait: time(args, "--max-wait", MAX_WAIT)?.unwrap_or(Duration::from_secs(2)),
             server: server(args)?,
             shutdown_grace: time(args, "--shutdown-grace", MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
-            log_level: match args.value("--log-level") {
-                None => Level::Info,
-                Some(text) => level(text).map_err(|why| mistake("--log-level", text, why))?,
-            },
+            log_level: read(args, "--log-level", level)?.unwrap_or(Level::Info),
         })
     }
 }
@@ -138,55 +128,71 @@ fn mistake(flag: &str, value: &str, why: impl Display) -> Mistake {
     format!("{flag} {value:?}: {why}")
 }
 
-fn parse_or<T: FromStr<Err: Display>>(args: &Args, flag: &str, default: T) -> Result<T, Mistake> {
-    match args.value(flag) {
-        None => Ok(default),
-        Some(text) => text.parse().map_err(|why| mistake(flag, text, why)),
-    }
+/// What a flag says, as `read` understands its value; `None` if it wasn't given.
+fn read<T, E: Display>(
+    args: &Args,
+    flag: &str,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Result<Option<T>, Mistake> {
+    let read = |text| read(text).map_err(|why| mistake(flag, text, why));
+    args.value(flag).map(read).transpose()
 }
 
-/// What a flag says, if it was given: a time of at most `longest`.
+fn parsed<T: FromStr<Err: Display>>(args: &Args, flag: &str) -> Result<Option<T>, Mistake> {
+    read(args, flag, str::parse)
+}
+
+/// The same of a flag that may be given more than once.
+fn all_parsed<T: FromStr<Err: Display>>(args: &Args, flag: &str) -> Result<Vec<T>, Mistake> {
+    let parse = |text: &String| text.parse().map_err(|why| mistake(flag, text, why));
+    args.values(flag).iter().map(parse).collect()
+}
+
+/// A time of at most `longest`.
 fn time(args: &Args, flag: &str, longest: Duration) -> Result<Option<Duration>, Mistake> {
-    let Some(text) = args.value(flag) else {
-        return Ok(None);
-    };
-    match duration(text) {
-        Some(time) if time <= longest => Ok(Some(time)),
-        Some(_) => Err(mistake(
-            flag,
-            text,
-            format!("longer than {}", typed(longest)),
-        )),
-        None => Err(mistake(
-            flag,
-            text,
-            "not a duration such as 300ms, 10s or 5m",
-        )),
-    }
+    read(args, flag, |text| match duration(text)? {
+        time if time > longest => Err(format!("longer than {}", typed(longest))),
+        time => Ok(time),
+    })
+}
+
+/// What the given word stands for; the first one without it.
+fn one_of<T: Copy>(args: &Args, flag: &str, words: &[(&str, T)]) -> Result<T, Mistake> {
+    let meaning = |given: &str| words.iter().find(|(word, _)| *word == given);
+    let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let why = format!("not one of: {}", names.join(", "));
+    let given = read(args, flag, |text| meaning(text).ok_or(&why))?;
+    Ok(given.unwrap_or(&words[0]).1)
+}
+
+fn scan(args: &Args, concurrency: usize, storage: &StorageChoice) -> Result<Options, Mistake> {
+    let formats = [("yaml", IndexFormat::Yaml), ("json", IndexFormat::Json)];
+    Ok(Options {
+        concurrency,
+        filter: Filter {
+            include: all_parsed(args, "--include")?,
+            exclude: all_parsed(args, "--exclude")?,
+            all_tags: args.has("--all-tags"),
+            max_versions: parsed(args, "--max-versions")?,
+        },
+        style: IndexStyle {
+            format: one_of(args, "--index-format", &formats)?,
+            urls: archive_urls(args.value("--chart-url"), storage)?,
+        },
+    })
 }
 
 fn server(args: &Args) -> Result<ServerOptions, Mistake> {
+    let host = args.value("--listen-host").filter(|host| !host.is_empty());
     Ok(ServerOptions {
-        listen_host: args
-            .value("--listen-host")
-            .filter(|host| !host.is_empty())
-            .map(str::to_owned),
-        port: parse_or(args, "--port", 8080)?,
-        context_path: match args.value("--context-path") {
-            None => String::new(),
-            Some(text) => context_path(text).map_err(|why| mistake("--context-path", text, why))?,
-        },
+        listen_host: host.map(str::to_owned),
+        port: parsed(args, "--port")?.unwrap_or(8080),
+        context_path: read(args, "--context-path", context_path)?.unwrap_or_default(),
         idle_timeout: match time(args, "--idle-timeout", MAX_IDLE)? {
             Some(time) if time < MIN_IDLE => return Err("--idle-timeout: under 1s".into()),
             given => given.unwrap_or(IDLE),
         },
-        chart_cache_size: match args.value("--chart-cache-size") {
-            None => 32 << 20,
-            Some(text) => size(text).ok_or_else(|| {
-                let why = "not a size such as 500KiB, 32MiB or 1GiB";
-                mistake("--chart-cache-size", text, why)
-            })?,
-        },
+        chart_cache_size: read(args, "--chart-cache-size", size)?.unwrap_or(32 << 20),
     })
 }
 
@@ -200,35 +206,6 @@ fn context_path(text: &str) -> Result<String, &'static str> {
         "" => Ok(String::new()),
         path if path.split('/').all(is_segment) => Ok(format!("/{path}")),
         _ => Err("not a path such as /helm, of letters, digits, -, ., _ and ~"),
-    }
-}
-
-fn filter(args: &Args) -> Result<Filter, Mistake> {
-    let patterns = |flag| -> Result<Vec<Pattern>, Mistake> {
-        let texts = args.values(flag).iter();
-        texts
-            .map(|text| text.parse().map_err(|why| mistake(flag, text, why)))
-            .collect()
-    };
-    Ok(Filter {
-        include: patterns("--include")?,
-        exclude: patterns("--exclude")?,
-        all_tags: args.has("--all-tags"),
-        max_versions: match args.value("--max-versions") {
-            None => None,
-            Some(text) => Some(
-                text.parse()
-                    .map_err(|why| mistake("--max-versions", text, why))?,
-            ),
-        },
-    })
-}
-
-fn format(args: &Args) -> Result<IndexFormat, Mistake> {
-    match args.value("--index-format").unwrap_or("yaml") {
-        "yaml" => Ok(IndexFormat::Yaml),
-        "json" => Ok(IndexFormat::Json),
-        other => Err(mistake("--index-format", other, "not one of: yaml, json")),
     }
 }
 
@@ -266,35 +243,33 @@ fn archive_urls(text: Option<&str>, storage: &StorageChoice) -> Result<ArchiveUr
     }
 }
 
-fn registry(args: &Args, connections: usize) -> Result<crate::registry::RegistryOptions, Mistake> {
+fn registry(args: &Args, connections: usize) -> Result<RegistryOptions, Mistake> {
     if args.has("--storage-layout-dir") {
         return Err("--storage-layout-dir goes with --storage=layout".into());
     }
-    let repo = args
-        .value("--storage-registry-repo")
-        .unwrap_or("localhost:5000");
+    let flag = "--storage-registry-repo";
+    let repo = args.value(flag).unwrap_or("localhost:5000");
     if repo.contains('@') {
         // Not quoted: what stands before the @ is a secret.
-        return Err(
-            "--storage-registry-repo: credentials belong into --storage-registry-config".into(),
-        );
+        return Err(format!(
+            "{flag}: credentials belong into --storage-registry-config"
+        ));
     }
-    let address =
-        Address::parse(repo).map_err(|why| mistake("--storage-registry-repo", repo, why))?;
-    let scheme = match args.value("--storage-registry-scheme").unwrap_or_default() {
-        "" => address.scheme,
-        text => Some(
-            text.parse()
-                .map_err(|why| mistake("--storage-registry-scheme", text, why))?,
-        ),
-    };
-    Ok(crate::registry::RegistryOptions {
-        scheme,
-        repositories: repositories(args.values("--repository"), address.prefix.as_ref())?,
+    let address = Address::parse(repo).map_err(|why| mistake(flag, repo, why))?;
+    let scheme = read(args, "--storage-registry-scheme", |text| match text {
+        "" => Ok(None),
+        text => text.parse().map(Some),
+    })?;
+    let authorities = read(args, "--storage-registry-ca-file", |file| {
+        certificates(&fs::read(file).map_err(|error| error.to_string())?)
+    })?;
+    Ok(RegistryOptions {
+        scheme: scheme.flatten().or(address.scheme),
+        repositories: repositories(args, address.prefix.as_ref())?,
         authority: address.authority,
         prefix: address.prefix,
         tls: Tls {
-            authorities: authorities(args.value("--storage-registry-ca-file"))?,
+            authorities: authorities.unwrap_or_default(),
             insecure: args.has("--storage-registry-insecure-skip-tls-verify"),
         },
         credentials: Arc::new(credentials(args.value("--storage-registry-config"))?),
@@ -306,43 +281,27 @@ fn layout(args: &Args) -> Result<PathBuf, Mistake> {
     if let Some(flag) = OF_REGISTRY.iter().find(|flag| args.has(flag)) {
         return Err(format!("{flag} goes with --storage=registry"));
     }
-    let Some(directory) = args.value("--storage-layout-dir") else {
-        return Err("--storage=layout needs --storage-layout-dir".into());
-    };
-    match fs::read_dir(directory) {
-        Ok(_) => Ok(directory.into()),
-        Err(error) => Err(mistake("--storage-layout-dir", directory, error)),
-    }
+    let readable = |directory: &str| fs::read_dir(directory).map(|_| directory.into());
+    let directory = read(args, "--storage-layout-dir", readable)?;
+    directory.ok_or_else(|| "--storage=layout needs --storage-layout-dir".into())
 }
 
 fn repositories(
-    names: &[String],
+    args: &Args,
     prefix: Option<&RepositoryName>,
 ) -> Result<Vec<RepositoryName>, Mistake> {
-    let mut repositories = Vec::with_capacity(names.len());
-    for text in names {
-        let name: RepositoryName = text
-            .parse()
-            .map_err(|why| mistake("--repository", text, why))?;
+    let flag = "--repository";
+    let mut names: Vec<RepositoryName> = all_parsed(args, flag)?;
+    for name in &names {
         if let Some(prefix) = prefix.filter(|prefix| !name.is_below(prefix)) {
-            let why =
-                format!("not below the prefix in --storage-registry-repo; is it {prefix}/{name}?");
-            return Err(mistake("--repository", text, why));
+            let why = "not below the prefix in --storage-registry-repo";
+            let why = format!("{why}; is it {prefix}/{name}?");
+            return Err(mistake(flag, name.as_str(), why));
         }
-        repositories.push(name);
     }
-    repositories.sort();
-    repositories.dedup();
-    Ok(repositories)
-}
-
-fn authorities(file: Option<&str>) -> Result<Vec<Vec<u8>>, Mistake> {
-    let Some(file) = file else {
-        return Ok(Vec::new());
-    };
-    let pem = fs::read(file).map_err(|error| mistake("--storage-registry-ca-file", file, error))?;
-    crate::registry::certificates(&pem)
-        .map_err(|why| mistake("--storage-registry-ca-file", file, why))
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// A file that was named must be there; at the default place it needn't.

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-/// `300ms`, `10s`, `5m`, `1h`: one number and one unit, as Go writes them.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    let unit_at = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let number: u64 = number.parse().ok()?;
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.saturating_mul(60))),
-        "h" => Some(Duration::from_secs(number.saturating_mul(3600))),
-        "" if number == 0 => Some(Duration::ZERO),
-        _ => None,
+/// One number, and one unit or none.
+fn quantity(text: &str) -> Option<(u64, &str)> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(unit_at.unwrap_or(text.len()));
+    Some((number.parse().ok()?, unit))
+}
+
+/// `300ms`, `10s`, `5m`, `1h`, as Go writes them.
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+    match quantity(text) {
+        Some((number, "ms")) => Ok(Duration::from_millis(number)),
+        Some((number, "s")) => Ok(Duration::from_secs(number)),
+        Some((number, "m")) => Ok(Duration::from_secs(number.saturating_mul(60))),
+        Some((number, "h")) => Ok(Duration::from_secs(number.saturating_mul(3600))),
+        Some((0, "")) => Ok(Duration::ZERO),
+        _ => Err("not a duration such as 300ms, 10s or 5m"),
     }
 }
 
@@ -28,23 +30,22 @@ pub(super) fn typed(time: Duration) -> String {
     }
 }
 
-/// `32MiB`, `10MB`, `4096`: one number, and one unit or none.
-pub(super) fn size(text: &str) -> Option<usize> {
-    let unit_at = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let unit = match unit {
-        "" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "KB" | "kB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return None,
-    };
-    number.parse::<usize>().ok()?.checked_mul(unit)
+/// `32MiB`, `10MB`, `4096`.
+pub(super) fn size(text: &str) -> Result<usize, &'static str> {
+    let bytes = quantity(text).and_then(|(number, unit)| {
+        let unit = match unit {
+            "" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "KB" | "kB" => 1_000,
+            "MB" => 1_000_000,
+            "GB" => 1_000_000_000,
+            _ => return None,
+        };
+        usize::try_from(number).ok()?.checked_mul(unit)
+    });
+    bytes.ok_or("not a size such as 500KiB, 32MiB or 1GiB")
 }
 
 #[cfg(test)]
@@ -53,18 +54,18 @@ mod tests {
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {
-        assert_eq!(duration("300ms"), Some(Duration::from_millis(300)));
-        assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
-        assert_eq!(duration("0"), Some(Duration::ZERO));
+        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
         for bad in ["", "10", "s", "-1s", "1.5s", "1d", "99999999999999999999h"] {
-            assert!(duration(bad).is_none(), "{bad}");
+            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_time_is_told_as_it_would_be_typed() {
         for text in ["24h", "90m", "1m", "61s"] {
-            assert_eq!(duration(text).map(typed).as_deref(), Some(text));
+            assert_eq!(duration(text).map(typed), Ok(text.to_owned()));
         }
     }
 
@@ -78,7 +79,7 @@ mod tests {
             ("1GiB", 1 << 30),
             ("10MB", 10_000_000),
         ] {
-            assert_eq!(size(text), Some(expected), "{text}");
+            assert_eq!(size(text), Ok(expected), "{text}");
         }
         for bad in [
             "",
@@ -91,7 +92,7 @@ mod tests {
             "99999999999999999999",
             "99999999999GiB",
         ] {
-            assert_eq!(size(bad), None, "{bad}");
+            assert!(size(bad).is_err(), "{bad}");
         }
     }
 }

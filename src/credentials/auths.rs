@@ -74,10 +74,8 @@ impl Auths {
                 .filter(|(_, value)| value.is_object())
                 .collect(),
         };
-        let mut entries: Vec<HostEntry> = map
-            .iter()
-            .filter_map(|(key, value)| HostEntry::read(key, value))
-            .collect();
+        let entries = map.into_iter().filter_map(HostEntry::read);
+        let mut entries: Vec<HostEntry> = entries.collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.path.len()));
         Ok(Auths {
             entries,
@@ -89,38 +87,33 @@ impl Auths {
     /// first; without a repository, the entry for the whole registry.
     pub fn credential(&self, host: &str, repository: Option<&str>) -> Option<&Credential> {
         let host = canonical_host(host);
-        let covers = |entry: &&HostEntry| {
-            entry.host == host
-                && (entry.path.is_empty()
-                    || repository.is_some_and(|name| is_below(name, &entry.path)))
-        };
-        self.entries
-            .iter()
-            .find(covers)
-            .map(|entry| &entry.credential)
+        let covers = |entry: &&HostEntry| entry.host == host && entry.covers(repository);
+        let entry = self.entries.iter().find(covers);
+        entry.map(|entry| &entry.credential)
     }
 
     /// The registries that there are entries for, each once, as they are looked up.
     pub(super) fn hosts(&self) -> BTreeSet<&str> {
-        self.entries
-            .iter()
-            .map(|entry| entry.host.as_str())
-            .collect()
+        let hosts = self.entries.iter().map(|entry| entry.host.as_str());
+        hosts.collect()
     }
 }
 
 impl HostEntry {
     /// `None` for an entry that holds no credential, as docker leaves behind for its helpers.
-    fn read(key: &str, value: &Value) -> Option<HostEntry> {
-        let (host, path) = split_key(key);
-        let credential = serde_json::from_value::<AuthEntry>(value.clone())
-            .ok()?
-            .credential()?;
+    fn read((key, value): (String, Value)) -> Option<HostEntry> {
+        let (host, path) = split_key(&key);
+        let entry: AuthEntry = serde_json::from_value(value).ok()?;
         Some(HostEntry {
             host: canonical_host(host),
             path: path.to_owned(),
-            credential,
+            credential: entry.credential()?,
         })
+    }
+
+    fn covers(&self, repository: Option<&str>) -> bool {
+        let rest = repository.and_then(|name| name.strip_prefix(&self.path));
+        self.path.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -143,8 +136,8 @@ impl AuthEntry {
         if let Some(token) = given(self.identitytoken) {
             return Some(Credential::IdentityToken(token));
         }
-        if let Some((username, password)) = given(self.auth).and_then(|auth| decode_auth(&auth)) {
-            return Some(Credential::Password { username, password });
+        if let Some(password) = self.auth.and_then(|auth| decode_auth(&auth)) {
+            return Some(password);
         }
         // RFC 7617 §2: with a colon it would end there.
         let username = given(self.username).filter(|name| !name.contains(':'))?;
@@ -157,33 +150,23 @@ impl AuthEntry {
 
 /// `auth` is base64 of `name:password`, split at the first colon. Some writers leave out the
 /// padding, use the URL's alphabet, or end the text in NULs.
-fn decode_auth(auth: &str) -> Option<(String, String)> {
-    let config =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let standard: String = auth
-        .trim()
-        .chars()
-        .map(|c| match c {
-            '-' => '+',
-            '_' => '/',
-            c => c,
-        })
-        .collect();
-    let bytes = GeneralPurpose::new(&base64::alphabet::STANDARD, config)
-        .decode(standard)
-        .ok()?;
-    let text = String::from_utf8(bytes).ok()?;
+fn decode_auth(auth: &str) -> Option<Credential> {
+    let indifferent = DecodePaddingMode::Indifferent;
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(indifferent);
+    let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, config);
+    let standard = auth.trim().replace('-', "+").replace('_', "/");
+    let text = String::from_utf8(engine.decode(standard).ok()?).ok()?;
     let (username, password) = text.split_once(':')?;
-    let username = username.trim_matches('\0');
-    (!username.is_empty()).then(|| (username.to_owned(), password.trim_matches('\0').to_owned()))
+    let [username, password] = [username, password].map(|text| text.trim_matches('\0').to_owned());
+    (!username.is_empty()).then_some(Credential::Password { username, password })
 }
 
 /// A key's host and path: `https://host:5000/v1/` names the host alone, `host/team` a part of it.
 fn split_key(key: &str) -> (&str, &str) {
-    let bare = key
-        .strip_prefix("https://")
-        .or_else(|| key.strip_prefix("http://"))
-        .unwrap_or(key);
+    let bare = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| key.strip_prefix(scheme));
+    let bare = bare.unwrap_or(key);
     let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
     match path.trim_matches('/') {
         "v1" | "v2" => (host, ""),
@@ -200,18 +183,10 @@ pub(super) fn canonical_host(host: &str) -> String {
     }
 }
 
-fn is_below(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 /// serde_json's messages quote what they stumble over; a position doesn't.
 fn position(error: serde_json::Error) -> String {
-    format!(
-        "not a JSON object (line {}, column {})",
-        error.line(),
-        error.column()
-    )
+    let (line, column) = (error.line(), error.column());
+    format!("not a JSON object (line {line}, column {column})")
 }
 
 #[cfg(test)]

@@ -5,4 +5,4 @@ mod auths;
 mod source;
 
 pub use auths::{Auths, Credential};
-pub use source::{SecretFile, SecretFileError};
+pub use source::SecretFile;

@@ -3,7 +3,7 @@
 
 use super::auths::{Auths, canonical_host};
 use crate::sync::lock;
-use std::fmt;
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,37 +12,10 @@ use std::time::SystemTime;
 
 /// Largest secret that is read: 1 MiB, Kubernetes' own bound for one.
 const MAX_FILE: u64 = 1024 * 1024;
+/// The kind of the error that a file is which can be read, but is no dockerconfigjson.
+const INVALID: io::ErrorKind = io::ErrorKind::InvalidData;
 /// Most registries named in a message: a developer's own file may list dozens.
 const MAX_SHOWN: usize = 5;
-
-/// Why a dockerconfigjson can't be used.
-#[derive(Debug)]
-pub enum SecretFileError {
-    /// It can't be read.
-    Io(PathBuf, io::Error),
-    /// It can be read, but is no dockerconfigjson.
-    Invalid(PathBuf, String),
-}
-
-impl fmt::Display for SecretFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SecretFileError::Io(path, error) => write!(f, "{}: {error}", path.display()),
-            SecretFileError::Invalid(path, reason) => {
-                write!(f, "{}: not a dockerconfigjson: {reason}", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for SecretFileError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            SecretFileError::Io(_, error) => Some(error),
-            SecretFileError::Invalid(..) => None,
-        }
-    }
-}
 
 /// A dockerconfigjson on disk, which may appear, change and disappear while we run.
 #[derive(Debug)]
@@ -66,7 +39,9 @@ type FileStamp = (SystemTime, u64, u64);
 
 impl SecretFile {
     /// Reads the file for the first time. A missing one means no credentials, unless it's `required`.
-    pub fn open(path: PathBuf, required: bool) -> Result<SecretFile, SecretFileError> {
+    ///
+    /// Errors with a text that names the file when it can't be read, or is no dockerconfigjson.
+    pub fn open(path: PathBuf, required: bool) -> io::Result<SecretFile> {
         let stamp = stamp(&path);
         let auths = match (&stamp, required) {
             (None, false) => Auths::default(),
@@ -83,7 +58,7 @@ impl SecretFile {
 
     /// The credentials in the file now, and a number that changes whenever they do. When the file has
     /// become unreadable, the last good credentials stay in force, and the reason is returned once.
-    pub fn current(&self) -> (Auths, u64, Option<SecretFileError>) {
+    pub fn current(&self) -> (Auths, u64, Option<io::Error>) {
         let mut state = lock(&self.state);
         let now = stamp(&self.path);
         let mut problem = None;
@@ -96,7 +71,7 @@ impl SecretFile {
                 Err(error) => problem = Some(error),
             }
             // An unreadable file may become readable without being written: it's read again.
-            let unreadable = matches!(problem, Some(SecretFileError::Io(..)));
+            let unreadable = matches!(&problem, Some(error) if error.kind() != INVALID);
             if !unreadable {
                 state.stamp = now;
             }
@@ -120,12 +95,9 @@ impl SecretFile {
             return format!("what {file} holds for {host} was refused, or lacks the right");
         }
         let shown: Vec<&str> = hosts.iter().copied().take(MAX_SHOWN).collect();
-        match shown.as_slice() {
-            [] => format!("{file} holds no credentials"),
-            shown => format!(
-                "{file} has no entry for {host}, but for {}",
-                shown.join(", ")
-            ),
+        match shown.join(", ") {
+            none if none.is_empty() => format!("{file} holds no credentials"),
+            others => format!("{file} has no entry for {host}, but for {others}"),
         }
     }
 }
@@ -136,20 +108,18 @@ fn stamp(path: &Path) -> Option<FileStamp> {
     Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
 }
 
-fn read(path: &Path) -> Result<Auths, SecretFileError> {
-    let io_error = |error| SecretFileError::Io(path.to_owned(), error);
+fn read(path: &Path) -> io::Result<Auths> {
+    let error =
+        |kind, why: &dyn Display| io::Error::new(kind, format!("{}: {why}", path.display()));
+    let unreadable = |cause: io::Error| error(cause.kind(), &cause);
+    let invalid = |why| error(INVALID, &format_args!("not a dockerconfigjson: {why}"));
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(io_error)?;
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io_error)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(SecretFileError::Invalid(
-            path.to_owned(),
-            format!("over {MAX_FILE} bytes"),
-        ));
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
+    match read.map_err(unreadable)? as u64 > MAX_FILE {
+        true => Err(invalid(format!("over {MAX_FILE} bytes"))),
+        false => Auths::parse(&bytes).map_err(invalid),
     }
-    Auths::parse(&bytes).map_err(|reason| SecretFileError::Invalid(path.to_owned(), reason))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! layer is a chart archive. Reading the config blob is the part of [`metadata`](super::metadata).
 
 use crate::oci::{Descriptor, ImageManifest};
-use std::fmt;
 
 /// Media type of a Helm chart's config blob.
 pub const CONFIG_TYPE: &str = "application/vnd.cncf.helm.config.v1+json";
@@ -16,22 +15,6 @@ pub const PROVENANCE_TYPE: &str = "application/vnd.cncf.helm.chart.provenance.v1
 /// Largest config blob that is read, in bytes: a hundred times the largest Chart.yaml in the wild. It
 /// is bounded because its content is kept in memory and repeated in the index.
 pub const MAX_CONFIG: u64 = 1024 * 1024;
-
-/// The reason why a manifest or a config blob is not a chart that can be listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotAChart(pub(super) String);
-
-impl fmt::Display for NotAChart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for NotAChart {}
-
-pub(super) fn refuse<T>(reason: impl Into<String>) -> Result<T, NotAChart> {
-    Err(NotAChart(reason.into()))
-}
 
 /// The descriptors of a chart's parts, without media types: the field names say what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,33 +30,23 @@ pub struct ChartLayers {
 impl ChartLayers {
     /// Finds the parts of a chart among the layers, in any order; other layers are ignored.
     ///
-    /// Errors when the config is not Helm's or is too large, when no layer is a chart archive, or when
-    /// the archive is empty.
-    pub fn find(manifest: &ImageManifest) -> Result<ChartLayers, NotAChart> {
+    /// Errors with the reason when the config is not Helm's or is too large, when no layer is a chart
+    /// archive, or when the archive is empty.
+    pub fn find(manifest: &ImageManifest) -> Result<ChartLayers, String> {
         let config = &manifest.config;
-        if !config.media_type.is(CONFIG_TYPE) {
-            return refuse(format!(
-                "config media type {} is not Helm's",
-                config.media_type
-            ));
+        let (kind, size) = (&config.media_type, config.size);
+        if !kind.is(CONFIG_TYPE) {
+            return Err(format!("config media type {kind} is not Helm's"));
         }
-        if config.size > MAX_CONFIG {
-            return refuse(format!(
-                "config blob of {} bytes is over {MAX_CONFIG}",
-                config.size
-            ));
+        if size > MAX_CONFIG {
+            return Err(format!("config blob of {size} bytes is over {MAX_CONFIG}"));
         }
-        let layer = |name| {
-            manifest
-                .layers
-                .iter()
-                .find(|layer| layer.media_type.is(name))
-        };
-        let Some(archive) = layer(ARCHIVE_TYPE).or_else(|| layer(LEGACY_ARCHIVE_TYPE)) else {
-            return refuse("no layer is a chart archive");
-        };
+        let layers = manifest.layers.iter();
+        let layer = |name| layers.clone().find(|layer| layer.media_type.is(name));
+        let archive = layer(ARCHIVE_TYPE).or_else(|| layer(LEGACY_ARCHIVE_TYPE));
+        let archive = archive.ok_or("no layer is a chart archive")?;
         if archive.size == 0 {
-            return refuse("chart archive is empty");
+            return Err("chart archive is empty".into());
         }
         Ok(ChartLayers {
             config: config.untyped(),
@@ -88,7 +61,7 @@ mod tests {
     use super::*;
     use crate::oci::Manifest;
 
-    fn layers(types: &[&str], size: u64) -> Result<ChartLayers, NotAChart> {
+    fn layers(types: &[&str], size: u64) -> Result<ChartLayers, String> {
         let layer = |(at, name): (usize, &&str)| {
             format!(r#"{{"mediaType":"{name}","size":{size},"digest":"sha256:{at:064}"}}"#)
         };
@@ -123,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_manifest_that_is_not_a_chart_is_refused_with_the_reason() {
-        let text = |result: Result<ChartLayers, NotAChart>| result.unwrap_err().to_string();
+        let text = |result: Result<ChartLayers, String>| result.unwrap_err();
         assert_eq!(
             text(layers(&["a/b", ARCHIVE_TYPE], 9)),
             "config media type a/b is not Helm's"

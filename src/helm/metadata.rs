@@ -6,11 +6,11 @@
 //! number or boolean where Helm wants a string becomes its text; a field that can't be converted is
 //! left out; a chart that Helm's own validation would drop is refused with the reason.
 
-use super::chart::{NotAChart, refuse};
 use super::json;
 use super::version::Version;
 use crate::oci::json::{MAX_VALUES, holds_over};
-use serde::Serialize;
+use FieldType::{Flag, ImportValues, Objects, Required, Text, TextMap, Texts};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -20,251 +20,214 @@ const MAX_NAME: usize = 250;
 /// characters, quotes included, and refuses the whole index for it.
 const MAX_KEY: usize = 1000;
 
-/// A chart's metadata, field by field as Helm's `chart.Metadata` has it. Empty fields are not written,
-/// as with Go's `omitempty`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs)] // the names are Helm's
-pub struct ChartMetadata {
-    pub api_version: String,
-    pub name: String,
-    pub version: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub app_version: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub deprecated: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kube_version: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub home: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub icon: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub sources: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub keywords: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub maintainers: Vec<Maintainer>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub dependencies: Vec<Dependency>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub condition: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tags: Option<String>,
+/// The type that Helm gives to a field. An empty one is not written, as with Go's `omitempty`.
+enum FieldType {
+    /// A string that is always written, and what an absent one is written as.
+    Required(&'static str),
+    Text,
+    Flag,
+    Texts,
+    TextMap,
+    /// A dependency's `import-values`: each a string, or a map of strings (`child`, `parent`).
+    ImportValues,
+    Objects(&'static [(&'static str, FieldType)]),
 }
 
-/// A maintainer, as Helm's `chart.Maintainer`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs)]
-pub struct Maintainer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-}
+/// Helm's `chart.Metadata`, in the order in which Helm writes it.
+const METADATA: &[(&str, FieldType)] = &[
+    // Helm reads a missing one as v1 (pkg/repo/v1/index.go, loadIndex).
+    ("apiVersion", Required("v1")),
+    ("name", Required("")),
+    ("version", Required("")),
+    ("appVersion", Text),
+    ("description", Text),
+    ("type", Text),
+    ("deprecated", Flag),
+    ("kubeVersion", Text),
+    ("home", Text),
+    ("icon", Text),
+    ("sources", Texts),
+    ("keywords", Texts),
+    ("maintainers", Objects(MAINTAINER)),
+    ("annotations", TextMap),
+    ("dependencies", Objects(DEPENDENCY)),
+    ("condition", Text),
+    ("tags", Text),
+];
 
-/// A dependency, as Helm's `chart.Dependency`; `name` and `repository` are always written there.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[allow(missing_docs)]
-pub struct Dependency {
-    pub name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    pub repository: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub condition: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub enabled: bool,
-    #[serde(rename = "import-values", skip_serializing_if = "Vec::is_empty")]
-    pub import_values: Vec<ImportValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alias: Option<String>,
-}
+/// Helm's `chart.Maintainer`.
+const MAINTAINER: &[(&str, FieldType)] = &[("name", Text), ("email", Text), ("url", Text)];
 
-/// One of a dependency's `import-values`: Helm accepts a string, or a map of strings (`child`,
-/// `parent`).
+/// Helm's `chart.Dependency`.
+const DEPENDENCY: &[(&str, FieldType)] = &[
+    ("name", Required("")),
+    ("version", Text),
+    ("repository", Required("")),
+    ("condition", Text),
+    ("tags", Texts),
+    ("enabled", Flag),
+    ("import-values", ImportValues),
+    ("alias", Text),
+];
+
+/// A chart's metadata, with the fields that Helm knows in Helm's order.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct ChartMetadata(Fields);
+
+/// The fields of an object, in the order of their table.
+#[derive(Clone, Debug, PartialEq)]
+struct Fields(Vec<(&'static str, FieldValue)>);
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-#[allow(missing_docs)]
-pub enum ImportValue {
-    Path(String),
-    Mapping(BTreeMap<String, String>),
+enum FieldValue {
+    Text(String),
+    Flag(bool),
+    List(Vec<FieldValue>),
+    TextMap(BTreeMap<String, String>),
+    Object(Fields),
 }
 
 impl ChartMetadata {
     /// Reads a config blob of at most [`MAX_CONFIG`](super::chart::MAX_CONFIG) bytes.
     ///
-    /// Errors when it is not a JSON object, when it holds too many values, or when Helm's
-    /// `Metadata.Validate` would drop the chart.
-    pub fn parse(config: &[u8]) -> Result<ChartMetadata, NotAChart> {
+    /// Errors with the reason when it is not a JSON object, when it holds too many values, or when
+    /// Helm's `Metadata.Validate` would drop the chart.
+    pub fn parse(config: &[u8]) -> Result<ChartMetadata, String> {
         if holds_over(MAX_VALUES, config) {
-            return refuse(format!("config blob holds over {MAX_VALUES} values"));
+            return Err(format!("config blob holds over {MAX_VALUES} values"));
         }
-        let fields = match serde_json::from_slice(config) {
-            Ok(Value::Object(map)) => Fields(map),
-            Ok(_) => return refuse("config blob is not a JSON object"),
-            Err(error) => return refuse(format!("config blob is not JSON: {error}")),
+        let object = match serde_json::from_slice(config) {
+            Ok(Value::Object(object)) => object,
+            Ok(_) => return Err("config blob is not a JSON object".into()),
+            Err(error) => return Err(format!("config blob is not JSON: {error}")),
         };
-        let metadata = ChartMetadata {
-            // Helm reads a missing one as v1 (pkg/repo/v1/index.go, loadIndex).
-            api_version: fields.text("apiVersion").unwrap_or_else(|| "v1".into()),
-            name: fields.text("name").unwrap_or_default(),
-            version: fields.text("version").unwrap_or_default(),
-            app_version: fields.text("appVersion"),
-            description: fields.text("description"),
-            kind: fields.text("type"),
-            deprecated: fields.flag("deprecated"),
-            kube_version: fields.text("kubeVersion"),
-            home: fields.text("home"),
-            icon: fields.text("icon"),
-            sources: fields.texts("sources"),
-            keywords: fields.texts("keywords"),
-            maintainers: fields.objects("maintainers", Maintainer::read),
-            annotations: fields.get("annotations").map(text_map).unwrap_or_default(),
-            dependencies: fields.objects("dependencies", Dependency::read),
-            condition: fields.text("condition"),
-            tags: fields.text("tags"),
-        };
+        let metadata = ChartMetadata(Fields::read(&object, METADATA));
         metadata.validate()?;
         Ok(metadata)
     }
 
+    /// The chart's name.
+    pub fn name(&self) -> &str {
+        self.0.text("name")
+    }
+
+    /// The chart's version.
+    pub fn version(&self) -> &str {
+        self.0.text("version")
+    }
+
     /// Helm's `Metadata.Validate`; the name must also be possible as a file name.
-    fn validate(&self) -> Result<(), NotAChart> {
-        if self.name.is_empty() {
-            return refuse("config blob has no chart name");
+    fn validate(&self) -> Result<(), String> {
+        let (name, version, kind) = (self.name(), self.version(), self.0.text("type"));
+        if name.is_empty() {
+            return Err("config blob has no chart name".into());
         }
-        if self.version.is_empty() {
-            return refuse("config blob has no chart version");
+        if version.is_empty() {
+            return Err("config blob has no chart version".into());
         }
         let no_file_name = |c: char| matches!(c, '/' | '\\') || c.is_control();
-        if self.name == "."
-            || self.name == ".."
-            || self.name.contains(no_file_name)
-            || !prints(&self.name)
-            || self.name.len() > MAX_NAME
-        {
-            return refuse(format!("chart name {:?} can't be a file name", self.name));
+        let is_no_file = matches!(name, "." | "..") || name.contains(no_file_name);
+        if is_no_file || !prints(name) || name.len() > MAX_NAME {
+            return Err(format!("chart name {name:?} can't be a file name"));
         }
-        if Version::parse(&self.version).is_none() {
-            return refuse(format!("chart version {:?} is not semver", self.version));
+        if Version::parse(version).is_none() {
+            return Err(format!("chart version {version:?} is not semver"));
         }
-        if !matches!(self.kind.as_deref(), None | Some("application" | "library")) {
-            return refuse(format!(
-                "chart type {:?} is not application or library",
-                self.kind.as_deref().unwrap_or("")
-            ));
+        if !matches!(kind, "" | "application" | "library") {
+            return Err(format!("chart type {kind:?} is not application or library"));
         }
-        for dependency in &self.dependencies {
-            dependency.validate()?;
+        // Helm's `Dependency.Validate`: `^[a-zA-Z0-9_-]+$`.
+        let is_letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        for dependency in self.0.objects("dependencies") {
+            let (name, alias) = (dependency.text("name"), dependency.text("alias"));
+            if !alias.bytes().all(is_letter) {
+                let why = "which Helm refuses";
+                return Err(format!(
+                    "dependency {name:?} has the alias {alias:?}, {why}"
+                ));
+            }
         }
         Ok(())
     }
 }
 
-impl Maintainer {
-    fn read(fields: &Fields) -> Maintainer {
-        Maintainer {
-            name: fields.text("name"),
-            email: fields.text("email"),
-            url: fields.text("url"),
-        }
-    }
-}
-
-impl Dependency {
-    fn read(fields: &Fields) -> Dependency {
-        Dependency {
-            name: fields.text("name").unwrap_or_default(),
-            version: fields.text("version"),
-            repository: fields.text("repository").unwrap_or_default(),
-            condition: fields.text("condition"),
-            tags: fields.texts("tags"),
-            enabled: fields.flag("enabled"),
-            import_values: fields
-                .list("import-values")
-                .filter_map(ImportValue::read)
-                .collect(),
-            alias: fields.text("alias"),
-        }
-    }
-
-    /// Helm's `Dependency.Validate`: `^[a-zA-Z0-9_-]+$`.
-    fn validate(&self) -> Result<(), NotAChart> {
-        let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-        match &self.alias {
-            Some(alias) if !alias.bytes().all(letter) => refuse(format!(
-                "dependency {:?} has the alias {alias:?}, which Helm refuses",
-                self.name
-            )),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl ImportValue {
-    fn read(value: &Value) -> Option<ImportValue> {
-        match value {
-            Value::String(path) => Some(ImportValue::Path(path.clone())),
-            Value::Object(_) => Some(ImportValue::Mapping(text_map(value))),
-            _ => None,
-        }
-    }
-}
-
-/// A JSON object, read as Go reads it into a struct, except that a value of a wrong type is no error.
-struct Fields(Map<String, Value>);
-
 impl Fields {
-    /// Go matches keys exactly first, then in any case.
-    fn get(&self, key: &str) -> Option<&Value> {
-        let in_any_case = || {
-            self.0
-                .iter()
-                .find(|(name, _)| name.eq_ignore_ascii_case(key))
+    /// Reads an object as Go reads it into a struct, except that a value of a wrong type is no error: it
+    /// is left out. Go matches keys exactly first, then in any case.
+    fn read(object: &Map<String, Value>, table: &[(&'static str, FieldType)]) -> Fields {
+        let read = |(key, kind): &(&'static str, FieldType)| {
+            let is_alike = |(name, _): &(&String, &Value)| name.eq_ignore_ascii_case(key);
+            let in_any_case = || Some(object.iter().find(is_alike)?.1);
+            let value = object.get(*key).or_else(in_any_case);
+            Some((*key, kind.read(value.unwrap_or(&Value::Null))?))
         };
-        self.0
-            .get(key)
-            .or_else(|| in_any_case().map(|(_, value)| value))
+        Fields(table.iter().filter_map(read).collect())
     }
 
-    fn text(&self, key: &str) -> Option<String> {
-        self.get(key).and_then(text).filter(|text| !text.is_empty())
+    fn get(&self, key: &str) -> Option<&FieldValue> {
+        let field = self.0.iter().find(|(name, _)| *name == key);
+        field.map(|(_, value)| value)
     }
 
-    fn flag(&self, key: &str) -> bool {
+    /// The text of a field; empty if there is none.
+    fn text(&self, key: &str) -> &str {
         match self.get(key) {
-            Some(Value::Bool(flag)) => *flag,
-            Some(Value::String(word)) => word == "true",
-            _ => false,
+            Some(FieldValue::Text(text)) => text,
+            _ => "",
         }
     }
 
-    fn list(&self, key: &str) -> impl Iterator<Item = &Value> {
-        self.get(key)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
+    fn objects(&self, key: &str) -> impl Iterator<Item = &Fields> {
+        let list = match self.get(key) {
+            Some(FieldValue::List(list)) => &list[..],
+            _ => &[],
+        };
+        list.iter().filter_map(|one| match one {
+            FieldValue::Object(fields) => Some(fields),
+            _ => None,
+        })
     }
+}
 
-    fn texts(&self, key: &str) -> Vec<String> {
-        self.list(key).filter_map(text).collect()
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
     }
+}
 
-    /// The objects of a list. All else is left out: a null in it makes Helm 3.5 to 3.9 panic.
-    fn objects<T>(&self, key: &str, read: fn(&Fields) -> T) -> Vec<T> {
-        let objects = self.list(key).filter_map(Value::as_object);
-        objects.map(|map| read(&Fields(map.clone()))).collect()
+impl FieldType {
+    /// Converts a value to this type; `None` if it can't be, or if it is empty.
+    fn read(&self, value: &Value) -> Option<FieldValue> {
+        let list = |read: &dyn Fn(&Value) -> Option<FieldValue>| {
+            let read: Vec<_> = value.as_array()?.iter().filter_map(read).collect();
+            (!read.is_empty()).then_some(FieldValue::List(read))
+        };
+        let given = text(value).filter(|text| !text.is_empty());
+        match self {
+            Required(absent) => {
+                let text = given.unwrap_or_else(|| (*absent).to_owned());
+                Some(FieldValue::Text(text))
+            }
+            Text => given.map(FieldValue::Text),
+            Flag => (given? == "true").then_some(FieldValue::Flag(true)),
+            Texts => list(&|one| text(one).map(FieldValue::Text)),
+            TextMap => {
+                let map = text_map(value);
+                (!map.is_empty()).then_some(FieldValue::TextMap(map))
+            }
+            ImportValues => list(&|one| match one {
+                Value::String(path) => Some(FieldValue::Text(path.clone())),
+                Value::Object(_) => Some(FieldValue::TextMap(text_map(one))),
+                _ => None,
+            }),
+            // All else is left out: a null in the list makes Helm 3.5 to 3.9 panic.
+            Objects(table) => list(&|one| {
+                let fields = Fields::read(one.as_object()?, table);
+                Some(FieldValue::Object(fields))
+            }),
+        }
     }
 }
 
@@ -297,9 +260,7 @@ mod tests {
     use super::*;
 
     fn reason(config: &str) -> String {
-        ChartMetadata::parse(config.as_bytes())
-            .unwrap_err()
-            .to_string()
+        ChartMetadata::parse(config.as_bytes()).unwrap_err()
     }
 
     fn parse(config: &str) -> Value {

@@ -9,7 +9,7 @@ pub mod packed;
 pub mod version;
 mod yaml;
 
-pub use chart::{ChartLayers, NotAChart};
+pub use chart::ChartLayers;
 pub use index::{ChartVersion, IndexFile};
 pub use metadata::ChartMetadata;
 pub use packed::PackedMetadata;

@@ -1,7 +1,6 @@
 //! A chart's metadata as it is kept: one text instead of some forty small ones. A snapshot holds
 //! thousands of them, and an index is put together from their JSON.
 
-use super::chart::{NotAChart, refuse};
 use super::json;
 use super::metadata::ChartMetadata;
 use std::sync::Arc;
@@ -24,13 +23,13 @@ impl PackedMetadata {
     ///
     /// Errors as it does, and when the metadata is so much longer than the config blob that the
     /// blob's length would not bound the memory it takes.
-    pub fn parse(config: &[u8]) -> Result<PackedMetadata, NotAChart> {
+    pub fn parse(config: &[u8]) -> Result<PackedMetadata, String> {
         let packed = PackedMetadata::from(ChartMetadata::parse(config)?);
-        match packed.len() > config.len() * MAX_GROWTH {
-            true => refuse(format!(
-                "config blob of {} bytes becomes {} bytes of metadata, over {MAX_GROWTH} times as many",
-                config.len(),
-                packed.len()
+        let (before, after) = (config.len(), packed.len());
+        match after > before * MAX_GROWTH {
+            true => Err(format!(
+                "config blob of {before} bytes becomes {after} bytes of metadata, over {MAX_GROWTH} \
+                 times as many"
             )),
             false => Ok(packed),
         }
@@ -59,12 +58,12 @@ impl PackedMetadata {
 
 impl From<ChartMetadata> for PackedMetadata {
     fn from(metadata: ChartMetadata) -> PackedMetadata {
-        let json = json::to_string(&metadata);
-        let ChartMetadata { name, version, .. } = metadata;
+        let (name, version) = (metadata.name(), metadata.version());
         // A config blob is at most a megabyte, so both offsets fit.
         let (version_at, json_at) = (name.len() as u32, (name.len() + version.len()) as u32);
+        let text = [name, version, &json::to_string(&metadata)].concat().into();
         PackedMetadata {
-            text: [name, version, json].concat().into(),
+            text,
             version_at,
             json_at,
         }
@@ -84,7 +83,7 @@ mod tests {
         assert!(PackedMetadata::parse(config(r#"{"name":"d"}"#).as_bytes()).is_ok());
         let refused = PackedMetadata::parse(config("{}").as_bytes()).unwrap_err();
         assert_eq!(
-            refused.to_string(),
+            refused,
             "config blob of 349 bytes becomes 2875 bytes of metadata, over 4 times as many"
         );
     }

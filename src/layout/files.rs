@@ -4,7 +4,8 @@
 //! A process that can write to the tree could swap a folder for a link between the check and `open`.
 //! That gains nothing: the bytes that are served have to hash to the digest that was asked for.
 
-use crate::storage::{Error, ErrorKind};
+use crate::storage::{Error, ErrorKind, Result};
+use std::fmt::Display;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -27,92 +28,75 @@ impl Root {
     }
 
     /// The real path of `inner`, if it lies inside.
-    pub(super) fn locate(&self, inner: &Path) -> Result<PathBuf, Error> {
-        let shown = self.0.join(inner);
+    pub(super) fn locate(&self, inner: &Path) -> Result<PathBuf> {
+        let path = self.path(inner);
         let root = fs::canonicalize(&self.0).map_err(|cause| failed(&self.0, cause))?;
-        let place = fs::canonicalize(&shown).map_err(|cause| failed(&shown, cause))?;
-        if place.starts_with(&root) {
-            Ok(place)
-        } else {
-            Err(refused(
-                &shown,
+        let place = fs::canonicalize(&path).map_err(|cause| failed(&path, cause))?;
+        match place.starts_with(&root) {
+            true => Ok(place),
+            false => Err(refused(
+                &path,
                 "a link that leads out of the layout's directory",
-            ))
+            )),
         }
     }
 
     /// Opens a regular file of at most `limit` bytes.
-    pub(super) fn open(&self, inner: &Path, limit: u64) -> Result<(File, Metadata), Error> {
-        let shown = self.0.join(inner);
-        let place = self.locate(inner)?;
+    pub(super) fn open(&self, inner: &Path, limit: u64) -> Result<(File, Metadata)> {
+        let (path, place) = (self.path(inner), self.locate(inner)?);
+        let failed = |cause| failed(&path, cause);
         // Without NONBLOCK the open of a FIFO without a writer would never return.
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags)
-            .open(place);
-        let file = file.map_err(|cause| failed(&shown, cause))?;
-        let metadata = file.metadata().map_err(|cause| failed(&shown, cause))?;
-        if !metadata.is_file() {
-            return Err(refused(&shown, "not a regular file"));
+        let mut options = OpenOptions::new();
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.read(true).open(place).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        match metadata.len() {
+            _ if !metadata.is_file() => Err(refused(&path, "not a regular file")),
+            length if length > limit => {
+                Err(refused(&path, format!("{length} bytes, over {limit}")))
+            }
+            _ => Ok((file, metadata)),
         }
-        if metadata.len() > limit {
-            return Err(refused(
-                &shown,
-                &format!("{} bytes, over {limit}", metadata.len()),
-            ));
-        }
-        Ok((file, metadata))
     }
 
     /// A file's whole content. If it grows while it's read, it is cut off at `limit`.
-    pub(super) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), Error> {
+    pub(super) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp)> {
         let (file, metadata) = self.open(inner, limit)?;
         let mut bytes = Vec::new();
-        file.take(limit)
-            .read_to_end(&mut bytes)
-            .map_err(|cause| failed(&self.0.join(inner), cause))?;
+        let read = file.take(limit).read_to_end(&mut bytes);
+        read.map_err(|cause| failed(&self.path(inner), cause))?;
         Ok((bytes, stamp(&metadata)))
     }
 
     /// The path for a message.
-    pub(super) fn show(&self, inner: &Path) -> String {
-        self.0.join(inner).display().to_string()
+    pub(super) fn path(&self, inner: &Path) -> PathBuf {
+        self.0.join(inner)
     }
 }
 
 pub(super) fn stamp(metadata: &Metadata) -> Stamp {
+    let (device, inode) = (metadata.dev(), metadata.ino());
     let modified = (metadata.mtime(), metadata.mtime_nsec());
     let changed = (metadata.ctime(), metadata.ctime_nsec());
-    (
-        metadata.dev(),
-        metadata.ino(),
-        metadata.len(),
-        modified,
-        changed,
-    )
+    (device, inode, metadata.len(), modified, changed)
 }
 
 /// Whether a file had not changed for a while at `now`. Two changes within a tick of the file system's
 /// clock look like one.
 pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
     let (.., (seconds, nanoseconds)) = *stamp;
-    let changed = Duration::new(
-        seconds.try_into().unwrap_or(0),
-        nanoseconds.try_into().unwrap_or(0),
-    );
-    now.duration_since(UNIX_EPOCH)
-        .is_ok_and(|now| changed + TICK < now)
+    let (seconds, nanoseconds) = (seconds.try_into(), nanoseconds.try_into());
+    let changed = Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0));
+    let now = now.duration_since(UNIX_EPOCH);
+    now.is_ok_and(|now| changed + TICK < now)
 }
 
 /// A missing file may be about to be copied there. So it's never a definite "not found".
 pub(super) fn failed(path: &Path, cause: io::Error) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("{}: {cause}", path.display()),
-    )
+    let text = format!("{}: {cause}", path.display());
+    Error::new(ErrorKind::Unavailable, text)
 }
 
-pub(super) fn refused(path: &Path, why: &str) -> Error {
+pub(super) fn refused(path: &Path, why: impl Display) -> Error {
     Error::new(ErrorKind::Invalid, format!("{}: {why}", path.display()))
 }

@@ -12,8 +12,6 @@ pub fn layout_listing(
     open: &dyn Fn(&Digest) -> Vec<u8>,
 ) -> Option<BTreeMap<RepositoryName, BTreeMap<String, Option<Digest>>>> {
     let home = "home".parse().ok()?;
-    let mut lister = Lister::new(&home, fixed);
     let inner = |digest: &Digest| Index::parse(&open(digest));
-    lister.list(Index::parse(index).ok()?, &inner).ok()?;
-    Some(lister.finish())
+    Lister::list(&home, fixed, Index::parse(index).ok()?, &inner).ok()
 }

@@ -20,7 +20,8 @@ const MAX_SHOWN: usize = 150;
 
 /// Repository → the tag or digest that a manifest is listed by → manifest. An entry with an invalid digest
 /// is listed by that, quoted, and has no manifest, so that it's reported as skipped.
-pub(super) type Listing = BTreeMap<RepositoryName, BTreeMap<String, Option<Digest>>>;
+pub(super) type Listing = BTreeMap<RepositoryName, Manifests>;
+type Manifests = BTreeMap<String, Option<Digest>>;
 
 /// An `index.json`, or an image index below it.
 #[derive(Deserialize)]
@@ -33,14 +34,12 @@ impl Index {
     ///
     /// Errors with a reason when it is none, or lists too many manifests.
     pub(super) fn parse(bytes: &[u8]) -> Result<Index, String> {
-        let index: Index = serde_json::from_slice(bytes)
-            .map_err(|cause| format!("not an image index: {cause}"))?;
-        if index.manifests.0.len() > MAX_MANIFESTS {
-            return Err(format!(
-                "not an image index: over {MAX_MANIFESTS} manifests"
-            ));
-        }
-        Ok(index)
+        let why = match serde_json::from_slice::<Index>(bytes) {
+            Ok(index) if index.manifests.0.len() <= MAX_MANIFESTS => return Ok(index),
+            Ok(_) => format!("over {MAX_MANIFESTS} manifests"),
+            Err(cause) => cause.to_string(),
+        };
+        Err(format!("not an image index: {why}"))
     }
 }
 
@@ -75,34 +74,33 @@ impl ListedEntry {
 /// Merges the entries of an `index.json` and of the image indexes below it.
 pub(super) struct Lister<'a> {
     /// The repository of entries whose names hold none, or of all entries in a tree of layouts.
-    pub(super) home: &'a RepositoryName,
+    home: &'a RepositoryName,
     /// Whether names count only for their tags, because the repository is known by its place.
-    pub(super) fixed: bool,
+    fixed: bool,
     listing: Listing,
     seen: HashSet<Digest>,
     count: usize,
 }
 
 impl<'a> Lister<'a> {
-    pub(super) fn new(home: &'a RepositoryName, fixed: bool) -> Lister<'a> {
-        Lister {
+    /// Lists `index`, and the image indexes in it, which `open` returns. An image index without a name only
+    /// groups its entries; one with a name is an artifact itself, and only those of its entries count that
+    /// have names of their own.
+    pub(super) fn list<E>(
+        home: &'a RepositoryName,
+        fixed: bool,
+        index: Index,
+        open: &impl Fn(&Digest) -> Result<Index, E>,
+    ) -> Result<Listing, E> {
+        let mut lister = Lister {
             home,
             fixed,
             listing: Listing::new(),
             seen: HashSet::new(),
             count: 0,
-        }
-    }
-
-    /// Lists `index`, and the image indexes in it, which `open` returns. An image index without a name only
-    /// groups its entries; one with a name is an artifact itself, and only those of its entries count that
-    /// have names of their own.
-    pub(super) fn list<E>(
-        &mut self,
-        index: Index,
-        open: &impl Fn(&Digest) -> Result<Index, E>,
-    ) -> Result<(), E> {
-        self.descend(index, open, true, 0)
+        };
+        lister.descend(index, open, true, 0)?;
+        Ok(lister.listing)
     }
 
     fn descend<E>(
@@ -138,11 +136,9 @@ impl<'a> Lister<'a> {
     /// The first entry with a tag gets it; a second one is listed by its digest.
     fn add(&mut self, entry: &ListedEntry, digest: &Digest) {
         let (held, tag) = self.place(entry);
-        let free = |tag: &Tag| {
-            held.get(tag.as_str())
-                .is_none_or(|holder| holder.as_ref() == Some(digest))
-        };
-        let reference = match tag.filter(free) {
+        let holder = tag.as_ref().and_then(|tag| held.get(tag.as_str()));
+        let is_free = holder.is_none_or(|holder| holder.as_ref() == Some(digest));
+        let reference = match tag.filter(|_| is_free) {
             Some(tag) => tag.as_str().to_owned(),
             None => digest.to_string(),
         };
@@ -156,19 +152,11 @@ impl<'a> Lister<'a> {
     }
 
     /// The listing of the entry's repository, and the entry's tag.
-    fn place(
-        &mut self,
-        entry: &ListedEntry,
-    ) -> (&mut BTreeMap<String, Option<Digest>>, Option<Tag>) {
+    fn place(&mut self, entry: &ListedEntry) -> (&mut Manifests, Option<Tag>) {
         let (repository, tag) = entry.name().map_or((None, None), parse_name);
-        let repository = repository
-            .filter(|_| !self.fixed)
-            .unwrap_or_else(|| self.home.clone());
+        let repository = repository.filter(|_| !self.fixed);
+        let repository = repository.unwrap_or_else(|| self.home.clone());
         (self.listing.entry(repository).or_default(), tag)
-    }
-
-    pub(super) fn finish(self) -> Listing {
-        self.listing
     }
 }
 
@@ -218,9 +206,8 @@ mod tests {
 
     fn listed(root: Index, fixed: bool, inner: impl Fn(&Digest) -> Index) -> Vec<String> {
         let home = "home".parse().unwrap();
-        let mut lister = Lister::new(&home, fixed);
         let open = |digest: &Digest| Ok::<_, ()>(inner(digest));
-        lister.list(root, &open).unwrap();
+        let listing = Lister::list(&home, fixed, root, &open).unwrap();
         let show = |(repository, held): (RepositoryName, BTreeMap<String, Option<Digest>>)| {
             let line = move |(reference, digest): (String, Option<Digest>)| {
                 let Some(digest) = digest else {
@@ -234,7 +221,7 @@ mod tests {
             };
             held.into_iter().map(line).collect::<Vec<_>>()
         };
-        lister.finish().into_iter().flat_map(show).collect()
+        listing.into_iter().flat_map(show).collect()
     }
 
     fn no_index(_: &Digest) -> Index {

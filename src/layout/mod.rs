@@ -12,7 +12,7 @@ mod listing;
 mod tree;
 
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, qualified};
-use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Revision, Storage};
+use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Result, Revision, Storage};
 use crate::sync::lock;
 use files::{Root, Stamp, is_settled, refused, stamp};
 use listing::{Index, Lister, Listing};
@@ -23,7 +23,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
-use tree::{Tree, TreeScan};
+use tree::Tree;
 
 /// Largest `index.json`, in bytes: some 100,000 manifests.
 const MAX_INDEX: u64 = 32 * 1024 * 1024;
@@ -56,23 +56,19 @@ impl Layout {
     }
 
     /// Where the layouts are now. Searched again only when a folder has changed.
-    fn tree(&self) -> Result<Arc<Tree>, Error> {
+    fn tree(&self) -> Result<Arc<Tree>> {
         let root = self.root.locate(Path::new(""))?;
         let known = lock(&self.tree).clone();
         if let Some(tree) = known.filter(|tree| tree.root == root && tree.is_unchanged()) {
             return Ok(tree);
         }
-        let (tree, passed_over) = TreeScan::of(&self.root, root)?;
-        for error in passed_over {
-            log::warn!("skipped: {error:#}");
-        }
-        let tree = Arc::new(tree);
+        let tree = Arc::new(Tree::search(&self.root, root)?);
         *lock(&self.tree) = Some(tree.clone());
         Ok(tree)
     }
 
     /// The listing of a folder, read again only when its `index.json` has changed.
-    fn listing(&self, folder: &Path, home: &RepositoryName) -> Result<Arc<Listing>, Error> {
+    fn listing(&self, folder: &Path, home: &RepositoryName) -> Result<Arc<Listing>> {
         let path = folder.join("index.json");
         let began = SystemTime::now();
         let (_, metadata) = self.root.open(&path, MAX_INDEX)?;
@@ -81,54 +77,41 @@ impl Layout {
             return Ok(listing);
         }
         let (bytes, stamp) = self.root.read(&path, MAX_INDEX)?;
-        let mut lister = Lister::new(home, !folder.as_os_str().is_empty());
         let open = |digest: &Digest| {
-            self.parse_index(
-                &self.verified(folder, digest)?,
-                &digest_path(folder, digest),
-            )
+            let bytes = self.verified(folder, digest)?;
+            self.parse_index(&bytes, &digest_path(folder, digest))
         };
-        lister.list(self.parse_index(&bytes, &path)?, &open)?;
-        let listing = Arc::new(lister.finish());
+        let index = self.parse_index(&bytes, &path)?;
+        let is_in_tree = !folder.as_os_str().is_empty();
+        let listing = Arc::new(Lister::list(home, is_in_tree, index, &open)?);
         if is_settled(&stamp, began) {
             lock(&self.listings).insert(folder.to_owned(), (stamp, listing.clone()));
         }
         Ok(listing)
     }
 
-    fn parse_index(&self, bytes: &[u8], path: &Path) -> Result<Index, Error> {
-        Index::parse(bytes).map_err(|why| {
-            Error::new(
-                ErrorKind::Invalid,
-                format!("{}: {why}", self.root.show(path)),
-            )
-        })
+    fn parse_index(&self, bytes: &[u8], path: &Path) -> Result<Index> {
+        Index::parse(bytes).map_err(|why| refused(&self.root.path(path), why))
     }
 
     /// A manifest's bytes, proven by its digest.
-    fn verified(&self, folder: &Path, digest: &Digest) -> Result<Vec<u8>, Error> {
+    fn verified(&self, folder: &Path, digest: &Digest) -> Result<Vec<u8>> {
         let path = digest_path(folder, digest);
         let (file, metadata) = self.root.open(&path, MAX_MANIFEST)?;
         let mut bytes = Vec::new();
-        Verifying::new(file, digest, metadata.len())
-            .read_to_end(&mut bytes)
-            .map_err(|cause| {
-                let text = format!("{}: {cause}", self.root.show(&path));
-                Error::new(ErrorKind::Invalid, text)
-            })?;
+        let read = Verifying::new(file, digest, metadata.len()).read_to_end(&mut bytes);
+        read.map_err(|cause| refused(&self.root.path(&path), cause))?;
         Ok(bytes)
     }
 
     /// The folder of a repository: its own in a tree, the root in a single layout.
     fn folder(&self, repository: &RepositoryName) -> PathBuf {
-        lock(&self.folders)
-            .get(repository)
-            .cloned()
-            .unwrap_or_default()
+        let folders = lock(&self.folders);
+        folders.get(repository).cloned().unwrap_or_default()
     }
 
     /// The present listing of the repository's folder.
-    fn current(&self, repository: &RepositoryName) -> Result<Arc<Listing>, Error> {
+    fn current(&self, repository: &RepositoryName) -> Result<Arc<Listing>> {
         let folder = self.folder(repository);
         let single = folder.as_os_str().is_empty();
         self.listing(&folder, if single { &self.nameless } else { repository })
@@ -136,7 +119,7 @@ impl Layout {
 }
 
 impl Storage for Layout {
-    fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
+    fn repositories(&self) -> Result<Vec<RepositoryName>> {
         let tree = self.tree()?;
         lock(&self.listings).retain(|folder, _| tree.layouts.contains_key(folder));
         let mut folders = BTreeMap::new();
@@ -146,50 +129,40 @@ impl Storage for Layout {
                 folders.extend(listing.keys().map(|name| (name.clone(), PathBuf::new())));
                 continue;
             }
-            match folder
-                .to_str()
-                .unwrap_or_default()
-                .parse::<RepositoryName>()
-            {
+            match folder.to_str().unwrap_or_default().parse() {
                 Ok(name) => drop(folders.insert(name, folder.clone())),
-                Err(error) => log::warn!("skipped {}: its path is {error}", self.root.show(folder)),
+                Err(error) => {
+                    let path = self.root.path(folder);
+                    log::warn!("skipped {}: its path is {error}", path.display());
+                }
             }
         }
         *lock(&self.folders) = folders.clone();
         Ok(folders.into_keys().collect())
     }
 
-    fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error> {
+    fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>> {
         let listing = self.current(repository)?;
         let held = listing.get(repository).into_iter().flatten();
         Ok(held.map(|(reference, _)| reference.clone()).collect())
     }
 
-    fn manifest(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<Vec<u8>, Error> {
+    fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>> {
         // A manifest in an image index needn't be listed by the layout.
         if let Ok(digest) = reference.as_str().parse() {
             return self.verified(&self.folder(repository), &digest);
         }
-        let listing = self.current(repository)?;
-        let held = listing
-            .get(repository)
-            .and_then(|held| held.get(reference.as_str()));
-        let digest = held.and_then(Option::as_ref).ok_or_else(|| {
-            let name = qualified(repository, reference.as_str());
-            Error::new(ErrorKind::NotFound, format!("{name}: no longer listed"))
-        })?;
-        self.verified(&self.folder(repository), digest)
+        let (listing, tag) = (self.current(repository)?, reference.as_str());
+        match listing.get(repository).and_then(|held| held.get(tag)) {
+            Some(Some(digest)) => self.verified(&self.folder(repository), digest),
+            _ => {
+                let text = format!("{}: no longer listed", qualified(repository, tag));
+                Err(Error::new(ErrorKind::NotFound, text))
+            }
+        }
     }
 
-    fn blob(
-        &self,
-        repository: &RepositoryName,
-        blob: &Descriptor,
-    ) -> Result<Box<dyn Read + Send>, Error> {
+    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>> {
         self.blob_from(repository, blob, 0)
     }
 
@@ -198,19 +171,19 @@ impl Storage for Layout {
         repository: &RepositoryName,
         blob: &Descriptor,
         start: u64,
-    ) -> Result<Box<dyn Read + Send>, Error> {
+    ) -> Result<Box<dyn Read + Send>> {
         let path = digest_path(&self.folder(repository), &blob.digest);
         let (mut file, metadata) = self.root.open(&path, u64::MAX)?;
         if metadata.len() != blob.size {
             let why = format!("{} bytes instead of {}", metadata.len(), blob.size);
-            return Err(refused(Path::new(&self.root.show(&path)), &why));
+            return Err(refused(&self.root.path(&path), why));
         }
         let seek = file.seek(SeekFrom::Start(start));
-        seek.map_err(|error| refused(Path::new(&self.root.show(&path)), &error.to_string()))?;
+        seek.map_err(|error| refused(&self.root.path(&path), error))?;
         Ok(Box::new(file))
     }
 
-    fn check(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<(), Error> {
+    fn check(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<()> {
         self.blob(repository, blob).map(drop)
     }
 
@@ -221,10 +194,8 @@ impl Storage for Layout {
         let mut hasher = DefaultHasher::new();
         for (folder, place) in &self.tree().ok()?.layouts {
             // An unreadable file is a state too: the others needn't be scanned again for it.
-            let index = fs::metadata(place.join("index.json"))
-                .ok()
-                .as_ref()
-                .map(stamp);
+            let index = fs::metadata(place.join("index.json"));
+            let index = index.ok().as_ref().map(stamp);
             if index.is_some_and(|index| !is_settled(&index, now)) {
                 return None;
             }

@@ -112,9 +112,8 @@ impl ListedManifest {
 
     /// Whether this is an image index itself, by its media type.
     pub fn is_index(&self) -> bool {
-        INDEX_TYPES
-            .iter()
-            .any(|name| self.descriptor.media_type.is(name))
+        let own = &self.descriptor.media_type;
+        INDEX_TYPES.iter().any(|name| own.is(name))
     }
 }
 
@@ -132,20 +131,17 @@ pub enum Manifest {
 impl Manifest {
     /// Reads a manifest from the bytes that a registry holds.
     ///
-    /// Errors with the reason, when the bytes are not a JSON object, hold too many values, lack a field
+    /// Errors with a reason when the bytes are not a JSON object, hold too many values, lack a field
     /// that every manifest has, or could be read as two kinds at once (image-spec security advisory
     /// GHSA-77vh-xpmg-72qh).
-    pub fn parse(bytes: &[u8]) -> Result<Manifest, InvalidManifest> {
+    pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
         if holds_over(MAX_VALUES, bytes) {
-            return Err(InvalidManifest(format!(
-                "manifest holds over {MAX_VALUES} values"
-            )));
+            return Err(format!("manifest holds over {MAX_VALUES} values"));
         }
-        let body: Body = serde_json::from_slice(bytes).map_err(InvalidManifest::json)?;
+        let body: Body = serde_json::from_slice(bytes)
+            .map_err(|error| format!("manifest can't be read: {error}"))?;
         if body.manifests.is_some() && (body.config.is_some() || body.layers.is_some()) {
-            return Err(InvalidManifest(
-                "manifest is both an image index and an image manifest".into(),
-            ));
+            return Err("manifest is both an image index and an image manifest".into());
         }
         if let Some(manifests) = body.manifests {
             return Ok(Manifest::Index(ImageIndex {
@@ -155,34 +151,13 @@ impl Manifest {
         if body.schema_version == Some(1.into()) {
             return Ok(Manifest::Schema1);
         }
-        let Some(config) = body.config else {
-            return Err(InvalidManifest("manifest has no config".into()));
-        };
         Ok(Manifest::Image(ImageManifest {
-            config,
+            config: body.config.ok_or("manifest has no config")?,
             layers: readable(body.layers.unwrap_or_default()),
             annotations: strings(body.annotations),
         }))
     }
 }
-
-/// The reason why bytes are not a manifest.
-#[derive(Debug)]
-pub struct InvalidManifest(String);
-
-impl InvalidManifest {
-    fn json(error: serde_json::Error) -> InvalidManifest {
-        InvalidManifest(format!("manifest can't be read: {error}"))
-    }
-}
-
-impl fmt::Display for InvalidManifest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for InvalidManifest {}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -302,7 +277,7 @@ mod tests {
                 "manifest can't be read",
             ),
         ] {
-            let error = Manifest::parse(text.as_bytes()).unwrap_err().to_string();
+            let error = Manifest::parse(text.as_bytes()).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
         }
     }

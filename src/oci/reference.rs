@@ -27,10 +27,8 @@ impl RepositoryName {
 
     /// Whether this is `prefix` itself or lies below it.
     pub fn is_below(&self, prefix: &RepositoryName) -> bool {
-        match self.0.strip_prefix(&*prefix.0) {
-            Some(rest) => rest.is_empty() || rest.starts_with('/'),
-            None => false,
-        }
+        let rest = self.0.strip_prefix(&*prefix.0);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -46,27 +44,15 @@ impl Borrow<str> for RepositoryName {
     }
 }
 
-/// The error for a text that is not a repository name.
-#[derive(Debug, PartialEq, Eq)]
-pub struct InvalidName;
-
-impl fmt::Display for InvalidName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a repository name (lower-case letters, digits and . _ - between slashes)")
-    }
-}
-
-impl std::error::Error for InvalidName {}
-
 impl FromStr for RepositoryName {
-    type Err = InvalidName;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<RepositoryName, InvalidName> {
-        let fits = text.len() <= MAX_REPOSITORY_NAME;
-        if fits && text.split('/').all(is_path_component) {
-            Ok(RepositoryName(text.into()))
-        } else {
-            Err(InvalidName)
+    fn from_str(text: &str) -> Result<RepositoryName, &'static str> {
+        match text.len() <= MAX_REPOSITORY_NAME && text.split('/').all(is_path_component) {
+            true => Ok(RepositoryName(text.into())),
+            false => {
+                Err("not a repository name (lower-case letters, digits and . _ - between slashes)")
+            }
         }
     }
 }
@@ -94,32 +80,17 @@ impl Tag {
 }
 
 impl FromStr for Tag {
-    type Err = InvalidTag;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Tag, InvalidTag> {
+    fn from_str(text: &str) -> Result<Tag, &'static str> {
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let bytes = text.as_bytes();
         let start_fits = bytes.first().is_some_and(|b| word(*b));
         let rest_fits = bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'));
-        if start_fits && rest_fits && bytes.len() <= MAX_TAG {
-            Ok(Tag(text.to_owned()))
-        } else {
-            Err(InvalidTag)
-        }
+        let fits = start_fits && rest_fits && bytes.len() <= MAX_TAG;
+        fits.then(|| Tag(text.to_owned())).ok_or("not a tag")
     }
 }
-
-/// The error for a text that is not a tag.
-#[derive(Debug, PartialEq, Eq)]
-pub struct InvalidTag;
-
-impl fmt::Display for InvalidTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a tag")
-    }
-}
-
-impl std::error::Error for InvalidTag {}
 
 /// The name of a manifest in a request: a tag, which may move, or a digest. A digest holds a colon and
 /// a tag never does, so the text is enough to tell them apart.
@@ -127,9 +98,9 @@ impl std::error::Error for InvalidTag {}
 pub struct Reference(Arc<str>);
 
 impl TryFrom<Arc<str>> for Reference {
-    type Error = InvalidTag;
+    type Error = &'static str;
 
-    fn try_from(text: Arc<str>) -> Result<Reference, InvalidTag> {
+    fn try_from(text: Arc<str>) -> Result<Reference, &'static str> {
         if text.parse::<Digest>().is_err() {
             text.parse::<Tag>()?;
         }
@@ -144,9 +115,9 @@ impl From<&Digest> for Reference {
 }
 
 impl FromStr for Reference {
-    type Err = InvalidTag;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Reference, InvalidTag> {
+    fn from_str(text: &str) -> Result<Reference, &'static str> {
         Reference::try_from(Arc::from(text))
     }
 }

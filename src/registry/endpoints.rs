@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// All manifest types, because some registries answer 404 if the type that they have isn't accepted,
 /// and an old one converts to schema 1.
-const ACCEPT_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
+const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json";
 
@@ -34,24 +34,20 @@ impl Endpoints {
     /// `GET /v2/<name>/tags/list` (end-8a and end-8b).
     pub(super) fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>> {
         let listing = PagedListing {
+            client: &self.client,
             path: &format!("/v2/{repository}/tags/list"),
             scope: Scope::Pull(repository.as_str()),
             is_numbered: false,
             names: tags_on,
         };
-        Ok(listing.read(&self.client)?.into_iter().collect())
+        Ok(listing.read()?.into_iter().collect())
     }
 
     /// `GET /v2/<name>/manifests/<reference>` (end-3).
-    pub(super) fn manifest(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<Vec<u8>> {
-        let path = format!("/v2/{repository}/manifests/{}", reference.as_str());
-        let accept = ACCEPT_MANIFEST;
-        let scope = Scope::Pull(repository.as_str());
-        let response = self.client.get(&path, Ask::Get { accept }, scope)?;
+    pub(super) fn manifest(&self, name: &RepositoryName, reference: &Reference) -> Result<Vec<u8>> {
+        let path = format!("/v2/{name}/manifests/{}", reference.as_str());
+        let ask = Ask::JSON.accepting(MANIFEST_TYPES);
+        let response = self.client.get(&path, ask, Scope::Pull(name.as_str()))?;
         let what = response.what().to_owned();
         let bytes = response.read(MAX_MANIFEST)?;
         // The page of an ingress or a log-in may come with 200 too, and says nothing about the tag.
@@ -67,16 +63,15 @@ impl Endpoints {
     /// the answer; without a digest a `GET` decides.
     pub(super) fn digest(
         &self,
-        repository: &RepositoryName,
+        name: &RepositoryName,
         reference: &Reference,
     ) -> Result<Option<Digest>> {
         if self.without_head.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let path = format!("/v2/{repository}/manifests/{}", reference.as_str());
-        let accept = ACCEPT_MANIFEST;
-        let scope = Scope::Pull(repository.as_str());
-        let response = self.client.send(&path, Ask::Head { accept }, scope)?;
+        let path = format!("/v2/{name}/manifests/{}", reference.as_str());
+        let ask = Ask::CHECK.accepting(MANIFEST_TYPES);
+        let response = self.client.send(&path, ask, Scope::Pull(name.as_str()))?;
         let digest = response.texts("docker-content-digest");
         let digest = digest.first().and_then(|text| text.parse().ok());
         let digest = digest.filter(|_| response.status() == 200);
@@ -84,10 +79,8 @@ impl Endpoints {
         let types = response.texts("content-type");
         let is_page = types.iter().any(|kind| kind.starts_with("text/"));
         if matches!(response.status(), 200 | 405 | 501) && digest.is_none() && !is_page {
-            log::info!(
-                "{}: no digest in the response; using GET for manifests from now on",
-                response.what()
-            );
+            let what = response.what();
+            log::info!("{what}: no digest in the response; using GET for manifests from now on");
             self.without_head.store(true, Ordering::Relaxed);
         }
         Ok(digest)
@@ -103,7 +96,7 @@ impl Endpoints {
     ) -> Result<impl Read + Send + use<>> {
         let path = format!("/v2/{repository}/blobs/{}", blob.digest);
         let scope = Scope::Pull(repository.as_str());
-        let response = self.client.send(&path, Ask::GetBlob { start }, scope)?;
+        let response = self.client.send(&path, Ask::BLOB.from(start), scope)?;
         let (size, left_out) = match response.status() {
             200 => (blob.size, start),
             _ if start > 0 && response.begins_at(start) => (blob.size - start, 0),

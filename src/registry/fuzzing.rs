@@ -1,6 +1,6 @@
 //! Doors for the fuzzer: see [`crate::fuzzing`].
 
-use super::client::challenge::{self, Challenge};
+use super::client::challenge::Challenge;
 use super::paging;
 use ureq::http::Uri;
 
@@ -9,7 +9,7 @@ pub type Bearer = (Uri, Option<String>, Option<String>);
 
 /// The challenge that is answered of those in `headers`, sent by `from`: `Some(None)` for Basic.
 pub fn challenge(headers: &[String], from: &Uri) -> Option<Option<Bearer>> {
-    match Challenge::choose(challenge::parse(headers), from)? {
+    match Challenge::choose(headers, from)? {
         Challenge::Basic { .. } => Some(None),
         Challenge::Bearer {
             realm,

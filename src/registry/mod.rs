@@ -65,8 +65,7 @@ impl Storage for Registry {
 
     fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>> {
         let tags = self.endpoints.tags(repository);
-        let listing = tags.as_ref().map(drop);
-        self.discovery.note_listing(repository, listing);
+        self.discovery.note_listing(repository, &tags);
         tags
     }
 

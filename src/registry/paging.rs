@@ -34,8 +34,8 @@ const NUMBERED_LENGTH: usize = 100;
 pub(super) type Names<T = String> = BoundedList<T, MAX_NAMES>;
 
 /// A listing that a registry has.
-#[derive(Clone, Copy)]
 pub(super) struct PagedListing<'a> {
+    pub(super) client: &'a Client,
     pub(super) path: &'a str,
     pub(super) scope: Scope<'a>,
     /// Whether its pages are asked for by their number, as Harbor's; else by link or last name.
@@ -57,13 +57,13 @@ impl PagedListing<'_> {
     /// All names. If pages don't fit together, the listing is read again, once: a cursor is lost (zot and
     /// Harbor answer 404 and 400 when the name it stood for has been deleted), or a name slips through
     /// between two numbered pages. If the names are the same both times, the registry's count is wrong.
-    pub(super) fn read(&self, client: &Client) -> Result<BTreeSet<String>> {
-        let first = match self.attempt(client)? {
+    pub(super) fn read(&self) -> Result<BTreeSet<String>> {
+        let first = match self.attempt()? {
             Attempt::Whole(names) => return Ok(names),
             Attempt::Short(names, _) => Some(names),
             Attempt::Lost(_) => None,
         };
-        match self.attempt(client)? {
+        match self.attempt()? {
             Attempt::Whole(names) => Ok(names),
             Attempt::Short(names, _) if first.as_ref() == Some(&names) => Ok(names),
             // The listing exists, only its next page doesn't: this is no final answer.
@@ -74,8 +74,8 @@ impl PagedListing<'_> {
         }
     }
 
-    fn attempt(&self, client: &Client) -> Result<Attempt> {
-        let (mut response, length) = self.first_page(client)?;
+    fn attempt(&self) -> Result<Attempt> {
+        let (mut response, length) = self.first_page()?;
         let mut all = Collected::default();
         let (hasher, mut cursors) = (RandomState::new(), HashSet::new());
         let mut has_links = false;
@@ -90,8 +90,7 @@ impl PagedListing<'_> {
                 let are_all = page.total.is_none_or(|total| all.names.len() >= total);
                 if !are_all && !is_new {
                     let why = "fewer names than the registry counts";
-                    let error = error::protocol(&page.what, why);
-                    return Ok(Attempt::Short(all.names, error));
+                    return Ok(Attempt::Short(all.names, error::protocol(&page.what, why)));
                 }
                 // If a proxy removes both the link and the total, only a full page promises another.
                 let is_last = page.linked.is_none() && (page.total.is_some() || !is_full);
@@ -110,14 +109,14 @@ impl PagedListing<'_> {
                 let why = "links to a page that was read before";
                 return Err(error::protocol(&page.what, why));
             }
-            response = self.send(client, &next)?;
-            match response.status() {
-                200 => {}
-                400 | 404 if !has_links && !self.is_numbered => {
-                    return Ok(Attempt::Whole(all.names));
-                }
-                400 | 404 => return Ok(Attempt::Lost(client.refusal(response))),
-                _ => return Err(client.refusal(response)),
+            response = self.send(&next)?;
+            let is_gone = matches!(response.status(), 400 | 404);
+            if is_gone && !has_links && !self.is_numbered {
+                return Ok(Attempt::Whole(all.names));
+            } else if is_gone {
+                return Ok(Attempt::Lost(self.client.refusal(response)));
+            } else if response.status() != 200 {
+                return Err(self.client.refusal(response));
             }
         }
         let what = format!("GET {}", self.path);
@@ -125,37 +124,32 @@ impl PagedListing<'_> {
     }
 
     /// The first page, with the longest page length that the registry takes.
-    fn first_page(&self, client: &Client) -> Result<(UpstreamResponse, Option<usize>)> {
-        if self.is_numbered {
-            let response = self.send(client, &numbered_query(1))?;
-            return match response.status() {
-                200 => Ok((response, Some(NUMBERED_LENGTH))),
-                _ => Err(client.refusal(response)),
-            };
-        }
+    fn first_page(&self) -> Result<(UpstreamResponse, Option<usize>)> {
         let mut lengths = PAGE_LENGTHS.into_iter();
         loop {
-            let length = lengths.next();
-            let query = length.map_or(String::new(), |length| format!("n={length}"));
-            let response = self.send(client, &query)?;
+            let (length, query) = match lengths.next() {
+                _ if self.is_numbered => (Some(NUMBERED_LENGTH), numbered_query(1)),
+                Some(length) => (Some(length), format!("n={length}")),
+                None => (None, String::new()),
+            };
+            let response = self.send(&query)?;
             match response.status() {
                 200 => return Ok((response, length)),
                 // PAGINATION_NUMBER_INVALID (distribution), UNSUPPORTED (ECR): too long a page.
-                400 | 405 if length.is_some() => {}
-                _ => return Err(client.refusal(response)),
+                400 | 405 if length.is_some() && !self.is_numbered => {}
+                _ => return Err(self.client.refusal(response)),
             }
         }
     }
 
-    fn send(&self, client: &Client, query: &str) -> Result<UpstreamResponse> {
-        let is_catalog = matches!(self.scope, Scope::Catalog | Scope::OpenCatalog);
-        let ask = if is_catalog {
-            Ask::ListCatalog
-        } else {
-            Ask::List
+    fn send(&self, query: &str) -> Result<UpstreamResponse> {
+        let ask = match self.scope {
+            Scope::Catalog | Scope::OpenCatalog => Ask::CATALOG,
+            Scope::Api(_) | Scope::Pull(_) => Ask::JSON,
         };
         let path = format!("{}?{query}", self.path);
-        client.send(path.trim_end_matches('?'), ask, self.scope)
+        self.client
+            .send(path.trim_end_matches('?'), ask, self.scope)
     }
 
     /// One page. If the first is no listing, that is what the server is; a later one is only broken.
@@ -217,26 +211,21 @@ fn numbered_query(number: usize) -> String {
 
 /// The query of the next page, if one of the `Link` headers (RFC 8288) names one.
 pub(super) fn next_query(headers: &[String]) -> Option<String> {
-    headers
-        .iter()
-        .flat_map(|header| links(header))
-        .find(|(_, parameters)| is_next(parameters))
-        .and_then(|(target, _)| {
-            let query = target.split_once('?')?.1;
-            let query = query.split('#').next()?.trim_end_matches('&');
-            let plain = query.bytes().all(|b| b.is_ascii_graphic());
-            (plain && !query.is_empty()).then(|| query.to_owned())
-        })
+    let mut links = headers.iter().flat_map(|header| links(header));
+    let (target, _) = links.find(|(_, parameters)| is_next(parameters))?;
+    let query = target.split_once('?')?.1;
+    let query = query.split('#').next()?.trim_end_matches('&');
+    let is_plain = query.bytes().all(|b| b.is_ascii_graphic());
+    (is_plain && !query.is_empty()).then(|| query.to_owned())
 }
 
 /// The links of one header as (target, parameters). A target ends at its `>`, so it may hold commas.
 fn links(header: &str) -> Vec<(&str, &str)> {
     let mut links = Vec::new();
     let mut rest = header;
-    while let Some((_, after)) = rest.split_once('<') {
-        let Some((target, after)) = after.split_once('>') else {
-            break;
-        };
+    while let Some((_, link)) = rest.split_once('<')
+        && let Some((target, after)) = link.split_once('>')
+    {
         let end = after.find('<').unwrap_or(after.len());
         links.push((target, &after[..end]));
         rest = &after[end..];
@@ -248,11 +237,9 @@ fn links(header: &str) -> Vec<(&str, &str)> {
 fn is_next(parameters: &str) -> bool {
     parameters.split([';', ',']).any(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let relations = value.trim().trim_matches('"').split_ascii_whitespace();
-        name.trim().eq_ignore_ascii_case("rel")
-            && relations
-                .into_iter()
-                .any(|relation| relation.eq_ignore_ascii_case("next"))
+        let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+        let is_next = relations.any(|relation| relation.eq_ignore_ascii_case("next"));
+        is_next && name.trim().eq_ignore_ascii_case("rel")
     })
 }
 

@@ -7,7 +7,7 @@
 //! repositories), and a token is good for one scope. So challenges are remembered per kind of
 //! scope, tokens per scope.
 
-use super::challenge::{self, Challenge};
+use super::challenge::Challenge;
 use super::error;
 use super::response::UpstreamResponse;
 use super::timeouts::{SHARED, TOKEN_MARGIN};
@@ -81,9 +81,11 @@ struct Token {
 }
 
 /// Keeps challenges and tokens for one registry.
-pub(super) struct Authenticator {
+pub(crate) struct Authenticator {
     host: String,
     source: Arc<SecretFile>,
+    /// Sends the requests for tokens.
+    transport: Arc<Transport>,
     /// Whether a flag says that the registry speaks HTTP.
     http_is_permitted: bool,
     /// The last challenge to each kind of scope: catalog and pull.
@@ -100,12 +102,8 @@ struct Terms<'a> {
     auths: Auths,
     /// The state of the secret file; `None` if its credentials are withheld.
     generation: Option<u64>,
-}
-
-impl Terms<'_> {
-    fn credential<'c>(&'c self, host: &str) -> Option<&'c Credential> {
-        self.auths.credential(host, self.scope.path())
-    }
+    /// The `Authorization` that was just refused.
+    refused: Option<&'a str>,
 }
 
 impl Authenticator {
@@ -113,11 +111,13 @@ impl Authenticator {
     pub(super) fn new(
         host: String,
         source: Arc<SecretFile>,
+        transport: Arc<Transport>,
         http_is_permitted: bool,
     ) -> Authenticator {
         Authenticator {
             host,
             source,
+            transport,
             http_is_permitted,
             challenges: Mutex::default(),
             tokens: Mutex::new(Lru::new(MAX_TOKENS)),
@@ -126,7 +126,7 @@ impl Authenticator {
     }
 
     /// The challenge that such requests are answered by at once, if there is one.
-    pub(super) fn challenge(&self, scope: Scope) -> Option<Challenge> {
+    pub(crate) fn challenge(&self, scope: Scope) -> Option<Challenge> {
         match scope.kind() {
             Some(kind) => lock(&self.challenges)[kind].clone(),
             None => Some(Challenge::Basic { realm: None }),
@@ -134,14 +134,14 @@ impl Authenticator {
     }
 
     /// Answers such requests from now on by `challenge`, until they meet another; by none if it's `None`.
-    pub(super) fn set_challenge(&self, scope: Scope, challenge: Option<Challenge>) {
+    pub(crate) fn set_challenge(&self, scope: Scope, challenge: Option<Challenge>) {
         if let Some(kind) = scope.kind() {
             lock(&self.challenges)[kind] = challenge;
         }
     }
 
     /// The state of the secret file, if it holds a password for the registry as a whole.
-    pub(super) fn password_generation(&self) -> Option<u64> {
+    pub(crate) fn password_generation(&self) -> Option<u64> {
         let (auths, generation) = self.current();
         let credential = auths.credential(&self.host, None);
         matches!(credential, Some(Credential::Password { .. })).then_some(generation)
@@ -162,42 +162,35 @@ impl Authenticator {
     }
 
     /// The `Authorization` to send at once to `target`, from what earlier challenges have taught.
-    pub(super) fn known(
-        &self,
-        transport: &Transport,
-        target: &Uri,
-        scope: Scope,
-    ) -> Result<Option<String>> {
-        match self.challenge(scope) {
-            _ if scope == Scope::OpenCatalog => Ok(None),
+    pub(super) fn known(&self, target: &Uri, scope: Scope) -> Result<Option<String>> {
+        let known = self.challenge(scope);
+        match known.filter(|_| scope != Scope::OpenCatalog) {
+            Some(challenge) => self.answer(&challenge, &self.terms(target, scope)),
             None => Ok(None),
-            Some(challenge) => {
-                let terms = self.terms(target, scope, None);
-                self.answer(transport, &challenge, &terms, None)
-            }
         }
     }
 
-    /// The `Authorization` that answers a 401, or `None` when there's nothing new to send. `sent` is
-    /// what was sent with the request.
+    /// The `Authorization` that answers a 401, or `None` when there's nothing new to send.
     pub(super) fn respond(
         &self,
-        transport: &Transport,
         scope: Scope,
         refusal: &UpstreamResponse,
-        sent: Option<&str>,
     ) -> Result<Option<String>> {
-        let offered = challenge::parse(&refusal.texts("www-authenticate"));
-        let Some(challenge) = Challenge::choose(offered, refusal.url()) else {
+        let offered = refusal.texts("www-authenticate");
+        let Some(challenge) = Challenge::choose(&offered, refusal.url()) else {
             return Ok(None);
         };
         self.set_challenge(scope, Some(challenge.clone()));
         if matches!(scope, Scope::OpenCatalog | Scope::Api(_)) {
             return Ok(None);
         }
-        let terms = self.terms(refusal.url(), scope, challenge.scope());
-        let answer = self.answer(transport, &challenge, &terms, sent)?;
-        Ok(answer.filter(|value| Some(value.as_str()) != sent))
+        let mut terms = self.terms(refusal.url(), scope);
+        terms.refused = refusal.authorization.as_deref();
+        if let Some(requested) = challenge.scope() {
+            requested.clone_into(&mut terms.requested);
+        }
+        let answer = self.answer(&challenge, &terms)?;
+        Ok(answer.filter(|value| Some(value.as_str()) != terms.refused))
     }
 
     fn current(&self) -> (Auths, u64) {
@@ -208,25 +201,21 @@ impl Authenticator {
         (auths, generation)
     }
 
-    fn terms<'a>(&self, target: &Uri, scope: Scope<'a>, requested: Option<&str>) -> Terms<'a> {
+    fn terms<'a>(&self, target: &Uri, scope: Scope<'a>) -> Terms<'a> {
         let (auths, generation) = self.current();
         let withheld = self.withholds(target.scheme_str());
         Terms {
             scope,
-            requested: requested.map_or_else(|| scope.text(), str::to_owned),
+            requested: scope.text(),
             auths: if withheld { Auths::default() } else { auths },
             generation: (!withheld).then_some(generation),
+            refused: None,
         }
     }
 
-    fn answer(
-        &self,
-        transport: &Transport,
-        challenge: &Challenge,
-        terms: &Terms,
-        refused: Option<&str>,
-    ) -> Result<Option<String>> {
-        match (challenge, terms.credential(&self.host)) {
+    fn answer(&self, challenge: &Challenge, terms: &Terms) -> Result<Option<String>> {
+        let credential = terms.auths.credential(&self.host, terms.scope.path());
+        match (challenge, credential) {
             (Challenge::Basic { .. }, Some(Credential::Password { username, password })) => {
                 Ok(Some(basic(username, password)))
             }
@@ -236,33 +225,28 @@ impl Authenticator {
             }
             (Challenge::Bearer { realm, service, .. }, credential) => {
                 let request = TokenRequest {
+                    transport: &self.transport,
                     realm,
-                    service: service.as_deref(),
+                    service: service.as_deref().unwrap_or_default(),
                     scope: &terms.requested,
                     credential,
                 };
-                self.token(transport, request, terms, refused).map(Some)
+                self.token(request, terms).map(Some)
             }
         }
     }
 
     /// The scope's token, fetched if there's none, if it's due, or if it's the one just refused.
-    fn token(
-        &self,
-        transport: &Transport,
-        request: TokenRequest,
-        terms: &Terms,
-        refused: Option<&str>,
-    ) -> Result<String> {
+    fn token(&self, request: TokenRequest, terms: &Terms) -> Result<String> {
         let scope = terms.scope.text();
         let is_good = |token: &Token| {
             let current = token.renew_at > Instant::now() && token.generation == terms.generation;
-            current && Some(bearer(&token.value).as_str()) != refused
+            current && Some(bearer(&token.value).as_str()) != terms.refused
         };
         let kept = || lock(&self.tokens).get(&scope).filter(is_good);
         let fetch = || {
-            let sent = request.send(transport);
-            let (value, life) = sent.map_err(|error| self.of_token_server(error))?;
+            let fetched = request.fetch();
+            let (value, life) = fetched.map_err(|error| self.of_token_server(error))?;
             let token = Token {
                 value,
                 renew_at: Instant::now() + life - TOKEN_MARGIN.min(life / 4),

@@ -2,6 +2,7 @@
 //! parameters in any case, quoted or not.
 
 use super::url;
+use std::collections::BTreeMap;
 use ureq::http::Uri;
 
 /// A challenge that we can answer.
@@ -19,25 +20,22 @@ pub(crate) enum Challenge {
 }
 
 impl Challenge {
-    /// The first of the offered challenges that we can answer. `from` is the URL of the refusal: a realm
-    /// may be relative to it, and must not lie where it would expose the credentials.
-    pub(crate) fn choose(offered: Vec<Offer>, from: &Uri) -> Option<Challenge> {
-        offered.into_iter().find_map(|mut offer| {
-            if offer.scheme.eq_ignore_ascii_case("basic") {
-                return Some(Challenge::Basic {
-                    realm: offer.take("realm"),
-                });
+    /// The first of the challenges in `headers` that we can answer. `from` is the URL of the refusal: a
+    /// realm may be relative to it, and must not lie where it would expose the credentials.
+    pub(crate) fn choose(headers: &[String], from: &Uri) -> Option<Challenge> {
+        offers(headers).find_map(|mut offer| match &*offer.scheme {
+            "basic" => Some(Challenge::Basic {
+                realm: offer.parameters.remove("realm"),
+            }),
+            "bearer" => {
+                let realm = url::resolve(from, &offer.parameters.remove("realm")?)?;
+                is_safe_realm(&realm, from).then(|| Challenge::Bearer {
+                    realm,
+                    service: offer.parameters.remove("service"),
+                    scope: offer.parameters.remove("scope"),
+                })
             }
-            if !offer.scheme.eq_ignore_ascii_case("bearer") {
-                return None;
-            }
-            let realm = url::resolve(from, &offer.take("realm")?)
-                .filter(|realm| is_safe_realm(realm, from))?;
-            Some(Challenge::Bearer {
-                realm,
-                service: offer.take("service"),
-                scope: offer.take("scope"),
-            })
+            _ => None,
         })
     }
 
@@ -54,61 +52,44 @@ impl Challenge {
 /// a link-local address, where clouds keep their metadata.
 fn is_safe_realm(realm: &Uri, registry: &Uri) -> bool {
     let downgrade = registry.scheme_str() == Some("https") && realm.scheme_str() != Some("https");
-    if downgrade || url::is_link_local(realm) {
-        log::warn!(
-            "ignoring token realm {} of {}: not trusted",
-            url::display(realm),
-            url::display(registry)
-        );
-        return false;
+    let is_safe = !downgrade && !url::is_link_local(realm);
+    if !is_safe {
+        let (realm, registry) = (url::display(realm), url::display(registry));
+        log::warn!("ignoring token realm {realm} of {registry}: not trusted");
     }
-    true
+    is_safe
 }
 
-/// One challenge as it was sent.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Offer {
+/// One challenge as it was sent, its scheme and the names of its parameters in lower case.
+struct Offer {
     scheme: String,
-    parameters: Vec<(String, String)>,
-}
-
-impl Offer {
-    fn take(&mut self, name: &str) -> Option<String> {
-        let at = self
-            .parameters
-            .iter()
-            .position(|(key, _)| key.eq_ignore_ascii_case(name))?;
-        Some(self.parameters.swap_remove(at).1)
-    }
+    parameters: BTreeMap<String, String>,
 }
 
 /// All challenges of all headers. What can't be parsed is skipped.
-pub(crate) fn parse(headers: &[String]) -> Vec<Offer> {
-    let mut offers = Vec::new();
-    for header in headers {
-        for part in split_list(header) {
-            match parameter(part) {
-                Some(pair) => {
-                    if let Some(Offer { parameters, .. }) = offers.last_mut() {
-                        parameters.push(pair);
-                    }
-                }
-                // A new scheme, alone or with its first parameter behind a blank.
-                None => {
-                    let (scheme, rest) = part.split_once(' ').unwrap_or((part, ""));
-                    offers.push(Offer {
-                        scheme: scheme.to_owned(),
-                        parameters: parameter(rest).into_iter().collect(),
-                    });
-                }
+fn offers(headers: &[String]) -> impl Iterator<Item = Offer> {
+    let mut offers: Vec<Offer> = Vec::new();
+    for part in headers.iter().flat_map(|header| split_list(header)) {
+        match (parameter(part), offers.last_mut()) {
+            (Some((name, value)), Some(offer)) => {
+                offer.parameters.entry(name).or_insert(value);
+            }
+            (Some(_), None) => {}
+            // A new scheme, alone or with its first parameter behind a blank.
+            (None, _) => {
+                let (scheme, rest) = part.split_once(' ').unwrap_or((part, ""));
+                offers.push(Offer {
+                    scheme: scheme.to_ascii_lowercase(),
+                    parameters: parameter(rest).into_iter().collect(),
+                });
             }
         }
     }
-    offers
+    offers.into_iter()
 }
 
 /// Splits at commas that stand outside quotes.
-fn split_list(header: &str) -> Vec<&str> {
+fn split_list(header: &str) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let outside = move |c: char| {
         let was_escaped = escaped;
@@ -116,11 +97,8 @@ fn split_list(header: &str) -> Vec<&str> {
         quoted ^= c == '"' && !was_escaped;
         c == ',' && !quoted
     };
-    header
-        .split(outside)
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .collect()
+    let parts = header.split(outside).map(str::trim);
+    parts.filter(|part| !part.is_empty())
 }
 
 /// `name=value` or `name="value"`, where the name is one word.
@@ -130,13 +108,11 @@ fn parameter(text: &str) -> Option<(String, String)> {
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '"') {
         return None;
     }
-    let quoted = value
+    let inner = value
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'));
-    Some((
-        name.to_owned(),
-        quoted.map_or_else(|| value.to_owned(), unescape),
-    ))
+    let value = inner.map_or_else(|| value.to_owned(), unescape);
+    Some((name.to_ascii_lowercase(), value))
 }
 
 fn unescape(quoted: &str) -> String {
@@ -153,15 +129,9 @@ mod tests {
     use super::*;
 
     fn choose(headers: &[&str]) -> Option<Challenge> {
-        Challenge::choose(
-            parse(
-                &headers
-                    .iter()
-                    .map(|header| (*header).to_owned())
-                    .collect::<Vec<_>>(),
-            ),
-            &"https://reg.example/v2/a/tags/list".parse().unwrap(),
-        )
+        let headers: Vec<String> = headers.iter().map(|header| (*header).to_owned()).collect();
+        let from = "https://reg.example/v2/a/tags/list".parse().unwrap();
+        Challenge::choose(&headers, &from)
     }
 
     fn bearer_of(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {

@@ -31,14 +31,6 @@ pub(super) fn status(
     error.with_detail(format_args!(": {words}"))
 }
 
-/// The error that a 404 with a foreign body is: of an ingress, which answers so for every path while the
-/// registry restarts. It says nothing about what was asked for.
-pub(super) fn foreign_not_found(what: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("{what}: 404"))
-        .with_status(404)
-        .with_detail(" with a body that is not the registry's")
-}
-
 /// Whether the body holds what no registry answers to a path that it doesn't have: neither the spec's
 /// list of errors, nor nothing.
 pub(super) fn is_foreign(body: &[u8]) -> bool {
@@ -53,10 +45,8 @@ pub(crate) fn unexpected_body(what: &str, why: &str) -> Error {
 /// The response that the error is, if it would be the same tomorrow: in our own words, with its status
 /// and code.
 pub(crate) fn final_answer(error: &Error) -> Option<&str> {
-    error
-        .status()
-        .filter(|status| !may_pass(*status))
-        .map(|_| error.what())
+    let is_final = error.status().is_some_and(|status| !may_pass(status));
+    is_final.then(|| error.what())
 }
 
 fn kind(status: u16) -> ErrorKind {
@@ -82,16 +72,17 @@ pub(crate) fn protocol(what: &str, why: impl fmt::Display) -> Error {
 /// A call that got no response. `is_own` says whether it went to the registry itself.
 pub(super) fn transport(what: &str, is_own: bool, error: &ureq::Error) -> Error {
     let new = |kind, why: &dyn fmt::Display| Error::new(kind, format!("{what}: {why}"));
+    // The peer speaks TLS, but with a certificate that we don't trust.
+    if let Some(rustls::Error::InvalidCertificate(why)) = tls_error(error) {
+        return new(ErrorKind::Refused, error).advise(certificate_advice(why));
+    }
     match error {
-        ureq::Error::Timeout(phase) => new(
-            ErrorKind::TimedOut,
-            &format_args!("no answer in time ({phase})"),
-        ),
-        _ if is_certificate_error(error) => {
-            new(ErrorKind::Refused, error).advise(certificate_advice(error))
+        ureq::Error::Timeout(phase) => {
+            let why = format_args!("no answer in time ({phase})");
+            new(ErrorKind::TimedOut, &why)
         }
-        // Another attempt would meet the same port.
         _ if is_not_tls(error) => {
+            // Another attempt would meet the same port.
             let error = new(ErrorKind::Refused, &"the port does not speak TLS");
             match is_own {
                 true => error.advise("is it --storage-registry-scheme=HTTP?"),
@@ -118,26 +109,19 @@ pub(super) fn body(what: &str, error: io::Error) -> Error {
 }
 
 /// What helps against a certificate that isn't trusted: another authority only if that's what lacks.
-fn certificate_advice(error: &ureq::Error) -> String {
-    let what_helps = match tls_error(error) {
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => "name the registry in --storage-registry-repo as its certificate does",
+fn certificate_advice(error: &CertificateError) -> String {
+    let what_helps = match error {
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "name the registry in --storage-registry-repo as its certificate does"
+        }
         // webpki's own, for which rustls has no other word than this.
-        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
-            if other.to_string().contains("CaUsedAsEndEntity") =>
-        {
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             "it shows an authority's certificate as its own, which isn't accepted: give it one that the \
              authority has signed"
         }
         _ => "trust its authority with --storage-registry-ca-file",
     };
     format!("{what_helps}, or skip the check with --storage-registry-insecure-skip-tls-verify")
-}
-
-/// Whether the peer speaks TLS, but with a certificate that we don't trust.
-fn is_certificate_error(error: &ureq::Error) -> bool {
-    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Whether the peer answered our TLS greeting with something that isn't TLS.
@@ -158,11 +142,10 @@ struct SpecErrors {
     errors: Vec<SpecError>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct SpecError {
-    #[serde(default)]
     code: String,
-    #[serde(default)]
     message: String,
 }
 

@@ -30,7 +30,6 @@ use crate::credentials::SecretFile;
 use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::{Once, lock};
 use auth::{Authenticator, MAX_WAITING, kept_or_shared};
-use challenge::Challenge;
 use retry::{Retry, RetryPolicy};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -52,8 +51,8 @@ pub(super) struct Client {
     probes: Once<(), Result<Scheme>>,
     /// Whether a response makes the probed scheme doubtful.
     is_doubtful: AtomicBool,
-    transport: Transport,
-    authenticator: Authenticator,
+    transport: Arc<Transport>,
+    pub(super) authenticator: Authenticator,
     retries: Mutex<RetryPolicy>,
 }
 
@@ -66,14 +65,15 @@ impl Client {
         credentials: Arc<SecretFile>,
         connections: usize,
     ) -> Client {
-        let permitted = scheme == Some(Scheme::Http);
+        let transport = Arc::new(Transport::new(tls, connections, &authority));
+        let (own, permitted) = (transport.clone(), scheme == Some(Scheme::Http));
         Client {
             given: scheme,
             probed: Mutex::default(),
             probes: Once::new(MAX_WAITING),
             is_doubtful: AtomicBool::new(false),
-            transport: Transport::new(tls, connections, &authority),
-            authenticator: Authenticator::new(authority.clone(), credentials, permitted),
+            transport,
+            authenticator: Authenticator::new(authority.clone(), credentials, own, permitted),
             retries: Mutex::default(),
             authority,
         }
@@ -110,10 +110,9 @@ impl Client {
     /// help. Any status that won't pass by itself is `Ok`.
     pub(super) fn send(&self, path: &str, ask: Ask, scope: Scope) -> Result<UpstreamResponse> {
         let url = format!("{}://{}{path}", self.scheme()?, self.authority);
-        let target: Uri = url
-            .parse()
-            .map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
-        let what = transport::what(ask, &target);
+        let target = url.parse::<Uri>();
+        let target = target.map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
+        let what = ask.what(&target);
         let mut attempt = 1;
         loop {
             let now = Instant::now();
@@ -142,17 +141,14 @@ impl Client {
 
     /// One request, and a second one if the first is answered by a challenge that can be met.
     fn send_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<UpstreamResponse> {
-        let known = self.authenticator.known(&self.transport, target, scope)?;
-        let response = self.transport.call(target, ask, known.as_deref())?;
+        let known = self.authenticator.known(target, scope)?;
+        let response = self.transport.call(target, ask.bearing(known.as_deref()))?;
         // A challenge from where a redirect has led is not the registry's, and gets nothing.
         if response.status() != 401 || url::origin(response.url()) != url::origin(target) {
             return Ok(response);
         }
-        let answer =
-            self.authenticator
-                .respond(&self.transport, scope, &response, known.as_deref())?;
-        match answer {
-            Some(authorization) => self.transport.call(target, ask, Some(&authorization)),
+        match self.authenticator.respond(scope, &response)? {
+            Some(answer) => self.transport.call(target, ask.bearing(Some(&answer))),
             None => Ok(response),
         }
     }
@@ -194,21 +190,6 @@ impl Client {
     pub(super) fn explain_refusal(&self) -> String {
         let scheme = self.withholds_credentials().then_some("http");
         self.authenticator.explain_refusal(scheme)
-    }
-
-    /// The challenge that such requests are answered by at once, if there is one.
-    pub(super) fn challenge(&self, scope: Scope) -> Option<Challenge> {
-        self.authenticator.challenge(scope)
-    }
-
-    /// Answers such requests from now on by `challenge`, until they meet another; by none if it's `None`.
-    pub(super) fn set_challenge(&self, scope: Scope, challenge: Option<Challenge>) {
-        self.authenticator.set_challenge(scope, challenge);
-    }
-
-    /// The state of the secret file, if it holds a password for the registry as a whole.
-    pub(super) fn password_generation(&self) -> Option<u64> {
-        self.authenticator.password_generation()
     }
 
     /// How many requests have been sent so far.

@@ -63,9 +63,8 @@ impl UpstreamResponse {
     /// A header's values; bytes that aren't text are replaced.
     pub(crate) fn texts(&self, name: &'static str) -> Vec<String> {
         let values = self.headers().get_all(name).iter();
-        values
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-            .collect()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        values.map(|value| text(value.as_bytes())).collect()
     }
 
     /// `Location`, when the status asks to go there.
@@ -78,12 +77,9 @@ impl UpstreamResponse {
     /// When `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date, allows the next request.
     fn retry_at(&self) -> Option<Instant> {
         let text = self.texts("retry-after").into_iter().next()?;
-        let pause = match text.trim().parse() {
-            Ok(seconds) => Duration::from_secs(seconds),
-            Err(_) => httpdate::parse_http_date(text.trim())
-                .ok()?
-                .duration_since(SystemTime::now())
-                .ok()?,
+        let pause = match (text.trim().parse(), httpdate::parse_http_date(text.trim())) {
+            (Ok(seconds), _) => Duration::from_secs(seconds),
+            (_, date) => date.ok()?.duration_since(SystemTime::now()).ok()?,
         };
         Some(Instant::now() + pause.min(MAX_RETRY_AFTER))
     }
@@ -93,7 +89,12 @@ impl UpstreamResponse {
         let sent = self.authorization.take();
         let is_blob = self.is_blob;
         self.error(|what, status, body| match status {
-            404 if !is_blob && error::is_foreign(body) => error::foreign_not_found(what),
+            // Of an ingress, which answers so for every path while the registry restarts.
+            404 if !is_blob && error::is_foreign(body) => {
+                Error::new(ErrorKind::Unavailable, format!("{what}: 404"))
+                    .with_status(404)
+                    .with_detail(" with a body that is not the registry's")
+            }
             _ => error::status(what, status, body, |words| {
                 sent.as_ref().is_none_or(|sent| !repeats(words, sent))
             }),
@@ -134,10 +135,9 @@ impl UpstreamResponse {
     /// The body as it arrives, if it arrives at a reasonable pace. A body without a declared length ends
     /// after `size` bytes, because the trailers behind it may take any time.
     pub(crate) fn into_reader(self, size: u64) -> impl Read + Send + use<> {
-        let most = if self.headers().contains_key(CONTENT_LENGTH) {
-            u64::MAX
-        } else {
-            size
+        let most = match self.headers().contains_key(CONTENT_LENGTH) {
+            true => u64::MAX,
+            false => size,
         };
         let body = self.response.into_body().into_with_config();
         Paced {
@@ -149,18 +149,12 @@ impl UpstreamResponse {
 
 /// Whether a text repeats a secret of an `Authorization`: its token, or the password in it.
 fn repeats(text: &str, authorization: &str) -> bool {
-    let secret = authorization
-        .split_once(' ')
-        .map_or(authorization, |(_, secret)| secret);
-    let decoded = STANDARD
-        .decode(secret)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
-    let password = decoded
-        .as_deref()
-        .and_then(|pair| Some(pair.split_once(':')?.1));
-    text.contains(secret)
-        || password.is_some_and(|password| !password.is_empty() && text.contains(password))
+    let secret = authorization.split_once(' ');
+    let secret = secret.map_or(authorization, |(_, secret)| secret);
+    let decoded = String::from_utf8(STANDARD.decode(secret).unwrap_or_default());
+    let decoded = decoded.unwrap_or_default();
+    let password = decoded.split_once(':').map_or("", |(_, password)| password);
+    text.contains(secret) || (!password.is_empty() && text.contains(password))
 }
 
 /// Reads to the end, or to `limit` bytes, for `longest` and one more read at most.

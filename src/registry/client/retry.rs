@@ -18,9 +18,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Successful requests needed to earn one retry: at most one request in ten is a repeated one.
 const PRICE: u32 = 10;
-/// Most successful requests that are saved up: thirty retries in a row, for a short failure in the midst
-/// of a scan.
-const MAX_SAVED: u32 = 30 * PRICE;
+/// Most that retries may cost before successful requests make up for it: thirty retries in a row, for a
+/// short failure in the midst of a scan.
+const MAX_DEBT: u32 = 30 * PRICE;
 /// So many requests without any answer, one after the other, and the registry is taken to be down: two
 /// rounds of the usual concurrency.
 const UNANSWERED: u32 = 16;
@@ -42,7 +42,8 @@ pub(super) struct RetryPolicy {
     throttled_until: Option<Instant>,
     /// Requests fail at once until this time.
     paused: Option<Paused>,
-    budget: RetryBudget,
+    /// What retries have cost, in successful requests that were not yet made up for.
+    debt: u32,
     /// Requests without any answer since the last answer.
     unanswered: u32,
 }
@@ -87,7 +88,7 @@ impl RetryPolicy {
     /// Notes a response, which may be a refusal.
     pub(super) fn answered(&mut self) {
         self.unanswered = 0;
-        self.budget.earn();
+        self.debt = self.debt.saturating_sub(1);
     }
 
     /// Notes that a request has failed for the `attempt`th time, in a way that may pass.
@@ -110,11 +111,11 @@ impl RetryPolicy {
         if error.status() == Some(429) || !asked.is_zero() {
             self.throttled_until = self.throttled_until.max(Some(now + pause));
         }
-        if attempt < ATTEMPTS && self.budget.spend() {
-            Retry::After(pause)
-        } else {
-            Retry::GiveUp
+        if attempt >= ATTEMPTS || self.debt + PRICE > MAX_DEBT {
+            return Retry::GiveUp;
         }
+        self.debt += PRICE;
+        Retry::After(pause)
     }
 
     fn note_answer(&mut self, was_answered: bool, now: Instant) {
@@ -123,33 +124,10 @@ impl RetryPolicy {
             return;
         }
         self.unanswered = self.unanswered.saturating_add(1);
-        let until = now + UNANSWERED_PAUSE;
+        let (until, asked) = (now + UNANSWERED_PAUSE, false);
         if self.unanswered >= UNANSWERED && self.paused.is_none_or(|paused| paused.until <= until) {
-            let asked = false;
             self.paused = Some(Paused { until, asked });
         }
-    }
-}
-
-/// How many requests may be repeated, in successful requests.
-#[derive(Debug)]
-struct RetryBudget(u32);
-
-impl Default for RetryBudget {
-    fn default() -> RetryBudget {
-        RetryBudget(MAX_SAVED)
-    }
-}
-
-impl RetryBudget {
-    fn earn(&mut self) {
-        self.0 = (self.0 + 1).min(MAX_SAVED);
-    }
-
-    fn spend(&mut self) -> bool {
-        let left = self.0.checked_sub(PRICE);
-        self.0 = left.unwrap_or(self.0);
-        left.is_some()
     }
 }
 
@@ -228,7 +206,7 @@ mod tests {
         for _ in 0..1000 {
             repeated += u32::from(fails(&mut policy) != Retry::GiveUp);
         }
-        assert_eq!(repeated, MAX_SAVED / PRICE);
+        assert_eq!(repeated, MAX_DEBT / PRICE);
         (0..PRICE).for_each(|_| policy.answered());
         assert_ne!(fails(&mut policy), Retry::GiveUp);
         assert_eq!(fails(&mut policy), Retry::GiveUp);

@@ -20,8 +20,10 @@ const MAX_TOKEN_BODY: u64 = 128 * 1024;
 
 /// One request to a token server.
 pub(super) struct TokenRequest<'a> {
+    pub(super) transport: &'a Transport,
     pub(super) realm: &'a Uri,
-    pub(super) service: Option<&'a str>,
+    /// Empty if the challenge names none.
+    pub(super) service: &'a str,
     pub(super) scope: &'a str,
     pub(super) credential: Option<&'a Credential>,
 }
@@ -37,70 +39,60 @@ struct TokenBody {
 
 impl TokenRequest<'_> {
     /// Fetches a token, and how long it lives.
-    pub(super) fn send(&self, transport: &Transport) -> Result<(String, Duration)> {
+    pub(super) fn fetch(&self) -> Result<(String, Duration)> {
         let response = match self.credential {
-            Some(Credential::IdentityToken(token)) => self.exchange_identity(transport, token)?,
+            Some(Credential::IdentityToken(token)) => self.exchange_identity(token)?,
             Some(Credential::Password { username, password }) => {
-                self.get(transport, Some(basic(username, password)))?
+                self.get(Some(&basic(username, password)))?
             }
-            _ => self.get(transport, None)?,
+            _ => self.get(None)?,
         };
         if response.status() != 200 {
             return Err(response.into_token_error());
         }
-        let what = format!("token from {}", url::display(self.realm));
-        let body = response.read(MAX_TOKEN_BODY)?;
+        let invalid = |why| {
+            let what = format!("token from {}", url::display(self.realm));
+            error::protocol(&what, why)
+        };
         // The parser's message could quote the token.
-        let body: TokenBody = serde_json::from_slice(&body)
-            .map_err(|_| error::protocol(&what, "not a token response"))?;
+        let body: TokenBody = serde_json::from_slice(&response.read(MAX_TOKEN_BODY)?)
+            .map_err(|_| invalid("not a token response"))?;
         let given = |text: Option<String>| {
             text.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))
         };
-        let Some(token) = given(body.access_token).or(given(body.token)) else {
-            return Err(error::protocol(&what, "the response holds no token"));
-        };
+        let token = given(body.access_token).or(given(body.token));
+        let token = token.ok_or_else(|| invalid("the response holds no token"))?;
         let life = life(&body.expires_in).unwrap_or(TOKEN_LIFE);
         Ok((token, life.min(MAX_TOKEN_LIFE)))
     }
 
     /// `GET realm?service=…&scope=…`, anonymously without an `authorization`.
-    fn get(
-        &self,
-        transport: &Transport,
-        authorization: Option<String>,
-    ) -> Result<UpstreamResponse> {
-        let mut query = self
-            .realm
-            .query()
-            .map_or(String::new(), |query| format!("{query}&"));
-        if let Some(service) = self.service {
-            query.push_str(&format!("service={}&", url::encode_query(service)));
-        }
-        for scope in self.scope.split(' ').filter(|scope| !scope.is_empty()) {
-            query.push_str(&format!("scope={}&", url::encode_query(scope)));
-        }
+    fn get(&self, authorization: Option<&str>) -> Result<UpstreamResponse> {
+        let own = self.realm.query().map(str::to_owned);
+        let scopes = self.scope.split(' ').map(|scope| ("scope", scope));
+        let asked = [("service", self.service)].into_iter().chain(scopes);
+        let asked = asked.filter(|(_, value)| !value.is_empty());
+        let asked = asked.map(|(name, value)| format!("{name}={}", url::encode_query(value)));
+        let query: Vec<String> = own.into_iter().chain(asked).collect();
         let text = self.realm.to_string();
         let bare = text.split('?').next().unwrap_or_default();
-        let target = format!("{bare}?{}", query.trim_end_matches('&'));
-        let target = target
-            .parse::<Uri>()
-            .map_err(|cause| error::protocol("token realm", cause))?;
-        let accept = "application/json";
-        transport.call(&target, Ask::Get { accept }, authorization.as_deref())
+        let target = format!("{bare}?{}", query.join("&")).parse::<Uri>();
+        let target = target.map_err(|cause| error::protocol("token realm", cause))?;
+        self.transport
+            .call(&target, Ask::JSON.bearing(authorization))
     }
 
     /// OAuth2's `refresh_token` grant, for identity tokens only: GHCR, GitLab and Portus don't have it. A
     /// server that answers 404 or 405 gets the identity token as a password instead.
-    fn exchange_identity(&self, transport: &Transport, identity: &str) -> Result<UpstreamResponse> {
+    fn exchange_identity(&self, identity: &str) -> Result<UpstreamResponse> {
+        let [service, scope, token] = [self.service, self.scope, identity].map(url::encode_query);
         let form = format!(
-            "grant_type=refresh_token&client_id=oci-chartrepo&service={}&scope={}&refresh_token={}",
-            url::encode_query(self.service.unwrap_or_default()),
-            url::encode_query(self.scope),
-            url::encode_query(identity),
+            "grant_type=refresh_token&client_id=oci-chartrepo&service={service}&scope={scope}\
+             &refresh_token={token}"
         );
-        let response = transport.call(self.realm, Ask::Post { form: &form }, None)?;
+        let response = self.transport.call(self.realm, Ask::post(&form))?;
         match response.status() {
-            404 | 405 => self.get(transport, Some(basic("<token>", identity))),
+            404 | 405 => self.get(Some(&basic("<token>", identity))),
             _ => Ok(response),
         }
     }
@@ -108,20 +100,15 @@ impl TokenRequest<'_> {
 
 /// How long a token lives, if the value is a sane number of seconds.
 fn life(expires_in: &Value) -> Option<Duration> {
-    let seconds = expires_in
-        .as_f64()
-        .or_else(|| expires_in.as_str()?.parse().ok())?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|life| !life.is_zero())
+    let text = || expires_in.as_str()?.parse().ok();
+    let life = Duration::try_from_secs_f64(expires_in.as_f64().or_else(text)?).ok()?;
+    (!life.is_zero()).then_some(life)
 }
 
 /// The `Authorization` for a name and a password (RFC 7617).
 pub(super) fn basic(username: &str, password: &str) -> String {
-    format!(
-        "Basic {}",
-        STANDARD.encode(format!("{username}:{password}"))
-    )
+    let pair = format!("{username}:{password}");
+    format!("Basic {}", STANDARD.encode(pair))
 }
 
 #[cfg(test)]

@@ -25,9 +25,6 @@ const MAX_REDIRECTS: usize = 5;
 /// downloads are many.
 const BUFFER: usize = 32 * 1024;
 
-/// The type of listings and tokens.
-const JSON: &str = "application/json";
-
 /// Which certificates are trusted.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
@@ -42,23 +39,19 @@ pub struct Tls {
 /// Errors when there's none, or one can't be read: such a file would otherwise only show in handshakes
 /// that fail.
 pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let mut found = Vec::new();
+    let (mut found, mut roots) = (Vec::new(), rustls::RootCertStore::empty());
     for item in ureq::tls::parse_pem(pem) {
-        match item.map_err(|error| error.to_string())? {
-            PemItem::Certificate(certificate) => found.push(certificate.der().to_vec()),
-            _ => return Err("holds more than certificates".into()),
-        }
+        let PemItem::Certificate(certificate) = item.map_err(|error| error.to_string())? else {
+            return Err("holds more than certificates".into());
+        };
+        let der = certificate.der().to_vec();
+        let added = roots.add(der.clone().into());
+        added.map_err(|error| error.to_string())?;
+        found.push(der);
     }
-    let mut roots = rustls::RootCertStore::empty();
-    for der in &found {
-        roots
-            .add(der.clone().into())
-            .map_err(|error| error.to_string())?;
-    }
-    if found.is_empty() {
-        Err("holds no certificate".into())
-    } else {
-        Ok(found)
+    match found.is_empty() {
+        true => Err("holds no certificate".into()),
+        false => Ok(found),
     }
 }
 
@@ -96,38 +89,87 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
     }
 }
 
-/// What a call asks for.
+/// What a request asks for, and what it bears.
 #[derive(Clone, Copy)]
-pub(crate) enum Ask<'a> {
-    /// `GET`, accepting these types.
-    Get { accept: &'a str },
-    /// `GET` of bytes that may be many, from the first or a later one on.
-    GetBlob { start: u64 },
-    /// `HEAD`, accepting these types.
-    Head { accept: &'a str },
-    /// `GET` of JSON.
-    List,
-    /// `GET` of the catalog, which may take its time.
-    ListCatalog,
-    /// `POST` of a form, already encoded.
-    Post { form: &'a str },
+pub(crate) struct Ask<'a> {
+    /// `GET`, `HEAD`, or `POST` of a form.
+    method: &'static str,
+    /// The types that are accepted.
+    accept: &'static str,
+    /// Longest waits for the head of the response and for the whole body.
+    head: Duration,
+    body: Duration,
+    /// Whether it's a blob, which may lie in a storage behind the registry.
+    is_blob: bool,
+    /// The first byte of the body that is asked for.
+    start: u64,
+    /// A form, already encoded. It holds a secret, which goes to the host it's meant for or nowhere.
+    form: Option<&'a str>,
+    /// The `Authorization`, which goes to the origin of the request and nowhere else.
+    authorization: Option<&'a str>,
 }
 
-impl Ask<'_> {
-    /// A form holds a secret, which goes to the host it's meant for or nowhere.
-    fn may_be_redirected(&self) -> bool {
-        !matches!(self, Ask::Post { .. })
+impl<'a> Ask<'a> {
+    /// `GET` of JSON.
+    pub(crate) const JSON: Ask<'static> = Ask {
+        method: "GET",
+        accept: "application/json",
+        head: HEAD,
+        body: BODY,
+        is_blob: false,
+        start: 0,
+        form: None,
+        authorization: None,
+    };
+    /// `GET` of the catalog, which may take its time.
+    pub(crate) const CATALOG: Ask<'static> = Ask {
+        head: HEAD_OF_CATALOG,
+        ..Ask::JSON
+    };
+    /// `GET` of bytes that may be many.
+    pub(crate) const BLOB: Ask<'static> = Ask {
+        accept: "*/*",
+        body: BLOB,
+        is_blob: true,
+        ..Ask::JSON
+    };
+    /// `HEAD`.
+    pub(crate) const CHECK: Ask<'static> = Ask {
+        method: "HEAD",
+        head: HEAD_OF_CHECK,
+        ..Ask::JSON
+    };
+
+    /// `POST` of a form that is answered with JSON.
+    pub(super) fn post(form: &'a str) -> Ask<'a> {
+        Ask {
+            method: "POST",
+            form: Some(form),
+            ..Ask::JSON
+        }
     }
 
-    /// The types that are accepted, and the longest waits for the head and the whole body.
-    fn terms(&self) -> (&str, Duration, Duration) {
-        match self {
-            Ask::Get { accept } => (accept, HEAD, BODY),
-            Ask::GetBlob { .. } => ("*/*", HEAD, BLOB),
-            Ask::Head { accept } => (accept, HEAD_OF_CHECK, BODY),
-            Ask::ListCatalog => (JSON, HEAD_OF_CATALOG, BODY),
-            Ask::List | Ask::Post { .. } => (JSON, HEAD, BODY),
+    /// The same from a byte of the body on.
+    pub(crate) fn from(self, start: u64) -> Ask<'a> {
+        Ask { start, ..self }
+    }
+
+    /// The same with these types accepted.
+    pub(crate) fn accepting(self, accept: &'static str) -> Ask<'a> {
+        Ask { accept, ..self }
+    }
+
+    /// The same with this `Authorization`.
+    pub(super) fn bearing(self, authorization: Option<&'a str>) -> Ask<'a> {
+        Ask {
+            authorization,
+            ..self
         }
+    }
+
+    /// Method and URL, for messages.
+    pub(super) fn what(self, target: &Uri) -> String {
+        format!("{} {}", self.method, url::display(target))
     }
 }
 
@@ -172,96 +214,75 @@ impl Transport {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Sends one request and follows redirects. `authorization` goes to `target`'s origin and nowhere
-    /// else. Any final status is `Ok`.
-    pub(super) fn call(
-        &self,
-        target: &Uri,
-        ask: Ask,
-        authorization: Option<&str>,
-    ) -> Result<UpstreamResponse> {
+    /// Sends one request and follows redirects. Any final status is `Ok`.
+    pub(super) fn call(&self, target: &Uri, ask: Ask) -> Result<UpstreamResponse> {
         let mut here = target.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let bound = authorization.filter(|_| url::origin(&here) == url::origin(target));
-            let response = self.exchange(&here, ask, bound)?;
-            let Some(location) = response.redirect().filter(|_| ask.may_be_redirected()) else {
+            let is_home = url::origin(&here) == url::origin(target);
+            let authorization = ask.authorization.filter(|_| is_home);
+            let response = self.exchange(&here, ask.bearing(authorization))?;
+            let Some(location) = response.redirect().filter(|_| ask.form.is_none()) else {
                 return Ok(response);
             };
             here = check_redirect(&here, &location)?;
         }
         let why = format!("over {MAX_REDIRECTS} redirects");
-        Err(error::protocol(&what(ask, target), why))
+        Err(error::protocol(&ask.what(target), why))
     }
 
     /// Whether anything answers to `GET url`, without credentials and without following redirects.
     pub(super) fn touch(&self, target: &Uri) -> Result<(), ureq::Error> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let response = self.agent.get(target).call()?;
-        let (url, status) = (url::display(target), response.status().as_u16());
-        log::debug!("GET {url}: {status}");
+        let status = self.agent.get(target).call()?.status().as_u16();
+        log::debug!("{}: {status}", Ask::JSON.what(target));
         Ok(())
     }
 
-    fn exchange(
-        &self,
-        here: &Uri,
-        ask: Ask,
-        authorization: Option<&str>,
-    ) -> Result<UpstreamResponse> {
-        let what = what(ask, here);
+    fn exchange(&self, here: &Uri, ask: Ask) -> Result<UpstreamResponse> {
+        let what = ask.what(here);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        match self.send(here, ask, authorization) {
-            Ok(response) => {
-                log::debug!("{what}: {}", response.status().as_u16());
-                Ok(UpstreamResponse {
-                    what,
-                    url: here.clone(),
-                    response,
-                    authorization: authorization.map(str::to_owned),
-                    is_blob: matches!(ask, Ask::GetBlob { .. }),
-                })
-            }
-            Err(cause) => {
-                let error = error::transport(&what, url::is_at(here, &self.own), &cause);
-                log::debug!("{error:#}");
-                Err(error)
-            }
-        }
+        let response = self.send(here, ask).map_err(|cause| {
+            let error = error::transport(&what, url::is_at(here, &self.own), &cause);
+            log::debug!("{error:#}");
+            error
+        })?;
+        log::debug!("{what}: {}", response.status().as_u16());
+        Ok(UpstreamResponse {
+            what,
+            url: here.clone(),
+            response,
+            authorization: ask.authorization.map(str::to_owned),
+            is_blob: ask.is_blob,
+        })
     }
 
-    fn send(
-        &self,
-        here: &Uri,
-        ask: Ask,
-        authorization: Option<&str>,
-    ) -> Result<Response<Body>, ureq::Error> {
-        let mut request = match ask {
-            Ask::Post { form } => {
-                let request = self.agent.post(here);
-                let form_type = "application/x-www-form-urlencoded";
-                return request.header("Content-Type", form_type).send(form);
-            }
-            Ask::Head { .. } => self.agent.head(here),
+    fn send(&self, here: &Uri, ask: Ask) -> Result<Response<Body>, ureq::Error> {
+        if let Some(form) = ask.form {
+            let request = self.agent.post(here);
+            let form_type = "application/x-www-form-urlencoded";
+            return request.header("Content-Type", form_type).send(form);
+        }
+        let mut request = match ask.method {
+            "HEAD" => self.agent.head(here),
             _ => self.agent.get(here),
         };
-        let (accept, head, body) = ask.terms();
-        request = request.header("Accept", accept);
-        if let Ask::GetBlob { start: start @ 1.. } = ask {
-            request = request.header("Range", format!("bytes={start}-"));
+        request = request.header("Accept", ask.accept);
+        if ask.start > 0 {
+            request = request.header("Range", format!("bytes={}-", ask.start));
         }
-        if let Some(value) = authorization {
+        if let Some(value) = ask.authorization {
             request = request.header(AUTHORIZATION, value);
         }
-        if (head, body) == (HEAD, BODY) {
+        if (ask.head, ask.body) == (HEAD, BODY) {
             // With no settings of its own: for a request that has some, ureq doesn't keep what it
             // makes for TLS, and so reads all trusted certificates again for each connection, holds
             // them with it, and never resumes a session.
             return request.call();
         }
-        let config = request.config().timeout_recv_response(Some(head));
-        let config = config.timeout_recv_body(Some(body));
+        let config = request.config().timeout_recv_response(Some(ask.head));
+        let config = config.timeout_recv_body(Some(ask.body));
         // The wait for a head is a read too, so each of the two limits would end it.
-        let config = config.timeout_per_read(Some(head.max(STALL)));
+        let config = config.timeout_per_read(Some(ask.head.max(STALL)));
         config.build().call()
     }
 }
@@ -281,18 +302,8 @@ fn log_proxy(agent: &Agent) {
     }
 }
 
-/// Method and URL, for messages.
-pub(super) fn what(ask: Ask, target: &Uri) -> String {
-    let method = match ask {
-        Ask::Head { .. } => "HEAD",
-        Ask::Post { .. } => "POST",
-        _ => "GET",
-    };
-    format!("{method} {}", url::display(target))
-}
-
 fn check_redirect(from: &Uri, location: &str) -> Result<Uri> {
-    let what = format!("GET {}", url::display(from));
+    let what = Ask::JSON.what(from);
     let target = url::resolve(from, location);
     let target = target.ok_or_else(|| error::protocol(&what, "redirected to an invalid URL"))?;
     if url::is_link_local(&target) {
@@ -304,13 +315,10 @@ fn check_redirect(from: &Uri, location: &str) -> Result<Uri> {
 }
 
 fn tls_config(tls: &Tls) -> TlsConfig {
-    let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|der| Certificate::from_der(der));
-    let own = tls
-        .authorities
-        .iter()
-        .map(|der| Certificate::from_der(der).to_owned());
+    let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    let bundled = bundled.map(|der| Certificate::from_der(der));
+    let own = tls.authorities.iter();
+    let own = own.map(|der| Certificate::from_der(der).to_owned());
     let roots: Vec<Certificate<'static>> = bundled.chain(own).collect();
     TlsConfig::builder()
         .root_certs(RootCerts::Specific(Arc::new(roots)))

@@ -27,23 +27,15 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.trim();
     let scheme = base.scheme_str()?;
     let authority = base.authority()?;
-    let other_scheme = reference.split_once("://").is_some_and(|(scheme, _)| {
-        !["http", "https"]
-            .iter()
-            .any(|known| scheme.eq_ignore_ascii_case(known))
-            && scheme
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-    });
-    if other_scheme && !reference.starts_with("//") {
-        return None;
-    }
-    // RFC 3986 §3.1: a scheme may be written in any case.
-    let absolute = reference
-        .split_once("://")
-        .map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
-    let absolute = absolute.filter(|(scheme, _)| matches!(&**scheme, "http" | "https"));
+    let in_scheme = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    let absolute = reference.split_once("://");
+    let absolute = absolute.filter(|(scheme, _)| scheme.bytes().all(in_scheme));
     let text = if let Some((scheme, rest)) = absolute {
+        // RFC 3986 §3.1: a scheme may be written in any case.
+        let scheme = scheme.to_ascii_lowercase();
+        if !matches!(&*scheme, "http" | "https") {
+            return None;
+        }
         format!("{scheme}://{rest}")
     } else if reference.starts_with("//") {
         format!("{scheme}:{reference}")
@@ -52,25 +44,21 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
     } else if reference.starts_with('?') {
         format!("{scheme}://{authority}{}{reference}", base.path())
     } else {
-        let folder = base
-            .path()
-            .rsplit_once('/')
-            .map_or("", |(folder, _)| folder);
+        let folder = base.path().rsplit_once('/');
+        let folder = folder.map_or("", |(folder, _)| folder);
         format!("{scheme}://{authority}{folder}/{reference}")
     };
     // RFC 9110 §4.2: a URL without a host is none.
-    text.parse::<Uri>()
-        .ok()
-        .filter(|url| url.host().is_some_and(|host| !host.is_empty()))
+    let url: Uri = text.parse().ok()?;
+    url.host()
+        .is_some_and(|host| !host.is_empty())
+        .then_some(url)
 }
 
 /// The URL without its query, which may hold secrets.
 pub(super) fn display(url: &Uri) -> String {
     let scheme = url.scheme_str().unwrap_or_default();
-    let authority = url
-        .authority()
-        .map(|authority| authority.as_str())
-        .unwrap_or_default();
+    let authority = url.authority().map_or("", |authority| authority.as_str());
     // A user name and password may stand before the host.
     let host = authority.rsplit('@').next().unwrap_or_default();
     format!("{scheme}://{host}{}", url.path())

@@ -40,19 +40,20 @@ impl Catalog {
             ));
             return Ok(open);
         }
+        let authenticator = &client.authenticator;
         let unasked = Some(Challenge::Basic { realm: None });
-        client.set_challenge(Scope::Catalog, unasked.clone());
+        authenticator.set_challenge(Scope::Catalog, unasked.clone());
         match read(client, Scope::Catalog) {
             Ok(all) => {
                 // The password counts, then; and without it a repository of any name may be a 404.
                 let any = Scope::Pull("");
-                if all.len() > open.len() && client.challenge(any).is_none() {
-                    client.set_challenge(any, unasked);
+                if all.len() > open.len() && authenticator.challenge(any).is_none() {
+                    authenticator.set_challenge(any, unasked);
                 }
                 Ok(all)
             }
             Err(error) => {
-                client.set_challenge(Scope::Catalog, None);
+                authenticator.set_challenge(Scope::Catalog, None);
                 if error::final_answer(&error).is_none() {
                     return Err(error);
                 }
@@ -65,20 +66,23 @@ impl Catalog {
     /// The state of the secret file whose password is worth sending unasked: the catalog has neither asked
     /// for it nor refused it.
     fn unasked(&self, client: &Client) -> Option<u64> {
-        let generation = client.password_generation()?;
+        let authenticator = &client.authenticator;
+        let generation = authenticator.password_generation()?;
         let is_new = *lock(&self.refused) != Some(generation);
-        (is_new && client.challenge(Scope::Catalog).is_none()).then_some(generation)
+        let is_asked = authenticator.challenge(Scope::Catalog).is_some();
+        (is_new && !is_asked).then_some(generation)
     }
 }
 
 fn read(client: &Client, scope: Scope) -> Result<BTreeSet<String>> {
     let listing = PagedListing {
+        client,
         path: "/v2/_catalog",
         scope,
         is_numbered: false,
         names: names_on,
     };
-    listing.read(client)
+    listing.read()
 }
 
 #[derive(Deserialize)]

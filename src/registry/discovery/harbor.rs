@@ -24,7 +24,7 @@ pub(super) struct Harbor {
     projects: Mutex<Projects>,
 }
 
-type Projects = BTreeMap<String, Vec<RepositoryName>>;
+type Projects = BTreeMap<String, BTreeSet<String>>;
 
 impl Harbor {
     pub(super) fn new(concurrency: usize) -> Harbor {
@@ -36,33 +36,24 @@ impl Harbor {
 
     /// The repositories of all projects that we may see; with a prefix, of its project alone, which
     /// needs no listing: older Harbors hide a private project from its own robot there.
-    pub(super) fn repositories(
-        &self,
-        client: &Client,
-        prefix: &Prefix,
-    ) -> Result<Vec<RepositoryName>> {
+    pub(super) fn names(&self, client: &Client, prefix: &Prefix) -> Result<BTreeSet<String>> {
         let last = lock(&self.projects).clone();
         let listed = match &prefix.0 {
-            Some(name) => name
-                .as_str()
-                .split('/')
-                .take(1)
-                .map(str::to_owned)
-                .collect(),
+            Some(name) => BTreeSet::from_iter(name.as_str().split('/').next().map(str::to_owned)),
             None => projects(client, last.is_empty())?,
         };
         let hidden = last.keys().filter(|project| !listed.contains(*project));
         let projects: Vec<&String> = listed.iter().chain(hidden).collect();
         let answers = in_parallel(&projects, self.concurrency, |project| {
-            let names = project_names(client, prefix, project)?;
-            Ok(prefix.wanted(names))
+            let path = format!("/api/v2.0/projects/{project}/repositories");
+            list(client, &path, prefix.0.as_ref())
         });
         let mut now = Projects::new();
         let mut refusal = None;
         for (project, answer) in projects.into_iter().zip(answers) {
             let is_listed = listed.contains(project);
             match (answer, last.get(project)) {
-                (Ok(repositories), _) => drop(now.insert(project.clone(), repositories)),
+                (Ok(names), _) => drop(now.insert(project.clone(), names)),
                 (Err(error), Some(known)) if is_about_us(&error, is_listed) => {
                     log::warn!("project {project} stays as it was: {error:#}");
                     now.insert(project.clone(), known.clone());
@@ -77,16 +68,16 @@ impl Harbor {
         if let Some(refusal) = refusal.filter(|_| now.is_empty()) {
             return Err(refusal);
         }
-        let repositories = now.values().flatten().cloned().collect();
+        let names = now.values().flatten().cloned().collect();
         *lock(&self.projects) = now;
-        Ok(repositories)
+        Ok(names)
     }
 }
 
 /// Whether the registry is a Harbor: it guards its catalog by this realm, alone among registries and in
 /// all its versions (v2.0 to v2.14, src/server/middleware/v2auth/auth.go).
 pub(super) fn is_harbor(client: &Client) -> bool {
-    let challenge = client.challenge(Scope::Catalog);
+    let challenge = client.authenticator.challenge(Scope::Catalog);
     matches!(challenge, Some(Challenge::Basic { realm: Some(realm) }) if realm == "harbor")
 }
 
@@ -115,27 +106,22 @@ fn projects(client: &Client, first: bool) -> Result<BTreeSet<String>> {
 
 /// `GET /v2/` (distribution-spec v1.1.0, end-1), which Harbor answers to accounts that it knows.
 fn check_password(client: &Client) -> Result<()> {
-    if client.password_generation().is_none() || client.withholds_credentials() {
+    let has_password = client.authenticator.password_generation().is_some();
+    if !has_password || client.withholds_credentials() {
         return Ok(());
     }
-    let accept = "application/json";
-    let response = client.get("/v2/", Ask::Get { accept }, Scope::Api(None));
-    response.map(drop)
-}
-
-fn project_names(client: &Client, prefix: &Prefix, project: &str) -> Result<BTreeSet<String>> {
-    let path = format!("/api/v2.0/projects/{project}/repositories");
-    list(client, &path, prefix.0.as_ref())
+    client.get("/v2/", Ask::JSON, Scope::Api(None)).map(drop)
 }
 
 fn list(client: &Client, path: &str, below: Option<&RepositoryName>) -> Result<BTreeSet<String>> {
     let listing = PagedListing {
+        client,
         path,
         scope: Scope::Api(below.map(RepositoryName::as_str)),
         is_numbered: true,
         names: names_on,
     };
-    listing.read(client)
+    listing.read()
 }
 
 /// A project or a repository, of which its name is enough.

@@ -51,7 +51,7 @@ impl ListingSource {
     ];
 
     fn is_worth_asking(self, client: &Client) -> bool {
-        let is_challenged = client.challenge(Scope::Catalog).is_some();
+        let is_challenged = client.authenticator.challenge(Scope::Catalog).is_some();
         match self {
             ListingSource::OpenCatalog => !is_challenged,
             ListingSource::Harbor => is_harbor(client),
@@ -141,18 +141,19 @@ impl Discovery {
     /// Warns of a repository named by a flag that doesn't exist or is refused, one of several: the same of
     /// a repository that a source lists is no mistake of the operator's. A refusal of what was readable
     /// before is logged where its charts are kept, and that of the only repository where no chart is found.
-    pub(super) fn note_listing(&self, repository: &RepositoryName, listing: Result<(), &Error>) {
+    pub(super) fn note_listing<T>(&self, repository: &RepositoryName, listing: &Result<T>) {
         if self.named.len() < 2 || !self.named.contains(repository) {
             return;
         }
-        let status = match listing {
-            Ok(()) => Some(200),
-            Err(error) if error.kind().is_no_answer() => None,
-            Err(error) => error.status(),
+        let error = listing.as_ref().err();
+        if error.is_some_and(|error| error.kind().is_no_answer()) {
+            return;
+        }
+        let Some(status) = error.map_or(Some(200), Error::status) else {
+            return;
         };
-        let Some(status) = status else { return };
         let before = lock(&self.statuses).insert(repository.clone(), status);
-        if let Err(error) = listing
+        if let Some(error) = error
             && before != Some(status)
             && (before != Some(200) || error.kind() == ErrorKind::NotFound)
         {
@@ -237,15 +238,16 @@ impl Discovery {
     fn ask(&self, source: ListingSource, endpoints: &Endpoints) -> Result<Listed> {
         let (client, prefix) = (&endpoints.client, &self.prefix);
         let names = match source {
-            ListingSource::Harbor => return Ok((self.harbor.repositories(client, prefix)?, None)),
-            ListingSource::ChartsIndex => {
-                return Ok((self.charts_index.repositories(endpoints, prefix)?, None));
-            }
+            ListingSource::Harbor => self.harbor.names(client, prefix)?,
+            ListingSource::ChartsIndex => self.charts_index.names(endpoints, prefix)?,
             ListingSource::OpenCatalog => self.catalog.names(client, Scope::OpenCatalog)?,
             ListingSource::Catalog => self.catalog.names(client, Scope::Catalog)?,
         };
-        let wanted = prefix.wanted(names.iter().cloned());
-        let elsewhere = prefix.elsewhere(&names).filter(|_| wanted.is_empty());
+        let wanted = prefix.wanted(&names);
+        // The others are asked for what lies below the prefix alone.
+        let is_catalog = matches!(source, ListingSource::OpenCatalog | ListingSource::Catalog);
+        let is_elsewhere = wanted.is_empty() && is_catalog;
+        let elsewhere = prefix.elsewhere(&names).filter(|_| is_elsewhere);
         Ok((wanted, elsewhere))
     }
 

@@ -9,37 +9,27 @@ pub(super) struct Prefix(pub(super) Option<RepositoryName>);
 
 impl Prefix {
     /// The valid names among these that lie below the prefix.
-    pub(super) fn wanted(&self, names: impl IntoIterator<Item = String>) -> Vec<RepositoryName> {
-        let parse = |name: String| match name.parse::<RepositoryName>() {
-            Ok(name) => Some(name),
-            Err(error) => {
-                log::debug!("skipped repository {name:?}: {error}");
-                None
-            }
+    pub(super) fn wanted(&self, names: &BTreeSet<String>) -> Vec<RepositoryName> {
+        let parse = |name: &String| {
+            let parsed = name.parse();
+            parsed.inspect_err(|error| log::debug!("skipped repository {name:?}: {error}"))
         };
-        let is_wanted = |name: &RepositoryName| {
-            let prefix = self.0.as_ref();
-            prefix.is_none_or(|prefix| name.is_below(prefix))
-        };
-        let names = names.into_iter().filter_map(parse);
-        names.filter(is_wanted).collect()
+        let is_below = |name: &RepositoryName| self.0.as_ref().is_none_or(|top| name.is_below(top));
+        let valid = names.iter().filter_map(|name| parse(name).ok());
+        valid.filter(is_below).collect()
     }
 
     /// A sentence about a catalog that holds repositories, but none below the prefix: how many, and the one
     /// whose name is most like the prefix.
     pub(super) fn elsewhere(&self, catalog: &BTreeSet<String>) -> Option<String> {
         let prefix = self.0.as_ref()?;
-        let valid = catalog
-            .iter()
-            .filter(|name| name.parse::<RepositoryName>().is_ok());
-        let alike = valid
-            .clone()
-            .rev()
-            .max_by_key(|name| likeness(name, prefix.as_str()))?;
+        let is_valid = |name: &&String| name.parse::<RepositoryName>().is_ok();
+        let valid: Vec<&String> = catalog.iter().filter(is_valid).collect();
+        let likeness = |name: &&&String| likeness(name, prefix.as_str());
+        let (alike, count) = (valid.iter().rev().max_by_key(likeness)?, valid.len());
         Some(format!(
-            "none of the repositories that the catalog lists ({}, such as {alike}) lies below the prefix \
-             {prefix}",
-            valid.count()
+            "none of the repositories that the catalog lists ({count}, such as {alike}) lies below the \
+             prefix {prefix}"
         ))
     }
 
