@@ -89,26 +89,20 @@ const LAYOUT_PAUSE: Duration = Duration::from_secs(2);
 pub fn run(config: Config) -> io::Result<()> {
     observe::log::init(config.log_level)?;
     let ended = watch_signals()?;
-    let Config {
-        max_stale,
-        max_wait,
-        refresh_interval: interval,
-        ..
-    } = config;
+    let interval = config.refresh_interval;
     // To check a tag again costs a request to a registry, and next to nothing in a directory.
     let (check_interval, longest_pause) = match config.storage {
         StorageChoice::Registry(_) => (Some(interval), REGISTRY_PAUSE),
         StorageChoice::Layout(_) => (None, LAYOUT_PAUSE),
     };
     let storage = open(config.storage);
-    let timing = Timing {
-        max_stale,
-        max_wait,
+    let current = Arc::new(Current::new(Timing {
+        max_stale: config.max_stale,
+        max_wait: config.max_wait,
         interval,
         check_interval,
         longest_pause,
-    };
-    let current = Arc::new(Current::new(timing));
+    }));
     let server = Server::bind(config.server, current.clone(), storage.clone())?;
     let server = Arc::new(server);
     log::info!("oci-chartrepo {} starts", env!("CARGO_PKG_VERSION"));
@@ -176,12 +170,8 @@ fn watch_signals() -> io::Result<Receiver<&'static str>> {
     let (tell, told) = mpsc::channel();
     spawn("signals", move || {
         let mut coming = signals.forever();
-        let first = coming.next();
-        let _ = tell.send(if first == Some(SIGINT) {
-            "SIGINT"
-        } else {
-            "SIGTERM"
-        });
+        let is_int = coming.next() == Some(SIGINT);
+        let _ = tell.send(if is_int { "SIGINT" } else { "SIGTERM" });
         if coming.next().is_some() {
             observe::log::flush();
             std::process::exit(1);
@@ -191,8 +181,6 @@ fn watch_signals() -> io::Result<Receiver<&'static str>> {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new()
-        .name(name.into())
-        .spawn(work)
-        .map(drop)
+    let thread = thread::Builder::new().name(name.into());
+    thread.spawn(work).map(drop)
 }

@@ -1,7 +1,7 @@
 //! The calls that a scan and a download make to the place that holds the charts, and the error of all
 //! of them. The words are the distribution-spec's: repositories, tags, manifest, blob.
 
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying};
 use std::fmt;
 use std::io::{self, Read};
 use std::time::Instant;
@@ -25,7 +25,7 @@ pub trait Storage: Send + Sync {
     }
 
     /// A blob's bytes as they arrive. They are *not* verified: wrap them in
-    /// [`Verifying`](crate::oci::Verifying).
+    /// [`Verifying`].
     fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>>;
 
     /// A blob's bytes from `start` on, as they arrive. They can't be verified, because only the whole has a
@@ -115,7 +115,7 @@ pub enum ErrorKind {
 
 impl From<&std::io::Error> for ErrorKind {
     /// The kind of a failure to read a blob to its end through
-    /// [`Verifying`](crate::oci::Verifying).
+    /// [`Verifying`].
     fn from(error: &std::io::Error) -> ErrorKind {
         match error.kind() {
             std::io::ErrorKind::InvalidData => ErrorKind::Invalid,
@@ -128,10 +128,8 @@ impl From<&std::io::Error> for ErrorKind {
 impl ErrorKind {
     /// Whether there was no answer at all, so that the next attempt may well succeed.
     pub fn is_no_answer(self) -> bool {
-        matches!(
-            self,
-            ErrorKind::TimedOut | ErrorKind::Unavailable | ErrorKind::Paused
-        )
+        use ErrorKind::{Paused, TimedOut, Unavailable};
+        matches!(self, TimedOut | Unavailable | Paused)
     }
 }
 
@@ -277,13 +275,12 @@ pub fn read_verified(
     blob: &Descriptor,
 ) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    match crate::oci::Verifying::new(source, &blob.digest, blob.size).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Error::new(
-            ErrorKind::from(&error),
-            format!("blob {repository}@{}: {error}", blob.digest),
-        )),
-    }
+    let read = Verifying::new(source, &blob.digest, blob.size).read_to_end(&mut bytes);
+    read.map_err(|error| {
+        let text = format!("blob {repository}@{}: {error}", blob.digest);
+        Error::new(ErrorKind::from(&error), text)
+    })?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -36,11 +36,8 @@ impl ChartVersion<'_> {
     /// Compares the archive's file name with `file_name`, without allocating: a search compares
     /// many.
     pub fn cmp_archive_name(metadata: &PackedMetadata, file_name: &str) -> Ordering {
-        let parts = [metadata.name(), "-", metadata.version(), ".tgz"];
-        parts
-            .into_iter()
-            .flat_map(str::bytes)
-            .cmp(file_name.bytes())
+        let parts = [metadata.name(), "-", metadata.version(), ".tgz"].into_iter();
+        parts.flat_map(str::bytes).cmp(file_name.bytes())
     }
 
     /// What versions of one chart are sorted by: among those that are equal to Helm, a later date is
@@ -53,10 +50,8 @@ impl ChartVersion<'_> {
 
     /// Where the archive is, relative to the index.
     pub fn relative_url(metadata: &PackedMetadata) -> String {
-        format!(
-            "charts/{}",
-            encode_path(&ChartVersion::archive_name(metadata))
-        )
+        let name = ChartVersion::archive_name(metadata);
+        format!("charts/{}", encode_path(&name))
     }
 
     /// The entry as one line of JSON.
@@ -103,9 +98,8 @@ pub fn parse_created(annotation: &str) -> Option<OffsetDateTime> {
     if !matches!(annotation.as_bytes().get(10), Some(b'T' | b't')) {
         return None;
     }
-    let utc = OffsetDateTime::parse(annotation, &Rfc3339)
-        .ok()?
-        .checked_to_offset(UtcOffset::UTC)?;
+    let time = OffsetDateTime::parse(annotation, &Rfc3339).ok()?;
+    let utc = time.checked_to_offset(UtcOffset::UTC)?;
     (0..=9999).contains(&utc.year()).then_some(utc)
 }
 
@@ -130,10 +124,8 @@ impl<'a> IndexFile<'a> {
     pub fn new(charts: impl IntoIterator<Item = ChartVersion<'a>>) -> IndexFile<'a> {
         let mut entries: BTreeMap<&str, Vec<ChartVersion>> = BTreeMap::new();
         for chart in charts {
-            entries
-                .entry(chart.metadata.name())
-                .or_default()
-                .push(chart);
+            let versions = entries.entry(chart.metadata.name()).or_default();
+            versions.push(chart);
         }
         for versions in entries.values_mut() {
             versions.sort_by_cached_key(|chart| Reverse(chart.age()));
@@ -145,10 +137,8 @@ impl<'a> IndexFile<'a> {
 
     /// How many charts and how many versions of them are listed.
     pub fn counts(&self) -> (usize, usize) {
-        (
-            self.entries.len(),
-            self.entries.values().map(Vec::len).sum(),
-        )
+        let versions = self.entries.values().map(Vec::len).sum();
+        (self.entries.len(), versions)
     }
 
     /// The index as block-style YAML. See [`yaml`](super::yaml) for why every string is quoted.
@@ -182,12 +172,11 @@ impl<'a> IndexFile<'a> {
 
     /// The newest version of a chart that Helm takes when it is asked for no version.
     pub fn latest(&self, name: &str) -> Option<&ChartVersion<'a>> {
-        let version = |chart: &ChartVersion| Version::parse(chart.metadata.version());
-        let is_release = |version: Version| !version.is_prerelease();
-        self.entries
-            .get(name)?
-            .iter()
-            .find(|chart| version(chart).is_some_and(is_release))
+        let is_release = |chart: &&ChartVersion| {
+            let version = Version::parse(chart.metadata.version());
+            version.is_some_and(|version| !version.is_prerelease())
+        };
+        self.entries.get(name)?.iter().find(is_release)
     }
 
     /// Room for the whole index, by estimate: a text that grows while it is written is copied, and

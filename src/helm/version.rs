@@ -21,15 +21,14 @@ impl Version {
         let bare = text.strip_prefix('v').unwrap_or(text);
         let core_end = bare.find(['-', '+']).unwrap_or(bare.len());
         let (core, rest) = bare.split_at(core_end);
-        let mut numbers = Vec::with_capacity(3);
-        for number in core.split('.') {
-            numbers.push(number_of(number)?);
-        }
-        if numbers.len() > 3 {
+        let mut numbers = core.split('.');
+        let first = number_of(numbers.next()?)?;
+        let mut next = || numbers.next().map_or(Some(0), number_of);
+        let (second, third) = (next()?, next()?);
+        if numbers.next().is_some() {
             return None;
         }
-        numbers.resize(3, 0);
-        let strict = format!("{}.{}.{}{rest}", numbers[0], numbers[1], numbers[2]);
+        let strict = format!("{first}.{second}.{third}{rest}");
         Some(Version {
             order: semver::Version::parse(&strict).ok()?,
             text: text.to_owned(),
@@ -56,19 +55,14 @@ impl Version {
 }
 
 fn number_of(digits: &str) -> Option<u64> {
-    let only_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    if only_digits {
-        digits.parse().ok()
-    } else {
-        None
-    }
+    let only_digits = digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|_| only_digits)
 }
 
 impl Ord for Version {
     fn cmp(&self, other: &Version) -> Ordering {
-        self.order
-            .cmp(&other.order)
-            .then_with(|| self.text.cmp(&other.text))
+        let order = self.order.cmp(&other.order);
+        order.then_with(|| self.text.cmp(&other.text))
     }
 }
 

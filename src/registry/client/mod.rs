@@ -44,7 +44,8 @@ pub(super) const HTTPS_ADVICE: &str =
 
 /// A client for one registry. It connects when it has something to ask.
 pub(super) struct Client {
-    authority: String,
+    /// `host[:port]`.
+    pub(super) authority: String,
     /// The scheme that a flag says.
     given: Option<Scheme>,
     probed: Mutex<Option<Scheme>>,
@@ -77,11 +78,6 @@ impl Client {
             retries: Mutex::default(),
             authority,
         }
-    }
-
-    /// `host[:port]`.
-    pub(super) fn authority(&self) -> &str {
-        &self.authority
     }
 
     /// `GET path`; only a 200 is `Ok`.

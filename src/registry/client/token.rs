@@ -78,8 +78,8 @@ impl TokenRequest<'_> {
         let bare = text.split('?').next().unwrap_or_default();
         let target = format!("{bare}?{}", query.join("&")).parse::<Uri>();
         let target = target.map_err(|cause| error::protocol("token realm", cause))?;
-        self.transport
-            .call(&target, Ask::JSON.bearing(authorization))
+        let ask = Ask::JSON.bearing(authorization);
+        self.transport.call(&target, ask)
     }
 
     /// OAuth2's `refresh_token` grant, for identity tokens only: GHCR, GitLab and Portus don't have it. A

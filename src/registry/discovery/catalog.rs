@@ -33,7 +33,7 @@ impl Catalog {
             log::warn!("listing public repositories only: {why}");
         };
         if client.withholds_credentials() {
-            let authority = client.authority();
+            let authority = &client.authority;
             refuse(&format!(
                 "{authority} did not ask for credentials, and they are not sent unasked over HTTP unless \
                  --storage-registry-scheme=HTTP says so"

@@ -72,7 +72,7 @@ impl fmt::Display for ListingSource {
     }
 }
 
-/// What a source lists below the prefix; if it's nothing, a sentence about what it lists elsewhere.
+/// What a source lists below the prefix; if it's nothing, a sentence about what the catalog lists elsewhere.
 type Listed = (Vec<RepositoryName>, Option<String>);
 
 /// Finds the repositories of one registry, and remembers what earlier scans have taught.
@@ -209,7 +209,7 @@ impl Discovery {
         answers: &[String],
         is_empty: bool,
     ) -> Result<Vec<RepositoryName>> {
-        let authority = client.authority();
+        let authority = &client.authority;
         let text = format!("{authority} lists no repositories ({})", answers.join("; "));
         let logged = advice(authority, answers, &client.explain_refusal());
         if is_empty {
@@ -246,9 +246,10 @@ impl Discovery {
         let wanted = prefix.wanted(&names);
         // The others are asked for what lies below the prefix alone.
         let is_catalog = matches!(source, ListingSource::OpenCatalog | ListingSource::Catalog);
-        let is_elsewhere = wanted.is_empty() && is_catalog;
-        let elsewhere = prefix.elsewhere(&names).filter(|_| is_elsewhere);
-        Ok((wanted, elsewhere))
+        match wanted.is_empty() && is_catalog {
+            true => Ok((wanted, prefix.elsewhere(&names))),
+            false => Ok((wanted, None)),
+        }
     }
 
     /// Logs a text, unless it was the last one logged.

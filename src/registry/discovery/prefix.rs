@@ -25,8 +25,9 @@ impl Prefix {
         let prefix = self.0.as_ref()?;
         let is_valid = |name: &&String| name.parse::<RepositoryName>().is_ok();
         let valid: Vec<&String> = catalog.iter().filter(is_valid).collect();
-        let likeness = |name: &&&String| likeness(name, prefix.as_str());
-        let (alike, count) = (valid.iter().rev().max_by_key(likeness)?, valid.len());
+        let count = valid.len();
+        let last_first = valid.into_iter().rev();
+        let alike = last_first.max_by_key(|name| likeness(name, prefix.as_str()))?;
         Some(format!(
             "none of the repositories that the catalog lists ({count}, such as {alike}) lies below the \
              prefix {prefix}"
