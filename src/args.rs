@@ -18,6 +18,7 @@ pub struct Args {
     pub registry_ca_file: Option<String>,
     pub registry_insecure: bool,
     pub layout_dir: Option<String>,
+    pub local_rootdir: Option<String>,
     pub repositories: Vec<String>,
     pub include: Vec<String>,
     pub exclude: Vec<String>,
@@ -36,7 +37,7 @@ pub struct Args {
 }
 
 /// Every flag's name, for the nearest to a mistyped one.
-const FLAGS: [&str; 24] = [
+const FLAGS: [&str; 25] = [
     "--port",
     "--listen-host",
     "--storage",
@@ -46,6 +47,7 @@ const FLAGS: [&str; 24] = [
     "--storage-registry-ca-file",
     "--storage-registry-insecure-skip-tls-verify",
     "--storage-layout-dir",
+    "--storage-local-rootdir",
     "--repository",
     "--include",
     "--exclude",
@@ -75,7 +77,7 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
 
   --port PORT                        port to listen on [8080]
   --listen-host HOST                 address to listen on [all, IPv4 and IPv6]
-  --storage KIND                     where the charts are: registry or layout [registry]
+  --storage KIND                     where the charts are: registry, local or layout [registry]
   --storage-registry-repo ADDRESS    the registry, host[:port][/prefix] or a URL; a prefix
                                      narrows the walk to repositories below it [localhost:5000]
   --storage-registry-scheme SCHEME   HTTP or HTTPS [from the URL, else found out]
@@ -84,6 +86,8 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --storage-registry-ca-file FILE    certificates (PEM) to trust besides the bundled ones
   --storage-registry-insecure-skip-tls-verify
                                      accept any certificate
+  --storage-local-rootdir DIR        with --storage=local: a folder of .tgz files, as helm package
+                                     and helm pull leave them; subfolders are prefixes
   --storage-layout-dir DIR           with --storage=layout: an OCI image layout, or a folder
                                      that holds some
   --repository NAME                  walk this repository instead of the catalog (repeatable)
@@ -95,7 +99,7 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --refresh-interval DURATION        how often known tags are looked at again, and everything is
                                      listed again if nobody asks for the index [5m]
   --max-stale DURATION               an index older than this is refreshed when it's asked for
-                                     [5s; with --storage=layout: 0s]
+                                     [5s; of a directory: 0s]
   --max-wait DURATION                the longest that a request waits for that; then it gets the
                                      last good index [2s]
   --concurrency N                    requests to the registry at a time during a walk [8]
@@ -132,6 +136,7 @@ impl Args {
             registry_ca_file: value(&mut typed, "--storage-registry-ca-file")?,
             registry_insecure: typed.contains("--storage-registry-insecure-skip-tls-verify"),
             layout_dir: value(&mut typed, "--storage-layout-dir")?,
+            local_rootdir: value(&mut typed, "--storage-local-rootdir")?,
             repositories: typed
                 .values_from_str("--repository")
                 .map_err(|error| error.to_string())?,

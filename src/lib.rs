@@ -20,9 +20,11 @@
 
 #![warn(missing_docs)]
 
+pub mod archives;
 pub mod args;
 pub mod config;
 pub mod credentials;
+mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod helm;
@@ -37,6 +39,7 @@ pub mod snapshot;
 pub mod storage;
 mod sync;
 
+use archives::Archives;
 use config::{Config, StorageChoice};
 use layout::Layout;
 use registry::Registry;
@@ -54,7 +57,7 @@ use storage::Storage;
 /// The longest pause after refreshes that failed: one that is down is asked politely.
 const REGISTRY_PAUSE: Duration = Duration::from_secs(30);
 /// The same of a directory, which doesn't mind.
-const LAYOUT_PAUSE: Duration = Duration::from_secs(2);
+const DIRECTORY_PAUSE: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT, then lets running downloads end.
 ///
@@ -71,7 +74,7 @@ pub fn run(config: Config) -> io::Result<()> {
     // To look at a tag again costs a request to a registry, and next to nothing in a directory.
     let (trust, longest_pause) = match config.storage {
         StorageChoice::Registry(_) => (Some(interval), REGISTRY_PAUSE),
-        StorageChoice::Layout(_) => (None, LAYOUT_PAUSE),
+        StorageChoice::Layout(_) | StorageChoice::Local(_) => (None, DIRECTORY_PAUSE),
     };
     let storage = open(config.storage);
     let timing = Timing {
@@ -129,6 +132,7 @@ fn open(choice: StorageChoice) -> Arc<dyn Storage> {
     match choice {
         StorageChoice::Registry(options) => Arc::new(registry(options)),
         StorageChoice::Layout(directory) => Arc::new(Layout::new(directory)),
+        StorageChoice::Local(directory) => Arc::new(Archives::new(directory)),
     }
 }
 

@@ -14,7 +14,7 @@ use log::Level;
 use quantity::{duration, size, typed};
 use std::fmt::Display;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +39,10 @@ const STALE_REGISTRY: Duration = Duration::from_secs(5);
 pub enum StorageChoice {
     /// In a registry.
     Registry(crate::registry::Options),
-    /// In this directory.
+    /// In OCI image layouts in this directory.
     Layout(PathBuf),
+    /// In chart archives in this directory.
+    Local(PathBuf),
 }
 
 /// All settings, checked.
@@ -81,7 +83,11 @@ impl Config {
         let storage = match args.storage.as_deref().unwrap_or("registry") {
             "registry" => StorageChoice::Registry(registry(&args, concurrency)?),
             "layout" => StorageChoice::Layout(layout(&args)?),
-            other => return Err(mistake("--storage", other, "not one of: registry, layout")),
+            "local" => StorageChoice::Local(local(&args)?),
+            other => {
+                let why = "not one of: registry, local, layout";
+                return Err(mistake("--storage", other, why));
+            }
         };
         let walk = walk(&args, concurrency)?;
         Ok(Config {
@@ -97,7 +103,7 @@ impl Config {
             // A directory doesn't mind being asked at each request whether it has changed.
             max_stale: time("--max-stale", args.max_stale, MAX_AGE)?.unwrap_or(match storage {
                 StorageChoice::Registry(_) => STALE_REGISTRY,
-                StorageChoice::Layout(_) => Duration::ZERO,
+                StorageChoice::Layout(_) | StorageChoice::Local(_) => Duration::ZERO,
             }),
             max_wait: time("--max-wait", args.max_wait, MAX_WAIT)?
                 .unwrap_or(Duration::from_secs(2)),
@@ -188,9 +194,7 @@ fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
 }
 
 fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options, Mistake> {
-    if args.layout_dir.is_some() {
-        return Err("--storage-layout-dir goes with --storage=layout".into());
-    }
+    only_of_directory(args, "")?;
     let repo = args.registry_repo.as_deref().unwrap_or("localhost:5000");
     if repo.contains('@') {
         // Not quoted: what stands before the @ is a secret.
@@ -222,6 +226,61 @@ fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options,
 }
 
 fn layout(args: &Args) -> Result<PathBuf, Mistake> {
+    only_of_registry(args)?;
+    only_of_directory(args, "--storage-layout-dir")?;
+    let (directory, names) = directory("layout", "--storage-layout-dir", &args.layout_dir)?;
+    let is_archive = |name: &PathBuf| name.extension().is_some_and(|ending| ending == "tgz");
+    if !is_layout(&names) && names.iter().any(is_archive) {
+        let advice = "holds .tgz files: --storage=local --storage-local-rootdir serves those";
+        return Err(mistake("--storage-layout-dir", &directory, advice));
+    }
+    Ok(directory.into())
+}
+
+fn local(args: &Args) -> Result<PathBuf, Mistake> {
+    only_of_registry(args)?;
+    only_of_directory(args, "--storage-local-rootdir")?;
+    let (directory, names) = directory("local", "--storage-local-rootdir", &args.local_rootdir)?;
+    if is_layout(&names) {
+        let advice = "is an OCI image layout: --storage=layout --storage-layout-dir serves it";
+        return Err(mistake("--storage-local-rootdir", &directory, advice));
+    }
+    Ok(directory.into())
+}
+
+fn is_layout(names: &[PathBuf]) -> bool {
+    names.iter().any(|name| name == Path::new("oci-layout"))
+}
+
+/// The directory that `flag` names, and what is in it.
+fn directory(
+    storage: &str,
+    flag: &str,
+    value: &Option<String>,
+) -> Result<(String, Vec<PathBuf>), Mistake> {
+    let directory = value
+        .clone()
+        .ok_or_else(|| format!("--storage={storage} needs {flag}"))?;
+    let listed = fs::read_dir(&directory).map_err(|error| mistake(flag, &directory, error))?;
+    let names = listed.flatten().map(|entry| entry.file_name().into());
+    Ok((directory, names.collect()))
+}
+
+/// Refuses the flags of the directories that aren't served.
+fn only_of_directory(args: &Args, own: &str) -> Result<(), Mistake> {
+    let others = [
+        ("--storage-layout-dir", "layout", &args.layout_dir),
+        ("--storage-local-rootdir", "local", &args.local_rootdir),
+    ];
+    let other = others
+        .iter()
+        .find(|(flag, _, value)| *flag != own && value.is_some());
+    other.map_or(Ok(()), |(flag, storage, _)| {
+        Err(format!("{flag} goes with --storage={storage}"))
+    })
+}
+
+fn only_of_registry(args: &Args) -> Result<(), Mistake> {
     let of_registry = [
         ("--storage-registry-repo", args.registry_repo.is_some()),
         ("--storage-registry-scheme", args.registry_scheme.is_some()),
@@ -236,16 +295,10 @@ fn layout(args: &Args) -> Result<PathBuf, Mistake> {
         ),
         ("--repository", !args.repositories.is_empty()),
     ];
-    if let Some((flag, _)) = of_registry.iter().find(|(_, given)| *given) {
-        return Err(format!("{flag} goes with --storage=registry"));
-    }
-    let Some(directory) = args.layout_dir.as_deref() else {
-        return Err("--storage=layout needs --storage-layout-dir".into());
-    };
-    match fs::read_dir(directory) {
-        Ok(_) => Ok(directory.into()),
-        Err(error) => Err(mistake("--storage-layout-dir", directory, error)),
-    }
+    let given = of_registry.iter().find(|(_, given)| *given);
+    given.map_or(Ok(()), |(flag, _)| {
+        Err(format!("{flag} goes with --storage=registry"))
+    })
 }
 
 fn repositories(
@@ -298,7 +351,7 @@ mod tests {
                 storage: text("minio"),
                 ..Args::default()
             }),
-            "--storage \"minio\": not one of: registry, layout"
+            "--storage \"minio\": not one of: registry, local, layout"
         );
         assert_eq!(
             error(Args {

@@ -5,15 +5,14 @@
 //! Someone may be copying into the directory while we read it. So nothing missing is a definite
 //! "gone", and only what verifies is believed.
 
-mod files;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod listing;
 mod tree;
 
+use crate::files::{Root, Stamp, is_settled, refused, stamp};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, qualified};
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Revision, Storage};
-use files::{Root, Stamp, is_settled, refused, stamp};
 use listing::{Index, Lister, Listing};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

@@ -1,6 +1,6 @@
 //! Where the layouts are: the directory alone, or folders below it.
 
-use super::files::{Root, Stamp, failed, is_settled, stamp};
+use crate::files::{Root, Stamp, failed, is_settled, stamp};
 use crate::storage::{Error, ErrorKind};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

@@ -16,33 +16,30 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// A directory, looked up anew for each call, because it may be a link that is switched over.
 #[derive(Debug)]
-pub(super) struct Root(PathBuf);
+pub(crate) struct Root(PathBuf);
 
 /// What tells one state of a file from the next: device, inode, size and both its times.
-pub(super) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+pub(crate) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 impl Root {
-    pub(super) fn new(path: PathBuf) -> Root {
+    pub(crate) fn new(path: PathBuf) -> Root {
         Root(path)
     }
 
     /// Where `inner` really is, if that is inside.
-    pub(super) fn locate(&self, inner: &Path) -> Result<PathBuf, Error> {
+    pub(crate) fn locate(&self, inner: &Path) -> Result<PathBuf, Error> {
         let shown = self.0.join(inner);
         let root = fs::canonicalize(&self.0).map_err(|cause| failed(&self.0, cause))?;
         let place = fs::canonicalize(&shown).map_err(|cause| failed(&shown, cause))?;
         if place.starts_with(&root) {
             Ok(place)
         } else {
-            Err(refused(
-                &shown,
-                "a link that leads out of the layout's directory",
-            ))
+            Err(refused(&shown, "a link that leads out of the directory"))
         }
     }
 
     /// Opens a regular file of at most `limit` bytes.
-    pub(super) fn open(&self, inner: &Path, limit: u64) -> Result<(File, Metadata), Error> {
+    pub(crate) fn open(&self, inner: &Path, limit: u64) -> Result<(File, Metadata), Error> {
         let shown = self.0.join(inner);
         let place = self.locate(inner)?;
         // Without NONBLOCK a FIFO without a writer would hold us for ever.
@@ -66,7 +63,7 @@ impl Root {
     }
 
     /// A file's whole content. One that grows while it's read is cut off at `limit`.
-    pub(super) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), Error> {
+    pub(crate) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), Error> {
         let (file, metadata) = self.open(inner, limit)?;
         let mut bytes = Vec::new();
         file.take(limit)
@@ -76,12 +73,12 @@ impl Root {
     }
 
     /// The path for a person to read.
-    pub(super) fn show(&self, inner: &Path) -> String {
+    pub(crate) fn show(&self, inner: &Path) -> String {
         self.0.join(inner).display().to_string()
     }
 }
 
-pub(super) fn stamp(metadata: &Metadata) -> Stamp {
+pub(crate) fn stamp(metadata: &Metadata) -> Stamp {
     let modified = (metadata.mtime(), metadata.mtime_nsec());
     let changed = (metadata.ctime(), metadata.ctime_nsec());
     (
@@ -95,7 +92,7 @@ pub(super) fn stamp(metadata: &Metadata) -> Stamp {
 
 /// Whether a file had been left alone for a while at `now`. One that changes twice within a tick of
 /// the clock of files looks as if it had changed once.
-pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
+pub(crate) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
     let (.., (seconds, nanoseconds)) = *stamp;
     let changed = Duration::new(
         seconds.try_into().unwrap_or(0),
@@ -106,7 +103,7 @@ pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
 }
 
 /// What isn't there may be on its way: someone is copying. So it's never a definite "gone".
-pub(super) fn failed(path: &Path, cause: io::Error) -> Error {
+pub(crate) fn failed(path: &Path, cause: io::Error) -> Error {
     Error::new(
         ErrorKind::Unavailable,
         format!("{}: {cause}", path.display()),
@@ -114,6 +111,6 @@ pub(super) fn failed(path: &Path, cause: io::Error) -> Error {
     .with_source(cause)
 }
 
-pub(super) fn refused(path: &Path, why: &str) -> Error {
+pub(crate) fn refused(path: &Path, why: &str) -> Error {
     Error::new(ErrorKind::Invalid, format!("{}: {why}", path.display()))
 }

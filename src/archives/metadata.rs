@@ -1,0 +1,301 @@
+//! From the Chart.yaml of an archive, and the requirements.yaml of an old one, to the config blob that
+//! `helm push` would make of them: the fields of Helm's `chart.Metadata`, typed and cleaned as Helm
+//! loads them (pkg/chart/v2/loader/load.go, pkg/chart/v2/metadata.go), refused where Helm refuses
+//! the chart. Pure.
+
+use super::yaml::{Node, first_document};
+use crate::helm::chart::MAX_CONFIG;
+use crate::helm::index::parse_created;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
+
+/// What one value takes besides its text, in bytes, roughly.
+const VALUE_COST: usize = 8;
+
+/// What type Helm gives a field.
+enum FieldType {
+    Text,
+    /// Text that `sanitizeString` cleans.
+    CleanText,
+    Flag,
+    CleanTexts,
+    TextMap,
+    Structs(Fields),
+    /// A list of anything.
+    Values,
+}
+
+use FieldType::{CleanText, CleanTexts, Flag, Structs, Text, TextMap, Values};
+
+type Fields = &'static [(&'static str, FieldType)];
+
+const METADATA: Fields = &[
+    ("apiVersion", Text),
+    ("name", CleanText),
+    ("version", Text),
+    ("appVersion", CleanText),
+    ("description", CleanText),
+    ("type", Text),
+    ("deprecated", Flag),
+    ("kubeVersion", CleanText),
+    ("home", CleanText),
+    ("icon", CleanText),
+    ("sources", CleanTexts),
+    ("keywords", CleanTexts),
+    ("maintainers", Structs(MAINTAINER)),
+    ("annotations", TextMap),
+    ("dependencies", Structs(DEPENDENCY)),
+    ("condition", CleanText),
+    ("tags", CleanText),
+];
+const MAINTAINER: Fields = &[
+    ("name", CleanText),
+    ("email", CleanText),
+    ("url", CleanText),
+];
+const DEPENDENCY: Fields = &[
+    ("name", CleanText),
+    ("version", CleanText),
+    ("repository", CleanText),
+    ("condition", CleanText),
+    ("tags", CleanTexts),
+    ("enabled", Flag),
+    ("import-values", Values),
+    ("alias", Text),
+];
+/// Helm's `chart.Lock`.
+const LOCK: Fields = &[
+    ("generated", Text),
+    ("digest", Text),
+    ("dependencies", Structs(DEPENDENCY)),
+];
+
+/// A chart's metadata while its files are read. Helm reads each of them into the same struct.
+#[derive(Default)]
+pub(super) struct MetadataFiles(Map<String, Value>);
+
+impl MetadataFiles {
+    /// Reads a Chart.yaml over what is known.
+    pub(super) fn chart(&mut self, bytes: &[u8]) -> Result<(), String> {
+        read(bytes, METADATA, &mut self.0).map_err(|why| format!("Chart.yaml {why}"))?;
+        let version = self.0.get("apiVersion").and_then(Value::as_str);
+        if version.unwrap_or_default().is_empty() {
+            self.0.insert("apiVersion".into(), "v1".into());
+        }
+        Ok(())
+    }
+
+    /// Reads a requirements.yaml over what is known, whichever `apiVersion` that has, as Helm does.
+    pub(super) fn requirements(&mut self, bytes: &[u8]) -> Result<(), String> {
+        read(bytes, METADATA, &mut self.0).map_err(|why| format!("requirements.yaml {why}"))
+    }
+
+    /// The config blob.
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, String> {
+        settle(METADATA, &mut self.0)?;
+        let dependencies = self.0.get("dependencies").and_then(Value::as_array);
+        let mut names = HashSet::new();
+        for dependency in dependencies.into_iter().flatten() {
+            let text = |field| dependency[field].as_str().filter(|text| !text.is_empty());
+            let name = text("alias").or(text("name")).unwrap_or_default();
+            if !names.insert(name) {
+                return Err(format!("Chart.yaml has two dependencies named {name:?}"));
+            }
+        }
+        Ok(Value::Object(self.0).to_string().into_bytes())
+    }
+}
+
+/// Whether Helm can read a Chart.lock or requirements.lock, of which the index tells nothing.
+pub(super) fn check_lock(bytes: &[u8]) -> Result<(), String> {
+    let mut lock = Map::new();
+    read(bytes, LOCK, &mut lock)?;
+    match lock.get("generated").and_then(Value::as_str) {
+        Some(date) if parse_created(date).is_none() => Err("generated is no date".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a file over what is known.
+fn read(bytes: &[u8], fields: Fields, into: &mut Map<String, Value>) -> Result<(), String> {
+    let mut fitting = Fitting {
+        bytes_left: MAX_CONFIG as usize,
+    };
+    match &*first_document(bytes)? {
+        Node::Null => Ok(()),
+        Node::Map(map) => fitting.fields(map, fields, into),
+        _ => Err("is no map".into()),
+    }
+}
+
+/// Makes JSON of Helm's types out of YAML. Aliases can make a lot out of little, so what is made is
+/// bounded.
+struct Fitting {
+    bytes_left: usize,
+}
+
+impl Fitting {
+    /// Reads a map into a struct, as encoding/json does it: names in any case, in the order of their
+    /// bytes, and unknown ones are left out.
+    fn fields(
+        &mut self,
+        map: &BTreeMap<String, Rc<Node>>,
+        fields: Fields,
+        into: &mut Map<String, Value>,
+    ) -> Result<(), String> {
+        for (key, node) in map {
+            let exact = fields.iter().find(|(name, _)| name == key);
+            let in_any_case = || {
+                fields
+                    .iter()
+                    .find(|(name, _)| name.eq_ignore_ascii_case(key))
+            };
+            if let Some((name, kind)) = exact.or_else(in_any_case) {
+                let value = self.fit(node, kind).map_err(|why| format!("{name} {why}"));
+                overlay(into.entry(*name).or_insert(Value::Null), value?);
+            }
+        }
+        Ok(())
+    }
+
+    fn fit(&mut self, node: &Node, kind: &FieldType) -> Result<Value, String> {
+        self.spend(VALUE_COST)?;
+        match (kind, node) {
+            (_, Node::Null) => Ok(Value::Null),
+            (Text | CleanText, Node::List(_) | Node::Map(_)) => Err("is no string".into()),
+            (Text, node) => self.text(node.text().unwrap_or_default()),
+            (CleanText, node) => self.text(clean(&node.text().unwrap_or_default())),
+            (Flag, Node::Flag(flag)) => Ok((*flag).into()),
+            (Flag, _) => Err("is neither true nor false".into()),
+            (CleanTexts, Node::List(list)) => {
+                self.list(list, |this, one| this.fit(one, &CleanText))
+            }
+            (Structs(fields), Node::List(list)) => self.list(list, |this, one| match one {
+                Node::Null => Ok(Value::Null),
+                Node::Map(map) => {
+                    let mut object = Map::new();
+                    this.fields(map, fields, &mut object)?;
+                    Ok(object.into())
+                }
+                _ => Err("holds what is no map".into()),
+            }),
+            (Values, Node::List(list)) => self.list(list, Fitting::any),
+            (CleanTexts | Structs(_) | Values, _) => Err("is no list".into()),
+            (TextMap, Node::Map(map)) => self.map(map, |this, one| match one {
+                Node::Null => Ok("".into()),
+                one => this.fit(one, &Text),
+            }),
+            (TextMap, _) => Err("is no map".into()),
+        }
+    }
+
+    fn any(&mut self, node: &Node) -> Result<Value, String> {
+        self.spend(VALUE_COST)?;
+        match node {
+            Node::Null => Ok(Value::Null),
+            Node::Flag(flag) => Ok((*flag).into()),
+            Node::Integer(value) => Ok(match u64::try_from(*value) {
+                Ok(value) => value.into(),
+                Err(_) => i64::try_from(*value).unwrap_or(i64::MIN).into(),
+            }),
+            Node::Float(value) if !value.is_finite() => Err("holds a number without end".into()),
+            Node::Float(value) => Ok((*value).into()),
+            Node::Text(text) => self.text(text.clone()),
+            Node::List(list) => self.list(list, Fitting::any),
+            Node::Map(map) => self.map(map, Fitting::any),
+        }
+    }
+
+    fn list(
+        &mut self,
+        list: &[Rc<Node>],
+        fit: impl Fn(&mut Fitting, &Node) -> Result<Value, String>,
+    ) -> Result<Value, String> {
+        list.iter().map(|one| fit(self, one)).collect()
+    }
+
+    fn map(
+        &mut self,
+        map: &BTreeMap<String, Rc<Node>>,
+        fit: impl Fn(&mut Fitting, &Node) -> Result<Value, String>,
+    ) -> Result<Value, String> {
+        let mut object = Map::new();
+        for (key, one) in map {
+            self.spend(key.len())?;
+            object.insert(key.clone(), fit(self, one)?);
+        }
+        Ok(object.into())
+    }
+
+    fn text(&mut self, text: String) -> Result<Value, String> {
+        self.spend(text.len())?;
+        Ok(text.into())
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), String> {
+        let left = self.bytes_left.checked_sub(bytes);
+        self.bytes_left = left.ok_or_else(|| format!("unfolds to over {MAX_CONFIG} bytes"))?;
+        Ok(())
+    }
+}
+
+/// Reads `new` over `old`, as encoding/json reads into a struct that isn't empty: structs and maps
+/// are merged, also those at the same place of a list, and a null takes away only lists and maps.
+fn overlay(old: &mut Value, new: Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                overlay(old.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            old.resize(new.len(), Value::Null);
+            old.iter_mut()
+                .zip(new)
+                .for_each(|(old, new)| overlay(old, new));
+        }
+        (old @ (Value::Array(_) | Value::Object(_)), Value::Null) => *old = Value::Null,
+        (_, Value::Null) => {}
+        (old, new) => *old = new,
+    }
+}
+
+/// What is left null: no field, an empty string, or a pointer that Helm refuses.
+fn settle(fields: Fields, object: &mut Map<String, Value>) -> Result<(), String> {
+    object.retain(|_, value| !value.is_null());
+    for (name, kind) in fields {
+        let list = object.get_mut(*name).and_then(Value::as_array_mut);
+        for one in list.into_iter().flatten() {
+            match (kind, one) {
+                (CleanTexts, one @ Value::Null) => *one = "".into(),
+                (Structs(_), Value::Null) => {
+                    return Err(format!("Chart.yaml {name} holds an empty node"));
+                }
+                (Structs(fields), Value::Object(object)) => settle(fields, object)?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Helm's `sanitizeString`: white space becomes a blank, and what doesn't print is left out.
+fn clean(text: &str) -> String {
+    let kept = text.chars().filter_map(|c| match c {
+        c if c.is_whitespace() => Some(' '),
+        c if prints(c) => Some(c),
+        _ => None,
+    });
+    kept.collect()
+}
+
+/// Go's `unicode.IsPrint`. Rust shows the same characters as they are when they follow another;
+/// a combining one alone would be escaped.
+fn prints(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    let pair: String = ['a', c].iter().collect();
+    pair.escape_debug().nth(1) == Some(c)
+}
