@@ -49,6 +49,11 @@ pub trait Storage: Send + Sync {
         None
     }
 
+    /// What adds a chart, for a client that tries to upload one.
+    fn how_to_add(&self) -> &'static str {
+        "helm push it to the registry"
+    }
+
     /// How many requests have been made of it so far, if they cost anything.
     fn requests(&self) -> u64 {
         0

@@ -320,6 +320,10 @@ impl Storage for Archives {
         }
     }
 
+    fn how_to_add(&self) -> &'static str {
+        "copy the .tgz file into the directory of --storage-local-rootdir"
+    }
+
     /// Changes whenever an archive or a provenance file comes, goes, or is written or replaced. There's
     /// none while one has just been.
     fn revision(&self) -> Option<Revision> {

@@ -208,6 +208,10 @@ impl Storage for Layout {
         self.blob(repository, blob).map(drop)
     }
 
+    fn how_to_add(&self) -> &'static str {
+        "copy it into the layout, with skopeo or oras"
+    }
+
     /// Changes whenever an `index.json` comes, goes, or is written or replaced. There's none while one
     /// has just been.
     fn revision(&self) -> Option<Revision> {

@@ -53,6 +53,11 @@ impl Downloads {
         }
     }
 
+    /// What adds a chart to the storage.
+    pub(super) fn how_to_add(&self) -> &'static str {
+        self.storage.how_to_add()
+    }
+
     /// Whether a part of such a blob can be had: a stream is sent whole.
     pub(super) fn has_parts(&self, blob: &Descriptor) -> bool {
         self.cache.takes(blob)

@@ -125,7 +125,11 @@ impl Responder {
         match (&head.method, &route) {
             (Method::Get | Method::Head, _) | (_, Route::Unknown) => self.get(head, client, route),
             (Method::NonStandard(_), _) => Answer::text(501, "the method is unknown here"),
-            _ => Answer::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD"),
+            _ => {
+                let advice = self.downloads.how_to_add();
+                let text = format!("only GET and HEAD are answered; to add a chart, {advice}");
+                Answer::text(405, text).with("Allow", "GET, HEAD")
+            }
         }
     }
 

@@ -126,3 +126,20 @@ fn the_date_is_the_files_and_the_bytes_are_the_same_from_every_replica() {
         )
     );
 }
+
+#[test]
+fn an_upload_is_refused_with_the_folder_as_advice() {
+    let folder = Folder::new();
+    folder.chart("web.tgz", "web", "1.0.0");
+    let daemon = folder.daemon();
+    for (method, path) in [("POST", "/api/charts"), ("DELETE", "/api/charts/web/1.0.0")] {
+        let answer = daemon.request(method, path, &[]);
+        let advice = "copy the .tgz file into the directory of --storage-local-rootdir";
+        assert!(
+            answer.status == 405 && answer.body_text().contains(advice),
+            "{}",
+            answer.body_text()
+        );
+    }
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+}
