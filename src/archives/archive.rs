@@ -40,17 +40,48 @@ pub(super) struct PackedChart {
     pub(super) size: u64,
 }
 
+/// Why an archive isn't listed.
+pub(super) struct Flaw {
+    pub(super) why: String,
+    /// Whether that says nothing of the archive, so that it's worth another attempt.
+    pub(super) is_passing: bool,
+}
+
+impl From<String> for Flaw {
+    fn from(why: String) -> Flaw {
+        Flaw {
+            why,
+            is_passing: false,
+        }
+    }
+}
+
+impl From<&io::Error> for Flaw {
+    fn from(error: &io::Error) -> Flaw {
+        let why = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "ends early: it may still be being copied".into(),
+            _ if error.raw_os_error().is_some() => format!("can't be read: {error}"),
+            _ => format!("is no whole .tgz: {error}"),
+        };
+        let is_refused = error.kind() == io::ErrorKind::PermissionDenied;
+        Flaw {
+            why,
+            is_passing: error.raw_os_error().is_some() && !is_refused,
+        }
+    }
+}
+
 impl PackedChart {
     /// Reads an archive to its end.
     ///
     /// Errors with the reason when Helm would refuse it, and when it isn't whole.
-    pub(super) fn read(file: impl Read) -> Result<PackedChart, String> {
+    pub(super) fn read(file: impl Read) -> Result<PackedChart, Flaw> {
         let mut file = BufReader::with_capacity(BUFFER, Hashing::new(file));
         let unpacked = MultiGzDecoder::new(&mut file).take(MAX_STREAM);
         let (metadata, mut rest) = metadata(unpacked)?;
-        io::copy(&mut rest, &mut io::sink()).map_err(|error| broken(&error))?;
+        io::copy(&mut rest, &mut io::sink()).map_err(|error| Flaw::from(&error))?;
         if rest.limit() == 0 {
-            return Err(format!("unpacks to over {MAX_STREAM} bytes"));
+            return Err(format!("unpacks to over {MAX_STREAM} bytes").into());
         }
         let config = metadata.finish()?;
         let metadata = ChartMetadata::parse(&config).map_err(|why| why.to_string())?;
@@ -65,31 +96,24 @@ impl PackedChart {
     }
 }
 
-fn broken(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => "ends early: it may still be being copied".into(),
-        _ => format!("is no whole .tgz: {error}"),
-    }
-}
-
 /// Reads the files that tell of the chart, and hands back what follows the last file.
-fn metadata<R: Read>(unpacked: R) -> Result<(MetadataFiles, R), String> {
+fn metadata<R: Read>(unpacked: R) -> Result<(MetadataFiles, R), Flaw> {
     let mut archive = Archive::new(unpacked);
     let mut metadata = MetadataFiles::default();
     let (mut has_chart, mut requirements) = (false, Vec::new());
     let (mut unpacked_left, mut metadata_left) = (MAX_UNPACKED, MAX_CONFIG);
     let mut long_name = None;
     // Raw, for otherwise tar holds extended headers of any size in memory.
-    let entries = archive.entries().map_err(|error| broken(&error))?;
+    let entries = archive.entries().map_err(|error| Flaw::from(&error))?;
     for entry in entries.raw(true) {
-        let mut entry = entry.map_err(|error| broken(&error))?;
+        let mut entry = entry.map_err(|error| Flaw::from(&error))?;
         match entry.header().entry_type() {
             EntryType::XHeader | EntryType::GNULongName => {
                 long_name = extended_name(&mut entry)?.or(long_name);
                 continue;
             }
             EntryType::XGlobalHeader | EntryType::GNULongLink => continue,
-            EntryType::GNUSparse => return Err("holds a sparse file".into()),
+            EntryType::GNUSparse => return Err("holds a sparse file".to_owned().into()),
             _ => {}
         }
         let name = long_name.take();
@@ -109,7 +133,7 @@ fn metadata<R: Read>(unpacked: R) -> Result<(MetadataFiles, R), String> {
         let mut bytes = Vec::new();
         entry
             .read_to_end(&mut bytes)
-            .map_err(|error| broken(&error))?;
+            .map_err(|error| Flaw::from(&error))?;
         let bytes = without_bom(bytes);
         match place.as_str() {
             "Chart.yaml" => {
@@ -122,7 +146,7 @@ fn metadata<R: Read>(unpacked: R) -> Result<(MetadataFiles, R), String> {
         }
     }
     if !has_chart {
-        return Err("holds no Chart.yaml in its folder".into());
+        return Err("holds no Chart.yaml in its folder".to_owned().into());
     }
     for bytes in requirements {
         metadata.requirements(&bytes)?;
@@ -131,14 +155,14 @@ fn metadata<R: Read>(unpacked: R) -> Result<(MetadataFiles, R), String> {
 }
 
 /// The name that an extended header, GNU's or POSIX's, gives to the file behind it.
-fn extended_name(entry: &mut Entry<'_, impl Read>) -> Result<Option<Vec<u8>>, String> {
+fn extended_name(entry: &mut Entry<'_, impl Read>) -> Result<Option<Vec<u8>>, Flaw> {
     if entry.size() > MAX_EXTENDED_HEADER {
-        return Err(format!("has a header of over {MAX_EXTENDED_HEADER} bytes"));
+        return Err(format!("has a header of over {MAX_EXTENDED_HEADER} bytes").into());
     }
     let mut bytes = Vec::new();
     entry
         .read_to_end(&mut bytes)
-        .map_err(|error| broken(&error))?;
+        .map_err(|error| Flaw::from(&error))?;
     if entry.header().entry_type() == EntryType::GNULongName {
         bytes.truncate(bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()));
         return Ok(Some(bytes));
@@ -148,7 +172,7 @@ fn extended_name(entry: &mut Entry<'_, impl Read>) -> Result<Option<Vec<u8>>, St
         match extension.key_bytes() {
             b"path" => name = Some(extension.value_bytes().to_vec()),
             // It would have to be believed rather than the header's, of a file beyond any bound.
-            b"size" => return Err("holds a file with an extended size".into()),
+            b"size" => return Err("holds a file with an extended size".to_owned().into()),
             _ => {}
         }
     }

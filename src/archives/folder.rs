@@ -4,6 +4,7 @@
 use crate::files::{Root, Stamp, failed, is_settled, stamp};
 use crate::storage::{Error, ErrorKind};
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -16,8 +17,8 @@ const MAX_FOLDER_DEPTH: usize = 16;
 const MAX_NAMES: usize = 250_000;
 /// What an archive's file name ends with.
 const ARCHIVE: &str = ".tgz";
-/// What the name of its provenance file adds to that.
-const PROVENANCE: &str = ".prov";
+/// What the name of a provenance file ends with.
+const PROVENANCE: &str = ".tgz.prov";
 
 /// A file or folder that counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -91,73 +92,75 @@ impl Look<'_> {
             }
             entries => entries.map_err(failed)?,
         };
-        let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        self.names += entries.len();
+        let mut named = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            named.push((entry.file_name(), entry));
+        }
+        self.names += named.len();
         if self.names > MAX_NAMES {
             let text = format!("{}: over {MAX_NAMES} files", self.root.show(Path::new("")));
             return Err(Error::new(ErrorKind::Invalid, text));
         }
         // A folder that is linked to often is found by the same path on every machine.
-        entries.sort_by_cached_key(DirEntry::file_name);
-        entries.retain(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
-        for entry in entries {
-            self.look_at(folder.join(entry.file_name()), &entry, depth + 1)?;
+        named.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (name, entry) in named {
+            if !name.as_encoded_bytes().starts_with(b".") {
+                self.look_at(folder, &name, &entry, depth + 1)?;
+            }
         }
         Ok(())
     }
 
-    fn look_at(&mut self, inner: PathBuf, entry: &DirEntry, depth: usize) -> Result<(), Error> {
-        let is_named = |ending: &str| {
-            inner
-                .as_os_str()
-                .as_encoded_bytes()
-                .ends_with(ending.as_bytes())
+    fn look_at(
+        &mut self,
+        folder: &Path,
+        name: &OsStr,
+        entry: &DirEntry,
+        depth: usize,
+    ) -> Result<(), Error> {
+        let is_named = |ending: &str| name.as_encoded_bytes().ends_with(ending.as_bytes());
+        let (is_archive, is_provenance) = (is_named(ARCHIVE), is_named(PROVENANCE));
+        let Ok(kind) = entry.file_type() else {
+            return Ok(());
         };
-        let is_provenance = is_named(&[ARCHIVE, PROVENANCE].concat());
-        let counts = is_named(ARCHIVE) || is_provenance;
-        let kind = entry.file_type().ok();
-        let is = |of: fn(&fs::FileType) -> bool| kind.as_ref().is_some_and(of);
-        if !counts && !is(fs::FileType::is_dir) && !is(fs::FileType::is_symlink) {
+        if !(is_archive || is_provenance || kind.is_dir() || kind.is_symlink()) {
             return Ok(());
         }
-        let place = match self.place(&inner, entry, is(fs::FileType::is_symlink)) {
-            Ok(place) => place,
-            // What is gone by now, or a link that leads nowhere, isn't there.
-            Err(error) if error.kind() != ErrorKind::Invalid => return Ok(()),
-            Err(_) => {
+        let inner = folder.join(name);
+        let place = match kind.is_symlink() {
+            true => self.root.locate(&inner),
+            false => Ok(entry.path()),
+        };
+        // Of what is no link, the entry knows the state for one call to the system.
+        let metadata = match &place {
+            Ok(place) if kind.is_symlink() => fs::metadata(place),
+            Ok(_) => entry.metadata(),
+            Err(error) if error.kind() == ErrorKind::Invalid => {
                 self.refuse(inner, "a link that leads out of the directory");
                 return Ok(());
             }
+            // A link that leads nowhere.
+            Err(_) => return Ok(()),
         };
-        // Of a regular file, the entry knows the state for one call to the system.
-        let metadata = match is(fs::FileType::is_symlink) {
-            true => fs::metadata(&place),
-            false => entry.metadata(),
-        };
-        let Ok(metadata) = metadata else {
-            return Ok(());
-        };
-        if metadata.is_dir() {
-            match depth <= MAX_FOLDER_DEPTH {
-                true => self.visit(&inner, &place, depth)?,
-                false => self.refuse(inner, &format!("more than {MAX_FOLDER_DEPTH} folders deep")),
+        match (metadata, place) {
+            (Ok(folder), Ok(place)) if folder.is_dir() && depth <= MAX_FOLDER_DEPTH => {
+                return self.visit(&inner, &place, depth);
             }
-        } else if is_provenance && metadata.is_file() {
-            self.provenance.insert(inner, stamp(&metadata));
-        } else if is_named(ARCHIVE) && metadata.is_file() {
-            let archive = Sighting::Archive(stamp(&metadata), None);
-            self.seen.insert(inner, archive);
-        } else if is_named(ARCHIVE) {
-            self.refuse(inner, "not a regular file");
+            (Ok(folder), _) if folder.is_dir() => {
+                self.refuse(inner, &format!("more than {MAX_FOLDER_DEPTH} folders deep"));
+            }
+            (Ok(file), _) if file.is_file() && is_archive => {
+                let archive = Sighting::Archive(stamp(&file), None);
+                self.seen.insert(inner, archive);
+            }
+            (Ok(file), _) if file.is_file() && is_provenance => {
+                self.provenance.insert(inner, stamp(&file));
+            }
+            (Ok(_), _) if is_archive => self.refuse(inner, "not a regular file"),
+            _ => {}
         }
         Ok(())
-    }
-
-    fn place(&self, inner: &Path, entry: &DirEntry, is_link: bool) -> Result<PathBuf, Error> {
-        match is_link {
-            true => self.root.locate(inner),
-            false => Ok(entry.path()),
-        }
     }
 
     fn refuse(&mut self, inner: PathBuf, why: &str) {

@@ -20,14 +20,16 @@ use crate::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE, PROVENANCE_TYPE};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Tag, qualified};
 use crate::storage::{Error, ErrorKind, Revision, Storage};
 use crate::sync::{in_parallel, lock};
-use archive::PackedChart;
+use archive::{Flaw, PackedChart};
 use folder::{Sighting, Sightings, look};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::error::Error as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::SystemTime;
@@ -39,8 +41,9 @@ const NAMELESS: &str = "archives";
 /// Most bytes of config blobs that are kept from one look at an archive to the question for it,
 /// which comes once: those of 10,000 charts. What doesn't fit is unpacked again.
 const MAX_CONFIGS: usize = 8 * 1024 * 1024;
-/// Most archives that are unpacked at a time, whatever the machine has: each takes 200 KB.
-const MAX_AT_ONCE: usize = 8;
+/// Most archives that are unpacked at a time, whatever the machine has: an honest one takes 200 KB,
+/// a hostile one 10 MB.
+const MAX_AT_ONCE: usize = 4;
 /// Largest provenance file, in bytes: a Chart.yaml and a signature.
 const MAX_PROVENANCE: u64 = 2 * 1024 * 1024;
 
@@ -65,7 +68,7 @@ struct ArchiveFile {
     sighting: Sighting,
     /// Whether another look may skip the file as long as its state is the same.
     settled: bool,
-    chart: Result<FoundChart, String>,
+    chart: Result<FoundChart, Flaw>,
 }
 
 struct FoundChart {
@@ -103,11 +106,15 @@ impl Archives {
         let before = self.found();
         let seen: Vec<_> = look(&self.root)?.into_iter().collect();
         let cores = thread::available_parallelism().map_or(1, usize::from);
+        let kept = before
+            .charts()
+            .map(|chart| lock(&chart.config).as_ref().map_or(0, Vec::len));
+        let room = AtomicUsize::new(MAX_CONFIGS.saturating_sub(kept.sum()));
         let files = in_parallel(&seen, cores.min(MAX_AT_ONCE), |(path, sighting)| {
             let known = before.files.get(path);
             match known.filter(|known| known.settled && known.sighting == *sighting) {
                 Some(known) => known.clone(),
-                None => Arc::new(self.read(path, sighting)),
+                None => Arc::new(self.read(path, sighting, &room)),
             }
         });
         let found = Arc::new(Findings::of(files));
@@ -115,29 +122,36 @@ impl Archives {
         Ok(found)
     }
 
-    fn read(&self, path: &Path, sighting: &Sighting) -> ArchiveFile {
+    /// Keeps the config blob if there is `room` for it.
+    fn read(&self, path: &Path, sighting: &Sighting, room: &AtomicUsize) -> ArchiveFile {
         let began = SystemTime::now();
         let chart = match sighting {
-            Sighting::Refused(why) => Err(why.clone()),
+            Sighting::Refused(why) => Err(why.clone().into()),
             Sighting::Archive(_, provenance) => self.read_chart(path, provenance.is_some()),
         };
+        if let Ok(chart) = &chart {
+            let config = &mut *lock(&chart.config);
+            let size = config.as_ref().map_or(0, Vec::len);
+            let take = |room: usize| room.checked_sub(size);
+            if room.fetch_update(Relaxed, Relaxed, take).is_err() {
+                *config = None;
+            }
+        }
+        let is_passing = chart.as_ref().is_err_and(|flaw| flaw.is_passing);
         ArchiveFile {
             path: path.to_owned(),
             sighting: sighting.clone(),
-            settled: sighting.is_settled(began),
+            settled: sighting.is_settled(began) && !is_passing,
             chart,
         }
     }
 
-    fn read_chart(&self, path: &Path, signed: bool) -> Result<FoundChart, String> {
-        let (file, metadata) = self
-            .root
-            .open(path, u64::MAX)
-            .map_err(|error| error.to_string())?;
+    fn read_chart(&self, path: &Path, signed: bool) -> Result<FoundChart, Flaw> {
+        let (file, metadata) = self.root.open(path, u64::MAX).map_err(unopened)?;
         let chart = PackedChart::read(&file)?;
-        let after = file.metadata().map_err(|cause| cause.to_string())?;
+        let after = file.metadata().map_err(|error| Flaw::from(&error))?;
         if stamp(&metadata) != stamp(&after) {
-            return Err("is being written".into());
+            return Err("is being written".to_owned().into());
         }
         let provenance = signed.then(|| self.root.read(&provenance_path(path), MAX_PROVENANCE));
         // One that can't be read is as good as none.
@@ -147,19 +161,13 @@ impl Archives {
 
     /// The config blob, from the last look or from the archive once more.
     fn config(&self, file: &ArchiveFile) -> Result<Vec<u8>, Error> {
-        let kept = file
-            .chart
-            .as_ref()
-            .ok()
-            .and_then(|chart| lock(&chart.config).take());
-        match kept {
-            Some(config) => Ok(config),
-            None => {
-                let (archive, _) = self.root.open(&file.path, u64::MAX)?;
-                let chart = PackedChart::read(archive).map_err(|why| refused(file, &why))?;
-                Ok(chart.config)
-            }
+        let chart = file.chart.as_ref().map_err(|flaw| refused(file, flaw))?;
+        if let Some(config) = lock(&chart.config).take() {
+            return Ok(config);
         }
+        let (archive, _) = self.root.open(&file.path, u64::MAX)?;
+        let chart = PackedChart::read(archive).map_err(|flaw| refused(file, &flaw))?;
+        Ok(chart.config)
     }
 }
 
@@ -207,7 +215,6 @@ impl Findings {
     /// tag. The others, and what is no chart, are listed by a digest, which is never anything else's.
     fn of(files: Vec<Arc<ArchiveFile>>) -> Findings {
         let mut found = Findings::default();
-        let mut configs = 0;
         for file in files {
             let tagged = found.repositories.entry(file.repository()).or_default();
             match &file.chart {
@@ -221,7 +228,6 @@ impl Findings {
                         let place = (file.clone(), *content);
                         found.blobs.entry(digest.clone()).or_insert(place);
                     }
-                    chart.keep_within(MAX_CONFIGS, &mut configs);
                 }
                 Err(_) => {
                     let path = file.path.as_os_str().as_encoded_bytes();
@@ -233,26 +239,21 @@ impl Findings {
         found
     }
 
-    fn file(
+    fn charts(&self) -> impl Iterator<Item = &FoundChart> {
+        self.files
+            .values()
+            .filter_map(|file| file.chart.as_ref().ok())
+    }
+
+    fn chart(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
-    ) -> Result<&ArchiveFile, Error> {
+    ) -> Result<&FoundChart, Error> {
         let tagged = self.repositories.get(repository);
         let file = tagged.and_then(|tagged| tagged.get(reference.as_str()));
-        file.map(|file| &**file)
-            .ok_or_else(|| gone(&qualified(repository, reference.as_str())))
-    }
-}
-
-impl FoundChart {
-    /// Forgets the config blob if those that are kept exceed a bound by it.
-    fn keep_within(&self, most: usize, kept: &mut usize) {
-        let mut config = lock(&self.config);
-        *kept += config.as_ref().map_or(0, Vec::len);
-        if *kept > most {
-            *config = None;
-        }
+        let file = file.ok_or_else(|| gone(&qualified(repository, reference.as_str())))?;
+        file.chart.as_ref().map_err(|flaw| refused(file, flaw))
     }
 }
 
@@ -287,10 +288,7 @@ impl Storage for Archives {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<Vec<u8>, Error> {
-        let found = self.found();
-        let file = found.file(repository, reference)?;
-        let chart = file.chart.as_ref().map_err(|why| refused(file, why))?;
-        Ok(chart.manifest.clone())
+        Ok(self.found().chart(repository, reference)?.manifest.clone())
     }
 
     fn digest(
@@ -299,9 +297,7 @@ impl Storage for Archives {
         reference: &Reference,
     ) -> Result<Option<Digest>, Error> {
         let found = self.found();
-        let file = found.file(repository, reference)?;
-        let chart = file.chart.as_ref().map_err(|why| refused(file, why))?;
-        Ok(Some(chart.digest.clone()))
+        Ok(Some(found.chart(repository, reference)?.digest.clone()))
     }
 
     fn blob(&self, _: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
@@ -316,7 +312,7 @@ impl Storage for Archives {
         let (open, metadata) = self.root.open(&path, u64::MAX)?;
         match metadata.len() == blob.size {
             true => Ok(Box::new(open)),
-            false => Err(refused(file, "has changed")),
+            false => Err(refused(file, &"has changed".to_owned().into())),
         }
     }
 
@@ -345,10 +341,25 @@ fn provenance_path(archive: &Path) -> PathBuf {
     archive.with_added_extension("prov")
 }
 
+/// What a failure to open a file says of it.
+fn unopened(error: Error) -> Flaw {
+    match error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+    {
+        Some(cause) => cause.into(),
+        None => error.to_string().into(),
+    }
+}
+
 /// Why a file isn't listed. The path below the root, and what is in the file, may be told to everybody.
-fn refused(file: &ArchiveFile, why: &str) -> Error {
-    let text = format!("{:?} {why}", file.path);
-    Error::new(ErrorKind::Invalid, &text).telling(text)
+fn refused(file: &ArchiveFile, flaw: &Flaw) -> Error {
+    let text = format!("{:?} {}", file.path, flaw.why);
+    let kind = match flaw.is_passing {
+        true => ErrorKind::Unavailable,
+        false => ErrorKind::Invalid,
+    };
+    Error::new(kind, &text).telling(text)
 }
 
 fn gone(what: &str) -> Error {

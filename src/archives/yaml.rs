@@ -9,9 +9,9 @@ use libyaml_safer::{Event, EventData, Parser};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-/// Most nodes of a document, aliases and merged keys included: some 10 MB, and a hundred times the
-/// largest Chart.yaml in the wild.
-const MAX_NODES: usize = 100_000;
+/// Most nodes of a document, aliases and merged keys included: some 5 MB, and fifty times the largest
+/// Chart.yaml in the wild.
+const MAX_NODES: usize = 50_000;
 /// Deepest nesting: lists and maps are read by recursion.
 const MAX_DEPTH: usize = 250;
 /// What the full names of YAML's own tags begin with.
