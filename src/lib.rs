@@ -10,6 +10,7 @@
 //!   upstream        ┌─ storage ──────────┐
 //!   OCI registry ──▶│ registry/ (dials)  │─ walk ─▶ snapshot ─ render ─▶ index bytes ─▶ server/ ──▶ helm
 //!   OCI layout   ──▶│ layout/   (reads)  │
+//!   *.tgz folder ──▶│ archives/ (reads)  │
 //!                   └────────────────────┘   oci + helm dictionaries      │  GET /index.yaml (never dials)
 //!                              ▲                                          └─ GET /charts/N-V.tgz
 //!                              └──────────── blob(repository, digest) ───────┘

@@ -260,10 +260,13 @@ const SHAPES: [&[&str]; 21] = [
     &[],
 ];
 
+/// Puts an archive's name into a text.
+type Naming<'a> = dyn Fn(&str) -> String + 'a;
+
 /// Name and bytes of each archive.
 pub fn archives() -> Vec<(String, Vec<u8>)> {
     let mut archives = Vec::new();
-    let mut add = |bytes: &dyn Fn(&dyn Fn(&str) -> String) -> Vec<u8>| {
+    let mut add = |bytes: &dyn Fn(&Naming) -> Vec<u8>| {
         let name = format!("odd-{:03}", archives.len());
         let named = bytes(&|text| text.replace("NAME", &name));
         archives.push((name, named));
