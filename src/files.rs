@@ -1,8 +1,8 @@
-//! Reading files of one directory tree and of nothing else. Links are followed as long as they stay
-//! inside; what isn't a regular file of a sane size isn't opened.
+//! Reads files of one directory tree and of nothing else. Links are followed as long as they stay
+//! inside; only regular files of a sane size are opened.
 //!
-//! Whoever can write to the tree could swap a folder for a link between our look and our `open`.
-//! That gains nothing: what is handed out has to hash to the digest that was asked for.
+//! A process that can write to the tree could swap a folder for a link between the check and `open`.
+//! That gains nothing: the bytes that are served have to hash to the digest that was asked for.
 
 use crate::storage::{Error, ErrorKind};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -14,11 +14,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How coarse the times of files may be: a kernel's tick is 10 ms at most.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A directory, looked up anew for each call, because it may be a link that is switched over.
+/// A directory, resolved anew for each call, because it may be a link that is switched.
 #[derive(Debug)]
 pub(crate) struct Root(PathBuf);
 
-/// What tells one state of a file from the next: device, inode, size and both its times.
+/// Device, inode, size and both times of a file: they change when the file does.
 pub(crate) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 impl Root {
@@ -26,7 +26,7 @@ impl Root {
         Root(path)
     }
 
-    /// Where `inner` really is, if that is inside.
+    /// The real path of `inner`, if it lies inside.
     pub(crate) fn locate(&self, inner: &Path) -> Result<PathBuf, Error> {
         let shown = self.0.join(inner);
         let root = fs::canonicalize(&self.0).map_err(|cause| failed(&self.0, cause))?;
@@ -42,7 +42,7 @@ impl Root {
     pub(crate) fn open(&self, inner: &Path, limit: u64) -> Result<(File, Metadata), Error> {
         let shown = self.0.join(inner);
         let place = self.locate(inner)?;
-        // Without NONBLOCK a FIFO without a writer would hold us for ever.
+        // Without NONBLOCK the open of a FIFO without a writer would never return.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let file = OpenOptions::new()
             .read(true)
@@ -62,7 +62,7 @@ impl Root {
         Ok((file, metadata))
     }
 
-    /// A file's whole content. One that grows while it's read is cut off at `limit`.
+    /// A file's whole content. If it grows while it's read, it is cut off at `limit`.
     pub(crate) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), Error> {
         let (file, metadata) = self.open(inner, limit)?;
         let mut bytes = Vec::new();
@@ -72,7 +72,7 @@ impl Root {
         Ok((bytes, stamp(&metadata)))
     }
 
-    /// The path for a person to read.
+    /// The path for a message.
     pub(crate) fn show(&self, inner: &Path) -> String {
         self.0.join(inner).display().to_string()
     }
@@ -90,8 +90,8 @@ pub(crate) fn stamp(metadata: &Metadata) -> Stamp {
     )
 }
 
-/// Whether a file had been left alone for a while at `now`. One that changes twice within a tick of
-/// the clock of files looks as if it had changed once.
+/// Whether a file had not changed for a while at `now`. Two changes within a tick of the file system's
+/// clock look like one.
 pub(crate) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
     let (.., (seconds, nanoseconds)) = *stamp;
     let changed = Duration::new(
@@ -102,15 +102,16 @@ pub(crate) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
         .is_ok_and(|now| changed + TICK < now)
 }
 
-/// What isn't there may be on its way: someone is copying. So it's never a definite "gone".
+/// A missing file may be about to be copied there. So it's never a definite "not found".
 pub(crate) fn failed(path: &Path, cause: io::Error) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("{}: {cause}", path.display()),
-    )
-    .with_source(cause)
+    let kind = match cause.kind() {
+        io::ErrorKind::PermissionDenied => ErrorKind::Refused,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("{}: {cause}", path.display())).with_public(cause.to_string())
 }
 
 pub(crate) fn refused(path: &Path, why: &str) -> Error {
-    Error::new(ErrorKind::Invalid, format!("{}: {why}", path.display()))
+    let text = format!("{}: {why}", path.display());
+    Error::new(ErrorKind::Invalid, text).with_public(why)
 }

@@ -29,10 +29,12 @@ mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod helm;
+pub mod inventory;
 pub mod layout;
 pub mod observe;
 pub mod oci;
 mod pacing;
+pub mod refresh;
 pub mod registry;
 pub mod representation;
 pub mod server;
@@ -43,11 +45,11 @@ mod sync;
 use archives::Archives;
 use config::{Config, StorageChoice};
 use layout::Layout;
+use refresh::{Current, Timing};
 use registry::Registry;
 use server::Server;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use snapshot::{Current, Timing};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
@@ -72,8 +74,8 @@ pub fn run(config: Config) -> io::Result<()> {
         refresh_interval: interval,
         ..
     } = config;
-    // To look at a tag again costs a request to a registry, and next to nothing in a directory.
-    let (trust, longest_pause) = match config.storage {
+    // To check a tag again costs a request to a registry, and next to nothing in a directory.
+    let (check_interval, longest_pause) = match config.storage {
         StorageChoice::Registry(_) => (Some(interval), REGISTRY_PAUSE),
         StorageChoice::Layout(_) | StorageChoice::Local(_) => (None, DIRECTORY_PAUSE),
     };
@@ -82,7 +84,7 @@ pub fn run(config: Config) -> io::Result<()> {
         max_stale,
         max_wait,
         interval,
-        trust,
+        check_interval,
         longest_pause,
     };
     let current = Arc::new(Current::new(timing));
@@ -99,7 +101,7 @@ pub fn run(config: Config) -> io::Result<()> {
     log::info!("listening on http://{}", server.address());
     spawn("refresh", {
         let current = current.clone();
-        move || current.run(&*storage, config.walk)
+        move || current.run(&*storage, config.scan)
     })?;
     spawn("accept", {
         let server = server.clone();
@@ -125,7 +127,8 @@ pub fn run(config: Config) -> io::Result<()> {
 /// away from everyone.
 pub fn index(config: Config) -> io::Result<()> {
     observe::log::init(config.log_level);
-    let snapshot = snapshot::once(&*open(config.storage), config.walk).map_err(io::Error::other)?;
+    let snapshot = refresh::once(&*open(config.storage), config.scan)
+        .map_err(|error| io::Error::other(format!("{error:#}")))?;
     io::stdout().write_all(&snapshot.index().identity().bytes)
 }
 
@@ -137,7 +140,7 @@ fn open(choice: StorageChoice) -> Arc<dyn Storage> {
     }
 }
 
-fn registry(options: registry::Options) -> Registry {
+fn registry(options: registry::RegistryOptions) -> Registry {
     if options.tls.insecure {
         log::warn!(
             "certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)"

@@ -11,13 +11,13 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(mistake) => return fail(2, mistake),
     };
-    if args.help {
+    if args.has("--help") {
         return print(HELP);
     }
-    if args.version {
+    if args.has("--version") {
         return print(concat!("oci-chartrepo ", env!("CARGO_PKG_VERSION"), "\n"));
     }
-    let config = match Config::new(args) {
+    let config = match Config::new(&args) {
         Ok(config) => config,
         Err(mistake) => return fail(2, mistake),
     };

@@ -1,66 +1,57 @@
-//! The calls that a walk and a download need of whatever holds the charts. The words are the
-//! distribution-spec's: repositories, tags, manifest, blob.
+//! The calls that a scan and a download make to the place that holds the charts, and the error of all
+//! of them. The words are the distribution-spec's: repositories, tags, manifest, blob.
 
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
-use std::error::Error as StdError;
 use std::fmt;
 use std::io::Read;
+use std::time::Instant;
 
-/// Where charts are read from: an OCI registry, or an OCI image layout.
+/// Where charts are read from: an OCI registry, OCI image layouts, or a folder of chart archives.
 pub trait Storage: Send + Sync {
-    /// The repositories to walk, each once, in any order.
-    fn repositories(&self) -> Result<Vec<RepositoryName>, Error>;
+    /// The repositories to scan, each once, in any order.
+    fn repositories(&self) -> Result<Vec<RepositoryName>>;
 
-    /// What a repository holds: its tags as they are listed, each once, in any order, not yet checked
-    /// against the grammar of a tag. A manifest without a tag is listed by its digest.
-    fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error>;
+    /// The tags of a repository as they are listed, each once, in any order, not yet checked against the
+    /// grammar of a tag. A manifest without a tag is listed by its digest.
+    fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>>;
 
     /// A manifest of at most [`MAX_MANIFEST`] bytes.
-    fn manifest(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<Vec<u8>, Error>;
+    fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>>;
 
-    /// Which manifest a reference stands for, if that is had for less than the manifest itself, and
-    /// without counting as a pull. `None` says nothing: the manifest must be read.
-    fn digest(&self, _: &RepositoryName, _: &Reference) -> Result<Option<Digest>, Error> {
+    /// The digest of the manifest that a reference stands for, if it costs less than the manifest and
+    /// doesn't count as a pull. With `None` the manifest must be read.
+    fn digest(&self, _: &RepositoryName, _: &Reference) -> Result<Option<Digest>> {
         Ok(None)
     }
 
     /// A blob's bytes as they arrive. They are *not* verified: wrap them in
     /// [`Verifying`](crate::oci::Verifying).
-    fn blob(
-        &self,
-        repository: &RepositoryName,
-        blob: &Descriptor,
-    ) -> Result<Box<dyn Read + Send>, Error>;
+    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>>;
 
-    /// Whether a blob is there to be handed out, as far as that is cheap to know. A registry takes
-    /// no manifest before its blobs (distribution-spec v1.1.0, "Pushing Manifests"), so it isn't
-    /// asked.
-    fn check(&self, _: &RepositoryName, _: &Descriptor) -> Result<(), Error> {
+    /// Checks that a blob can be read, where that is cheap. A registry accepts no manifest before its
+    /// blobs (distribution-spec v1.1.0, "Pushing Manifests"), so for a registry no request is made.
+    fn check(&self, _: &RepositoryName, _: &Descriptor) -> Result<()> {
         Ok(())
     }
 
-    /// Which state the storage is in, if that can be told without looking at everything: while it
-    /// stays the same, a walk would find what the last one found.
+    /// The state that the storage is in, if that is known without reading everything: while it stays the
+    /// same, a scan would find what the last one found.
     fn revision(&self) -> Option<Revision> {
         None
     }
 
-    /// What adds a chart, for a client that tries to upload one.
+    /// How a chart is added, for the client that tries to upload one.
     fn how_to_add(&self) -> &'static str {
         "helm push it to the registry"
     }
 
-    /// How many requests have been made of it so far, if they cost anything.
+    /// How many requests have been sent so far; 0 where reading costs no request.
     fn requests(&self) -> u64 {
         0
     }
 }
 
-/// One state of a storage; only good for telling it from another.
+/// One state of a storage, to be compared with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision(pub u64);
 
@@ -68,23 +59,26 @@ pub struct Revision(pub u64);
 /// Manifests") asks registries to take at least.
 pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
 
-/// What a failure means to whoever asked.
+/// What a failure means to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// It's definitely not there (404).
+    /// It definitely doesn't exist (404).
     NotFound,
-    /// It may be there, but we're refused: credentials, rights, a policy (other 4xx).
+    /// It may exist, but access is denied: credentials, rights, a policy (other 4xx).
     Refused,
     /// No answer in time.
     TimedOut,
     /// No connection, or a server that fails or throttles: later it may work.
     Unavailable,
+    /// The request was never sent, because the registry asked for a pause or has stopped answering: it
+    /// says nothing about what was asked for. [`Error::retry_at`] is when it may be sent.
+    Paused,
     /// An answer that breaks the protocol, its own length or its own digest.
     Invalid,
 }
 
 impl From<&std::io::Error> for ErrorKind {
-    /// What it means that a blob can't be read to its end, through
+    /// The kind of a failure to read a blob to its end through
     /// [`Verifying`](crate::oci::Verifying).
     fn from(error: &std::io::Error) -> ErrorKind {
         match error.kind() {
@@ -98,66 +92,92 @@ impl From<&std::io::Error> for ErrorKind {
 impl ErrorKind {
     /// Whether there was no answer at all, so that the next attempt may well succeed.
     pub fn is_no_answer(self) -> bool {
-        matches!(self, ErrorKind::TimedOut | ErrorKind::Unavailable)
+        matches!(
+            self,
+            ErrorKind::TimedOut | ErrorKind::Unavailable | ErrorKind::Paused
+        )
     }
 }
 
 impl fmt::Display for ErrorKind {
-    /// In words that tell nothing of where, so that everybody may read them.
+    /// In words that name no host and no path, so that they may be shown to anyone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ErrorKind::NotFound => "nothing is there",
-            ErrorKind::Refused => "access was refused",
-            ErrorKind::TimedOut => "no answer came in time",
-            ErrorKind::Unavailable => "no answer, or a failure at the other end",
-            ErrorKind::Invalid => "an answer that makes no sense",
+            ErrorKind::NotFound => "not found",
+            ErrorKind::Refused => "access denied",
+            ErrorKind::TimedOut => "no answer in time",
+            ErrorKind::Unavailable => "unreachable or failing",
+            ErrorKind::Paused => "requests are paused",
+            ErrorKind::Invalid => "invalid response",
         })
     }
 }
 
-/// Why a call failed: what was tried, on what, and what came of it.
-#[derive(Debug)]
+/// Why a call failed. `{}` may be shown to anyone: the meaning in our own words, which hold no word of
+/// the storage's but a status and a code. `{:#}` is for the log: method, URL, status, the registry's
+/// code and message. Both end with the advice, if there is any.
+///
+/// Callers branch on the kind and the status, never on a text.
+#[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
-    text: String,
-    told: Option<String>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    what: String,
+    detail: String,
+    status: Option<u16>,
+    public: Option<String>,
+    advice: Option<String>,
+    retry_at: Option<Instant>,
 }
 
 impl Error {
-    /// `text` says what was tried, on what, and why it failed.
-    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Error {
+    /// `what` says in our own words what was tried, on what, and why it failed. It is for the log; the
+    /// public text is the kind's.
+    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Error {
         Error {
             kind,
-            text: text.into(),
-            told: None,
-            source: None,
+            what: what.into(),
+            detail: String::new(),
+            status: None,
+            public: None,
+            advice: None,
+            retry_at: None,
         }
     }
 
-    /// The same, with the cause for `source()`; `text` already tells it.
-    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
-        self.source = Some(source.into());
+    /// Appends words for the log alone: of the storage, which may repeat what it was sent, or about
+    /// secrets.
+    pub fn with_detail(mut self, detail: impl fmt::Display) -> Error {
+        self.detail.push_str(&detail.to_string());
         self
     }
 
-    /// The same, with what everybody may read of it: it holds no word of the storage's, which may
-    /// repeat what it was sent.
-    pub fn telling(mut self, told: impl Into<String>) -> Error {
-        self.told = Some(told.into());
+    /// Replaces the public text by one that says more, in no words of the storage's.
+    pub fn with_public(mut self, text: impl Into<String>) -> Error {
+        self.public = Some(text.into());
         self
     }
 
-    /// What everybody may read of it: of most errors, only of which kind it is.
-    pub fn told(&self) -> String {
-        self.told
-            .clone()
-            .unwrap_or_else(|| format!("{}; the log says more", self.kind))
+    /// Adds what helps, such as a flag. It may be shown to anyone.
+    pub fn advise(mut self, advice: impl Into<String>) -> Error {
+        self.advice = Some(advice.into());
+        self
     }
 
-    /// The same, and what can be done about it.
-    pub fn advise(mut self, advice: &str) -> Error {
-        self.text = format!("{}; {advice}", self.text);
+    /// Adds the HTTP status that was answered.
+    pub fn with_status(mut self, status: u16) -> Error {
+        self.status = Some(status);
+        self
+    }
+
+    /// Adds when the request may be sent again.
+    pub fn with_retry_at(mut self, at: Option<Instant>) -> Error {
+        self.retry_at = at;
+        self
+    }
+
+    /// Puts in front of `what` the thing that the call was made for.
+    pub fn in_context(mut self, context: &str) -> Error {
+        self.what = format!("{context}: {}", self.what);
         self
     }
 
@@ -165,44 +185,89 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
+
+    /// What was tried and why it failed, in our own words; it holds a URL or a path.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// The HTTP status, if the failure is an answer.
+    pub fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    /// When the request may be sent again, if the registry asked for a pause or requests are paused.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        match (&self.public, &self.advice) {
+            _ if f.alternate() => write!(f, "{}{}", self.what, self.detail)?,
+            (Some(text), _) => f.write_str(text)?,
+            (None, Some(_)) => write!(f, "{}", self.kind)?,
+            (None, None) => write!(f, "{}; see the log", self.kind)?,
+        }
+        match &self.advice {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
     }
 }
 
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source
-            .as_ref()
-            .map(|source| &**source as &(dyn StdError + 'static))
-    }
-}
+impl std::error::Error for Error {}
+
+/// A result of a call to a storage.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Reads a small blob whole, verified.
 ///
-/// Errors as [`Storage::blob`] does, and `Invalid` when the bytes aren't the digest's. The caller
+/// Errors as [`Storage::blob`] does, and `Invalid` when the bytes don't match the digest. The caller
 /// bounds `blob.size`.
 pub fn read_blob(
     storage: &dyn Storage,
     repository: &RepositoryName,
     blob: &Descriptor,
-) -> Result<Vec<u8>, Error> {
-    let source = storage.blob(repository, blob)?;
+) -> Result<Vec<u8>> {
+    read_verified(storage.blob(repository, blob)?, repository, blob)
+}
+
+/// Reads the bytes of a small blob from `source`, verified; errors as [`read_blob`] does.
+pub fn read_verified(
+    source: impl Read,
+    repository: &RepositoryName,
+    blob: &Descriptor,
+) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match crate::oci::Verifying::new(source, &blob.digest, blob.size).read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
-        Err(error) => Err(read_failed(repository, &blob.digest, error)),
+        Err(error) => Err(Error::new(
+            ErrorKind::from(&error),
+            format!("blob {repository}@{}: {error}", blob.digest),
+        )),
     }
 }
 
-/// The error for bytes that failed on their way.
-fn read_failed(repository: &RepositoryName, digest: &Digest, error: std::io::Error) -> Error {
-    Error::new(
-        ErrorKind::from(&error),
-        format!("blob {repository}@{digest}: {error}"),
-    )
-    .with_source(error)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_text_holds_no_word_of_the_storage_and_the_log_text_all() {
+        let error = Error::new(ErrorKind::Refused, "GET https://reg/x: 401 DENIED")
+            .with_status(401)
+            .with_detail(": hunter2");
+        assert_eq!(error.to_string(), "access denied; see the log");
+        let logged = "GET https://reg/x: 401 DENIED: hunter2";
+        assert_eq!(format!("{error:#}"), logged);
+        let error = error.advise("use --flag");
+        assert_eq!(error.to_string(), "access denied; use --flag");
+        assert_eq!(format!("{error:#}"), format!("{logged}; use --flag"));
+        assert_eq!(
+            error.with_public("closed").to_string(),
+            "closed; use --flag"
+        );
+    }
 }

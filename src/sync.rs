@@ -109,6 +109,12 @@ impl<K: Copy + Eq + Hash> Gate<K> {
         pass
     }
 
+    /// How many callers wait for a pass.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.line).waiting.len()
+    }
+
     fn pass(self: &Arc<Self>, key: K) -> Pass<K> {
         Pass {
             gate: self.clone(),

@@ -1,169 +1,164 @@
-//! What a directory tree shows without a file being opened: which `.tgz` files are there, and in
-//! which state. An unchanged file costs one `stat`.
+//! Which `.tgz` files a directory tree holds, and in which state, without opening one: an unchanged
+//! file costs one `stat`.
 
 use crate::files::{Root, Stamp, failed, is_settled, stamp};
-use crate::storage::{Error, ErrorKind};
+use crate::storage::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsStr;
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, FileType};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Deepest folder that is looked into: more than any repository name has components.
+/// Deepest folder that is searched: more than any repository name has components.
 const MAX_FOLDER_DEPTH: usize = 16;
-/// Most names in all folders that are looked at: each takes some 200 bytes of memory.
+/// Most archives, provenance files, folders and links in the tree: each takes some 300 bytes of memory.
 const MAX_NAMES: usize = 250_000;
 /// What an archive's file name ends with.
 const ARCHIVE: &str = ".tgz";
 /// What the name of a provenance file ends with.
 const PROVENANCE: &str = ".tgz.prov";
 
-/// A file or folder that counts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Sighting {
-    /// An archive, and the provenance file beside it.
+/// The state of an archive.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum FileState {
+    /// The state of its file, and of the provenance file beside it.
     Archive(Stamp, Option<Stamp>),
-    /// What isn't opened, and why.
-    Refused(String),
+    /// It isn't opened, for this reason.
+    Refused(&'static str),
 }
 
-impl Sighting {
-    /// Whether the files had been left alone for a while at `now`.
+impl FileState {
+    /// Whether the files had not changed for a while at `now`.
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
         match self {
-            Sighting::Archive(archive, provenance) => [Some(archive), provenance.as_ref()]
-                .into_iter()
-                .flatten()
-                .all(|stamp| is_settled(stamp, now)),
-            Sighting::Refused(_) => true,
+            FileState::Archive(archive, provenance) => {
+                let mut stamps = [Some(archive), provenance.as_ref()].into_iter().flatten();
+                stamps.all(|stamp| is_settled(stamp, now))
+            }
+            FileState::Refused(_) => true,
         }
     }
 }
 
-/// By the path below the root.
-pub(super) type Sightings = BTreeMap<PathBuf, Sighting>;
+/// Archives, and refused folders and links, by their path below the root.
+pub(super) type FileStates = BTreeMap<PathBuf, FileState>;
 
-/// Looks through the tree. Links are followed as long as they stay inside; hidden files and folders
-/// are passed over.
+/// Searches the tree. Links are followed if they stay inside; hidden files and folders are left out.
 ///
-/// Errors when a folder can't be listed, for then there is no telling what is missing; one that we may
-/// not list (a disk has its `lost+found`) is only noted.
-pub(super) fn look(root: &Root) -> Result<Sightings, Error> {
-    let mut look = Look {
+/// Errors when a folder can't be listed, because then it's unknown what is missing. A folder without the
+/// permission to list it (a disk has its `lost+found`) is refused alone.
+pub(super) fn search(root: &Root) -> Result<FileStates> {
+    let mut search = Search {
         root,
         visited: HashSet::new(),
         names: 0,
-        seen: Sightings::new(),
-        provenance: BTreeMap::new(),
+        found: FileStates::new(),
     };
-    look.visit(Path::new(""), &root.locate(Path::new(""))?, 0)?;
-    for (mut path, stamp) in look.provenance {
-        path.set_extension("");
-        if let Some(Sighting::Archive(_, beside)) = look.seen.get_mut(&path) {
-            *beside = Some(stamp);
-        }
-    }
-    Ok(look.seen)
+    search.visit(Path::new(""), &root.locate(Path::new(""))?, 0)?;
+    Ok(search.found)
 }
 
-struct Look<'a> {
+struct Search<'a> {
     root: &'a Root,
     /// Folders by device and inode, so that links in circles end.
     visited: HashSet<(u64, u64)>,
     names: usize,
-    seen: Sightings,
-    provenance: BTreeMap<PathBuf, Stamp>,
+    found: FileStates,
 }
 
-impl Look<'_> {
-    /// Looks into a folder, which is really at `place`.
-    fn visit(&mut self, folder: &Path, place: &Path, depth: usize) -> Result<(), Error> {
+impl Search<'_> {
+    /// Searches a folder; `place` is its real path.
+    fn visit(&mut self, folder: &Path, place: &Path, depth: usize) -> Result<()> {
         let failed = |cause| failed(Path::new(&self.root.show(folder)), cause);
         let metadata = fs::metadata(place).map_err(failed)?;
         if !self.visited.insert((metadata.dev(), metadata.ino())) {
             return Ok(());
         }
-        let entries = match fs::read_dir(place) {
+        let listed = match fs::read_dir(place) {
             Err(cause) if depth > 0 && cause.kind() == io::ErrorKind::PermissionDenied => {
-                self.refuse(folder.to_owned(), "a folder that may not be listed");
+                self.refuse(folder, "a folder that may not be listed");
                 return Ok(());
             }
-            entries => entries.map_err(failed)?,
+            listed => listed.map_err(failed)?,
         };
-        let mut named = Vec::new();
-        for entry in entries {
+        let mut entries = Vec::new();
+        for entry in listed {
             let entry = entry.map_err(failed)?;
-            named.push((entry.file_name(), entry));
-        }
-        self.names += named.len();
-        if self.names > MAX_NAMES {
-            let text = format!("{}: over {MAX_NAMES} files", self.root.show(Path::new("")));
-            return Err(Error::new(ErrorKind::Invalid, text));
-        }
-        // A folder that is linked to often is found by the same path on every machine.
-        named.sort_by(|(one, _), (other, _)| one.cmp(other));
-        for (name, entry) in named {
-            if !name.as_encoded_bytes().starts_with(b".") {
-                self.look_at(folder, &name, &entry, depth + 1)?;
+            if !is_relevant(&entry) {
+                continue;
             }
+            self.names += 1;
+            if self.names > MAX_NAMES {
+                let why = format!("over {MAX_NAMES} archives and folders");
+                let text = format!("{}: {why}", self.root.show(Path::new("")));
+                return Err(Error::new(ErrorKind::Invalid, text).with_public(why));
+            }
+            entries.push(entry);
         }
-        Ok(())
+        // A folder with several links to it is found by the same path on every machine.
+        entries.sort_by_cached_key(DirEntry::file_name);
+        entries
+            .iter()
+            .try_for_each(|entry| self.add(folder, entry, depth + 1))
     }
 
-    fn look_at(
-        &mut self,
-        folder: &Path,
-        name: &OsStr,
-        entry: &DirEntry,
-        depth: usize,
-    ) -> Result<(), Error> {
-        let is_named = |ending: &str| name.as_encoded_bytes().ends_with(ending.as_bytes());
-        let (is_archive, is_provenance) = (is_named(ARCHIVE), is_named(PROVENANCE));
-        let Ok(kind) = entry.file_type() else {
-            return Ok(());
+    fn add(&mut self, folder: &Path, entry: &DirEntry, depth: usize) -> Result<()> {
+        let inner = folder.join(entry.file_name());
+        let place = match entry.file_type() {
+            Ok(kind) if kind.is_symlink() => self.root.locate(&inner),
+            _ => Ok(entry.path()),
         };
-        if !(is_archive || is_provenance || kind.is_dir() || kind.is_symlink()) {
-            return Ok(());
-        }
-        let inner = folder.join(name);
-        let place = match kind.is_symlink() {
-            true => self.root.locate(&inner),
-            false => Ok(entry.path()),
-        };
-        // Of what is no link, the entry knows the state for one call to the system.
-        let metadata = match &place {
-            Ok(place) if kind.is_symlink() => fs::metadata(place),
-            Ok(_) => entry.metadata(),
+        let place = match place {
+            Ok(place) => place,
             Err(error) if error.kind() == ErrorKind::Invalid => {
-                self.refuse(inner, "a link that leads out of the directory");
+                self.refuse(&inner, "a link that leads out of the directory");
                 return Ok(());
             }
             // A link that leads nowhere.
             Err(_) => return Ok(()),
         };
-        match (metadata, place) {
-            (Ok(folder), Ok(place)) if folder.is_dir() && depth <= MAX_FOLDER_DEPTH => {
+        match fs::symlink_metadata(&place) {
+            Ok(folder) if folder.is_dir() && depth <= MAX_FOLDER_DEPTH => {
                 return self.visit(&inner, &place, depth);
             }
-            (Ok(folder), _) if folder.is_dir() => {
-                self.refuse(inner, &format!("more than {MAX_FOLDER_DEPTH} folders deep"));
+            Ok(folder) if folder.is_dir() => {
+                self.refuse(&inner, "a folder that is nested too deep")
             }
-            (Ok(file), _) if file.is_file() && is_archive => {
-                let archive = Sighting::Archive(stamp(&file), None);
-                self.seen.insert(inner, archive);
+            Ok(file) if ends_with(&inner, ARCHIVE) && file.is_file() => {
+                let archive = FileState::Archive(stamp(&file), None);
+                self.found.insert(inner, archive);
             }
-            (Ok(file), _) if file.is_file() && is_provenance => {
-                self.provenance.insert(inner, stamp(&file));
+            Ok(_) if ends_with(&inner, ARCHIVE) => self.refuse(&inner, "not a regular file"),
+            Ok(file) if ends_with(&inner, PROVENANCE) && file.is_file() => {
+                // The archive precedes its provenance file in the order of names.
+                let archive = self.found.get_mut(&inner.with_extension(""));
+                if let Some(FileState::Archive(_, provenance)) = archive {
+                    *provenance = Some(stamp(&file));
+                }
             }
-            (Ok(_), _) if is_archive => self.refuse(inner, "not a regular file"),
+            // Another file, or one that was just removed.
             _ => {}
         }
         Ok(())
     }
 
-    fn refuse(&mut self, inner: PathBuf, why: &str) {
-        self.seen.insert(inner, Sighting::Refused(why.to_owned()));
+    fn refuse(&mut self, inner: &Path, why: &'static str) {
+        self.found.insert(inner.to_owned(), FileState::Refused(why));
     }
+}
+
+fn ends_with(path: &Path, ending: &str) -> bool {
+    let name = path.as_os_str().as_encoded_bytes();
+    name.ends_with(ending.as_bytes())
+}
+
+/// Whether an entry of a folder may be an archive, a provenance file or a folder.
+fn is_relevant(entry: &DirEntry) -> bool {
+    let name = PathBuf::from(entry.file_name());
+    let leads_on = |kind: FileType| kind.is_dir() || kind.is_symlink();
+    !name.as_os_str().as_encoded_bytes().starts_with(b".")
+        && (ends_with(&name, ARCHIVE)
+            || ends_with(&name, PROVENANCE)
+            || entry.file_type().is_ok_and(leads_on))
 }

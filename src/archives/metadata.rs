@@ -3,6 +3,7 @@
 //! loads them (pkg/chart/v2/loader/load.go, pkg/chart/v2/metadata.go), refused where Helm refuses
 //! the chart. Pure.
 
+use super::scalar::Scalar;
 use super::yaml::{Node, first_document};
 use crate::helm::chart::MAX_CONFIG;
 use crate::helm::index::parse_created;
@@ -10,10 +11,10 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-/// What one value takes besides its text, in bytes, roughly.
+/// Roughly the bytes that a value takes besides its text.
 const VALUE_COST: usize = 8;
 
-/// What type Helm gives a field.
+/// The type of a field in Helm.
 enum FieldType {
     Text,
     /// Text that `sanitizeString` cleans.
@@ -21,16 +22,16 @@ enum FieldType {
     Flag,
     CleanTexts,
     TextMap,
-    Structs(Fields),
+    Structs(StructFields),
     /// A list of anything.
     Values,
 }
 
 use FieldType::{CleanText, CleanTexts, Flag, Structs, Text, TextMap, Values};
 
-type Fields = &'static [(&'static str, FieldType)];
+type StructFields = &'static [(&'static str, FieldType)];
 
-const METADATA: Fields = &[
+const METADATA: StructFields = &[
     ("apiVersion", Text),
     ("name", CleanText),
     ("version", Text),
@@ -49,12 +50,12 @@ const METADATA: Fields = &[
     ("condition", CleanText),
     ("tags", CleanText),
 ];
-const MAINTAINER: Fields = &[
+const MAINTAINER: StructFields = &[
     ("name", CleanText),
     ("email", CleanText),
     ("url", CleanText),
 ];
-const DEPENDENCY: Fields = &[
+const DEPENDENCY: StructFields = &[
     ("name", CleanText),
     ("version", CleanText),
     ("repository", CleanText),
@@ -65,7 +66,7 @@ const DEPENDENCY: Fields = &[
     ("alias", Text),
 ];
 /// Helm's `chart.Lock`.
-const LOCK: Fields = &[
+const LOCK: StructFields = &[
     ("generated", Text),
     ("digest", Text),
     ("dependencies", Structs(DEPENDENCY)),
@@ -76,8 +77,8 @@ const LOCK: Fields = &[
 pub(super) struct MetadataFiles(Map<String, Value>);
 
 impl MetadataFiles {
-    /// Reads a Chart.yaml over what is known.
-    pub(super) fn chart(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Reads a Chart.yaml over what was read before.
+    pub(super) fn read_chart(&mut self, bytes: &[u8]) -> Result<(), String> {
         read(bytes, METADATA, &mut self.0).map_err(|why| format!("Chart.yaml {why}"))?;
         let version = self.0.get("apiVersion").and_then(Value::as_str);
         if version.unwrap_or_default().is_empty() {
@@ -86,13 +87,13 @@ impl MetadataFiles {
         Ok(())
     }
 
-    /// Reads a requirements.yaml over what is known, whichever `apiVersion` that has, as Helm does.
-    pub(super) fn requirements(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Reads a requirements.yaml over what was read before, whatever the `apiVersion`, as Helm does.
+    pub(super) fn read_requirements(&mut self, bytes: &[u8]) -> Result<(), String> {
         read(bytes, METADATA, &mut self.0).map_err(|why| format!("requirements.yaml {why}"))
     }
 
     /// The config blob.
-    pub(super) fn finish(mut self) -> Result<Vec<u8>, String> {
+    pub(super) fn into_config(mut self) -> Result<Vec<u8>, String> {
         settle(METADATA, &mut self.0)?;
         let dependencies = self.0.get("dependencies").and_then(Value::as_array);
         let mut names = HashSet::new();
@@ -107,7 +108,7 @@ impl MetadataFiles {
     }
 }
 
-/// Whether Helm can read a Chart.lock or requirements.lock, of which the index tells nothing.
+/// Checks that Helm can read a Chart.lock or requirements.lock. The index holds nothing of it.
 pub(super) fn check_lock(bytes: &[u8]) -> Result<(), String> {
     let mut lock = Map::new();
     read(bytes, LOCK, &mut lock)?;
@@ -117,41 +118,38 @@ pub(super) fn check_lock(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Reads a file over what is known.
-fn read(bytes: &[u8], fields: Fields, into: &mut Map<String, Value>) -> Result<(), String> {
+/// Reads a file over what was read before.
+fn read(bytes: &[u8], fields: StructFields, into: &mut Map<String, Value>) -> Result<(), String> {
     let mut fitting = Fitting {
         bytes_left: MAX_CONFIG as usize,
     };
     match &*first_document(bytes)? {
-        Node::Null => Ok(()),
+        Node::Scalar(Scalar::Null) => Ok(()),
         Node::Map(map) => fitting.fields(map, fields, into),
         _ => Err("is no map".into()),
     }
 }
 
-/// Makes JSON of Helm's types out of YAML. Aliases can make a lot out of little, so what is made is
-/// bounded.
+/// Makes JSON of Helm's types out of YAML. Its size is bounded, because aliases repeat values.
 struct Fitting {
     bytes_left: usize,
 }
 
 impl Fitting {
-    /// Reads a map into a struct, as encoding/json does it: names in any case, in the order of their
-    /// bytes, and unknown ones are left out.
+    /// Reads a map into a struct as encoding/json does: field names match in any case, keys count in the
+    /// order of their bytes, and unknown ones are ignored.
     fn fields(
         &mut self,
         map: &BTreeMap<String, Rc<Node>>,
-        fields: Fields,
+        fields: StructFields,
         into: &mut Map<String, Value>,
     ) -> Result<(), String> {
         for (key, node) in map {
-            let exact = fields.iter().find(|(name, _)| name == key);
-            let in_any_case = || {
-                fields
-                    .iter()
-                    .find(|(name, _)| name.eq_ignore_ascii_case(key))
-            };
-            if let Some((name, kind)) = exact.or_else(in_any_case) {
+            // No two fields of a struct differ in case alone.
+            let field = fields
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(key));
+            if let Some((name, kind)) = field {
                 let value = self.fit(node, kind).map_err(|why| format!("{name} {why}"));
                 overlay(into.entry(*name).or_insert(Value::Null), value?);
             }
@@ -162,17 +160,19 @@ impl Fitting {
     fn fit(&mut self, node: &Node, kind: &FieldType) -> Result<Value, String> {
         self.spend(VALUE_COST)?;
         match (kind, node) {
-            (_, Node::Null) => Ok(Value::Null),
-            (Text | CleanText, Node::List(_) | Node::Map(_)) => Err("is no string".into()),
-            (Text, node) => self.text(node.text().unwrap_or_default()),
-            (CleanText, node) => self.text(clean(&node.text().unwrap_or_default())),
-            (Flag, Node::Flag(flag)) => Ok((*flag).into()),
+            (_, Node::Scalar(Scalar::Null)) => Ok(Value::Null),
+            (Text, Node::Scalar(scalar)) => self.text(scalar.text().unwrap_or_default()),
+            (CleanText, Node::Scalar(scalar)) => {
+                self.text(clean(&scalar.text().unwrap_or_default()))
+            }
+            (Text | CleanText, _) => Err("is no string".into()),
+            (Flag, Node::Scalar(Scalar::Flag(flag))) => Ok((*flag).into()),
             (Flag, _) => Err("is neither true nor false".into()),
             (CleanTexts, Node::List(list)) => {
                 self.list(list, |this, one| this.fit(one, &CleanText))
             }
             (Structs(fields), Node::List(list)) => self.list(list, |this, one| match one {
-                Node::Null => Ok(Value::Null),
+                Node::Scalar(Scalar::Null) => Ok(Value::Null),
                 Node::Map(map) => {
                     let mut object = Map::new();
                     this.fields(map, fields, &mut object)?;
@@ -183,7 +183,7 @@ impl Fitting {
             (Values, Node::List(list)) => self.list(list, Fitting::any),
             (CleanTexts | Structs(_) | Values, _) => Err("is no list".into()),
             (TextMap, Node::Map(map)) => self.map(map, |this, one| match one {
-                Node::Null => Ok("".into()),
+                Node::Scalar(Scalar::Null) => Ok("".into()),
                 one => this.fit(one, &Text),
             }),
             (TextMap, _) => Err("is no map".into()),
@@ -193,17 +193,23 @@ impl Fitting {
     fn any(&mut self, node: &Node) -> Result<Value, String> {
         self.spend(VALUE_COST)?;
         match node {
-            Node::Null => Ok(Value::Null),
-            Node::Flag(flag) => Ok((*flag).into()),
-            Node::Integer(value) => Ok(match u64::try_from(*value) {
-                Ok(value) => value.into(),
-                Err(_) => i64::try_from(*value).unwrap_or(i64::MIN).into(),
-            }),
-            Node::Float(value) if !value.is_finite() => Err("holds a number without end".into()),
-            Node::Float(value) => Ok((*value).into()),
-            Node::Text(text) => self.text(text.clone()),
+            Node::Scalar(scalar) => self.scalar(scalar),
             Node::List(list) => self.list(list, Fitting::any),
             Node::Map(map) => self.map(map, Fitting::any),
+        }
+    }
+
+    fn scalar(&mut self, scalar: &Scalar) -> Result<Value, String> {
+        match scalar {
+            Scalar::Null => Ok(Value::Null),
+            Scalar::Flag(flag) => Ok((*flag).into()),
+            // The values are an i64's or a u64's.
+            Scalar::Integer(value) => {
+                Ok(i64::try_from(*value).map_or((*value as u64).into(), Value::from))
+            }
+            Scalar::Float(value) if value.is_finite() => Ok((*value).into()),
+            Scalar::Float(_) => Err("holds a number that JSON has not".into()),
+            Scalar::Text(text) => self.text(text.clone()),
         }
     }
 
@@ -240,8 +246,8 @@ impl Fitting {
     }
 }
 
-/// Reads `new` over `old`, as encoding/json reads into a struct that isn't empty: structs and maps
-/// are merged, also those at the same place of a list, and a null takes away only lists and maps.
+/// Reads `new` over `old` as encoding/json reads into a struct that isn't empty: structs and maps are
+/// merged, also those at the same place of a list, and a null removes only lists and maps.
 fn overlay(old: &mut Value, new: Value) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
@@ -261,8 +267,9 @@ fn overlay(old: &mut Value, new: Value) {
     }
 }
 
-/// What is left null: no field, an empty string, or a pointer that Helm refuses.
-fn settle(fields: Fields, object: &mut Map<String, Value>) -> Result<(), String> {
+/// Replaces the nulls that are left: a field is removed, a string becomes empty, and Helm refuses a
+/// null struct in a list.
+fn settle(fields: StructFields, object: &mut Map<String, Value>) -> Result<(), String> {
     object.retain(|_, value| !value.is_null());
     for (name, kind) in fields {
         let list = object.get_mut(*name).and_then(Value::as_array_mut);
@@ -280,22 +287,14 @@ fn settle(fields: Fields, object: &mut Map<String, Value>) -> Result<(), String>
     Ok(())
 }
 
-/// Helm's `sanitizeString`: white space becomes a blank, and what doesn't print is left out.
+/// Helm's `sanitizeString`: white space becomes a blank, and characters that don't print are removed.
 fn clean(text: &str) -> String {
-    let kept = text.chars().filter_map(|c| match c {
-        c if c.is_whitespace() => Some(' '),
-        c if prints(c) => Some(c),
-        _ => None,
-    });
-    kept.collect()
+    let blank = |c: char| if c.is_whitespace() { ' ' } else { c };
+    text.chars().map(blank).filter(|c| prints(*c)).collect()
 }
 
-/// Go's `unicode.IsPrint`. Rust shows the same characters as they are when they follow another;
-/// a combining one alone would be escaped.
+/// Go's `unicode.IsPrint`. Rust escapes the other characters, and a combining one if it stands alone.
 fn prints(c: char) -> bool {
-    if c.is_ascii() {
-        return !c.is_ascii_control();
-    }
     let pair: String = ['a', c].iter().collect();
-    pair.escape_debug().nth(1) == Some(c)
+    c.is_ascii_graphic() || c == ' ' || pair.escape_debug().nth(1) == Some(c)
 }

@@ -1,12 +1,11 @@
-//! Charts in a directory tree of `.tgz` files, as `helm package` and `helm pull` leave them. Each
-//! archive is presented as the OCI artifact that `helm push` would make of it: a manifest of our own
-//! writing, a config blob out of its Chart.yaml, the file itself as its layer, and the provenance
-//! file beside it. Nothing is ever written, and nothing outside the tree is ever read.
+//! Charts in a directory tree of `.tgz` files, as `helm package` and `helm pull` write them. Each
+//! archive is presented as the OCI artifact that `helm push` would make of it: a generated manifest, a
+//! config blob made of its Chart.yaml, the file itself as its layer, and the provenance file beside it.
+//! Nothing is ever written, and nothing outside the tree is ever read.
 //!
-//! A chart's repository is the folder it is in and the chart's name: `team/a/web-1.0.0.tgz` is in
-//! `team/a/web`. The grammar of repository names knows no capitals, so what doesn't fit it is left
-//! off from the right: `team/A B/Web-1.0.0.tgz` is in `team`, and listed wherever that is. If
-//! nothing is left, it is in [`NAMELESS`].
+//! The repository of a chart is its folder and its name: `team/a/web-1.0.0.tgz` is in `team/a/web`.
+//! Components that the grammar of repository names excludes (it has no capitals) are left out from the
+//! right: `team/A B/Web-1.0.0.tgz` is in `team`. If none is left, the chart is in [`NAMELESS`].
 
 mod archive;
 mod folder;
@@ -18,31 +17,29 @@ use crate::files::{Root, stamp};
 use crate::helm::Version;
 use crate::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE, PROVENANCE_TYPE};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Tag, qualified};
-use crate::storage::{Error, ErrorKind, Revision, Storage};
+use crate::storage::{Error, ErrorKind, Result, Revision, Storage};
 use crate::sync::{in_parallel, lock};
-use archive::{Flaw, PackedChart};
-use folder::{Sighting, Sightings, look};
+use archive::{PackedChart, broken, unreadable};
+use folder::{FileState, search};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
-use std::error::Error as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Cursor, Read};
+use std::io::{Cursor, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// The repository of what has no folder and no name that a repository may have.
+/// The repository of charts whose folder and name fit no repository name.
 const NAMELESS: &str = "archives";
-/// Most bytes of config blobs that are kept from one look at an archive to the question for it,
-/// which comes once: those of 10,000 charts. What doesn't fit is unpacked again.
+/// Most bytes of config blobs that are kept until the scan reads them: those of 10,000 charts. For
+/// others, the archive is unpacked again.
 const MAX_CONFIGS: usize = 8 * 1024 * 1024;
-/// Most archives that are unpacked at a time, whatever the machine has: an honest one takes 200 KB,
-/// a hostile one 10 MB.
+/// Most archives that are unpacked at a time: an ordinary one takes 200 KB of memory, a hostile one
+/// 10 MB.
 const MAX_AT_ONCE: usize = 4;
 /// Largest provenance file, in bytes: a Chart.yaml and a signature.
 const MAX_PROVENANCE: u64 = 2 * 1024 * 1024;
@@ -50,42 +47,49 @@ const MAX_PROVENANCE: u64 = 2 * 1024 * 1024;
 /// A directory of chart archives.
 pub struct Archives {
     root: Root,
-    /// What the last look has found.
-    found: Mutex<Arc<Findings>>,
+    found: Mutex<Arc<ArchiveSet>>,
+    unread: Mutex<UnreadConfigs>,
 }
 
-/// All that is in the tree, as of one look.
+/// All archives of the tree, as of one search.
 #[derive(Default)]
-struct Findings {
+struct ArchiveSet {
     files: BTreeMap<PathBuf, Arc<ArchiveFile>>,
     repositories: BTreeMap<RepositoryName, BTreeMap<String, Arc<ArchiveFile>>>,
-    blobs: HashMap<Digest, (Arc<ArchiveFile>, Content)>,
+    blobs: HashMap<Digest, (Arc<ArchiveFile>, BlobKind)>,
 }
 
-/// A file, and what was found in it.
+/// A file, and the chart in it.
 struct ArchiveFile {
     path: PathBuf,
-    sighting: Sighting,
-    /// Whether another look may skip the file as long as its state is the same.
+    state: FileState,
+    /// The same state means the same content.
     settled: bool,
-    chart: Result<FoundChart, Flaw>,
+    chart: Result<LocalChart>,
 }
 
-struct FoundChart {
+struct LocalChart {
     name: String,
     version: String,
     manifest: Vec<u8>,
     digest: Digest,
-    blobs: Vec<(Digest, Content)>,
-    config: Mutex<Option<Vec<u8>>>,
+    config: Digest,
+    archive: Digest,
+    provenance: Option<Digest>,
 }
 
-/// Which of an artifact's blobs.
 #[derive(Clone, Copy)]
-enum Content {
+enum BlobKind {
     Config,
     Archive,
     Provenance,
+}
+
+/// Config blobs of archives that were just unpacked. The scan reads each once.
+#[derive(Default)]
+struct UnreadConfigs {
+    blobs: HashMap<Digest, Vec<u8>>,
+    bytes: usize,
 }
 
 impl Archives {
@@ -94,166 +98,154 @@ impl Archives {
         Archives {
             root: Root::new(directory),
             found: Mutex::default(),
+            unread: Mutex::default(),
         }
     }
 
-    fn found(&self) -> Arc<Findings> {
+    fn found(&self) -> Arc<ArchiveSet> {
         lock(&self.found).clone()
     }
 
-    /// What is in the tree now. Only files that have changed are read.
-    fn look(&self) -> Result<Arc<Findings>, Error> {
+    /// Searches the tree. Only files whose state has changed are read.
+    fn search(&self) -> Result<Arc<ArchiveSet>> {
         let before = self.found();
-        let seen: Vec<_> = look(&self.root)?.into_iter().collect();
+        let states: Vec<_> = search(&self.root)?.into_iter().collect();
+        *lock(&self.unread) = UnreadConfigs::default();
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let kept = before
-            .charts()
-            .map(|chart| lock(&chart.config).as_ref().map_or(0, Vec::len));
-        let room = AtomicUsize::new(MAX_CONFIGS.saturating_sub(kept.sum()));
-        let files = in_parallel(&seen, cores.min(MAX_AT_ONCE), |(path, sighting)| {
+        let files = in_parallel(&states, cores.min(MAX_AT_ONCE), |(path, state)| {
             let known = before.files.get(path);
-            match known.filter(|known| known.settled && known.sighting == *sighting) {
+            match known.filter(|known| known.settled && known.state == *state) {
                 Some(known) => known.clone(),
-                None => Arc::new(self.read(path, sighting, &room)),
+                None => Arc::new(self.read(path, state)),
             }
         });
-        let found = Arc::new(Findings::of(files));
+        let found = Arc::new(ArchiveSet::of(files));
         *lock(&self.found) = found.clone();
         Ok(found)
     }
 
-    /// Keeps the config blob if there is `room` for it.
-    fn read(&self, path: &Path, sighting: &Sighting, room: &AtomicUsize) -> ArchiveFile {
+    /// Reads a file. A broken one is read again when its state changes, as a whole one is.
+    fn read(&self, path: &Path, state: &FileState) -> ArchiveFile {
         let began = SystemTime::now();
-        let chart = match sighting {
-            Sighting::Refused(why) => Err(why.clone().into()),
-            Sighting::Archive(_, provenance) => self.read_chart(path, provenance.is_some()),
+        let chart = match state {
+            FileState::Refused(why) => Err(broken(*why)),
+            FileState::Archive(_, provenance) => self.read_chart(path, provenance.is_some()),
         };
-        if let Ok(chart) = &chart {
-            let config = &mut *lock(&chart.config);
-            let size = config.as_ref().map_or(0, Vec::len);
-            let take = |room: usize| room.checked_sub(size);
-            if room.fetch_update(Relaxed, Relaxed, take).is_err() {
-                *config = None;
-            }
-        }
-        let is_passing = chart.as_ref().is_err_and(|flaw| flaw.is_passing);
+        let is_failing = |error: &Error| error.kind().is_no_answer();
         ArchiveFile {
             path: path.to_owned(),
-            sighting: sighting.clone(),
-            settled: sighting.is_settled(began) && !is_passing,
-            chart,
+            state: state.clone(),
+            settled: state.is_settled(began) && !chart.as_ref().is_err_and(is_failing),
+            chart: chart.map_err(|error| in_file(path, &error)),
         }
     }
 
-    fn read_chart(&self, path: &Path, signed: bool) -> Result<FoundChart, Flaw> {
-        let (file, metadata) = self.root.open(path, u64::MAX).map_err(unopened)?;
-        let chart = PackedChart::read(&file)?;
-        let after = file.metadata().map_err(|error| Flaw::from(&error))?;
+    fn read_chart(&self, path: &Path, has_provenance: bool) -> Result<LocalChart> {
+        let (file, metadata) = self.root.open(path, u64::MAX)?;
+        let packed = PackedChart::read(&file)?;
+        let after = file.metadata().map_err(unreadable)?;
         if stamp(&metadata) != stamp(&after) {
-            return Err("is being written".to_owned().into());
+            return Err(broken("is being written"));
         }
-        let provenance = signed.then(|| self.root.read(&provenance_path(path), MAX_PROVENANCE));
-        // One that can't be read is as good as none.
-        let provenance = provenance.and_then(Result::ok).map(|(bytes, _)| bytes);
-        Ok(FoundChart::new(chart, provenance, metadata.mtime()))
+        let provenance = has_provenance.then(|| {
+            let read = self.root.read(&provenance_path(path), MAX_PROVENANCE);
+            read.map(|(bytes, _)| bytes)
+        });
+        // The chart is listed without a provenance file that can't be read.
+        let provenance = provenance.and_then(Result::ok);
+        let chart = LocalChart::new(&packed, provenance.as_deref(), metadata.mtime());
+        lock(&self.unread).keep(&chart.config, packed.config);
+        Ok(chart)
     }
 
-    /// The config blob, from the last look or from the archive once more.
-    fn config(&self, file: &ArchiveFile) -> Result<Vec<u8>, Error> {
-        let chart = file.chart.as_ref().map_err(|flaw| refused(file, flaw))?;
-        if let Some(config) = lock(&chart.config).take() {
+    /// The config blob, kept from the search or read from the archive again.
+    fn config(&self, file: &ArchiveFile, digest: &Digest) -> Result<Vec<u8>> {
+        if let Some(config) = lock(&self.unread).take(digest) {
             return Ok(config);
         }
         let (archive, _) = self.root.open(&file.path, u64::MAX)?;
-        let chart = PackedChart::read(archive).map_err(|flaw| refused(file, &flaw))?;
+        let chart = PackedChart::read(archive).map_err(|error| in_file(&file.path, &error))?;
         Ok(chart.config)
     }
 }
 
-impl FoundChart {
-    fn new(chart: PackedChart, provenance: Option<Vec<u8>>, modified: i64) -> FoundChart {
-        let config = Digest::sha256(&chart.config);
-        let mut blobs = vec![
-            (config.clone(), Content::Config),
-            (chart.digest.clone(), Content::Archive),
-        ];
-        let mut layers = vec![descriptor(ARCHIVE_TYPE, &chart.digest, chart.size)];
-        if let Some(provenance) = provenance {
-            let digest = Digest::sha256(&provenance);
-            layers.push(descriptor(
-                PROVENANCE_TYPE,
-                &digest,
-                provenance.len() as u64,
-            ));
-            blobs.push((digest, Content::Provenance));
+impl UnreadConfigs {
+    fn keep(&mut self, digest: &Digest, config: Vec<u8>) {
+        let bytes = self.bytes + config.len();
+        if bytes <= MAX_CONFIGS && !self.blobs.contains_key(digest) {
+            self.bytes = bytes;
+            self.blobs.insert(digest.clone(), config);
         }
-        let date = OffsetDateTime::from_unix_timestamp(modified).ok();
-        let created = date.and_then(|date| date.format(&Rfc3339).ok());
-        let annotations =
-            created.map(|created| json!({"org.opencontainers.image.created": created}));
-        let manifest = json!({
-            "schemaVersion": 2,
-            "config": descriptor(CONFIG_TYPE, &config, chart.config.len() as u64),
-            "layers": layers,
-            "annotations": annotations,
-        });
-        let manifest = manifest.to_string().into_bytes();
-        FoundChart {
-            name: chart.name,
-            version: chart.version,
-            digest: Digest::sha256(&manifest),
-            manifest,
-            blobs,
-            config: Mutex::new(Some(chart.config)),
-        }
+    }
+
+    fn take(&mut self, digest: &Digest) -> Option<Vec<u8>> {
+        let config = self.blobs.remove(digest)?;
+        self.bytes -= config.len();
+        Some(config)
     }
 }
 
-impl Findings {
-    /// Of several charts of one version in one repository, the first by its path has the version's
-    /// tag. The others, and what is no chart, are listed by a digest, which is never anything else's.
-    fn of(files: Vec<Arc<ArchiveFile>>) -> Findings {
-        let mut found = Findings::default();
-        for file in files {
-            let tagged = found.repositories.entry(file.repository()).or_default();
-            match &file.chart {
-                Ok(chart) => {
-                    let tag = Version::parse(&chart.version).map(|version| version.tag());
-                    let tag = tag.filter(|tag| tag.parse::<Tag>().is_ok());
-                    let tag = tag.filter(|tag| !tagged.contains_key(tag));
-                    let reference = tag.unwrap_or_else(|| chart.digest.to_string());
-                    tagged.insert(reference, file.clone());
-                    for (digest, content) in &chart.blobs {
-                        let place = (file.clone(), *content);
-                        found.blobs.entry(digest.clone()).or_insert(place);
-                    }
-                }
-                Err(_) => {
-                    let path = file.path.as_os_str().as_encoded_bytes();
-                    tagged.insert(Digest::sha256(path).to_string(), file.clone());
-                }
-            }
-            found.files.insert(file.path.clone(), file);
+impl LocalChart {
+    /// Writes the manifest. `modified` is the date of the file, in seconds since 1970.
+    fn new(packed: &PackedChart, provenance: Option<&[u8]>, modified: i64) -> LocalChart {
+        let config = Digest::sha256(&packed.config);
+        let mut layers = vec![descriptor(ARCHIVE_TYPE, &packed.digest, packed.size)];
+        let provenance = provenance.map(|bytes| {
+            let digest = Digest::sha256(bytes);
+            layers.push(descriptor(PROVENANCE_TYPE, &digest, bytes.len() as u64));
+            digest
+        });
+        let created = OffsetDateTime::from_unix_timestamp(modified).ok();
+        let created = created.and_then(|created| created.format(&Rfc3339).ok());
+        let manifest = json!({
+            "schemaVersion": 2,
+            "config": descriptor(CONFIG_TYPE, &config, packed.config.len() as u64),
+            "layers": layers,
+            "annotations": created.map(|date| json!({"org.opencontainers.image.created": date})),
+        });
+        let manifest = manifest.to_string().into_bytes();
+        LocalChart {
+            name: packed.name.clone(),
+            version: packed.version.clone(),
+            digest: Digest::sha256(&manifest),
+            manifest,
+            config,
+            archive: packed.digest.clone(),
+            provenance,
         }
-        found
     }
 
-    fn charts(&self) -> impl Iterator<Item = &FoundChart> {
-        self.files
-            .values()
-            .filter_map(|file| file.chart.as_ref().ok())
+    fn blobs(&self) -> impl Iterator<Item = (&Digest, BlobKind)> {
+        let provenance = self.provenance.as_ref();
+        [
+            (&self.config, BlobKind::Config),
+            (&self.archive, BlobKind::Archive),
+        ]
+        .into_iter()
+        .chain(provenance.map(|digest| (digest, BlobKind::Provenance)))
+    }
+}
+
+impl ArchiveSet {
+    fn of(files: Vec<Arc<ArchiveFile>>) -> ArchiveSet {
+        let mut set = ArchiveSet::default();
+        for file in files {
+            let tags = set.repositories.entry(file.repository()).or_default();
+            tags.insert(file.reference(tags), file.clone());
+            for (digest, kind) in file.chart.iter().flat_map(LocalChart::blobs) {
+                let place = (file.clone(), kind);
+                set.blobs.entry(digest.clone()).or_insert(place);
+            }
+            set.files.insert(file.path.clone(), file);
+        }
+        set
     }
 
-    fn chart(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<&FoundChart, Error> {
-        let tagged = self.repositories.get(repository);
-        let file = tagged.and_then(|tagged| tagged.get(reference.as_str()));
-        let file = file.ok_or_else(|| gone(&qualified(repository, reference.as_str())))?;
-        file.chart.as_ref().map_err(|flaw| refused(file, flaw))
+    fn chart(&self, repository: &RepositoryName, reference: &Reference) -> Result<&LocalChart> {
+        let tags = self.repositories.get(repository);
+        let file = tags.and_then(|tags| tags.get(reference.as_str()));
+        let file = file.ok_or_else(|| removed(&qualified(repository, reference.as_str())))?;
+        file.chart.as_ref().map_err(Error::clone)
     }
 }
 
@@ -262,57 +254,61 @@ impl ArchiveFile {
     fn repository(&self) -> RepositoryName {
         let folder = self.path.parent().into_iter().flat_map(Path::iter);
         let names = folder.map(|name| name.to_str().unwrap_or_default());
-        let mut names: Vec<&str> = names.collect();
-        names.extend(self.chart.as_ref().ok().map(|chart| chart.name.as_str()));
-        let fits = (1..=names.len())
+        let names = names.chain(self.chart.iter().map(|chart| chart.name.as_str()));
+        let names: Vec<&str> = names.collect();
+        let mut beginnings = (1..=names.len())
             .rev()
-            .find_map(|count| names[..count].join("/").parse().ok());
-        fits.unwrap_or_else(|| NAMELESS.parse().expect("a plain word is a repository name"))
+            .map(|count| names[..count].join("/"));
+        let fitting = beginnings.find_map(|name| name.parse().ok());
+        fitting.unwrap_or_else(|| NAMELESS.parse().expect("a plain word is a repository name"))
+    }
+
+    /// The version as a tag. A chart whose tag is another one's (by the order of paths) is listed by its
+    /// digest, and a file without a chart by a digest that is no other file's.
+    fn reference(&self, tags: &BTreeMap<String, Arc<ArchiveFile>>) -> String {
+        let Ok(chart) = &self.chart else {
+            return Digest::sha256(self.path.as_os_str().as_encoded_bytes()).to_string();
+        };
+        let tag = Version::parse(&chart.version).map(|version| version.tag());
+        tag.filter(|tag| tag.parse::<Tag>().is_ok() && !tags.contains_key(tag))
+            .unwrap_or_else(|| chart.digest.to_string())
     }
 }
 
 impl Storage for Archives {
-    fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
-        Ok(self.look()?.repositories.keys().cloned().collect())
+    fn repositories(&self) -> Result<Vec<RepositoryName>> {
+        Ok(self.search()?.repositories.keys().cloned().collect())
     }
 
-    fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error> {
+    fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>> {
         let found = self.found();
-        let tagged = found.repositories.get(repository);
-        let tagged = tagged.ok_or_else(|| gone(repository.as_str()))?;
-        Ok(tagged.keys().cloned().collect())
+        let tags = found.repositories.get(repository);
+        let tags = tags.ok_or_else(|| removed(repository.as_str()))?;
+        Ok(tags.keys().cloned().collect())
     }
 
-    fn manifest(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<Vec<u8>, Error> {
+    fn manifest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Vec<u8>> {
         Ok(self.found().chart(repository, reference)?.manifest.clone())
     }
 
-    fn digest(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<Option<Digest>, Error> {
+    fn digest(&self, repository: &RepositoryName, reference: &Reference) -> Result<Option<Digest>> {
         let found = self.found();
         Ok(Some(found.chart(repository, reference)?.digest.clone()))
     }
 
-    fn blob(&self, _: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
+    fn blob(&self, _: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>> {
         let found = self.found();
         let place = found.blobs.get(&blob.digest);
-        let (file, content) = place.ok_or_else(|| gone(&blob.digest.to_string()))?;
-        let path = match content {
-            Content::Config => return Ok(Box::new(Cursor::new(self.config(file)?))),
-            Content::Archive => file.path.clone(),
-            Content::Provenance => provenance_path(&file.path),
+        let (file, kind) = place.ok_or_else(|| removed(&blob.digest.to_string()))?;
+        let path = match kind {
+            BlobKind::Config => return Ok(Box::new(Cursor::new(self.config(file, &blob.digest)?))),
+            BlobKind::Archive => file.path.clone(),
+            BlobKind::Provenance => provenance_path(&file.path),
         };
         let (open, metadata) = self.root.open(&path, u64::MAX)?;
         match metadata.len() == blob.size {
             true => Ok(Box::new(open)),
-            false => Err(refused(file, &"has changed".to_owned().into())),
+            false => Err(in_file(&path, &broken("has changed"))),
         }
     }
 
@@ -320,16 +316,15 @@ impl Storage for Archives {
         "copy the .tgz file into the directory of --storage-local-rootdir"
     }
 
-    /// Changes whenever an archive or a provenance file comes, goes, or is written or replaced. There's
-    /// none while one has just been.
+    /// Changes whenever an archive or a provenance file appears, disappears, or is written or replaced.
+    /// `None` while one has just been written.
     fn revision(&self) -> Option<Revision> {
         let now = SystemTime::now();
-        let seen: Sightings = look(&self.root).ok()?;
+        let states = search(&self.root).ok()?;
         let mut hasher = DefaultHasher::new();
-        seen.hash(&mut hasher);
-        seen.values()
-            .all(|sighting| sighting.is_settled(now))
-            .then(|| Revision(hasher.finish()))
+        states.hash(&mut hasher);
+        let is_settled = states.values().all(|state| state.is_settled(now));
+        is_settled.then(|| Revision(hasher.finish()))
     }
 }
 
@@ -341,28 +336,14 @@ fn provenance_path(archive: &Path) -> PathBuf {
     archive.with_added_extension("prov")
 }
 
-/// What a failure to open a file says of it.
-fn unopened(error: Error) -> Flaw {
-    match error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-    {
-        Some(cause) => cause.into(),
-        None => error.to_string().into(),
-    }
+/// The error of a file, by its path below the root. That path and the file's content may be shown to
+/// anyone: the charts beside it are.
+fn in_file(path: &Path, error: &Error) -> Error {
+    let text = format!("{path:?}: {error}");
+    Error::new(error.kind(), &text).with_public(text)
 }
 
-/// Why a file isn't listed. The path below the root, and what is in the file, may be told to everybody.
-fn refused(file: &ArchiveFile, flaw: &Flaw) -> Error {
-    let text = format!("{:?} {}", file.path, flaw.why);
-    let kind = match flaw.is_passing {
-        true => ErrorKind::Unavailable,
-        false => ErrorKind::Invalid,
-    };
-    Error::new(kind, &text).telling(text)
-}
-
-fn gone(what: &str) -> Error {
-    let text = format!("{what} is not in the directory any more");
-    Error::new(ErrorKind::NotFound, &text).telling(text)
+fn removed(what: &str) -> Error {
+    let text = format!("{what} is no longer in the directory");
+    Error::new(ErrorKind::NotFound, &text).with_public(text)
 }

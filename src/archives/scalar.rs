@@ -1,35 +1,66 @@
-//! What a plain YAML scalar means to Helm, and how Helm spells a number where a string is wanted:
-//! the rules of Go's yaml.v2 (resolve.go), of Go's `strconv` and of sigs.k8s.io/yaml (yaml.go).
-//! Quoted scalars never come here. Pure.
+//! What a plain YAML scalar means to Helm, and how Helm writes a number where a string is wanted:
+//! the rules of Go's yaml.v2 (resolve.go), of Go's `strconv` and of sigs.k8s.io/yaml (yaml.go). A
+//! quoted scalar is text, and is never resolved here. Pure.
 
-use super::yaml::Node;
+/// A scalar.
+#[derive(Debug)]
+pub(super) enum Scalar {
+    Null,
+    Flag(bool),
+    Integer(i128),
+    Float(f64),
+    Text(String),
+}
 
-/// What a plain scalar stands for. Dates and sexagesimal numbers stay text, as in yaml.v2.
-pub(super) fn resolve(text: &str) -> Node {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => Node::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
-            Node::Flag(true)
+impl Scalar {
+    /// The meaning of a plain scalar. Dates and sexagesimal numbers stay text, as in yaml.v2.
+    pub(super) fn of_plain(text: &str) -> Scalar {
+        match text {
+            "" | "~" | "null" | "Null" | "NULL" => Scalar::Null,
+            "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+                Scalar::Flag(true)
+            }
+            "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off"
+            | "OFF" => Scalar::Flag(false),
+            ".nan" | ".NaN" | ".NAN" => Scalar::Float(f64::NAN),
+            ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Scalar::Float(f64::INFINITY),
+            "-.inf" | "-.Inf" | "-.INF" => Scalar::Float(f64::NEG_INFINITY),
+            _ => number(text).unwrap_or_else(|| Scalar::Text(text.to_owned())),
         }
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
-            Node::Flag(false)
+    }
+
+    /// As Helm writes it where a string is wanted; a null is none.
+    pub(super) fn text(&self) -> Option<String> {
+        match self {
+            Scalar::Null => None,
+            Scalar::Flag(flag) => Some(flag.to_string()),
+            Scalar::Integer(value) => Some(value.to_string()),
+            Scalar::Float(value) => Some(format_float(*value)),
+            Scalar::Text(text) => Some(text.clone()),
         }
-        ".nan" | ".NaN" | ".NAN" => Node::Float(f64::NAN),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Node::Float(f64::INFINITY),
-        "-.inf" | "-.Inf" | "-.INF" => Node::Float(f64::NEG_INFINITY),
-        _ => number(text).unwrap_or_else(|| Node::Text(text.to_owned())),
+    }
+
+    /// As Helm writes it where it is a key.
+    pub(super) fn key(&self) -> Option<String> {
+        let text = self.text()?;
+        Some(match (self, text.as_str()) {
+            (Scalar::Float(_), "+Inf") => ".inf".into(),
+            (Scalar::Float(_), "-Inf") => "-.inf".into(),
+            (Scalar::Float(_), "NaN") => ".nan".into(),
+            _ => text,
+        })
     }
 }
 
-fn number(text: &str) -> Option<Node> {
+fn number(text: &str) -> Option<Scalar> {
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
         return None;
     }
     // yaml.v2 deletes underscores wherever they stand, before it looks for a number.
     let plain = text.replace('_', "");
     integer(&plain)
-        .map(Node::Integer)
-        .or_else(|| float(&plain).map(Node::Float))
+        .map(Scalar::Integer)
+        .or_else(|| float(&plain).map(Scalar::Float))
 }
 
 /// `strconv.ParseInt` and `ParseUint` with base 0, and the binary numbers that yaml.v2 adds.
@@ -51,19 +82,13 @@ fn integer(plain: &str) -> Option<i128> {
         return None;
     }
     let value = i128::from_str_radix(digits, base).ok()?;
-    let value = if plain.starts_with('-') {
-        -value
-    } else {
-        value
-    };
     // Only `ParseUint` reads more than an i64, and it takes no sign.
-    let most = match unsigned.len() == plain.len() {
-        true => i128::from(u64::MAX),
-        false => i128::from(i64::MAX),
-    };
-    (i128::from(i64::MIN)..=most)
-        .contains(&value)
-        .then_some(value)
+    let range = i128::from(i64::MIN)..=i128::from(i64::MAX);
+    match plain.as_bytes().first()? {
+        b'-' => Some(-value).filter(|value| range.contains(value)),
+        b'+' => Some(value).filter(|value| range.contains(value)),
+        _ => Some(value).filter(|value| *value <= i128::from(u64::MAX)),
+    }
 }
 
 fn float(plain: &str) -> Option<f64> {
@@ -76,7 +101,7 @@ fn float(plain: &str) -> Option<f64> {
 }
 
 /// As `strconv.FormatFloat(value, 'g', -1, 32)` writes it, which sigs.k8s.io/yaml calls.
-pub(super) fn spell(value: f64) -> String {
+fn format_float(value: f64) -> String {
     let value = value as f32;
     if !value.is_finite() {
         return match value {
@@ -94,28 +119,17 @@ pub(super) fn spell(value: f64) -> String {
     }
 }
 
-/// As sigs.k8s.io/yaml spells a number that is a key.
-pub(super) fn spell_key(value: f64) -> String {
-    match spell(value).as_str() {
-        "+Inf" => ".inf".into(),
-        "-Inf" => "-.inf".into(),
-        "NaN" => ".nan".into(),
-        other => other.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn spelt(text: &str) -> String {
-        match resolve(text) {
-            Node::Null => "(null)".into(),
-            Node::Flag(flag) => flag.to_string(),
-            Node::Integer(value) => value.to_string(),
-            Node::Float(value) => spell(value),
-            Node::Text(text) => format!("{text:?}"),
-            Node::List(_) | Node::Map(_) => "(no scalar)".into(),
+        match Scalar::of_plain(text) {
+            Scalar::Null => "(null)".into(),
+            Scalar::Flag(flag) => flag.to_string(),
+            Scalar::Integer(value) => value.to_string(),
+            Scalar::Float(value) => format_float(value),
+            Scalar::Text(text) => format!("{text:?}"),
         }
     }
 
@@ -165,6 +179,6 @@ mod tests {
         ] {
             assert_eq!(spelt(text), meaning, "{text}");
         }
-        assert_eq!(spell_key(1e100), ".inf");
+        assert_eq!(Scalar::Float(1e100).key().as_deref(), Some(".inf"));
     }
 }

@@ -1,11 +1,11 @@
-//! YAML as Helm reads it: the first document of a file, by the rules of Go's yaml.v2. A key that
-//! stands twice counts as it stands last, `<<` merges, and what a plain scalar means is
-//! [`scalar`](super::scalar)'s part. serde_yaml isn't used for this because it doesn't tell whether
-//! a scalar was quoted. Pure; what hostile input costs is bounded by [`MAX_NODES`] and [`MAX_DEPTH`].
+//! YAML as Helm reads it: the first document of a file, by the rules of Go's yaml.v2. The last of
+//! several equal keys counts, and `<<` merges. serde_yaml isn't used for this, because it doesn't tell
+//! whether a scalar was quoted. Pure; the cost of hostile input is bounded by [`MAX_NODES`] and
+//! [`MAX_DEPTH`].
 
-use super::scalar::{resolve, spell, spell_key};
+use super::scalar::Scalar;
 use base64::Engine;
-use libyaml_safer::{Event, EventData, Parser};
+use libyaml_safer::{EventData, Parser};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -20,38 +20,14 @@ const YAML_TAG: &str = "tag:yaml.org,2002:";
 /// A value of a document. Aliases share it.
 #[derive(Debug)]
 pub(super) enum Node {
-    Null,
-    Flag(bool),
-    Integer(i128),
-    Float(f64),
-    Text(String),
+    Scalar(Scalar),
     List(Vec<Rc<Node>>),
     Map(BTreeMap<String, Rc<Node>>),
 }
 
-impl Node {
-    /// A scalar as Helm writes it where a string is wanted.
-    pub(super) fn text(&self) -> Option<String> {
-        match self {
-            Node::Flag(flag) => Some(flag.to_string()),
-            Node::Integer(value) => Some(value.to_string()),
-            Node::Float(value) => Some(spell(*value)),
-            Node::Text(text) => Some(text.clone()),
-            Node::Null | Node::List(_) | Node::Map(_) => None,
-        }
-    }
-
-    fn key(&self) -> Option<String> {
-        match self {
-            Node::Float(value) => Some(spell_key(*value)),
-            other => other.text(),
-        }
-    }
-}
-
-/// The first document of `bytes`; an empty file holds a null.
+/// The first document of `bytes`; that of an empty file is a null.
 ///
-/// Errors with the reason when Helm wouldn't read it, or when it's beyond a bound of ours.
+/// Errors with the reason when Helm would refuse it, and when it exceeds a bound.
 pub(super) fn first_document(bytes: &[u8]) -> Result<Rc<Node>, String> {
     let utf8 = from_utf16(bytes);
     let mut events = Events {
@@ -71,15 +47,15 @@ pub(super) fn first_document(bytes: &[u8]) -> Result<Rc<Node>, String> {
         EventData::DocumentStart { .. } => {
             let first = events.next()?;
             let node = events.node(first, 0)?;
-            // What follows the document isn't read, but it has to be whole.
+            // What follows is ignored, but the document's end has to parse.
             events.next()?;
             Ok(node)
         }
-        _ => Ok(Rc::new(Node::Null)),
+        _ => Ok(Rc::new(Node::Scalar(Scalar::Null))),
     }
 }
 
-/// What a byte order mark says is UTF-16, as editors on Windows write it, in UTF-8.
+/// A file that begins with the byte order mark of UTF-16, as editors on Windows write it, in UTF-8.
 fn from_utf16(bytes: &[u8]) -> Option<Vec<u8>> {
     let unit = match bytes {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
@@ -95,14 +71,14 @@ fn from_utf16(bytes: &[u8]) -> Option<Vec<u8>> {
 
 struct Events<'a> {
     parser: Parser<&'a [u8]>,
-    /// What an alias stands for; nothing as long as the node that bears the anchor isn't complete.
+    /// The node that an alias stands for; `None` until that node is complete.
     anchors: HashMap<String, Option<Rc<Node>>>,
     nodes_left: usize,
 }
 
 impl Events<'_> {
     fn next(&mut self) -> Result<EventData, String> {
-        let event: Event = self.parser.parse().map_err(|error| error.to_string())?;
+        let event = self.parser.parse().map_err(|error| error.to_string())?;
         Ok(event.data)
     }
 
@@ -126,7 +102,10 @@ impl Events<'_> {
                 value,
                 plain_implicit,
                 ..
-            } => (anchor, scalar(tag.as_deref(), value, plain_implicit)?),
+            } => {
+                let scalar = scalar(tag.as_deref(), value, plain_implicit)?;
+                (anchor, Node::Scalar(scalar))
+            }
             EventData::SequenceStart { anchor, .. } => {
                 self.open(&anchor);
                 (anchor, self.list(depth)?)
@@ -183,22 +162,20 @@ impl Events<'_> {
                 self.merge(&value, &mut map)?;
                 continue;
             }
-            let key = key.key().ok_or("has a key that is no string")?;
-            map.insert(key, value);
+            let key = match &*key {
+                Node::Scalar(key) => key.key(),
+                _ => None,
+            };
+            map.insert(key.ok_or("has a key that is no string")?, value);
         }
     }
 
-    /// Merged keys take the place of those that stand before them, as in yaml.v2, and of several
-    /// maps the first counts.
+    /// Merged keys replace those that precede them, as in yaml.v2, and of several maps the first wins.
     fn merge(&mut self, from: &Node, map: &mut BTreeMap<String, Rc<Node>>) -> Result<(), String> {
         match from {
             Node::Map(merged) => {
                 self.spend(merged.len())?;
-                map.extend(
-                    merged
-                        .iter()
-                        .map(|(key, value)| (key.clone(), value.clone())),
-                );
+                map.extend(merged.clone());
                 Ok(())
             }
             Node::List(maps) if maps.iter().all(|one| matches!(**one, Node::Map(_))) => {
@@ -211,38 +188,40 @@ impl Events<'_> {
 }
 
 fn is_merge(event: &EventData) -> bool {
-    let EventData::Scalar {
-        tag,
-        value,
-        plain_implicit,
-        ..
-    } = event
-    else {
-        return false;
-    };
-    let tagged = tag.as_deref().and_then(|tag| tag.strip_prefix(YAML_TAG)) == Some("merge");
-    value == "<<" && (*plain_implicit || tagged)
+    match event {
+        EventData::Scalar {
+            tag,
+            value,
+            plain_implicit,
+            ..
+        } => value == "<<" && (*plain_implicit || yaml_tag(tag.as_deref()) == Some("merge")),
+        _ => false,
+    }
 }
 
-/// What a scalar means by its tag, or without one (yaml.v2, resolve.go). Tags of others say nothing.
-fn scalar(tag: Option<&str>, text: String, plain_implicit: bool) -> Result<Node, String> {
-    let kind = match tag {
-        None if plain_implicit => return Ok(resolve(&text)),
-        tag => tag.and_then(|tag| tag.strip_prefix(YAML_TAG)),
-    };
-    match (kind, resolve(&text)) {
-        (Some("int"), node @ Node::Integer(_))
-        | (Some("float"), node @ (Node::Float(_) | Node::Integer(_)))
-        | (Some("bool"), node @ Node::Flag(_))
-        | (Some("null"), node @ Node::Null) => Ok(node),
+/// The name of one of YAML's own tags; other tags are ignored.
+fn yaml_tag(tag: Option<&str>) -> Option<&str> {
+    tag?.strip_prefix(YAML_TAG)
+}
+
+/// The meaning of a scalar by its tag, or without one (yaml.v2, resolve.go).
+fn scalar(tag: Option<&str>, text: String, plain_implicit: bool) -> Result<Scalar, String> {
+    if tag.is_none() && plain_implicit {
+        return Ok(Scalar::of_plain(&text));
+    }
+    match (yaml_tag(tag), Scalar::of_plain(&text)) {
+        (Some("int"), scalar @ Scalar::Integer(_))
+        | (Some("float"), scalar @ (Scalar::Float(_) | Scalar::Integer(_)))
+        | (Some("bool"), scalar @ Scalar::Flag(_))
+        | (Some("null"), scalar @ Scalar::Null) => Ok(scalar),
         (Some(kind @ ("int" | "float" | "bool" | "null")), _) => {
             Err(format!("{text:?} is tagged !!{kind}"))
         }
         (Some("binary"), _) => {
             let bytes = base64::prelude::BASE64_STANDARD.decode(&text);
             let text = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            text.map(Node::Text).ok_or("!!binary is no text".into())
+            text.map(Scalar::Text).ok_or("!!binary is no text".into())
         }
-        _ => Ok(Node::Text(text)),
+        _ => Ok(Scalar::Text(text)),
     }
 }

@@ -4,17 +4,20 @@ mod address;
 mod quantity;
 
 use crate::args::{Args, Mistake};
-use crate::credentials::Source;
+use crate::credentials::SecretFile;
+use crate::inventory::{Filter, Pattern};
 use crate::observe::log::level;
 use crate::oci::RepositoryName;
+use crate::refresh::Options;
 use crate::registry::Tls;
-use crate::snapshot::{self, IndexFormat};
+use crate::snapshot::IndexFormat;
 use address::Address;
 use log::Level;
 use quantity::{duration, size, typed};
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,10 +38,24 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 /// `helm repo update` after it take between them.
 const STALE_REGISTRY: Duration = Duration::from_secs(5);
 
+/// Flags that mean nothing with another storage than this.
+const OF_STORAGE: [(&str, &str); 8] = [
+    ("registry", "--storage-registry-repo"),
+    ("registry", "--storage-registry-scheme"),
+    ("registry", "--storage-registry-config"),
+    ("registry", "--storage-registry-ca-file"),
+    ("registry", "--storage-registry-insecure-skip-tls-verify"),
+    ("registry", "--repository"),
+    ("layout", LAYOUT_DIR),
+    ("local", LOCAL_ROOTDIR),
+];
+const LAYOUT_DIR: &str = "--storage-layout-dir";
+const LOCAL_ROOTDIR: &str = "--storage-local-rootdir";
+
 /// Where the charts are.
 pub enum StorageChoice {
     /// In a registry.
-    Registry(crate::registry::Options),
+    Registry(crate::registry::RegistryOptions),
     /// In OCI image layouts in this directory.
     Layout(PathBuf),
     /// In chart archives in this directory.
@@ -56,7 +73,7 @@ pub struct Config {
     /// Where the charts are.
     pub storage: StorageChoice,
     /// What is looked at, and what is made of it.
-    pub walk: snapshot::Options,
+    pub scan: Options,
     /// How often known tags are looked at again, and all is listed if nobody asks.
     pub refresh_interval: Duration,
     /// An index older than this is refreshed when it's asked for.
@@ -73,55 +90,54 @@ pub struct Config {
 
 impl Config {
     /// Makes sense of `args`. Reads the files that they name.
-    pub fn new(args: Args) -> Result<Config, Mistake> {
-        let concurrency = parse_or("--concurrency", args.concurrency.as_deref(), 8)?;
+    pub fn new(args: &Args) -> Result<Config, Mistake> {
+        let concurrency = parse_or(args, "--concurrency", 8)?;
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
             return Err(format!(
                 "--concurrency {concurrency}: not between 1 and {MAX_CONCURRENCY}"
             ));
         }
-        let storage = match args.storage.as_deref().unwrap_or("registry") {
-            "registry" => StorageChoice::Registry(registry(&args, concurrency)?),
-            "layout" => StorageChoice::Layout(layout(&args)?),
-            "local" => StorageChoice::Local(local(&args)?),
+        let storage = match args.value("--storage").unwrap_or("registry") {
+            "registry" => StorageChoice::Registry(registry(args, concurrency)?),
+            "layout" => StorageChoice::Layout(layout(args)?),
+            "local" => StorageChoice::Local(local(args)?),
             other => {
-                let why = "not one of: registry, local, layout";
+                let why = "not one of: registry, layout, local";
                 return Err(mistake("--storage", other, why));
             }
         };
-        let walk = walk(&args, concurrency)?;
+        let scan = scan(args, concurrency)?;
         Ok(Config {
             index_only: args.index_only,
-            port: parse_or("--port", args.port.as_deref(), 8080)?,
-            listen_host: args.listen_host.filter(|host| !host.is_empty()),
-            refresh_interval: match time("--refresh-interval", args.refresh_interval, MAX_AGE)? {
+            port: parse_or(args, "--port", 8080)?,
+            listen_host: args
+                .value("--listen-host")
+                .filter(|host| !host.is_empty())
+                .map(str::to_owned),
+            refresh_interval: match time(args, "--refresh-interval", MAX_AGE)? {
                 Some(interval) if interval < MIN_INTERVAL => {
                     return Err("--refresh-interval: under 1s".into());
                 }
                 given => given.unwrap_or(Duration::from_secs(300)),
             },
             // A directory doesn't mind being asked at each request whether it has changed.
-            max_stale: time("--max-stale", args.max_stale, MAX_AGE)?.unwrap_or(match storage {
+            max_stale: time(args, "--max-stale", MAX_AGE)?.unwrap_or(match storage {
                 StorageChoice::Registry(_) => STALE_REGISTRY,
                 StorageChoice::Layout(_) | StorageChoice::Local(_) => Duration::ZERO,
             }),
-            max_wait: time("--max-wait", args.max_wait, MAX_WAIT)?
-                .unwrap_or(Duration::from_secs(2)),
+            max_wait: time(args, "--max-wait", MAX_WAIT)?.unwrap_or(Duration::from_secs(2)),
             storage,
-            walk,
-            chart_cache_size: match args.chart_cache_size {
+            scan,
+            chart_cache_size: match args.value("--chart-cache-size") {
                 None => 32 << 20,
-                Some(text) => size(&text).ok_or_else(|| {
-                    mistake(
-                        "--chart-cache-size",
-                        &text,
-                        "not a size such as 500KiB, 32MiB or 1GiB",
-                    )
+                Some(text) => size(text).ok_or_else(|| {
+                    let why = "not a size such as 500KiB, 32MiB or 1GiB";
+                    mistake("--chart-cache-size", text, why)
                 })?,
             },
-            shutdown_grace: time("--shutdown-grace", args.shutdown_grace, MAX_GRACE)?
+            shutdown_grace: time(args, "--shutdown-grace", MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
-            log_level: match args.log_level.as_deref() {
+            log_level: match args.value("--log-level") {
                 None => Level::Info,
                 Some(text) => level(text).map_err(|why| mistake("--log-level", text, why))?,
             },
@@ -133,47 +149,45 @@ fn mistake(flag: &str, value: &str, why: impl Display) -> Mistake {
     format!("{flag} {value:?}: {why}")
 }
 
-fn parse_or<T: FromStr<Err: Display>>(
-    flag: &str,
-    value: Option<&str>,
-    default: T,
-) -> Result<T, Mistake> {
-    match value {
+fn parse_or<T: FromStr<Err: Display>>(args: &Args, flag: &str, default: T) -> Result<T, Mistake> {
+    match args.value(flag) {
         None => Ok(default),
         Some(text) => text.parse().map_err(|why| mistake(flag, text, why)),
     }
 }
 
 /// What a flag says, if it was given: a time of at most `longest`.
-fn time(flag: &str, value: Option<String>, longest: Duration) -> Result<Option<Duration>, Mistake> {
-    let Some(text) = value else { return Ok(None) };
-    match duration(&text) {
+fn time(args: &Args, flag: &str, longest: Duration) -> Result<Option<Duration>, Mistake> {
+    let Some(text) = args.value(flag) else {
+        return Ok(None);
+    };
+    match duration(text) {
         Some(time) if time <= longest => Ok(Some(time)),
         Some(_) => Err(mistake(
             flag,
-            &text,
+            text,
             format!("longer than {}", typed(longest)),
         )),
         None => Err(mistake(
             flag,
-            &text,
+            text,
             "not a duration such as 300ms, 10s or 5m",
         )),
     }
 }
 
-fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
-    let patterns = |flag, texts: &[String]| -> Result<Vec<snapshot::Pattern>, Mistake> {
+fn scan(args: &Args, concurrency: usize) -> Result<Options, Mistake> {
+    let patterns = |flag| -> Result<Vec<Pattern>, Mistake> {
+        let texts = args.values(flag).iter();
         texts
-            .iter()
             .map(|text| text.parse().map_err(|why| mistake(flag, text, why)))
             .collect()
     };
-    let filter = snapshot::Filter {
-        include: patterns("--include", &args.include)?,
-        exclude: patterns("--exclude", &args.exclude)?,
-        all_tags: args.all_tags,
-        max_versions: match args.max_versions.as_deref() {
+    let filter = Filter {
+        include: patterns("--include")?,
+        exclude: patterns("--exclude")?,
+        all_tags: args.has("--all-tags"),
+        max_versions: match args.value("--max-versions") {
             None => None,
             Some(text) => Some(
                 text.parse()
@@ -181,21 +195,23 @@ fn walk(args: &Args, concurrency: usize) -> Result<snapshot::Options, Mistake> {
             ),
         },
     };
-    let format = match args.index_format.as_deref().unwrap_or("yaml") {
+    let format = match args.value("--index-format").unwrap_or("yaml") {
         "yaml" => IndexFormat::Yaml,
         "json" => IndexFormat::Json,
         other => return Err(mistake("--index-format", other, "not one of: yaml, json")),
     };
-    Ok(snapshot::Options {
+    Ok(Options {
         concurrency,
         filter,
         format,
     })
 }
 
-fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options, Mistake> {
-    only_of_directory(args, "")?;
-    let repo = args.registry_repo.as_deref().unwrap_or("localhost:5000");
+fn registry(args: &Args, connections: usize) -> Result<crate::registry::RegistryOptions, Mistake> {
+    only_flags_of("registry", args)?;
+    let repo = args
+        .value("--storage-registry-repo")
+        .unwrap_or("localhost:5000");
     if repo.contains('@') {
         // Not quoted: what stands before the @ is a secret.
         return Err(
@@ -204,101 +220,71 @@ fn registry(args: &Args, connections: usize) -> Result<crate::registry::Options,
     }
     let address =
         Address::parse(repo).map_err(|why| mistake("--storage-registry-repo", repo, why))?;
-    let scheme = match args.registry_scheme.as_deref().unwrap_or_default() {
+    let scheme = match args.value("--storage-registry-scheme").unwrap_or_default() {
         "" => address.scheme,
         text => Some(
             text.parse()
                 .map_err(|why| mistake("--storage-registry-scheme", text, why))?,
         ),
     };
-    Ok(crate::registry::Options {
+    Ok(crate::registry::RegistryOptions {
         scheme,
-        repositories: repositories(&args.repositories, address.prefix.as_ref())?,
+        repositories: repositories(args.values("--repository"), address.prefix.as_ref())?,
         authority: address.authority,
         prefix: address.prefix,
         tls: Tls {
-            authorities: authorities(args.registry_ca_file.as_deref())?,
-            insecure: args.registry_insecure,
+            authorities: authorities(args.value("--storage-registry-ca-file"))?,
+            insecure: args.has("--storage-registry-insecure-skip-tls-verify"),
         },
-        credentials: Arc::new(credentials(args.registry_config.as_deref())?),
+        credentials: Arc::new(credentials(args.value("--storage-registry-config"))?),
         connections,
     })
 }
 
 fn layout(args: &Args) -> Result<PathBuf, Mistake> {
-    only_of_registry(args)?;
-    only_of_directory(args, "--storage-layout-dir")?;
-    let (directory, names) = directory("layout", "--storage-layout-dir", &args.layout_dir)?;
-    let is_archive = |name: &PathBuf| name.extension().is_some_and(|ending| ending == "tgz");
+    only_flags_of("layout", args)?;
+    let (directory, names) = directory(args, "layout", LAYOUT_DIR)?;
+    let is_archive = |name: &OsString| name.as_encoded_bytes().ends_with(b".tgz");
     if !is_layout(&names) && names.iter().any(is_archive) {
-        let advice = "holds .tgz files: --storage=local --storage-local-rootdir serves those";
-        return Err(mistake("--storage-layout-dir", &directory, advice));
+        let why = format!("holds .tgz files: --storage=local {LOCAL_ROOTDIR} serves those");
+        return Err(mistake(LAYOUT_DIR, directory, why));
     }
     Ok(directory.into())
 }
 
 fn local(args: &Args) -> Result<PathBuf, Mistake> {
-    only_of_registry(args)?;
-    only_of_directory(args, "--storage-local-rootdir")?;
-    let (directory, names) = directory("local", "--storage-local-rootdir", &args.local_rootdir)?;
+    only_flags_of("local", args)?;
+    let (directory, names) = directory(args, "local", LOCAL_ROOTDIR)?;
     if is_layout(&names) {
-        let advice = "is an OCI image layout: --storage=layout --storage-layout-dir serves it";
-        return Err(mistake("--storage-local-rootdir", &directory, advice));
+        let why = format!("is an OCI image layout: --storage=layout {LAYOUT_DIR} serves it");
+        return Err(mistake(LOCAL_ROOTDIR, directory, why));
     }
     Ok(directory.into())
 }
 
-fn is_layout(names: &[PathBuf]) -> bool {
-    names.iter().any(|name| name == Path::new("oci-layout"))
+fn only_flags_of(storage: &str, args: &Args) -> Result<(), Mistake> {
+    let mut others = OF_STORAGE.iter().filter(|(other, _)| *other != storage);
+    match others.find(|(_, flag)| args.has(flag)) {
+        Some((other, flag)) => Err(format!("{flag} goes with --storage={other}")),
+        None => Ok(()),
+    }
 }
 
-/// The directory that `flag` names, and what is in it.
-fn directory(
+fn is_layout(names: &[OsString]) -> bool {
+    names.iter().any(|name| name == "oci-layout")
+}
+
+/// The directory that `flag` names, and the names in it.
+fn directory<'a>(
+    args: &'a Args,
     storage: &str,
     flag: &str,
-    value: &Option<String>,
-) -> Result<(String, Vec<PathBuf>), Mistake> {
-    let directory = value
-        .clone()
-        .ok_or_else(|| format!("--storage={storage} needs {flag}"))?;
-    let listed = fs::read_dir(&directory).map_err(|error| mistake(flag, &directory, error))?;
-    let names = listed.flatten().map(|entry| entry.file_name().into());
+) -> Result<(&'a str, Vec<OsString>), Mistake> {
+    let directory = args.value(flag);
+    let directory = directory.ok_or_else(|| format!("--storage={storage} needs {flag}"))?;
+    let listed = fs::read_dir(directory).map_err(|error| mistake(flag, directory, error))?;
+    let names = listed.flatten().map(|entry| entry.file_name());
     Ok((directory, names.collect()))
-}
-
-/// Refuses the flags of the directories that aren't served.
-fn only_of_directory(args: &Args, own: &str) -> Result<(), Mistake> {
-    let others = [
-        ("--storage-layout-dir", "layout", &args.layout_dir),
-        ("--storage-local-rootdir", "local", &args.local_rootdir),
-    ];
-    let other = others
-        .iter()
-        .find(|(flag, _, value)| *flag != own && value.is_some());
-    other.map_or(Ok(()), |(flag, storage, _)| {
-        Err(format!("{flag} goes with --storage={storage}"))
-    })
-}
-
-fn only_of_registry(args: &Args) -> Result<(), Mistake> {
-    let of_registry = [
-        ("--storage-registry-repo", args.registry_repo.is_some()),
-        ("--storage-registry-scheme", args.registry_scheme.is_some()),
-        ("--storage-registry-config", args.registry_config.is_some()),
-        (
-            "--storage-registry-ca-file",
-            args.registry_ca_file.is_some(),
-        ),
-        (
-            "--storage-registry-insecure-skip-tls-verify",
-            args.registry_insecure,
-        ),
-        ("--repository", !args.repositories.is_empty()),
-    ];
-    let given = of_registry.iter().find(|(_, given)| *given);
-    given.map_or(Ok(()), |(flag, _)| {
-        Err(format!("{flag} goes with --storage=registry"))
-    })
 }
 
 fn repositories(
@@ -332,57 +318,44 @@ fn authorities(file: Option<&str>) -> Result<Vec<Vec<u8>>, Mistake> {
 }
 
 /// A file that was named must be there; at the default place it needn't.
-fn credentials(file: Option<&str>) -> Result<Source, Mistake> {
+fn credentials(file: Option<&str>) -> Result<SecretFile, Mistake> {
     let required = file.is_some();
     let path = PathBuf::from(file.unwrap_or(DEFAULT_CONFIG));
-    Source::open(path, required).map_err(|error| format!("--storage-registry-config: {error}"))
+    SecretFile::open(path, required).map_err(|error| format!("--storage-registry-config: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsString;
 
     #[test]
     fn a_mistake_names_its_flag() {
-        let error = |args: Args| Config::new(args).err().unwrap();
-        let text = |text: &str| Some(text.to_owned());
+        let error = |line: &str| {
+            let args = Args::parse(line.split_whitespace().map(OsString::from)).unwrap();
+            Config::new(&args).err().unwrap()
+        };
         assert_eq!(
-            error(Args {
-                storage: text("minio"),
-                ..Args::default()
-            }),
-            "--storage \"minio\": not one of: registry, local, layout"
+            error("--storage minio"),
+            "--storage \"minio\": not one of: registry, layout, local"
         );
         assert_eq!(
-            error(Args {
-                concurrency: text("0"),
-                ..Args::default()
-            }),
+            error("--concurrency 0"),
             "--concurrency 0: not between 1 and 64"
         );
-        let secret = error(Args {
-            registry_repo: text("http://u:hunter2@host"),
-            ..Args::default()
-        });
+        let secret = error("--storage-registry-repo http://u:hunter2@host");
         assert!(
             secret.starts_with("--storage-registry-repo") && !secret.contains("hunter2"),
             "{secret}"
         );
-        assert!(
-            error(Args {
-                port: text("http"),
-                ..Args::default()
-            })
-            .starts_with("--port \"http\": ")
-        );
-        let outside = Args {
-            registry_repo: text("h/team"),
-            repositories: vec!["web".into()],
-            ..Args::default()
-        };
+        assert!(error("--port http").starts_with("--port \"http\": "));
         assert_eq!(
-            error(outside),
+            error("--storage-registry-repo h/team --repository web"),
             "--repository \"web\": not below the prefix in --storage-registry-repo; is it team/web?"
+        );
+        assert_eq!(
+            error("--storage layout --repository web"),
+            "--repository goes with --storage=registry"
         );
     }
 }

@@ -1,91 +1,90 @@
 //! A dockerconfigjson on disk, read again whenever it changes, because secrets rotate: kubelet swaps
 //! the directory that a secret is mounted as.
 
-use super::{Auths, canonical_host};
+use super::auths::{Auths, canonical_host};
+use crate::sync::lock;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 /// Largest secret that is read: 1 MiB, Kubernetes' own bound for one.
 const MAX_FILE: u64 = 1024 * 1024;
-/// Most registries named in a message: a developer's own file may have dozens.
+/// Most registries named in a message: a developer's own file may list dozens.
 const MAX_SHOWN: usize = 5;
 
 /// Why a dockerconfigjson can't be used.
 #[derive(Debug)]
-pub enum Error {
+pub enum SecretFileError {
     /// It can't be read.
     Io(PathBuf, io::Error),
-    /// It's read, but is no dockerconfigjson.
+    /// It can be read, but is no dockerconfigjson.
     Invalid(PathBuf, String),
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for SecretFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io(path, error) => write!(f, "{}: {error}", path.display()),
-            Error::Invalid(path, reason) => {
+            SecretFileError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            SecretFileError::Invalid(path, reason) => {
                 write!(f, "{}: not a dockerconfigjson: {reason}", path.display())
             }
         }
     }
 }
 
-impl std::error::Error for Error {
+impl std::error::Error for SecretFileError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Io(_, error) => Some(error),
-            Error::Invalid(..) => None,
+            SecretFileError::Io(_, error) => Some(error),
+            SecretFileError::Invalid(..) => None,
         }
     }
 }
 
-/// A dockerconfigjson on disk, which may change, come and go while we run.
+/// A dockerconfigjson on disk, which may appear, change and disappear while we run.
 #[derive(Debug)]
-pub struct Source {
+pub struct SecretFile {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<FileState>,
 }
 
 #[derive(Debug)]
-struct State {
-    stamp: Option<Stamp>,
+struct FileState {
+    stamp: Option<FileStamp>,
     auths: Auths,
     generation: u64,
-    /// Whether the last attempt to read the file failed, which has been told then.
+    /// Whether the last attempt to read the file failed, which was reported then.
     unreadable: bool,
 }
 
-/// What tells one state of a file from the next. Kubernetes swaps a directory, so that the path
-/// leads to another file.
-type Stamp = (SystemTime, u64, u64);
+/// Modification time, inode and length: they change when the file does. Kubernetes swaps a directory, so
+/// that the path leads to another file.
+type FileStamp = (SystemTime, u64, u64);
 
-impl Source {
-    /// Reads the file for the first time. One that isn't there holds no credentials, unless it's
-    /// `required`.
-    pub fn open(path: PathBuf, required: bool) -> Result<Source, Error> {
+impl SecretFile {
+    /// Reads the file for the first time. A missing one means no credentials, unless it's `required`.
+    pub fn open(path: PathBuf, required: bool) -> Result<SecretFile, SecretFileError> {
         let stamp = stamp(&path);
         let auths = match (&stamp, required) {
             (None, false) => Auths::default(),
             _ => read(&path)?,
         };
-        let state = Mutex::new(State {
+        let state = Mutex::new(FileState {
             stamp,
             auths,
             generation: 0,
             unreadable: false,
         });
-        Ok(Source { path, state })
+        Ok(SecretFile { path, state })
     }
 
-    /// The credentials as the file has them now, and a number that changes whenever they do. A
-    /// file that has become unreadable leaves the last good ones in force; the reason is returned
-    /// once.
-    pub fn current(&self) -> (Auths, u64, Option<Error>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The credentials in the file now, and a number that changes whenever they do. When the file has
+    /// become unreadable, the last good credentials stay in force, and the reason is returned once.
+    pub fn current(&self) -> (Auths, u64, Option<SecretFileError>) {
+        let mut state = lock(&self.state);
         let now = stamp(&self.path);
         let mut problem = None;
         if now.is_some() && now != state.stamp {
@@ -96,8 +95,8 @@ impl Source {
                 }
                 Err(error) => problem = Some(error),
             }
-            // An unreadable one may become readable without being written: it's looked at again.
-            let unreadable = matches!(problem, Some(Error::Io(..)));
+            // An unreadable file may become readable without being written: it's read again.
+            let unreadable = matches!(problem, Some(SecretFileError::Io(..)));
             if !unreadable {
                 state.stamp = now;
             }
@@ -108,10 +107,10 @@ impl Source {
         (state.auths.clone(), state.generation, problem)
     }
 
-    /// What a refusal by `host[:port]` is about, as far as the file tells: for the log, and without a
+    /// Why `host[:port]` may have refused a request, as far as the file shows: for the log, and without a
     /// secret.
     pub fn explain_refusal(&self, host: &str) -> String {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock(&self.state);
         let file = format!("--storage-registry-config {}", self.path.display());
         if state.stamp.is_none() {
             return format!("there is no file with credentials ({file})");
@@ -131,26 +130,26 @@ impl Source {
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<FileStamp> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
 }
 
-fn read(path: &Path) -> Result<Auths, Error> {
-    let io_error = |error| Error::Io(path.to_owned(), error);
+fn read(path: &Path) -> Result<Auths, SecretFileError> {
+    let io_error = |error| SecretFileError::Io(path.to_owned(), error);
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(io_error)?;
     file.take(MAX_FILE + 1)
         .read_to_end(&mut bytes)
         .map_err(io_error)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Error::Invalid(
+        return Err(SecretFileError::Invalid(
             path.to_owned(),
             format!("over {MAX_FILE} bytes"),
         ));
     }
-    Auths::parse(&bytes).map_err(|reason| Error::Invalid(path.to_owned(), reason))
+    Auths::parse(&bytes).map_err(|reason| SecretFileError::Invalid(path.to_owned(), reason))
 }
 
 #[cfg(test)]
@@ -158,7 +157,7 @@ mod tests {
     use super::*;
     use crate::credentials::Credential;
 
-    fn username(source: &Source) -> Option<String> {
+    fn username(source: &SecretFile) -> Option<String> {
         match source.current().0.credential("h", None) {
             Some(Credential::Password { username, .. }) => Some(username.clone()),
             _ => None,
@@ -166,10 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_changes_is_read_again_and_a_broken_one_leaves_what_was() {
+    fn a_file_that_changes_is_read_again_and_a_broken_one_keeps_the_last_credentials() {
         let path =
             std::env::temp_dir().join(format!("oci-chartrepo-{}-credentials", std::process::id()));
-        let source = Source::open(path.clone(), false).unwrap();
+        let source = SecretFile::open(path.clone(), false).unwrap();
         assert_eq!(username(&source), None);
         for (text, name, generation, complaint) in [
             (r#"{"auths":{"h":{"username":"a"}}}"#, "a", 1, false),
@@ -183,14 +182,14 @@ mod tests {
         }
         fs::remove_file(&path).unwrap();
         assert_eq!(username(&source).as_deref(), Some("bb"));
-        assert!(Source::open(path, true).is_err());
+        assert!(SecretFile::open(path, true).is_err());
     }
 
     #[test]
-    fn a_refusal_is_explained_by_what_the_file_holds_and_without_a_secret() {
+    fn a_refusal_is_explained_by_the_file_and_without_a_secret() {
         let path =
             std::env::temp_dir().join(format!("oci-chartrepo-{}-refusal", std::process::id()));
-        let source = Source::open(path.clone(), false).unwrap();
+        let source = SecretFile::open(path.clone(), false).unwrap();
         let file = format!("--storage-registry-config {}", path.display());
         let lacking = format!("there is no file with credentials ({file})");
         assert_eq!(source.explain_refusal("reg:5000"), lacking);

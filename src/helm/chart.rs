@@ -1,5 +1,5 @@
-//! What makes a manifest a chart: Helm's config media type, and a layer that is an archive. What the
-//! config blob says is [`metadata`](super::metadata)'s part.
+//! Decides by its manifest whether an artifact is a chart: the config has Helm's media type, and one
+//! layer is a chart archive. Reading the config blob is the part of [`metadata`](super::metadata).
 
 use crate::oci::{Descriptor, ImageManifest};
 use std::fmt;
@@ -13,10 +13,11 @@ pub const LEGACY_ARCHIVE_TYPE: &str = "application/tar+gzip";
 /// Media type of the provenance file.
 pub const PROVENANCE_TYPE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
 
-/// Largest config blob that is read: 1 MiB, a hundred times the largest Chart.yaml in the wild,
-/// because it's held in memory and repeated in the index.
+/// Largest config blob that is read, in bytes: a hundred times the largest Chart.yaml in the wild. It
+/// is bounded because its content is kept in memory and repeated in the index.
 pub const MAX_CONFIG: u64 = 1024 * 1024;
-/// Why a manifest or a config blob is no chart that can be listed.
+
+/// The reason why a manifest or a config blob is not a chart that can be listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotAChart(pub(super) String);
 
@@ -32,7 +33,7 @@ pub(super) fn refuse<T>(reason: impl Into<String>) -> Result<T, NotAChart> {
     Err(NotAChart(reason.into()))
 }
 
-/// Where a chart's parts are; what they are is known by their place here.
+/// The descriptors of a chart's parts, without media types: the field names say what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChartLayers {
     /// The config blob: the chart's metadata.
@@ -44,9 +45,10 @@ pub struct ChartLayers {
 }
 
 impl ChartLayers {
-    /// Finds the parts of a chart among the layers, wherever they stand; other layers are ignored.
+    /// Finds the parts of a chart among the layers, in any order; other layers are ignored.
     ///
-    /// Errors when the config isn't Helm's or is too large, or when no layer is a chart archive.
+    /// Errors when the config is not Helm's or is too large, when no layer is a chart archive, or when
+    /// the archive is empty.
     pub fn find(manifest: &ImageManifest) -> Result<ChartLayers, NotAChart> {
         let config = &manifest.config;
         if !config.media_type.is(CONFIG_TYPE) {
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_chart_are_found_wherever_they_stand() {
+    fn the_parts_of_a_chart_are_found_in_any_order() {
         let found = layers(
             &[CONFIG_TYPE, PROVENANCE_TYPE, "text/plain", ARCHIVE_TYPE],
             9,
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_is_no_chart_says_why() {
+    fn a_manifest_that_is_not_a_chart_is_refused_with_the_reason() {
         let text = |result: Result<ChartLayers, NotAChart>| result.unwrap_err().to_string();
         assert_eq!(
             text(layers(&["a/b", ARCHIVE_TYPE], 9)),

@@ -1,30 +1,30 @@
 //! A chart's metadata, as its config blob has it.
 //!
-//! A config blob is JSON that anybody can have pushed, and one field of a wrong type in an index
-//! makes every Helm refuse the *whole* index. So nothing is passed through: each field that Helm
-//! knows (pkg/chart/v2/metadata.go, the same from 3.4 to 4.3) is read with the type that Helm gives
-//! it. A number or boolean where Helm wants a string is spelled out; a field that can't be made to
-//! fit is left out; a chart that Helm's own validation would drop is refused with the reason.
+//! A config blob is JSON that any client may have pushed, and one field of a wrong type in an index
+//! makes every Helm refuse the *whole* index. So no field is copied unread: each field that Helm knows
+//! (pkg/chart/v2/metadata.go, the same from 3.4 to 4.3) is read with the type that Helm gives it. A
+//! number or boolean where Helm wants a string becomes its text; a field that can't be converted is
+//! left out; a chart that Helm's own validation would drop is refused with the reason.
 
 use super::chart::{NotAChart, refuse};
+use super::json;
 use super::version::Version;
 use crate::oci::json::{MAX_VALUES, holds_over};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Longest chart name, in bytes: what Helm's own `create` allows, and short enough for a file name.
 const MAX_NAME: usize = 250;
-/// Longest annotation key, in bytes as JSON spells it. Helm up to 3.13 reads JSON with a YAML
-/// parser, which ends a key after 1,024 characters and then refuses the whole index.
+/// Longest annotation key, in bytes as JSON spells it. A YAML parser accepts no key of more than 1,024
+/// characters, quotes included, and refuses the whole index for it.
 const MAX_KEY: usize = 1000;
 
-/// A chart's metadata, field by field as Helm's `chart.Metadata` has it. What is empty isn't
-/// written, as Go's `omitempty` does. It's deserialized only from what was serialized here: what others
-/// have written is for [`ChartMetadata::parse`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)] // the names are Helm's, and say what they are
+/// A chart's metadata, field by field as Helm's `chart.Metadata` has it. Empty fields are not written,
+/// as with Go's `omitempty`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)] // the names are Helm's
 pub struct ChartMetadata {
     pub api_version: String,
     pub name: String,
@@ -60,8 +60,7 @@ pub struct ChartMetadata {
 }
 
 /// A maintainer, as Helm's `chart.Maintainer`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Maintainer {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,8 +72,7 @@ pub struct Maintainer {
 }
 
 /// A dependency, as Helm's `chart.Dependency`; `name` and `repository` are always written there.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Dependency {
     pub name: String,
@@ -93,9 +91,9 @@ pub struct Dependency {
     pub alias: Option<String>,
 }
 
-/// One of a dependency's `import-values`: Helm's code knows a string, and a map of strings
-/// (`child`, `parent`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One of a dependency's `import-values`: Helm accepts a string, or a map of strings (`child`,
+/// `parent`).
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 #[allow(missing_docs)]
 pub enum ImportValue {
@@ -106,8 +104,8 @@ pub enum ImportValue {
 impl ChartMetadata {
     /// Reads a config blob of at most [`MAX_CONFIG`](super::chart::MAX_CONFIG) bytes.
     ///
-    /// Errors when it's no JSON object, when it holds too much, or when Helm's `Metadata.Validate` would
-    /// drop the chart.
+    /// Errors when it is not a JSON object, when it holds too many values, or when Helm's
+    /// `Metadata.Validate` would drop the chart.
     pub fn parse(config: &[u8]) -> Result<ChartMetadata, NotAChart> {
         if holds_over(MAX_VALUES, config) {
             return refuse(format!("config blob holds over {MAX_VALUES} values"));
@@ -118,7 +116,7 @@ impl ChartMetadata {
             Err(error) => return refuse(format!("config blob is not JSON: {error}")),
         };
         let metadata = ChartMetadata {
-            // Helm takes a missing one for v1 (pkg/repo/v1/index.go, loadIndex).
+            // Helm reads a missing one as v1 (pkg/repo/v1/index.go, loadIndex).
             api_version: fields.text("apiVersion").unwrap_or_else(|| "v1".into()),
             name: fields.text("name").unwrap_or_default(),
             version: fields.text("version").unwrap_or_default(),
@@ -141,7 +139,7 @@ impl ChartMetadata {
         Ok(metadata)
     }
 
-    /// Helm's `Metadata.Validate`, plus what a file name can't hold.
+    /// Helm's `Metadata.Validate`; the name must also be possible as a file name.
     fn validate(&self) -> Result<(), NotAChart> {
         if self.name.is_empty() {
             return refuse("config blob has no chart name");
@@ -224,7 +222,7 @@ impl ImportValue {
     }
 }
 
-/// A JSON object, read the way Go reads it into a struct, but forgiving.
+/// A JSON object, read as Go reads it into a struct, except that a value of a wrong type is no error.
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -263,14 +261,14 @@ impl Fields {
         self.list(key).filter_map(text).collect()
     }
 
-    /// The objects of a list; a null among them makes Helm 3.5 to 3.9 panic, so only objects pass.
+    /// The objects of a list. All else is left out: a null in it makes Helm 3.5 to 3.9 panic.
     fn objects<T>(&self, key: &str, read: fn(&Fields) -> T) -> Vec<T> {
         let objects = self.list(key).filter_map(Value::as_object);
         objects.map(|map| read(&Fields(map.clone()))).collect()
     }
 }
 
-/// Whether Helm, which takes out of a name what doesn't print, leaves anything of it.
+/// Whether a character is left of a name after Helm has removed those that do not print.
 fn prints(text: &str) -> bool {
     let shows = |c: char| c.is_whitespace() || c.is_ascii_graphic() || c.escape_debug().len() == 1;
     text.chars().any(shows)
@@ -288,7 +286,7 @@ fn text(value: &Value) -> Option<String> {
 
 fn text_map(value: &Value) -> BTreeMap<String, String> {
     let pairs = value.as_object().into_iter().flatten();
-    let short = pairs.filter(|(key, _)| super::index::json_length(key) <= MAX_KEY);
+    let short = pairs.filter(|(key, _)| json::length(key) <= MAX_KEY);
     short
         .filter_map(|(key, value)| Some((key.clone(), text(value)?)))
         .collect()
@@ -309,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_written_by_helm_comes_back_as_it_was() {
+    fn a_config_written_by_helm_keeps_all_its_fields() {
         let config = r#"{"annotations":{"a":"1","b":"yes"},"apiVersion":"v2","appVersion":"1.10","condition":"c","dependencies":[
             {"alias":"r","condition":"redis.enabled","enabled":true,"import-values":["x",{"child":"c","parent":"p"}],
              "name":"redis","repository":"","tags":["t"],"version":"~20"}],"deprecated":true,"description":"d","home":"h","icon":"i",
@@ -322,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strange_config_is_made_to_fit() {
+    fn fields_of_a_wrong_type_are_converted_or_left_out() {
         let config = r#"{"Name":"foo","version":1.5,"appVersion":true,"annotations":{"a":true,"b":null,"c":{}},"keywords":"k",
             "sources":[null,1,"s"],"maintainers":[null,{"name":7}],"dependencies":null,"deprecated":"true","home":{},
             "urls":["http://elsewhere"],"digest":"0","created":"junk","removed":true}"#;
@@ -335,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_that_would_unfold_to_a_hundred_times_its_size_is_not_read() {
+    fn a_config_of_very_many_values_is_not_parsed() {
         let config = |count| {
             format!(
                 r#"{{"name":"a","version":"1","x":[{}0]}}"#,
@@ -350,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_old_helms_cannot_read_is_left_out() {
+    fn an_annotation_key_too_long_for_yaml_is_left_out() {
         let config = format!(
             r#"{{"name":"a","version":"1","annotations":{{"{}":"v","{}":"w"}}}}"#,
             "k".repeat(1000),
@@ -360,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_that_helm_would_drop_says_why() {
+    fn a_config_that_helm_would_drop_is_refused_with_the_reason() {
         for (config, expected) in [
             (
                 "nonsense",

@@ -1,12 +1,13 @@
-//! The Helm dictionary: what makes a manifest a chart, what a chart's metadata may hold, how
-//! versions are ordered and how an index is written. Pure: no I/O, no clock, no HTTP.
+//! Helm's formats: which manifests are charts, what a chart's metadata may hold, how versions are
+//! ordered and how an index is written. Pure: no I/O, no clock, no HTTP.
 
 pub mod chart;
 pub mod index;
+mod json;
 pub mod metadata;
 pub mod packed;
 pub mod version;
-pub mod yaml;
+mod yaml;
 
 pub use chart::{ChartLayers, NotAChart};
 pub use index::{ChartVersion, IndexFile};

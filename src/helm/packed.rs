@@ -1,19 +1,19 @@
-//! A chart's metadata as it's kept: one text instead of some forty small ones. A snapshot holds
-//! thousands of them, and needs all their fields only for as long as it takes to write an index.
+//! A chart's metadata as it is kept: one text instead of some forty small ones. A snapshot holds
+//! thousands of them, and an index is put together from their JSON.
 
 use super::chart::{NotAChart, refuse};
+use super::json;
 use super::metadata::ChartMetadata;
-use serde_json::Value;
 use std::sync::Arc;
 
-/// How many times as long as its config blob a chart's metadata may be, when all that Helm writes is
-/// written: an honest one is twice as long at most, but an empty dependency, two bytes, becomes 28.
-const UNFOLDED: usize = 4;
+/// Largest metadata, as a multiple of its config blob, once every field that Helm always writes is
+/// written. An honest config at most doubles; but an empty dependency, two bytes, becomes 28.
+const MAX_GROWTH: usize = 4;
 
-/// A [`ChartMetadata`], with the two fields that are asked for all the time. A clone shares its text.
+/// A [`ChartMetadata`] as JSON, with the two fields that are needed most. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedMetadata {
-    /// The chart's name, its version, and all of it as JSON of our own writing.
+    /// The chart's name, its version, and all of the metadata as JSON that YAML readers accept too.
     text: Arc<str>,
     version_at: u32,
     json_at: u32,
@@ -22,13 +22,13 @@ pub struct PackedMetadata {
 impl PackedMetadata {
     /// Reads a config blob, as [`ChartMetadata::parse`] does.
     ///
-    /// Errors as it does, and when what the blob says is so much longer than the blob that its length
-    /// would be no measure of what it costs.
+    /// Errors as it does, and when the metadata is so much longer than the config blob that the
+    /// blob's length would not bound the memory it takes.
     pub fn parse(config: &[u8]) -> Result<PackedMetadata, NotAChart> {
         let packed = PackedMetadata::from(ChartMetadata::parse(config)?);
-        match packed.len() > config.len() * UNFOLDED {
+        match packed.len() > config.len() * MAX_GROWTH {
             true => refuse(format!(
-                "config blob of {} bytes unfolds to {}",
+                "config blob of {} bytes becomes {} bytes of metadata, over {MAX_GROWTH} times as many",
                 config.len(),
                 packed.len()
             )),
@@ -46,32 +46,22 @@ impl PackedMetadata {
         &self.text[self.version_at as usize..self.json_at as usize]
     }
 
-    /// How much text it is, in bytes.
+    /// All fields: a JSON object on one line, with at least the name in it.
+    pub fn json(&self) -> &str {
+        &self.text[self.json_at as usize..]
+    }
+
+    /// The length of the whole text, in bytes.
     pub(super) fn len(&self) -> usize {
         self.text.len()
-    }
-
-    /// All fields.
-    pub fn unpack(&self) -> ChartMetadata {
-        serde_json::from_str(self.json()).expect("it was written by `from` of the same type")
-    }
-
-    /// All fields, of whatever type.
-    pub(super) fn value(&self) -> Value {
-        serde_json::from_str(self.json()).expect("it's JSON")
-    }
-
-    fn json(&self) -> &str {
-        &self.text[self.json_at as usize..]
     }
 }
 
 impl From<ChartMetadata> for PackedMetadata {
     fn from(metadata: ChartMetadata) -> PackedMetadata {
-        let json =
-            serde_json::to_string(&metadata).expect("strings and maps of strings into memory");
+        let json = json::to_string(&metadata);
         let ChartMetadata { name, version, .. } = metadata;
-        // A config blob is at most a megabyte, so each place fits.
+        // A config blob is at most a megabyte, so both offsets fit.
         let (version_at, json_at) = (name.len() as u32, (name.len() + version.len()) as u32);
         PackedMetadata {
             text: [name, version, json].concat().into(),
@@ -86,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_config_blob_that_says_far_more_than_it_is_long_is_no_charts() {
+    fn a_config_blob_whose_metadata_is_far_longer_than_itself_is_refused() {
         let config = |of: &str| {
             let dependencies = vec![of; 100].join(",");
             format!(r#"{{"name":"web","version":"1.0.0","dependencies":[{dependencies}]}}"#)
@@ -95,12 +85,12 @@ mod tests {
         let refused = PackedMetadata::parse(config("{}").as_bytes()).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "config blob of 349 bytes unfolds to 2875"
+            "config blob of 349 bytes becomes 2875 bytes of metadata, over 4 times as many"
         );
     }
 
     #[test]
-    fn what_is_packed_comes_out_as_it_was() {
+    fn packed_metadata_has_all_fields_unchanged() {
         for config in [
             r#"{"name":"web","version":"1.0.0"}"#,
             r#"{"apiVersion":"v2","name":"web","version":"1.0.0","appVersion":"","description":"d","type":"library",
@@ -114,7 +104,8 @@ mod tests {
             let metadata = ChartMetadata::parse(config.as_bytes()).unwrap();
             let packed = PackedMetadata::from(metadata.clone());
             assert_eq!((packed.name(), packed.version()), ("web", "1.0.0"));
-            assert_eq!(packed.unpack(), metadata, "{config}");
+            let fields: serde_json::Value = serde_json::from_str(packed.json()).unwrap();
+            assert_eq!(fields, serde_json::to_value(&metadata).unwrap());
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Chart versions: what Helm takes for one, how Helm sorts them, and how they become tags.
+//! Chart versions: the texts that Helm accepts, the order in which Helm sorts them, and the tags that
+//! `helm push` gives them.
 //!
-//! Helm reads versions with Masterminds/semver's `NewVersion`, which is laxer than SemVer 2: a
-//! leading `v`, missing minor or patch numbers and leading zeros are all fine. The order is
-//! SemVer's (§11).
+//! Helm reads versions with Masterminds/semver's `NewVersion`, which accepts more than SemVer 2: a
+//! leading `v`, missing minor or patch numbers and leading zeros. The order is SemVer's (§11).
 
 use std::cmp::Ordering;
 
-/// A version that Helm accepts. Ordered as Helm sorts; versions that Helm holds for equal
-/// (`1.0` and `v1.0.0`, or two that differ in build metadata) are ordered by their text, so that
-/// the order is total and every replica agrees.
+/// A version that Helm accepts. Ordered as Helm sorts; versions that are equal to Helm (`1.0` and
+/// `v1.0.0`, or two that differ in build metadata) are ordered by their text, so that the order is
+/// total and the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     order: semver::Version,
@@ -16,7 +16,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// Reads `text` as Helm does; `None` when Helm would refuse it.
+    /// Reads `text` as Helm does; `None` if Helm would refuse it.
     pub fn parse(text: &str) -> Option<Version> {
         let bare = text.strip_prefix('v').unwrap_or(text);
         let core_end = bare.find(['-', '+']).unwrap_or(bare.len());
@@ -36,12 +36,12 @@ impl Version {
         })
     }
 
-    /// Whether it's none that Helm takes unasked (SemVer 2, §9).
+    /// Whether it is a prerelease (SemVer 2, §9), which Helm installs only on request.
     pub fn is_prerelease(&self) -> bool {
         !self.order.pre.is_empty()
     }
 
-    /// The tag that `helm push` gives this version: a tag can't hold a `+`.
+    /// The tag that `helm push` gives this version: `+`, which a tag can't hold, becomes `_`.
     pub fn tag(&self) -> String {
         self.text.replace('+', "_")
     }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn helm_takes_more_than_semver_does() {
+    fn versions_that_helm_accepts_beyond_semver_are_accepted() {
         for good in [
             "1.2.3",
             "v1.2.3",

@@ -1,220 +1,261 @@
-//! Which strings a YAML 1.1 reader would take for something else, although `serde_yaml` (a YAML
-//! 1.2 writer) leaves them unquoted.
+//! Block-style YAML in which every string is double-quoted, made from JSON as it passes.
 //!
-//! Helm reads an index with Go's YAML, others with PyYAML or Ruby's, all of YAML 1.1. There `yes`
-//! and `on` are booleans, `1_000` is a number, `12:30` is 750, `2021-01-01` a date and `<<` a merge
-//! key. One such value makes every Helm refuse the whole index ("cannot unmarshal bool into Go
-//! struct field"), and `serde_yaml` has no way to ask for quotes. Hence [`survives`]: where it says
-//! no, the index is written as JSON.
+//! Helm reads an index with Go's YAML, other clients with PyYAML, Ruby's Psych, SnakeYAML or js-yaml.
+//! Some of them read a plain `yes` as a boolean, `1_000` as a number, `12:30` as 750, `2021-01-01` as a
+//! date and `<<` as a merge key, and one such value makes every Helm refuse the whole index. All of them
+//! read a double-quoted string as a string, and the escapes of [`json`](super::json) mean the same in
+//! YAML. So scalars are copied as they are, and only the brackets become lines. Nothing here may decide
+//! by what a string looks like. (One exception is left: Psych merges a quoted `<<` too when its value is
+//! a list or a map, so a chart of that name is missing in Ruby, and no other chart is.)
 
-use serde_json::Value;
+/// The field names of an index. No YAML reader takes one of them for anything but a string, so they
+/// stand without quotes; every other key has them.
+#[rustfmt::skip]
+const FIELDS: [&str; 28] = [
+    "alias", "annotations", "apiVersion", "appVersion", "condition", "created", "dependencies", "deprecated",
+    "description", "digest", "email", "enabled", "entries", "generated", "home", "icon", "import-values",
+    "keywords", "kubeVersion", "maintainers", "name", "repository", "sources", "tags", "type", "url", "urls",
+    "version",
+];
 
-/// Whether every string in `value`, keys included, comes back as the same string from any YAML 1.1
-/// reader after `serde_yaml` has written it.
-pub fn survives(value: &Value) -> bool {
-    let mut suspects = Vec::new();
-    collect(value, &mut suspects);
-    are_quoted(&suspects)
+/// Turns JSON into YAML.
+pub(super) struct BlockYaml {
+    text: String,
+    /// The lists and maps that are open, outermost first.
+    open: Vec<Block>,
+    /// Whether the innermost of them has no item yet.
+    is_empty: bool,
+    /// Whether a key was written last.
+    after_key: bool,
 }
 
-/// As [`survives`], of one string.
-pub fn string_survives(text: &str) -> bool {
-    !is_suspect(text) || are_quoted(&[text])
+/// A list or a map.
+struct Block {
+    is_list: bool,
+    /// How many blanks stand before each of its items.
+    indent: usize,
+    /// Whether it is the value of a key: then its first item starts a line, else it continues one.
+    has_key: bool,
 }
 
-/// The suspects among the strings in `value`.
-fn collect<'a>(value: &'a Value, suspects: &mut Vec<&'a str>) {
-    match value {
-        Value::String(text) => suspects.extend(is_suspect(text).then_some(&**text)),
-        Value::Array(list) => list.iter().for_each(|value| collect(value, suspects)),
-        Value::Object(map) => map.iter().for_each(|(key, value)| {
-            suspects.extend(is_suspect(key).then_some(&**key));
-            collect(value, suspects);
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+impl BlockYaml {
+    /// Writes behind `text`, which holds nothing but the room that is needed.
+    pub(super) fn new(text: String) -> BlockYaml {
+        BlockYaml {
+            text,
+            open: Vec::new(),
+            is_empty: false,
+            after_key: false,
+        }
+    }
+
+    /// Takes the next piece of one JSON document: whole tokens, without white space between them.
+    pub(super) fn push(&mut self, json: &str) {
+        let mut rest = json;
+        while let Some(first) = rest.bytes().next() {
+            let (token, after) = rest.split_at(token_length(rest, first));
+            match first {
+                b'{' | b'[' => self.open(first == b'['),
+                b'}' | b']' => self.close(),
+                b':' => self.after_key = true,
+                b',' => {}
+                _ => self.scalar(token),
+            }
+            rest = after;
+        }
+    }
+
+    /// The whole document.
+    pub(super) fn finish(mut self) -> String {
+        self.text.push('\n');
+        self.text
+    }
+
+    fn open(&mut self, is_list: bool) {
+        let has_key = self.start_item();
+        let indent = match self.open.last() {
+            None => 0,
+            // A list stands below its key, not to the right of it, as Helm writes it.
+            Some(parent) if is_list && has_key => parent.indent,
+            Some(parent) => parent.indent + 2,
+        };
+        self.open.push(Block {
+            is_list,
+            indent,
+            has_key,
+        });
+        self.is_empty = true;
+    }
+
+    fn close(&mut self) {
+        let Some(block) = self.open.pop() else { return };
+        if std::mem::take(&mut self.is_empty) {
+            self.text.push_str(if block.has_key { " " } else { "" });
+            self.text.push_str(if block.is_list { "[]" } else { "{}" });
+        }
+    }
+
+    fn scalar(&mut self, token: &str) {
+        let bare = token.trim_matches('"');
+        if self.start_item() {
+            self.text.push(' ');
+            self.text.push_str(token);
+        } else if self.open.last().is_some_and(|block| !block.is_list) {
+            let is_field = FIELDS.binary_search(&bare).is_ok();
+            self.text.push_str(if is_field { bare } else { token });
+            self.text.push(':');
+        } else {
+            self.text.push_str(token);
+        }
+    }
+
+    /// Begins an item of the innermost block, unless the value of a key follows, which it tells.
+    fn start_item(&mut self) -> bool {
+        if std::mem::take(&mut self.after_key) {
+            return true;
+        }
+        let is_first = std::mem::take(&mut self.is_empty);
+        if let Some(block) = self.open.last() {
+            if block.has_key || !is_first {
+                self.text.push('\n');
+                self.text.extend(std::iter::repeat_n(' ', block.indent));
+            }
+            self.text.push_str(if block.is_list { "- " } else { "" });
+        }
+        false
     }
 }
 
-/// Asks the writer itself, about all at once: to set one up takes as long as to write a hundred. No
-/// suspect holds a line break, so each has a line.
-fn are_quoted(suspects: &[&str]) -> bool {
-    let is_quoted = |line: &str| line.starts_with("- '") || line.starts_with("- \"");
-    suspects.is_empty()
-        || serde_yaml::to_string(suspects).is_ok_and(|all| all.lines().all(is_quoted))
-}
-
-/// The union of what Go's yaml.v2 and v3 (resolve.go) and PyYAML (resolver.py) resolve to
-/// something other than a string, taken generously: a wrong suspicion costs one question.
-fn is_suspect(text: &str) -> bool {
-    const WORDS: [&str; 12] = [
-        "", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "=",
-    ];
-    if text == "<<" || WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)) {
-        return true;
-    }
-    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
-        return false;
-    }
-    // Numbers may hold `_` anywhere: both readers delete them first.
-    let plain = text.replace('_', "");
-    let number = plain.trim_start_matches(['+', '-']);
-    is_decimal(number)
-        || is_other_base(number)
-        || is_base_60(number)
-        || is_special_float(number)
-        || is_date(&plain)
-}
-
-/// `12`, `012`, `1.5`, `.5`, `1e3`, `1.5E-3`.
-fn is_decimal(text: &str) -> bool {
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    digits(exponent)
-        && digits(whole)
-        && digits(fraction)
-        && !(whole.is_empty() && fraction.is_empty())
-}
-
-/// `0x1F`, `0o17`, `0b1`; Go's yaml takes a sign behind the prefix too: `0b-1`.
-fn is_other_base(text: &str) -> bool {
-    let digits = text
-        .strip_prefix('0')
-        .and_then(|rest| rest.strip_prefix(['x', 'X', 'o', 'O', 'b', 'B']));
-    digits.is_some_and(|digits| {
-        digits
-            .trim_start_matches(['+', '-'])
-            .bytes()
-            .all(|b| b.is_ascii_hexdigit())
-    })
-}
-
-/// `12:30`, `1:02:03.5`: minutes and seconds to YAML 1.1.
-fn is_base_60(text: &str) -> bool {
-    text.contains(':')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'))
-}
-
-/// `.inf`, `.NaN` and their like, the sign already gone.
-fn is_special_float(text: &str) -> bool {
-    [".inf", ".nan"]
-        .iter()
-        .any(|word| text.eq_ignore_ascii_case(word))
-}
-
-/// `2021-01-01`, alone or with a time behind it.
-fn is_date(text: &str) -> bool {
-    let part = |b: u8| {
-        b.is_ascii_digit()
-            || matches!(
-                b,
-                b'-' | b':' | b'.' | b'+' | b'T' | b't' | b'Z' | b'z' | b' ' | b'\t'
-            )
+/// The length of the token that `json` begins with, whose first byte is `first`.
+fn token_length(json: &str, first: u8) -> usize {
+    let mut escaped = false;
+    let ends_string = |byte: u8| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
     };
-    let mut parts = text.splitn(3, '-');
-    let year = parts
-        .next()
-        .is_some_and(|year| year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()));
-    year && parts.count() == 2 && text.bytes().all(part)
+    let rest = || json.bytes().skip(1);
+    match first {
+        b'{' | b'}' | b'[' | b']' | b':' | b',' => 1,
+        b'"' => rest().position(ends_string).map_or(json.len(), |at| at + 2),
+        _ => {
+            let ends_word = |byte| matches!(byte, b',' | b'}' | b']');
+            rest().position(ends_word).map_or(json.len(), |at| at + 1)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn yaml_of(json: &str) -> String {
+        let mut yaml = BlockYaml::new(String::new());
+        yaml.push(json);
+        yaml.finish()
+    }
+
     #[test]
-    fn strings_that_serde_yaml_leaves_plain_and_others_misread_do_not_survive() {
-        for trap in [
-            "yes",
-            "Yes",
-            "YES",
-            "no",
-            "on",
-            "ON",
-            "off",
-            "y",
-            "Y",
-            "n",
-            "N",
-            "<<",
-            "=",
-            "1_000",
-            "1__0",
-            "1_",
-            "-_1",
-            "1._1",
-            "1_000.5",
-            "0x_1",
-            "0b1_0",
-            "0b+1",
-            "0b-1_0",
-            "0o1_7",
-            "69_00E5",
-            "12:30",
-            "190:20:30",
-            "2021-01-01",
-            "2001-12-14t21:59:43.10-05:00",
-            "2021-01-01 00:00:00",
-            "+_0",
-            ".7_7",
-            "2e_6",
-            "-75E-_9",
-            "064_",
-            "2001-1-1",
+    fn lists_and_maps_become_blocks() {
+        let json = r#"{"apiVersion":"v1","deprecated":true,"dependencies":[{"name":"a","import-values":["v",{"child":"c","b":"d"}],"tags":[]},{}],"annotations":{"on":"y"}}"#;
+        let yaml = r#"apiVersion: "v1"
+deprecated: true
+dependencies:
+- name: "a"
+  import-values:
+  - "v"
+  - "child": "c"
+    "b": "d"
+  tags: []
+- {}
+annotations:
+  "on": "y"
+"#;
+        assert_eq!(yaml_of(json), yaml);
+    }
+
+    #[test]
+    fn empty_and_nested_blocks_stay_what_they_are() {
+        for (json, yaml) in [
+            ("{}", "{}\n"),
+            ("[]", "[]\n"),
+            (
+                r#"{"a":{},"b":[[],[1,2]]}"#,
+                "\"a\": {}\n\"b\":\n- []\n- - 1\n  - 2\n",
+            ),
+            (
+                r#"[[{"a":[{"b":{"c":1}}]}]]"#,
+                "- - \"a\":\n    - \"b\":\n        \"c\": 1\n",
+            ),
         ] {
-            assert!(
-                !string_survives(trap),
-                "{trap}: {}",
-                serde_yaml::to_string(trap).unwrap()
-            );
+            assert_eq!(yaml_of(json), yaml);
+            let read: serde_json::Value = serde_yaml::from_str(yaml).unwrap();
+            assert_eq!(read.to_string(), json);
         }
     }
 
     #[test]
-    fn ordinary_strings_survive() {
-        for text in [
-            "1.0.0",
-            "v1.2.3",
-            "1.2.3+build.5",
-            "nginx",
-            "true",
-            "1.10",
-            "1e3",
-            "null",
-            "~",
+    fn strings_are_copied_whatever_they_hold() {
+        let texts = [
             "",
-            "012",
-            "none",
-            "ny",
-            "http://a:80",
-            "0xyz",
-            "1.2.3_4",
-            "_",
-            "-",
-            "--",
-            ".",
-            "a_1",
-            "2021-01-01 is a day",
-            "yes, please",
-            "NaN",
-        ] {
-            assert!(
-                string_survives(text),
-                "{text}: {}",
-                serde_yaml::to_string(text).unwrap()
-            );
+            "yes",
+            "a: b",
+            "[{,}]",
+            "\"",
+            "\\",
+            "\\\"",
+            "a\"b\\",
+            " # ",
+            "\n\t",
+            "é\u{1f600}",
+        ];
+        for text in texts {
+            let json = super::super::json::to_string(&text);
+            let yaml = yaml_of(&format!("{{{json}:[{json}]}}"));
+            assert_eq!(yaml, format!("{json}:\n- {json}\n"));
         }
     }
 
     #[test]
-    fn keys_count_too() {
-        assert!(!survives(&serde_json::json!({"annotations": {"on": "a"}})));
-        assert!(!survives(&serde_json::json!({"keywords": ["a", "off"]})));
-        assert!(survives(
-            &serde_json::json!({"deprecated": true, "name": "a"})
-        ));
+    fn pieces_give_the_same_text_as_the_whole() {
+        let mut yaml = BlockYaml::new(String::new());
+        for piece in [
+            "{",
+            "\"a\"",
+            ":",
+            "[",
+            "",
+            r#"{"b":1"#,
+            "}",
+            ",",
+            "2",
+            "]",
+            "}",
+        ] {
+            yaml.push(piece);
+        }
+        assert_eq!(yaml.finish(), yaml_of(r#"{"a":[{"b":1},2]}"#));
+    }
+
+    #[test]
+    fn field_names_are_sorted_for_the_search() {
+        assert!(FIELDS.is_sorted());
+    }
+
+    #[test]
+    fn only_keys_of_content_are_quoted() {
+        let config = r#"{"apiVersion":"v2","name":"web","version":"1.0.0","appVersion":"1","description":"d","type":"library",
+            "deprecated":true,"kubeVersion":">= 1","home":"h","icon":"i","sources":["s"],"keywords":["k"],
+            "maintainers":[{"name":"n","email":"e","url":"u"}],"annotations":{"quoted":"b"},"condition":"c","tags":"t",
+            "dependencies":[{"name":"d","version":"1","repository":"r","condition":"c","tags":["t"],"enabled":true,
+                "import-values":[{"quoted":"c"}],"alias":"x"}]}"#;
+        let metadata = crate::helm::PackedMetadata::parse(config.as_bytes()).unwrap();
+        let yaml = yaml_of(metadata.json());
+        let keys = yaml.lines().filter_map(|line| line.split_once(": "));
+        let quoted: Vec<_> = keys.filter(|(key, _)| key.ends_with('"')).collect();
+        assert_eq!(
+            quoted,
+            [("  \"quoted\"", "\"b\""), ("  - \"quoted\"", "\"c\"")]
+        );
     }
 }

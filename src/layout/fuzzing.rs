@@ -1,23 +1,19 @@
 //! Doors for the fuzzer: see [`crate::fuzzing`].
 
-use super::listing::Lister;
+use super::listing::{Index, Lister};
 use crate::oci::{Digest, RepositoryName};
 use std::collections::BTreeMap;
 
-/// Repository → what a manifest is listed as → manifest.
-pub type Listing = BTreeMap<RepositoryName, BTreeMap<String, Option<Digest>>>;
-
-/// What an `index.json` lists, if it is one. `open` finds the image indexes below it.
+/// Repository → the name that a manifest is listed by → manifest, as an `index.json` lists them, if it is
+/// one. `open` finds the image indexes below it.
 pub fn layout_listing(
     index: &[u8],
     fixed: bool,
     open: &dyn Fn(&Digest) -> Vec<u8>,
-) -> Option<Listing> {
+) -> Option<BTreeMap<RepositoryName, BTreeMap<String, Option<Digest>>>> {
     let home = "home".parse().ok()?;
     let mut lister = Lister::new(&home, fixed);
-    let inner = |digest: &Digest| serde_json::from_slice(&open(digest));
-    lister
-        .list(serde_json::from_slice(index).ok()?, &inner)
-        .ok()?;
+    let inner = |digest: &Digest| Index::parse(&open(digest));
+    lister.list(Index::parse(index).ok()?, &inner).ok()?;
     Some(lister.finish())
 }

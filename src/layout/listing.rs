@@ -1,54 +1,68 @@
-//! What an `index.json` lists (image-spec v1.1.0, image-layout.md): which manifest goes by which
-//! name. Pure.
+//! The manifests that an `index.json` lists, by name (image-spec v1.1.0, image-layout.md). Pure: the
+//! image indexes below it are opened by the caller.
 //!
 //! The name is the annotation `org.opencontainers.image.ref.name`, and tools disagree on what
 //! belongs there: skopeo and oras write a bare tag, Helm's cache and containerd a whole
 //! `host/repository:tag`.
 
+use crate::oci::json::BoundedList;
 use crate::oci::{Digest, RepositoryName, Tag};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 
-/// Most manifests of one layout, nested ones included: what fills the largest `index.json` read.
+/// Most manifests of one layout, nested ones included: they fill the largest `index.json` read.
 pub(super) const MAX_MANIFESTS: usize = 100_000;
 /// Deepest nesting of image indexes: tools make one level, hostile ones loops.
 pub(super) const MAX_DEPTH: usize = 4;
 
-/// Longest part of what is no digest that is shown, in characters: more than any digest has.
+/// Longest part of an invalid digest that is shown, in characters: more than any digest has.
 const MAX_SHOWN: usize = 150;
 
-/// Repository → what a manifest is listed as → manifest. What is listed by something that is no
-/// digest has none, and is listed by that, quoted, so that it gets its verdict.
+/// Repository → the tag or digest that a manifest is listed by → manifest. An entry with an invalid digest
+/// is listed by that, quoted, and has no manifest, so that it's reported as skipped.
 pub(super) type Listing = BTreeMap<RepositoryName, BTreeMap<String, Option<Digest>>>;
 
 /// An `index.json`, or an image index below it.
 #[derive(Deserialize)]
 pub(super) struct Index {
-    #[serde(deserialize_with = "at_most_max_manifests")]
-    manifests: Vec<Entry>,
+    manifests: BoundedList<ListedEntry, MAX_MANIFESTS>,
+}
+
+impl Index {
+    /// Parses an image index.
+    ///
+    /// Errors with a reason when it is none, or lists too many manifests.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Index, String> {
+        let index: Index = serde_json::from_slice(bytes)
+            .map_err(|cause| format!("not an image index: {cause}"))?;
+        if index.manifests.0.len() > MAX_MANIFESTS {
+            return Err(format!(
+                "not an image index: over {MAX_MANIFESTS} manifests"
+            ));
+        }
+        Ok(index)
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+struct ListedEntry {
     #[serde(default)]
     media_type: String,
-    /// Checked one by one: a bad one is no reason to leave out the others.
+    /// Checked one by one, so that an invalid digest costs only its own entry.
     digest: String,
     #[serde(default)]
     annotations: Option<Annotations>,
 }
 
-/// Only what counts here, because anybody may write any number of others.
+/// Only the one that counts here, because a pusher may write any number of others.
 #[derive(Deserialize)]
 struct Annotations {
     #[serde(rename = "org.opencontainers.image.ref.name")]
     ref_name: Option<serde_json::Value>,
 }
 
-impl Entry {
+impl ListedEntry {
     fn is_index(&self) -> bool {
         self.media_type.contains("image.index") || self.media_type.contains("manifest.list")
     }
@@ -58,38 +72,9 @@ impl Entry {
     }
 }
 
-/// A list as long as the limit, and an error as soon as it's longer: entries take much more memory
-/// than the few bytes they can be written with.
-fn at_most_max_manifests<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<Entry>, D::Error> {
-    struct Entries;
-    impl<'de> Visitor<'de> for Entries {
-        type Value = Vec<Entry>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of descriptors")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Entry>, A::Error> {
-            let mut entries = Vec::new();
-            while let Some(entry) = list.next_element()? {
-                if entries.len() == MAX_MANIFESTS {
-                    return Err(A::Error::custom(format_args!(
-                        "over {MAX_MANIFESTS} manifests"
-                    )));
-                }
-                entries.push(entry);
-            }
-            Ok(entries)
-        }
-    }
-    deserializer.deserialize_seq(Entries)
-}
-
-/// Puts together what an `index.json` and the image indexes below it list.
+/// Merges the entries of an `index.json` and of the image indexes below it.
 pub(super) struct Lister<'a> {
-    /// The repository of what doesn't name its own, or of everything in a tree of layouts.
+    /// The repository of entries whose names hold none, or of all entries in a tree of layouts.
     pub(super) home: &'a RepositoryName,
     /// Whether names count only for their tags, because the repository is known by its place.
     pub(super) fixed: bool,
@@ -109,9 +94,9 @@ impl<'a> Lister<'a> {
         }
     }
 
-    /// Lists `index`, asking `open` for the image indexes in it. An index without a name only
-    /// groups what it holds; one with a name is an artifact itself, and of what it holds only that
-    /// counts which has a name of its own.
+    /// Lists `index`, and the image indexes in it, which `open` returns. An image index without a name only
+    /// groups its entries; one with a name is an artifact itself, and only those of its entries count that
+    /// have names of their own.
     pub(super) fn list<E>(
         &mut self,
         index: Index,
@@ -127,10 +112,10 @@ impl<'a> Lister<'a> {
         nameless: bool,
         depth: usize,
     ) -> Result<(), E> {
-        for entry in index.manifests {
+        for entry in index.manifests.0 {
             self.count += 1;
             if self.count > MAX_MANIFESTS {
-                log::warn!("over {MAX_MANIFESTS} manifests in one layout: the rest is left out");
+                log::warn!("over {MAX_MANIFESTS} manifests in one layout: the rest is skipped");
                 return Ok(());
             }
             let named = entry.name().is_some();
@@ -141,7 +126,7 @@ impl<'a> Lister<'a> {
             if named || (nameless && !entry.is_index()) {
                 self.add(&entry, &digest);
             }
-            // Each index once: a loop has nothing new to say.
+            // Each index once, so that a loop ends.
             if entry.is_index() && depth < MAX_DEPTH && self.seen.insert(digest.clone()) {
                 let inner = open(&digest)?;
                 self.descend(inner, open, nameless && !named, depth + 1)?;
@@ -150,8 +135,8 @@ impl<'a> Lister<'a> {
         Ok(())
     }
 
-    /// The first to claim a tag has it; a second one is listed by its digest.
-    fn add(&mut self, entry: &Entry, digest: &Digest) {
+    /// The first entry with a tag gets it; a second one is listed by its digest.
+    fn add(&mut self, entry: &ListedEntry, digest: &Digest) {
         let (held, tag) = self.place(entry);
         let free = |tag: &Tag| {
             held.get(tag.as_str())
@@ -164,14 +149,17 @@ impl<'a> Lister<'a> {
         held.insert(reference, Some(digest.clone()));
     }
 
-    /// Lists what is no digest as what it is. Quoted, so it can't be taken for a tag.
-    fn refuse(&mut self, entry: &Entry) {
+    /// Lists an entry by its invalid digest: quoted, so it can't be taken for a tag.
+    fn refuse(&mut self, entry: &ListedEntry) {
         let shown: String = entry.digest.chars().take(MAX_SHOWN).collect();
         self.place(entry).0.insert(format!("{shown:?}"), None);
     }
 
-    /// What the entry's repository holds, and the entry's tag.
-    fn place(&mut self, entry: &Entry) -> (&mut BTreeMap<String, Option<Digest>>, Option<Tag>) {
+    /// The listing of the entry's repository, and the entry's tag.
+    fn place(
+        &mut self,
+        entry: &ListedEntry,
+    ) -> (&mut BTreeMap<String, Option<Digest>>, Option<Tag>) {
         let (repository, tag) = entry.name().map_or((None, None), parse_name);
         let repository = repository
             .filter(|_| !self.fixed)
@@ -341,14 +329,10 @@ mod tests {
                 vec![r#"{"digest":""}"#; count].join(",")
             )
         };
-        assert!(serde_json::from_str::<Index>(&list(MAX_MANIFESTS)).is_ok());
-        let error = serde_json::from_str::<Index>(&list(MAX_MANIFESTS + 1))
-            .err()
-            .unwrap();
-        assert!(
-            error.to_string().starts_with("over 100000 manifests"),
-            "{error}"
-        );
+        assert!(Index::parse(list(MAX_MANIFESTS).as_bytes()).is_ok());
+        let error = Index::parse(list(MAX_MANIFESTS + 1).as_bytes()).err();
+        let expected = "not an image index: over 100000 manifests";
+        assert_eq!(error.as_deref(), Some(expected));
     }
 
     #[test]

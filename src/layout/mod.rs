@@ -2,8 +2,8 @@
 //! them as olareg and zot keep it. Read-only, never outside its directory; the only reader of a
 //! blob directory.
 //!
-//! Someone may be copying into the directory while we read it. So nothing missing is a definite
-//! "gone", and only what verifies is believed.
+//! Files may be copied into the directory while it is read. So nothing missing is a definite "not
+//! found", and only bytes that verify are used.
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
@@ -13,29 +13,30 @@ mod tree;
 use crate::files::{Root, Stamp, is_settled, refused, stamp};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, qualified};
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Revision, Storage};
+use crate::sync::lock;
 use listing::{Index, Lister, Listing};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
-use tree::{Scan, Tree};
+use tree::{Tree, TreeScan};
 
 /// Largest `index.json`, in bytes: some 100,000 manifests.
 const MAX_INDEX: u64 = 32 * 1024 * 1024;
-/// The repository of charts in a single layout that don't name their own. It's never shown but in
-/// the log, and the same everywhere, so that replicas agree.
+/// The repository of charts in a single layout whose names don't hold one. Only the log shows it, and
+/// it's the same everywhere, so that replicas agree.
 const NAMELESS: &str = "layout";
 
-/// A directory that is an image layout, or holds some.
+/// A directory that is an image layout, or holds several.
 pub struct Layout {
     root: Root,
     nameless: RepositoryName,
     /// What each folder's `index.json` listed, as of its stamp.
     listings: Mutex<HashMap<PathBuf, (Stamp, Arc<Listing>)>>,
-    /// Where the layouts were when it was last looked for them.
+    /// Where the layouts were when the directory was last searched.
     tree: Mutex<Option<Arc<Tree>>>,
     /// Where each repository was found by the last [`Storage::repositories`].
     folders: Mutex<BTreeMap<RepositoryName, PathBuf>>,
@@ -53,23 +54,23 @@ impl Layout {
         }
     }
 
-    /// Where the layouts are, as of now. Looked for again only when a folder has changed.
+    /// Where the layouts are now. Searched again only when a folder has changed.
     fn tree(&self) -> Result<Arc<Tree>, Error> {
         let root = self.root.locate(Path::new(""))?;
         let known = lock(&self.tree).clone();
         if let Some(tree) = known.filter(|tree| tree.root == root && tree.is_unchanged()) {
             return Ok(tree);
         }
-        let (tree, passed_over) = Scan::of(&self.root, root)?;
+        let (tree, passed_over) = TreeScan::of(&self.root, root)?;
         for error in passed_over {
-            log::warn!("{error}: it is passed over");
+            log::warn!("skipped: {error:#}");
         }
         let tree = Arc::new(tree);
         *lock(&self.tree) = Some(tree.clone());
         Ok(tree)
     }
 
-    /// What a folder lists, read again only when its `index.json` has changed.
+    /// The listing of a folder, read again only when its `index.json` has changed.
     fn listing(&self, folder: &Path, home: &RepositoryName) -> Result<Arc<Listing>, Error> {
         let path = folder.join("index.json");
         let began = SystemTime::now();
@@ -95,11 +96,10 @@ impl Layout {
     }
 
     fn parse_index(&self, bytes: &[u8], path: &Path) -> Result<Index, Error> {
-        let shown = || self.root.show(path);
-        serde_json::from_slice(bytes).map_err(|cause| {
+        Index::parse(bytes).map_err(|why| {
             Error::new(
                 ErrorKind::Invalid,
-                format!("{}: not an image index: {cause}", shown()),
+                format!("{}: {why}", self.root.show(path)),
             )
         })
     }
@@ -112,16 +112,13 @@ impl Layout {
         Verifying::new(file, digest, metadata.len())
             .read_to_end(&mut bytes)
             .map_err(|cause| {
-                Error::new(
-                    ErrorKind::Invalid,
-                    format!("{}: {cause}", self.root.show(&path)),
-                )
-                .with_source(cause)
+                let text = format!("{}: {cause}", self.root.show(&path));
+                Error::new(ErrorKind::Invalid, text)
             })?;
         Ok(bytes)
     }
 
-    /// Where a repository is: in a tree its own folder, in a single layout the root.
+    /// The folder of a repository: its own in a tree, the root in a single layout.
     fn folder(&self, repository: &RepositoryName) -> PathBuf {
         lock(&self.folders)
             .get(repository)
@@ -129,7 +126,7 @@ impl Layout {
             .unwrap_or_default()
     }
 
-    /// What the repository's folder lists, now.
+    /// The present listing of the repository's folder.
     fn current(&self, repository: &RepositoryName) -> Result<Arc<Listing>, Error> {
         let folder = self.folder(repository);
         let single = folder.as_os_str().is_empty();
@@ -154,10 +151,7 @@ impl Storage for Layout {
                 .parse::<RepositoryName>()
             {
                 Ok(name) => drop(folders.insert(name, folder.clone())),
-                Err(error) => log::warn!(
-                    "{} is left out: its path is {error}",
-                    self.root.show(folder)
-                ),
+                Err(error) => log::warn!("skipped {}: its path is {error}", self.root.show(folder)),
             }
         }
         *lock(&self.folders) = folders.clone();
@@ -175,7 +169,7 @@ impl Storage for Layout {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<Vec<u8>, Error> {
-        // What an image index lists needn't be listed by the layout.
+        // A manifest in an image index needn't be listed by the layout.
         if let Ok(digest) = reference.as_str().parse() {
             return self.verified(&self.folder(repository), &digest);
         }
@@ -185,7 +179,7 @@ impl Storage for Layout {
             .and_then(|held| held.get(reference.as_str()));
         let digest = held.and_then(Option::as_ref).ok_or_else(|| {
             let name = qualified(repository, reference.as_str());
-            Error::new(ErrorKind::NotFound, format!("{name}: not listed any more"))
+            Error::new(ErrorKind::NotFound, format!("{name}: no longer listed"))
         })?;
         self.verified(&self.folder(repository), digest)
     }
@@ -212,13 +206,13 @@ impl Storage for Layout {
         "copy it into the layout, with skopeo or oras"
     }
 
-    /// Changes whenever an `index.json` comes, goes, or is written or replaced. There's none while one
-    /// has just been.
+    /// Changes whenever an `index.json` appears, disappears, or is written or replaced. `None` while one has
+    /// just been written.
     fn revision(&self) -> Option<Revision> {
         let now = SystemTime::now();
         let mut hasher = DefaultHasher::new();
         for (folder, place) in &self.tree().ok()?.layouts {
-            // One that can't be read is a state too: the others needn't be walked again for it.
+            // An unreadable file is a state too: the others needn't be scanned again for it.
             let index = fs::metadata(place.join("index.json"))
                 .ok()
                 .as_ref()
@@ -232,12 +226,8 @@ impl Storage for Layout {
     }
 }
 
-/// `blobs/<algorithm>/<hex>`; a digest's grammar leaves no way out of there.
+/// `blobs/<algorithm>/<hex>`; a digest's grammar allows no path out of there.
 fn digest_path(folder: &Path, digest: &Digest) -> PathBuf {
     let (algorithm, hex) = digest.parts();
     folder.join("blobs").join(algorithm).join(hex)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Where the layouts are: the directory alone, or folders below it.
+//! Finds the layouts: the directory itself, or folders below it. Links never lead outside.
 
 use crate::files::{Root, Stamp, failed, is_settled, stamp};
 use crate::storage::{Error, ErrorKind};
@@ -9,30 +9,30 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Deepest folder of a tree that is looked into: more than any repository name has components.
+/// Deepest folder of a tree that is searched: more than any repository name has components.
 const MAX_FOLDER_DEPTH: usize = 16;
-/// Most folders of a tree that are looked into.
+/// Most folders of a tree that are searched.
 const MAX_FOLDERS: usize = 100_000;
-/// The layouts below a directory, as of one look.
+
+/// The layouts below a directory, as of one search.
 pub(super) struct Tree {
-    /// Where the directory really was.
+    /// The real path of the directory.
     pub(super) root: PathBuf,
-    /// Every folder that was looked into: its state changes when something comes, goes or is
-    /// replaced in it.
+    /// Every folder that was searched: its stamp changes when an entry is added, removed or replaced.
     folders: Vec<(PathBuf, Stamp)>,
-    /// Every link, and where it led: on the way there may be another link, in a folder that
-    /// wasn't looked into, which is switched.
+    /// Every link, and its target: on the way there may be another link, in a folder that wasn't
+    /// searched, which is switched.
     links: Vec<(PathBuf, Option<PathBuf>)>,
-    /// Whether all of them had been left alone for a while: the clock of files ticks slowly, and
-    /// two changes within a tick look like one.
+    /// Whether none of them had changed for a while: the file system's clock ticks slowly, and two
+    /// changes within a tick look like one.
     settled: bool,
-    /// Path below the root (empty for the root itself) → where it really is.
+    /// Path below the root (empty for the root itself) → its real path.
     pub(super) layouts: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Tree {
-    /// Whether another look would find the same. One call to the system for each folder, and a few
-    /// for each link.
+    /// Whether another search would find the same. One system call for each folder, and a few for each
+    /// link.
     pub(super) fn is_unchanged(&self) -> bool {
         let same = |(place, seen): &(PathBuf, Stamp)| {
             fs::metadata(place).is_ok_and(|now| stamp(&now) == *seen)
@@ -43,25 +43,24 @@ impl Tree {
     }
 }
 
-/// Looks for layouts in a tree of folders.
-pub(super) struct Scan<'a> {
+/// A search for layouts in a tree of folders.
+pub(super) struct TreeScan<'a> {
     root: &'a Root,
-    /// Where the root really is.
+    /// The real path of the root.
     place: PathBuf,
     /// By device and inode, so that links in circles end.
     seen: HashSet<(u64, u64)>,
     folders: Vec<(PathBuf, Stamp)>,
     links: Vec<(PathBuf, Option<PathBuf>)>,
     layouts: BTreeMap<PathBuf, PathBuf>,
-    /// Links that lead out, and folders that we may not read (a disk has its `lost+found`).
+    /// Links that lead outside, and unreadable folders (a disk has its `lost+found`).
     passed: Vec<Error>,
 }
 
-impl Scan<'_> {
-    /// Where the layouts are below `place`, which is where `root` really is; and what was passed
-    /// over on the way to them.
+impl TreeScan<'_> {
+    /// The layouts below `place`, which is the real path of `root`; and why some folders were skipped.
     pub(super) fn of(root: &Root, place: PathBuf) -> Result<(Tree, Vec<Error>), Error> {
-        let mut scan = Scan {
+        let mut scan = TreeScan {
             root,
             place: place.clone(),
             seen: HashSet::new(),
@@ -79,7 +78,7 @@ impl Scan<'_> {
         } else {
             scan.visit(&top, 0)?;
         }
-        let Scan {
+        let TreeScan {
             folders,
             links,
             layouts,
@@ -119,7 +118,7 @@ impl Scan<'_> {
         let entries = entries.filter(|entry| entry.as_ref().map_or(true, may_be_folder));
         let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
         let mut names = names.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        // A folder that is linked to often is found by the same path on every machine.
+        // A folder with several links to it is found by the same path on every machine.
         names.sort();
         for name in names {
             if name == "blobs" || name.as_encoded_bytes().starts_with(b".") {
@@ -130,7 +129,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Links are looked through, as long as they stay inside.
+    /// Searches one entry of a folder; a link is followed if it stays inside.
     fn look_at(&mut self, inner: PathBuf, depth: usize) -> Result<(), Error> {
         let direct = self.place.join(&inner);
         let led = fs::canonicalize(&direct).ok();
@@ -144,7 +143,7 @@ impl Scan<'_> {
                 }
                 self.visit(&inner, depth)
             }
-            // What is gone, or leads nowhere, isn't worth a word; what leads out is.
+            // A missing file or a dangling link isn't worth a warning; a link that leads outside is.
             Err(error) if error.kind() == ErrorKind::Invalid => {
                 self.passed.push(error);
                 Ok(())
@@ -154,8 +153,8 @@ impl Scan<'_> {
     }
 }
 
-/// Whether somebody means this folder to be a layout. One that lacks its `index.json`, or has
-/// something else in its place, is a broken layout: not to be read, and not to be taken for empty.
+/// Whether this folder is meant to be a layout. If its `index.json` is missing or isn't a file, the
+/// layout is broken: it can't be read, and must not be taken for empty.
 fn is_layout(place: &Path) -> bool {
     let holds = |name| fs::symlink_metadata(place.join(name)).is_ok();
     holds("oci-layout") || (holds("index.json") && holds("blobs"))

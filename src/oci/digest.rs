@@ -1,6 +1,6 @@
-//! Content addresses, and the reader that proves bytes against one. What has passed through
-//! [`Verifying`] to its end is exactly what the digest names; nothing here trusts a length or a
-//! hash that it hasn't counted itself.
+//! Digests, and the reader that verifies content against one. Content that has passed through
+//! [`Verifying`] to its end is exactly the content of the digest. Lengths and hashes are counted here,
+//! never taken from the sender.
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256, Sha512};
@@ -9,8 +9,8 @@ use std::io::{self, Read};
 use std::str::FromStr;
 
 /// A digest of a registered algorithm: `sha256:` and 64, or `sha512:` and 128 lower-case hex
-/// digits (image-spec v1.1.0, descriptor.md "Registered algorithms"). Others can't be verified
-/// here and so are refused. Kept as bytes, because a snapshot holds thousands of them.
+/// digits (image-spec v1.1.0, descriptor.md "Registered algorithms"). Digests of other algorithms can't
+/// be verified here, so they are refused. Kept as bytes, because a snapshot holds thousands of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Digest(Hash);
@@ -27,7 +27,7 @@ impl Digest {
         Digest(Hash::Sha256(Sha256::digest(bytes).into()))
     }
 
-    /// The algorithm and its hex digits, apart.
+    /// The algorithm, and the hex digits.
     pub fn parts(&self) -> (&'static str, String) {
         match &self.0 {
             Hash::Sha256(bytes) => ("sha256", hex(bytes)),
@@ -35,12 +35,12 @@ impl Digest {
         }
     }
 
-    /// The bare hex of a sha256, which is what a Helm index calls `digest`; `None` for others.
+    /// The hex digits of a sha256, the value of `digest` in a Helm index; `None` for a sha512.
     pub fn sha256_hex(&self) -> Option<String> {
         matches!(self.0, Hash::Sha256(_)).then(|| self.parts().1)
     }
 
-    /// Whether these are the bytes that it names.
+    /// Whether this is the digest of `bytes`.
     pub fn names(&self, bytes: &[u8]) -> bool {
         let mut hasher = self.hasher();
         hasher.update(bytes);
@@ -62,7 +62,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// A text that is no digest of a registered algorithm.
+/// The error for a text that is not a digest of a registered algorithm.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InvalidDigest;
 
@@ -87,7 +87,7 @@ impl FromStr for Digest {
     }
 }
 
-/// What exactly as many lower-case hex digits as it takes stand for.
+/// Decodes `N` bytes from exactly `2 * N` lower-case hex digits.
 fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -139,12 +139,11 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Counts and hashes a blob as it passes. The read that would deliver the last bytes delivers them
-/// only once length and digest agree, so a consumer that copies what it reads never holds a
-/// complete blob that is wrong.
+/// Counts and hashes a blob while it is read. The last bytes are returned only after length and digest
+/// have been verified, so a consumer never receives a complete blob that does not match.
 ///
-/// Errors: `UnexpectedEof` when the source ends early, `InvalidData` when the bytes aren't the
-/// digest's. What comes beyond the expected length is never delivered.
+/// Errors: `UnexpectedEof` when the source ends early, `InvalidData` when the digest does not match.
+/// Bytes beyond the expected length are never returned.
 pub struct Verifying<R> {
     source: R,
     digest: Digest,
@@ -216,8 +215,7 @@ impl<R: Read> Read for Hashing<R> {
 impl<R: Read> Read for Verifying<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.verified {
-            // An HTTP body is told that it's over only by being read to its end, and only then is
-            // its connection used again.
+            // The HTTP client reuses a connection only after a read has returned the end of the body.
             let _ = self.source.read(&mut [0]);
             return Ok(0);
         }
@@ -286,21 +284,21 @@ mod tests {
     }
 
     #[test]
-    fn right_bytes_pass_whole() {
+    fn bytes_that_match_are_returned_whole() {
         let (got, end) = read_all(b"hello", HELLO, 5);
         assert!(end.is_ok());
         assert_eq!(got, b"hello");
     }
 
     #[test]
-    fn bytes_after_the_promised_length_are_not_delivered() {
+    fn bytes_beyond_the_expected_length_are_not_returned() {
         let (got, end) = read_all(b"hello, and more", HELLO, 5);
         assert!(end.is_ok());
         assert_eq!(got, b"hello");
     }
 
     #[test]
-    fn wrong_bytes_never_arrive_completely() {
+    fn bytes_that_do_not_match_are_never_returned_completely() {
         let (got, end) = read_all(b"hellO", HELLO, 5);
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert!(got.len() < 5);

@@ -1,12 +1,17 @@
-//! How many values a JSON text holds, counted before it's parsed. A parser makes 700 bytes of the six
-//! that `{"":0}` takes, so a megabyte that anybody may push would become a hundred.
+//! Bounds for JSON that others write. A parser makes 700 bytes of the six that `{"":0}` takes, so a
+//! pushed megabyte would become a hundred: values are counted before a text is parsed, or a list is
+//! cut off while it is.
 
-/// Most values of a manifest or a config blob, as counted here: a hundred times what a chart's own
-/// words take, and no more than three megabytes when they're parsed.
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Most values of a manifest or a config blob, as counted here: a hundred times as many as an ordinary
+/// chart has, and at most three megabytes of memory when they are parsed.
 pub const MAX_VALUES: usize = 8 * 1024;
 
-/// Whether a text holds more than `most` values: commas, and openings of arrays and objects, outside of
-/// strings. What is no JSON is counted as far as a parser would come.
+/// Whether a text holds more than `most` values. Commas and opening brackets outside of strings are
+/// counted. In a text that is not JSON, the count holds up to the place where a parser would stop.
 pub fn holds_over(most: usize, json: &[u8]) -> bool {
     let (mut quoted, mut escaped) = (false, false);
     let begins_value = |byte: &&u8| {
@@ -18,6 +23,43 @@ pub fn holds_over(most: usize, json: &[u8]) -> bool {
     json.iter().filter(begins_value).nth(most).is_some()
 }
 
+/// A list of which no more than one element over `MOST` is kept, so that a longer one is recognized.
+pub struct BoundedList<T, const MOST: usize>(pub Vec<T>);
+
+impl<T, const MOST: usize> Default for BoundedList<T, MOST> {
+    fn default() -> Self {
+        BoundedList(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for BoundedList<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+struct ListVisitor<T, const MOST: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for ListVisitor<T, MOST> {
+    type Value = BoundedList<T, MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() <= MOST {
+            match list.next_element()? {
+                Some(element) => kept.push(element),
+                None => return Ok(BoundedList(kept)),
+            }
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(BoundedList(kept))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_counted_and_words_are_not() {
+    fn values_are_counted_and_the_content_of_strings_is_not() {
         assert!(!holds_over(MAX_VALUES, list("0", MAX_VALUES).as_bytes()));
         assert!(holds_over(MAX_VALUES, list("0", MAX_VALUES + 1).as_bytes()));
         assert!(holds_over(
@@ -43,5 +85,13 @@ mod tests {
             MAX_VALUES,
             format!("[\"{words}\",{}]", list("0", MAX_VALUES)).as_bytes()
         ));
+    }
+
+    #[test]
+    fn a_list_over_its_bound_keeps_one_element_too_many() {
+        let kept = |text: &str| serde_json::from_str::<BoundedList<u8, 2>>(text).map(|list| list.0);
+        assert_eq!(kept("[1,2]").unwrap(), [1, 2]);
+        assert_eq!(kept("[1,2,3,4,{}]").unwrap(), [1, 2, 3]);
+        assert!(kept("{}").is_err());
     }
 }

@@ -1,6 +1,6 @@
-//! Manifests and descriptors, read from bytes that anybody may have pushed. The body decides what
-//! it is, never the `Content-Type` it came with: registries send none, a generic one, or a wrong
-//! one. Bounding the bytes is the caller's part.
+//! Manifests and descriptors, read from bytes that any client may have pushed. The kind of a manifest
+//! is decided by its body, never by the `Content-Type` of the response: registries send none, a generic
+//! one, or a wrong one. The caller must bound the length.
 
 use super::digest::Digest;
 use super::json::{MAX_VALUES, holds_over};
@@ -22,7 +22,7 @@ const INDEX_TYPES: [&str; 2] = [
 pub struct MediaType(Box<str>);
 
 impl MediaType {
-    /// The type as text, as it was sent.
+    /// The type as it was sent.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -39,21 +39,21 @@ impl fmt::Display for MediaType {
     }
 }
 
-/// A typed, sized pointer to content (image-spec v1.1.0, descriptor.md).
+/// The type, digest and size of a blob or manifest (image-spec v1.1.0, descriptor.md).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the content is.
+    /// The type of the content.
     #[serde(default)]
     pub media_type: MediaType,
-    /// Its address.
+    /// The digest of the content.
     pub digest: Digest,
-    /// Its length in bytes.
+    /// The length of the content, in bytes.
     pub size: u64,
 }
 
 impl Descriptor {
-    /// The same without its type, for when that has been looked at: thousands of them are kept.
+    /// The same without its type, to save memory where the type is known: a snapshot holds thousands.
     pub fn untyped(&self) -> Descriptor {
         Descriptor {
             media_type: MediaType::default(),
@@ -66,19 +66,19 @@ impl Descriptor {
 /// A manifest of one artifact (image-spec v1.1.0, manifest.md).
 #[derive(Clone, Debug)]
 pub struct ImageManifest {
-    /// The config blob; its media type says what kind of artifact this is.
+    /// The config blob; its media type is the kind of artifact.
     pub config: Descriptor,
-    /// The content, in the order of the manifest; without what is no descriptor, for a strange extra
-    /// layer is no reason to lose the others.
+    /// The layers, in the order of the manifest. Those that are not valid descriptors are left out, so
+    /// that a strange extra layer does not hide a chart.
     pub layers: Vec<Descriptor>,
-    /// Annotations whose values are strings; others are left out.
+    /// The annotations whose values are strings; others are left out.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A list of further manifests (image-spec v1.1.0, image-index.md), which Docker calls a manifest list.
+/// A list of manifests (image-spec v1.1.0, image-index.md), which Docker calls a manifest list.
 #[derive(Clone, Debug)]
 pub struct ImageIndex {
-    /// What it lists, in its order; without what is no descriptor.
+    /// The manifests, in the order of the index. Those without a valid descriptor are left out.
     pub manifests: Vec<ListedManifest>,
 }
 
@@ -86,10 +86,10 @@ pub struct ImageIndex {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedManifest {
-    /// Where it is.
+    /// The descriptor of the manifest.
     #[serde(flatten)]
     pub descriptor: Descriptor,
-    /// What kind of artifact it is, if that's told.
+    /// The kind of artifact, if the index says so.
     pub artifact_type: Option<MediaType>,
     platform: Option<Platform>,
 }
@@ -101,16 +101,16 @@ struct Platform {
 }
 
 impl ListedManifest {
-    /// Whether it says what it runs on, as each image of a multi-platform one does. Some tools note
-    /// half of it for what is no image (buildx: an operating system and no architecture).
+    /// Whether the index names both its operating system and its architecture, as for each image of a
+    /// multi-platform image. Some tools set one of them for other artifacts (buildx: only `os`).
     pub fn has_platform(&self) -> bool {
-        let told = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         self.platform
             .as_ref()
-            .is_some_and(|platform| told(&platform.os) && told(&platform.architecture))
+            .is_some_and(|platform| is_set(&platform.os) && is_set(&platform.architecture))
     }
 
-    /// Whether it says that it's a list itself.
+    /// Whether this is an image index itself, by its media type.
     pub fn is_index(&self) -> bool {
         INDEX_TYPES
             .iter()
@@ -118,22 +118,23 @@ impl ListedManifest {
     }
 }
 
-/// Whatever answers to a reference.
+/// A manifest of any kind.
 #[derive(Clone, Debug)]
 pub enum Manifest {
     /// An artifact with a config and layers, OCI's or Docker's.
     Image(ImageManifest),
-    /// A list of further manifests.
+    /// A list of manifests.
     Index(ImageIndex),
     /// Docker's schema 1, which has no config blob.
     Schema1,
 }
 
 impl Manifest {
-    /// Reads a manifest from the bytes a registry holds.
+    /// Reads a manifest from the bytes that a registry holds.
     ///
-    /// Errors with the reason, when the bytes are no JSON object, hold too much, lack what each manifest
-    /// has, or could be read as two kinds at once (image-spec security advisory GHSA-77vh-xpmg-72qh).
+    /// Errors with the reason, when the bytes are not a JSON object, hold too many values, lack a field
+    /// that every manifest has, or could be read as two kinds at once (image-spec security advisory
+    /// GHSA-77vh-xpmg-72qh).
     pub fn parse(bytes: &[u8]) -> Result<Manifest, InvalidManifest> {
         if holds_over(MAX_VALUES, bytes) {
             return Err(InvalidManifest(format!(
@@ -165,7 +166,7 @@ impl Manifest {
     }
 }
 
-/// Why bytes are no manifest.
+/// The reason why bytes are not a manifest.
 #[derive(Debug)]
 pub struct InvalidManifest(String);
 
@@ -193,7 +194,7 @@ struct Body {
     annotations: Option<Value>,
 }
 
-/// What can be read as a `T`: something strange in a list is no reason to lose the others.
+/// The items of `list` that can be read as a `T`.
 fn readable<T: DeserializeOwned>(list: Vec<Value>) -> Vec<T> {
     list.into_iter()
         .filter_map(|one| serde_json::from_value(one).ok())
@@ -218,7 +219,7 @@ mod tests {
     const CONFIG: &str = r#"{"mediaType":"a/b","digest":"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","size":5}"#;
 
     #[test]
-    fn an_image_manifest_needs_no_media_type_of_its_own() {
+    fn an_image_manifest_is_recognised_without_a_media_type() {
         let text = format!(
             r#"{{"schemaVersion":2,"config":{CONFIG},"layers":[{CONFIG},{{"digest":"blake3:aa","size":1}},null],"annotations":{{"a":"b","c":1}}}}"#
         );
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_are_told_apart_by_their_body() {
+    fn other_kinds_of_manifest_are_recognised_by_their_body() {
         assert!(matches!(
             Manifest::parse(br#"{"schemaVersion":2,"manifests":[]}"#),
             Ok(Manifest::Index(_))
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_index_tells_what_it_lists_apart() {
+    fn platforms_and_nested_indexes_are_recognised_in_an_image_index() {
         let digest = format!("sha256:{}", "0".repeat(64));
         let listed = |more: &str| format!(r#"{{"digest":"{digest}","size":5{more}}}"#);
         let entries = [
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_or_broken_manifest_says_why() {
+    fn an_ambiguous_or_broken_manifest_is_refused_with_the_reason() {
         let both = format!(r#"{{"config":{CONFIG},"manifests":[]}}"#);
         for (text, reason) in [
             (

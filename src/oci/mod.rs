@@ -1,5 +1,5 @@
-//! The OCI dictionary: names, digests and manifests as the distribution-spec and the image-spec
-//! (both v1.1.0) write them. Pure: no I/O beyond a `Read` handed in, no clock, no Helm.
+//! OCI's formats: names, digests and manifests as the distribution-spec and the image-spec (both
+//! v1.1.0) define them. Pure: no I/O except from a `Read` that the caller passes, no clock, no Helm.
 
 pub mod digest;
 pub mod json;

@@ -1,25 +1,26 @@
-//! Repository names, tags and references, after the grammars of distribution-spec v1.1.0,
-//! "Pulling manifests". A name that has passed here can stand in a URL path or below a directory
-//! as it is: it holds no `..`, no `%`, no control character, no leading or trailing slash.
+//! Repository names, tags and references, by the grammars of distribution-spec v1.1.0, "Pulling
+//! manifests". A value of one of these types is safe as part of a URL path or of a file path: it holds
+//! no `..`, no `%`, no control character, and no leading or trailing slash.
 
 use super::digest::Digest;
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Longest repository name that registries take, in bytes (distribution's `reference` package;
-/// the spec recommends to stay below 255 with the host name).
+/// Longest repository name that registries accept, in bytes (distribution's `reference` package; the
+/// spec recommends less than 255 with the host name).
 const MAX_REPOSITORY_NAME: usize = 255;
 /// Longest tag, in bytes: the grammar's own bound.
 const MAX_TAG: usize = 128;
 
-/// A repository's name: lower-case path components joined by `/`. A clone is cheap: each of a
-/// repository's charts has one.
+/// A repository's name: lower-case path components joined by `/`. Clones share the text, because each
+/// chart of a repository has one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepositoryName(Arc<str>);
 
 impl RepositoryName {
-    /// The name as it stands in a URL path.
+    /// The name as text, which fits into a URL path as it is.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -39,7 +40,13 @@ impl fmt::Display for RepositoryName {
     }
 }
 
-/// A text that breaks the grammar of a repository name.
+impl Borrow<str> for RepositoryName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The error for a text that is not a repository name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InvalidName;
 
@@ -80,7 +87,7 @@ fn is_path_component(text: &str) -> bool {
 pub struct Tag(String);
 
 impl Tag {
-    /// The tag as it stands in a URL path.
+    /// The tag as text, which fits into a URL path as it is.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -92,9 +99,9 @@ impl FromStr for Tag {
     fn from_str(text: &str) -> Result<Tag, InvalidTag> {
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         let bytes = text.as_bytes();
-        let starts_well = bytes.first().is_some_and(|b| word(*b));
-        let goes_on_well = bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'));
-        if starts_well && goes_on_well && bytes.len() <= MAX_TAG {
+        let start_fits = bytes.first().is_some_and(|b| word(*b));
+        let rest_fits = bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'));
+        if start_fits && rest_fits && bytes.len() <= MAX_TAG {
             Ok(Tag(text.to_owned()))
         } else {
             Err(InvalidTag)
@@ -102,7 +109,7 @@ impl FromStr for Tag {
     }
 }
 
-/// A text that breaks the grammar of a tag.
+/// The error for a text that is not a tag.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InvalidTag;
 
@@ -114,8 +121,8 @@ impl fmt::Display for InvalidTag {
 
 impl std::error::Error for InvalidTag {}
 
-/// What a manifest is asked by: a tag, which may move, or a digest. A tag holds no colon, so each is
-/// known by its text.
+/// The name of a manifest in a request: a tag, which may move, or a digest. A digest holds a colon and
+/// a tag never does, so the text is enough to tell them apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reference(Arc<str>);
 
@@ -145,13 +152,13 @@ impl FromStr for Reference {
 }
 
 impl Reference {
-    /// The reference as it stands in a URL path.
+    /// The reference as text, which fits into a URL path as it is.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A reference with its repository: `repository:tag`, or `repository@digest`.
+/// A reference with its repository: `repository:tag` or `repository@digest`.
 pub fn qualified(repository: &RepositoryName, reference: &str) -> String {
     let separator = if reference.contains(':') { '@' } else { ':' };
     format!("{repository}{separator}{reference}")

@@ -1,14 +1,13 @@
 //! Doors for the fuzzer: see [`crate::fuzzing`].
 
-use super::challenge::{self, Challenge};
-use super::page;
+use super::client::challenge::{self, Challenge};
+use super::paging;
 use ureq::http::Uri;
 
 /// A Bearer challenge's realm, service and scope.
 pub type Bearer = (Uri, Option<String>, Option<String>);
 
-/// The challenge that is answered of those in `headers`, which `from` has sent: `Some(None)` for
-/// Basic.
+/// The challenge that is answered of those in `headers`, sent by `from`: `Some(None)` for Basic.
 pub fn challenge(headers: &[String], from: &Uri) -> Option<Option<Bearer>> {
     match Challenge::choose(challenge::parse(headers), from)? {
         Challenge::Basic { .. } => Some(None),
@@ -22,5 +21,5 @@ pub fn challenge(headers: &[String], from: &Uri) -> Option<Option<Bearer>> {
 
 /// The query of the next page.
 pub fn next_page(headers: &[String]) -> Option<String> {
-    page::next_query(headers)
+    paging::next_query(headers)
 }

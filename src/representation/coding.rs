@@ -1,6 +1,6 @@
-//! Which content coding a request asks for (RFC 9110 §12.5.3). Pure.
+//! Chooses the content coding of a response by `Accept-Encoding` (RFC 9110 §12.5.3). Pure.
 
-/// How bytes are sent.
+/// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     /// As they are.
@@ -9,17 +9,17 @@ pub enum Coding {
     Gzip,
 }
 
-/// What an `Accept-Encoding` says, in weights from 0, "no", to 1000.
+/// The weights in an `Accept-Encoding`, in thousandths: 0 is "no", none is "not named".
 #[derive(Default)]
 struct Weights {
     gzip: Option<u16>,
     identity: Option<u16>,
-    /// `*`: whatever isn't named.
+    /// `*`: all codings that aren't named.
     other: Option<u16>,
 }
 
-/// The coding to answer with; `worthwhile` says whether compression gains anything. Who refuses
-/// both gets the bytes as they are: that helps more than a 406, and §12.1 allows it.
+/// The coding to respond with; `worthwhile` says whether compression gains anything. A client that
+/// refuses both gets the bytes as they are: that helps more than a 406, and §12.1 allows it.
 pub(super) fn select(accept_encoding: &str, worthwhile: bool) -> Coding {
     let weights = Weights::read(accept_encoding);
     let gzip = weights.gzip.or(weights.other).unwrap_or(0);
@@ -35,7 +35,7 @@ pub(super) fn select(accept_encoding: &str, worthwhile: bool) -> Coding {
 }
 
 impl Weights {
-    /// What can't be read isn't asked for.
+    /// Members that can't be read are ignored.
     fn read(accept_encoding: &str) -> Weights {
         let mut weights = Weights::default();
         for member in accept_encoding.split(',') {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_sent_to_who_asks_for_it() {
+    fn gzip_is_sent_on_request() {
         for asks in [
             "gzip",
             "GZip",
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_ask_for_gzip_gets_none() {
+    fn gzip_is_not_sent_without_a_request() {
         for asks in [
             "",
             "identity",
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gains_nothing_is_compressed_only_for_who_refuses_the_rest() {
+    fn small_bodies_are_compressed_only_for_a_client_that_refuses_identity() {
         assert_eq!(select("gzip", false), Coding::Identity);
         for refuses in ["gzip, identity;q=0", "gzip, *;q=0", "*, identity;q=0"] {
             assert_eq!(select(refuses, false), Coding::Gzip, "{refuses}");

@@ -1,5 +1,5 @@
-//! Bytes as they are sent, in each coding, with the validators that name them, and what a request
-//! may say about which of them it wants (RFC 9110). Pure: it neither sends nor waits.
+//! Representations (RFC 9110): the bytes of a response in each content coding, the validators that
+//! name them, and which of them a request selects. Pure: it neither sends nor waits.
 
 mod coding;
 mod range;
@@ -13,22 +13,22 @@ use flate2::write::GzEncoder;
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
-/// Fewest bytes that are sent compressed: what fits into one packet with its head arrives no sooner
-/// for being smaller.
+/// Fewest bytes that are sent compressed: a body that fits into one packet with its head arrives no
+/// sooner when it's smaller.
 const LEAST_COMPRESSED: usize = 1200;
 
-/// What one URL answers, ready to be sent any number of times, in any coding.
+/// The bytes behind one URL, ready to be sent any number of times, in any coding.
 #[derive(Debug)]
 pub struct Representation {
     identity: Coded,
-    /// Made when it's first asked for: Helm never does.
+    /// Made on the first request for it: Helm sends none.
     gzip: OnceLock<Coded>,
 }
 
-/// The same in one coding.
+/// A representation in one coding.
 #[derive(Debug)]
 pub struct Coded {
-    /// Which.
+    /// The coding.
     pub coding: Coding,
     /// As they are sent. Boxed, because an `Arc` of bare bytes would copy them to get there.
     pub bytes: Arc<Box<[u8]>>,
@@ -50,8 +50,8 @@ impl Representation {
         &self.identity
     }
 
-    /// What a request with this `Accept-Encoding` gets. The first to want it compressed compresses it,
-    /// and who wants the same meanwhile waits for that, which is sooner than making it once more.
+    /// The bytes for a request with this `Accept-Encoding`. The first request for gzip compresses them;
+    /// others wait for that meanwhile, which is sooner than doing it once more.
     pub fn select(&self, accept_encoding: Option<&str>) -> &Coded {
         let worthwhile = self.identity.bytes.len() >= LEAST_COMPRESSED;
         match coding::select(accept_encoding.unwrap_or_default(), worthwhile) {
@@ -74,7 +74,7 @@ impl Coded {
     }
 }
 
-/// The same bytes for the same bytes, on every replica: without a date or a file's name.
+/// Equal on every replica for equal bytes: without a date or a file's name.
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let compressed = || -> io::Result<Vec<u8>> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -89,8 +89,8 @@ pub fn etag(digest: &Digest) -> String {
     format!("\"{digest}\"")
 }
 
-/// Whether `If-None-Match` (RFC 9110 §13.1.2) names `etag`: weakly compared, as it's laid down
-/// there.
+/// Whether `If-None-Match` (RFC 9110 §13.1.2) names `etag`, by the weak comparison that it
+/// prescribes.
 pub fn matches(if_none_match: &str, etag: &str) -> bool {
     let listed = |tag: &str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()) == etag;
     if_none_match.trim() == "*" || if_none_match.split(',').any(listed)
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_small_stays_as_it_is_unless_that_is_refused() {
+    fn small_bodies_are_not_compressed_unless_identity_is_refused() {
         let small = Representation::new(vec![b'a'; LEAST_COMPRESSED - 1]);
         assert_eq!(small.select(Some("gzip")).coding, Coding::Identity);
         assert_eq!(

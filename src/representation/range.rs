@@ -1,8 +1,8 @@
-//! Which part of its bytes a request asks for (RFC 9110 §14). Pure.
+//! Which part of a representation a range request asks for (RFC 9110 §14). Pure.
 
 use std::ops::Range;
 
-/// What is sent of a representation.
+/// The part that is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// All of it.
@@ -13,11 +13,11 @@ pub enum Part {
     Unsatisfiable,
 }
 
-/// What `Range` and `If-Range` ask for, of so many bytes named by `etag`. Several ranges at a time,
-/// other units and what can't be read are not answered in part: §14.2 lets us send the whole instead.
+/// The part that `Range` and `If-Range` ask for, of `length` bytes named by `etag`. For several
+/// ranges, other units and ranges that can't be read, the whole is sent, as §14.2 allows.
 pub fn part(range: Option<&str>, if_range: Option<&str>, etag: &str, length: usize) -> Part {
-    // Strongly compared (§13.1.5): what is only as good as the same doesn't continue it. A date is
-    // never ours.
+    // Strongly compared (§13.1.5): a weak validator doesn't name the same bytes. A date is never
+    // ours.
     let changed = if_range.is_some_and(|validator| validator != etag);
     match range.and_then(byte_range) {
         Some(asked) if !changed && length > 0 => asked.within(length),
@@ -25,7 +25,7 @@ pub fn part(range: Option<&str>, if_range: Option<&str>, etag: &str, length: usi
     }
 }
 
-/// One range, as it's written.
+/// One range as it is written.
 enum ByteRange {
     /// `3-`, `3-7`.
     From(usize, Option<usize>),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_odd_is_answered_whole() {
+    fn an_odd_range_gets_the_whole() {
         for range in [
             "",
             "bytes",
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_continues_only_what_is_strongly_the_same() {
+    fn a_part_continues_only_the_bytes_with_the_same_strong_validator() {
         let with = |validator| part(Some("bytes=3-5"), Some(validator), "\"x\"", 10);
         assert_eq!(with("\"x\""), Part::Bytes(3..6));
         for other in [

@@ -1,28 +1,19 @@
-//! Answers to programs: what is listed, as ChartMuseum tells it, and what isn't, and why. Like an
-//! index, from a fresh snapshot and from nothing else.
+//! Responses for programs: the charts as ChartMuseum lists them, and what is not listed and why.
 
-use super::head::Head;
-use super::respond::{Answer, JSON, Responder, crowded, represent};
+use super::request::Request;
+use super::response::{JSON, Response};
 use super::route::Api;
-use crate::snapshot::NoPage;
+use crate::snapshot::Snapshot;
 
-impl Responder {
-    /// `/api/…`
-    pub(super) fn api(&self, head: &Head, api: &Api) -> Answer {
-        self.of_fresh(|snapshot| {
-            let found = match api {
-                Api::Charts => snapshot.charts_json(),
-                Api::Chart(name) => snapshot.chart_json(name),
-                Api::ChartVersion(name, version) => snapshot.chart_version_json(name, version),
-                Api::Skipped => snapshot.skipped_json(),
-            };
-            match found {
-                Ok(representation) => represent(&representation, JSON, head),
-                Err(NoPage::NotListed(why)) => {
-                    Answer::line(404, JSON, &serde_json::json!({ "error": why }).to_string())
-                }
-                Err(NoPage::Crowded) => crowded(),
-            }
-        })
-    }
+/// The response to `/api/…`.
+pub(super) fn respond(snapshot: &Snapshot, request: &Request, api: &Api) -> Response {
+    let page = match api {
+        Api::Charts => snapshot.charts_json(),
+        Api::Chart(name) => snapshot.chart_json(name),
+        Api::ChartVersion(name, version) => snapshot.chart_version_json(name, version),
+        Api::Skipped => snapshot.skipped_json(),
+    };
+    Response::page(page, JSON, request, |why| {
+        Response::line(404, JSON, &serde_json::json!({ "error": why }).to_string())
+    })
 }

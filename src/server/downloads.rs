@@ -1,123 +1,483 @@
-//! From a blob's descriptor to its bytes: from memory, from someone's fetch that is under way, by one
-//! of our own, or as a stream, in this order. What is in memory costs nothing; who asks the storage
-//! needs a slot.
+//! From a blob's descriptor to its bytes: out of memory, or by a download that all clients share
+//! which want it at that time, or as a stream of one client's own. Nothing is kept in memory that
+//! hasn't been verified, and no failure is.
+//!
+//! An archive in memory is counted from before its first byte is asked for until its last reader has
+//! it, and the sum never exceeds `--chart-cache-size`. Where that leaves no room, even after all
+//! archives are evicted that no client reads, the archive is streamed: slow readers can fill the
+//! cache, but not the memory.
 
-use super::chart_cache::{Buffer, ChartCache, Claim, Lead, Obtained, Outcome};
-use super::client::Client;
-use super::slots::{Slot, Slots};
-use crate::oci::{Descriptor, RepositoryName, Verifying};
-use crate::storage::{Error, ErrorKind, Storage};
-use std::io::Read;
-use std::sync::Arc;
+use super::blocks::{BlockMemory, Buffer, blocks_for};
+use super::connections::Connection;
+use super::response::{ArchiveStream, ResponseBody};
+use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
+use crate::storage::{ErrorKind, Storage};
+use crate::sync::{Gate, GateLimits, Lru, Once, Pass, lock};
+use std::fmt::Display;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-/// The ways to archives.
+/// Bounds of downloads. Each holds a connection to the registry and the buffers of both sides, for as
+/// long as the slower side takes.
+const LIMITS: GateLimits = GateLimits {
+    // Some 200 KB each with a registry's connection over TLS: they fit beside a full cache and a full
+    // connection table, and are as many as one registry serves well.
+    at_once: 48,
+    // A few slow readers must not hold all of them; but an ingress is one address too.
+    per_key: 36,
+    // Each holds a connection, and the table must not be full of them.
+    waiting: 448,
+};
+/// How long a request waits until it may download: a chart passes in less.
+const TURN: Duration = Duration::from_secs(10);
+/// Most requests that wait for downloads of others; further ones wait until they may download
+/// themselves. Each holds a connection too.
+const MAX_SHARING: usize = 192;
+/// How long they wait. The registry's own deadlines, for a connection and an answer, end before.
+const SHARED: Duration = Duration::from_secs(60);
+/// How long an archive is read into memory before it is passed on as it comes. Ingresses close
+/// connections on which nothing comes for a minute, and people give up before that.
+const READ_AHEAD: Duration = Duration::from_secs(5);
+/// Largest archive that is kept, in bytes: hardly any chart is larger, and one that is would evict a
+/// hundred others.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// All archives that are in memory or on their way.
 pub(super) struct Downloads {
-    cache: ChartCache,
-    slots: Arc<Slots>,
     storage: Arc<dyn Storage>,
+    gate: Arc<Gate<IpAddr>>,
+    memory: Arc<BlockMemory>,
+    /// Memory is taken under its lock only. Weights are in blocks.
+    cache: Mutex<Lru<Digest, Arc<Buffer>>>,
+    running: Once<Digest, Outcome>,
 }
 
-/// What is asked for, and by whom.
+/// What a request wants.
 pub(super) struct Wanted<'a> {
     pub(super) repository: &'a RepositoryName,
     pub(super) blob: &'a Descriptor,
-    /// What the log calls it.
+    /// The file in the log.
     pub(super) file_name: &'a str,
-    pub(super) client: Client<'a>,
+    pub(super) connection: &'a Connection,
 }
 
-/// Bytes for a client.
-pub(super) enum Source {
-    /// All of them, verified.
-    Memory(Arc<Buffer>),
-    /// As they arrive, verified as they pass.
-    Stream(Box<dyn Read + Send>, Slot),
+/// How a shared download ended.
+#[derive(Clone)]
+enum Outcome {
+    Whole(Arc<Buffer>),
+    Failed(Refusal),
+    /// It is too slow to wait for, or there is no memory: each client gets a stream of its own.
+    Unshared,
+    /// The request that would have led it had to wait for its turn: each waits for its own.
+    NotStarted,
 }
 
-/// Why there are none.
-#[derive(Debug)]
+/// Why a request gets no archive.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Refusal {
-    /// Too many ask at once.
-    Crowded,
-    /// The storage doesn't hand them out.
+    /// Too many downloads at once.
+    Busy,
+    /// The storage doesn't hand it out.
     Storage(ErrorKind),
 }
 
 impl Downloads {
-    /// Those from `storage`, with so many bytes kept in memory.
+    /// Downloads from `storage`, with at most `cache_size` bytes in memory.
     pub(super) fn new(storage: Arc<dyn Storage>, cache_size: usize) -> Downloads {
+        let memory = BlockMemory::new(cache_size);
         Downloads {
-            cache: ChartCache::new(cache_size),
-            slots: Arc::default(),
             storage,
+            gate: Gate::new(LIMITS),
+            cache: Mutex::new(Lru::new(memory.most())),
+            memory,
+            running: Once::new(MAX_SHARING),
         }
     }
 
-    /// What adds a chart to the storage.
+    /// How a chart is added to the storage.
     pub(super) fn how_to_add(&self) -> &'static str {
         self.storage.how_to_add()
     }
 
-    /// Whether a part of such a blob can be had: a stream is sent whole.
+    /// Whether parts of such a blob can be served, because it's read into memory: a stream is sent
+    /// whole.
     pub(super) fn has_parts(&self, blob: &Descriptor) -> bool {
-        self.cache.takes(blob)
+        blob.size <= LARGEST && blocks_for(blob.size) <= self.memory.most()
     }
 
-    /// The bytes of what is wanted.
-    pub(super) fn obtain(&self, wanted: &Wanted) -> Result<Source, Refusal> {
-        let Client { address, .. } = wanted.client;
-        let slot = || {
-            self.slots
-                .take(address, || wanted.client.has_hung_up())
-                .ok_or(Refusal::Crowded)
-        };
-        let mut own = None;
-        let mut claim = self.cache.claim(wanted.blob, false);
-        if let Claim::Nothing = claim {
-            own = Some(slot()?);
-            // While we waited for the slot, someone may have begun to fetch it, or be done.
-            claim = self.cache.claim(wanted.blob, true);
-        }
-        let slot = || own.map_or_else(slot, Ok);
-        match claim {
-            Claim::Kept(archive) => Ok(Source::Memory(archive)),
-            Claim::Join(waiter) => match waiter.wait() {
-                Outcome::Fetched(archive) => Ok(Source::Memory(archive)),
-                Outcome::Failed(error) => Err(Refusal::Storage(error.kind())),
-                Outcome::Slow => self.stream(wanted, slot()?),
-            },
-            Claim::Lead(lead) => self.fetch(wanted, lead, slot()?),
-            Claim::Nothing => self.stream(wanted, slot()?),
-        }
-    }
-
-    /// For all who ask for it now, and for those who will.
-    fn fetch(&self, wanted: &Wanted, lead: Lead, slot: Slot) -> Result<Source, Refusal> {
-        let obtained = match self.storage.blob(wanted.repository, wanted.blob) {
-            Ok(source) => lead.read(source),
-            Err(error) => Err(lead.fail(error)),
-        };
-        match obtained {
-            Ok(Obtained::Whole(archive)) => Ok(Source::Memory(archive)),
-            Ok(Obtained::Stream(rest)) => Ok(Source::Stream(rest, slot)),
-            Err(error) => Err(refusal(wanted, &error)),
-        }
-    }
-
-    /// For one client alone.
-    fn stream(&self, wanted: &Wanted, slot: Slot) -> Result<Source, Refusal> {
-        match self.storage.blob(wanted.repository, wanted.blob) {
-            Ok(source) => {
-                let source = Verifying::new(source, &wanted.blob.digest, wanted.blob.size);
-                Ok(Source::Stream(Box::new(source), slot))
+    /// The wanted bytes: all of them in memory, or a stream.
+    pub(super) fn obtain(&self, wanted: &Wanted) -> Result<ResponseBody, Refusal> {
+        let mut pass = None;
+        if self.has_parts(wanted.blob) {
+            if let Some(result) = self.share(wanted, &mut pass) {
+                return result;
             }
-            Err(error) => Err(refusal(wanted, &error)),
+            pass = Some(self.enter(wanted)?);
+            if let Some(result) = self.share(wanted, &mut pass) {
+                return result;
+            }
+        }
+        self.stream(wanted, pass)
+    }
+
+    /// Takes it from memory, or from a download that others have begun, or else begins one for all.
+    /// `None` when that came to nothing for this request; it may try again with a pass.
+    fn share(
+        &self,
+        wanted: &Wanted,
+        pass: &mut Option<Pass<IpAddr>>,
+    ) -> Option<Result<ResponseBody, Refusal>> {
+        let digest = &wanted.blob.digest;
+        if let Some(archive) = lock(&self.cache).get(digest) {
+            return Some(Ok(whole(archive)));
+        }
+        let mut own = None;
+        let outcome = self.running.get(digest, SHARED, || {
+            let (outcome, stream) = self.lead(wanted, pass);
+            own = stream;
+            outcome
+        });
+        if let Some(stream) = own {
+            return Some(Ok(stream));
+        }
+        match outcome? {
+            Outcome::Whole(archive) => Some(Ok(whole(archive))),
+            Outcome::Failed(refusal) => Some(Err(refusal)),
+            Outcome::Unshared => Some(self.stream(wanted, pass.take())),
+            Outcome::NotStarted => None,
+        }
+    }
+
+    /// Downloads it for all requests that want it, if this one needn't wait for its turn: requests
+    /// from other addresses may not have to.
+    fn lead(
+        &self,
+        wanted: &Wanted,
+        pass: &mut Option<Pass<IpAddr>>,
+    ) -> (Outcome, Option<ResponseBody>) {
+        // Another download may have ended since this request looked.
+        if let Some(archive) = lock(&self.cache).get(&wanted.blob.digest) {
+            return (Outcome::Whole(archive), None);
+        }
+        let immediate = || self.gate.enter(wanted.connection.peer, Duration::ZERO);
+        *pass = pass.take().or_else(immediate);
+        match pass {
+            Some(_) => self.download(wanted, pass),
+            None => (Outcome::NotStarted, None),
+        }
+    }
+
+    /// Downloads it into memory and keeps it there. When that takes too long, what has arrived and
+    /// the rest are this request's own stream.
+    fn download(
+        &self,
+        wanted: &Wanted,
+        pass: &mut Option<Pass<IpAddr>>,
+    ) -> (Outcome, Option<ResponseBody>) {
+        let Some(buffer) = self.reserve(wanted.blob.size) else {
+            return (Outcome::Unshared, None);
+        };
+        let mut source = match self.open(wanted) {
+            Ok(source) => source,
+            Err(refusal) => return (Outcome::Failed(refusal), None),
+        };
+        let buffer = match read_ahead(&mut source, buffer, READ_AHEAD) {
+            Ok(buffer) => buffer,
+            Err(error) => {
+                let refusal = refused(wanted, ErrorKind::from(&error), error);
+                return (Outcome::Failed(refusal), None);
+            }
+        };
+        if !buffer.is_full() {
+            let rest = buffer.into_reader().chain(source);
+            let own = pass.take().map(|pass| stream(wanted, rest, pass));
+            return (Outcome::Unshared, own);
+        }
+        // Lets the connection be used again.
+        let _ = source.read(&mut []);
+        (Outcome::Whole(self.keep(&wanted.blob.digest, buffer)), None)
+    }
+
+    /// Lets a request download when it's its turn. A client that hung up while it waited costs the
+    /// registry no request.
+    fn enter(&self, wanted: &Wanted) -> Result<Pass<IpAddr>, Refusal> {
+        let peer = wanted.connection.peer;
+        let waited = || {
+            let pass = self.gate.enter(peer, TURN);
+            pass.filter(|_| !wanted.connection.has_hung_up())
+        };
+        let pass = self.gate.enter(peer, Duration::ZERO).or_else(waited);
+        pass.ok_or(Refusal::Busy)
+    }
+
+    /// Memory for so many bytes, if there is enough, or enough can be freed. An archive that a client
+    /// still reads would leave the cache but not the memory, and stays in both.
+    fn reserve(&self, length: u64) -> Option<Buffer> {
+        let mut cache = lock(&self.cache);
+        let missing = blocks_for(length).saturating_sub(self.memory.free());
+        let is_idle = |archive: &Arc<Buffer>| Arc::strong_count(archive) == 1;
+        let freed = cache.evict(missing, is_idle);
+        freed.then(|| self.memory.take(length)).flatten()
+    }
+
+    /// Its memory is taken already, so no other archive has to leave for it.
+    fn keep(&self, digest: &Digest, buffer: Buffer) -> Arc<Buffer> {
+        let (blocks, archive) = (buffer.blocks(), Arc::new(buffer));
+        lock(&self.cache).insert(digest.clone(), archive.clone(), blocks);
+        archive
+    }
+
+    /// A stream for one client alone.
+    fn stream(&self, wanted: &Wanted, pass: Option<Pass<IpAddr>>) -> Result<ResponseBody, Refusal> {
+        let pass = pass.map_or_else(|| self.enter(wanted), Ok)?;
+        Ok(stream(wanted, self.open(wanted)?, pass))
+    }
+
+    fn open(&self, wanted: &Wanted) -> Result<impl Read + Send + use<>, Refusal> {
+        let Descriptor { digest, size, .. } = wanted.blob;
+        match self.storage.blob(wanted.repository, wanted.blob) {
+            Ok(source) => Ok(Verifying::new(source, digest, *size)),
+            Err(error) => Err(refused(wanted, error.kind(), format_args!("{error:#}"))),
         }
     }
 }
 
-/// Said once, by who asked the storage, however many wait for it.
-fn refusal(wanted: &Wanted, error: &Error) -> Refusal {
+/// Reads all of `source`, or as much as arrives within `longest`.
+///
+/// Errors when it ends early, fails, or is not what its digest names.
+fn read_ahead(source: &mut impl Read, mut buffer: Buffer, longest: Duration) -> io::Result<Buffer> {
+    let deadline = Instant::now() + longest;
+    loop {
+        match buffer.fill(&mut *source) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ if buffer.is_full() || Instant::now() >= deadline => return Ok(buffer),
+            _ => {}
+        }
+    }
+}
+
+fn whole(archive: Arc<Buffer>) -> ResponseBody {
+    let length = archive.len();
+    ResponseBody::Archive(archive, 0..length)
+}
+
+fn stream(wanted: &Wanted, source: impl Read + Send + 'static, pass: Pass<IpAddr>) -> ResponseBody {
+    ResponseBody::Stream(ArchiveStream {
+        source: Box::new(source),
+        length: wanted.blob.size,
+        name: wanted.file_name.to_owned(),
+        _pass: pass,
+    })
+}
+
+/// Logs a failure once, where the storage was asked, however many requests share it.
+fn refused(wanted: &Wanted, kind: ErrorKind, error: impl Display) -> Refusal {
     log::warn!("{} can't be served: {error}", wanted.file_name);
-    Refusal::Storage(error.kind())
+    Refusal::Storage(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::blocks::BLOCK;
+    use super::super::connections::{ConnectionTable, TableEntry};
+    use super::*;
+    use crate::oci::{MediaType, Reference};
+    use crate::storage::Error;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    /// Hands out `archive(n)` for its descriptor, and something else of the same length if it lies.
+    #[derive(Default)]
+    struct Archives {
+        lies: bool,
+        asked: AtomicUsize,
+    }
+
+    impl Storage for Archives {
+        fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn tags(&self, _: &RepositoryName) -> Result<Vec<String>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn manifest(&self, _: &RepositoryName, _: &Reference) -> Result<Vec<u8>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn blob(
+            &self,
+            _: &RepositoryName,
+            blob: &Descriptor,
+        ) -> Result<Box<dyn Read + Send>, Error> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let is_it = |number: &u8| !self.lies && descriptor(*number).digest == blob.digest;
+            let number = (0..9).find(is_it).unwrap_or(9);
+            Ok(Box::new(io::Cursor::new(archive(number))))
+        }
+    }
+
+    fn archive(number: u8) -> Vec<u8> {
+        vec![number; BLOCK + 1]
+    }
+
+    /// What an archive takes of the memory.
+    const ONE: usize = 2 * BLOCK;
+
+    fn descriptor(number: u8) -> Descriptor {
+        Descriptor {
+            media_type: MediaType::default(),
+            digest: Digest::sha256(&archive(number)),
+            size: archive(number).len() as u64,
+        }
+    }
+
+    /// A client's connection, and the client's end of it.
+    fn client() -> (TableEntry, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, address) = listener.accept().unwrap();
+        let table = Arc::new(ConnectionTable::new(u64::MAX));
+        let entry = table.enter(stream, address.ip()).ok().unwrap();
+        (entry, client)
+    }
+
+    fn obtain(
+        downloads: &Downloads,
+        number: u8,
+        connection: &Connection,
+    ) -> Result<ResponseBody, Refusal> {
+        downloads.obtain(&Wanted {
+            repository: &"team/web".parse().unwrap(),
+            blob: &descriptor(number),
+            file_name: "web-1.0.0.tgz",
+            connection,
+        })
+    }
+
+    fn in_memory(downloads: &Downloads, number: u8) -> Option<Arc<Buffer>> {
+        match obtain(downloads, number, &client().0).unwrap() {
+            ResponseBody::Archive(buffer, part) => {
+                assert_eq!(
+                    buffer.part(part).collect::<Vec<_>>().concat(),
+                    archive(number)
+                );
+                Some(buffer)
+            }
+            _ => None,
+        }
+    }
+
+    fn downloads(size: usize) -> (Arc<Archives>, Downloads) {
+        let storage = Arc::new(Archives::default());
+        (storage.clone(), Downloads::new(storage, size))
+    }
+
+    fn take_all_passes(downloads: &Downloads) -> Vec<Pass<IpAddr>> {
+        let peer = |n: usize| IpAddr::from([10, 0, 0, n as u8]);
+        let enter = |n| downloads.gate.enter(peer(n), Duration::ZERO).unwrap();
+        (0..LIMITS.at_once).map(enter).collect()
+    }
+
+    #[test]
+    fn an_archive_that_is_read_is_counted_and_not_evicted_in_vain() {
+        let (storage, downloads) = downloads(2 * ONE);
+        let reader = in_memory(&downloads, 1).unwrap();
+        let other = in_memory(&downloads, 2).unwrap();
+        assert!(in_memory(&downloads, 3).is_none(), "a stream");
+        drop(other);
+        assert!(in_memory(&downloads, 3).is_some());
+        assert!(in_memory(&downloads, 1).is_some());
+        assert_eq!(storage.asked.load(Ordering::Relaxed), 4);
+        drop(reader);
+        assert!(in_memory(&downloads, 4).is_some());
+        assert_eq!(downloads.memory.free(), 0);
+    }
+
+    #[test]
+    fn a_download_that_fails_gives_its_memory_back_and_is_not_kept() {
+        let storage = Archives {
+            lies: true,
+            ..Archives::default()
+        };
+        let downloads = Downloads::new(Arc::new(storage), ONE);
+        let result = obtain(&downloads, 1, &client().0);
+        assert!(matches!(result, Err(Refusal::Storage(ErrorKind::Invalid))));
+        assert_eq!(downloads.memory.free(), 2);
+        assert!(lock(&downloads.cache).get(&descriptor(1).digest).is_none());
+    }
+
+    #[test]
+    fn an_archive_larger_than_the_cache_or_than_four_mebibytes_is_streamed() {
+        let (_, all) = downloads(usize::MAX);
+        let mut large = descriptor(1);
+        large.size = LARGEST;
+        assert!(all.has_parts(&large));
+        large.size += 1;
+        assert!(!all.has_parts(&large));
+        assert!(downloads(ONE).1.has_parts(&descriptor(1)));
+        assert!(!downloads(ONE - 1).1.has_parts(&descriptor(1)));
+        large.size = 0;
+        assert!(!downloads(0).1.has_parts(&large));
+    }
+
+    #[test]
+    fn requests_that_must_wait_for_their_turn_share_a_download_afterwards() {
+        let (storage, downloads) = downloads(ONE);
+        let passes = take_all_passes(&downloads);
+        thread::scope(|scope| {
+            let ask = || scope.spawn(|| in_memory(&downloads, 1).is_some());
+            let asked = [ask(), ask(), ask()];
+            while downloads.gate.waiting() < asked.len() {
+                thread::yield_now();
+            }
+            assert_eq!(storage.asked.load(Ordering::Relaxed), 0);
+            drop(passes);
+            assert!(
+                asked
+                    .map(|one| one.join().unwrap())
+                    .iter()
+                    .all(|in_memory| *in_memory)
+            );
+        });
+        assert_eq!(storage.asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_client_that_hung_up_while_it_waited_costs_the_storage_no_request() {
+        let (storage, downloads) = downloads(ONE);
+        let passes = take_all_passes(&downloads);
+        let (connection, client) = client();
+        drop(client);
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| obtain(&downloads, 1, &connection).err());
+            while downloads.gate.waiting() == 0 {
+                thread::yield_now();
+            }
+            drop(passes);
+            assert!(matches!(asked.join().unwrap(), Some(Refusal::Busy)));
+        });
+        assert_eq!(storage.asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn an_archive_that_comes_slowly_is_what_has_arrived_and_the_rest() {
+        let (_, downloads) = downloads(ONE);
+        let buffer = downloads.reserve(ONE as u64).unwrap();
+        let bytes = archive(1);
+        let mut source = &bytes[..];
+        let buffer = read_ahead(&mut source, buffer, Duration::ZERO).unwrap();
+        assert!(!buffer.is_full() && buffer.len() > 0);
+        assert_eq!(downloads.memory.free(), 0);
+        let mut all = Vec::new();
+        let mut rest = buffer.into_reader().chain(source);
+        rest.read_to_end(&mut all).unwrap();
+        assert!(all == bytes);
+        drop(rest);
+        assert_eq!(downloads.memory.free(), 2);
+    }
 }

@@ -1,8 +1,9 @@
-//! The only room that listens, and that knows `tiny_http`; a GET of an index never dials out itself.
+//! Serves charts over HTTP. No other room listens or knows `tiny_http`, and a GET of an index never
+//! sends a request to the registry itself.
 //!
-//! Confession: `tiny_http` 0.12 writes our response heads and lends us its HTTP types, but the
-//! listening loop is our own. The crate's was measured, a thread per request, with a normal client
-//! asking 20 times a second during each attack (two cores, loopback):
+//! `tiny_http` 0.12 lends us its HTTP types, but the listening loop is our own. The crate's was
+//! measured, a thread per request, while a normal client sent 20 requests a second during each attack
+//! (two cores, loopback):
 //!
 //! | attack | the crate's own loop | this one (`make attack`) |
 //! |---|---|---|
@@ -13,37 +14,36 @@
 //! | one huge `Content-Length` | the process aborts | 100 % |
 //! | 256 descriptors or 60 threads | 15 %, then deaf | 100 % |
 //!
-//! Its `accept` loop ends for ever at the first error; nothing times out; and it cannot cut a
+//! Its `accept` loop ends for ever at the first error; nothing times out; and it can't cut a
 //! connection, so that a download whose upstream fails in the middle hangs or, chunked, looks
-//! complete. It can't be patched from outside, and needn't be left: what it does well stays.
+//! complete. That can't be changed from outside the crate.
 //!
-//! The shape: one thread accepts; each connection has a thread of its own ([`crew`]), a place in a
-//! table ([`connections`]) and deadlines ([`head`], [`outlet`]); a full house shows out who waits
-//! longest or has stalled, never who moves; downloads are counted ([`slots`]), and what is kept of them
-//! ([`chart_cache`]) has a bound too. `make attack` holds it against every row above.
+//! One thread accepts. Each connection ([`connection`]) has a thread of its own ([`threads`]), an entry
+//! in a table ([`connections`]), and deadlines for what it reads ([`request`]) and writes
+//! ([`response`]). A full table evicts the connections that wait longest or have stalled, never one
+//! that moves. Downloads at a time and archives in memory are bounded too ([`downloads`]). `make attack`
+//! checks every row above.
 
 mod api;
-mod archives;
-mod chart_cache;
-mod client;
+mod archive;
+mod blocks;
+mod connection;
 mod connections;
-mod crew;
-mod door;
 mod downloads;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
-mod head;
-mod outlet;
+mod request;
 mod respond;
+mod response;
 mod route;
-mod slots;
+mod threads;
 
-use crate::snapshot::Current;
+use crate::refresh::Current;
 use crate::storage::Storage;
-use connections::{Connections, Place};
-use crew::{Crew, Job};
+use connections::{ConnectionTable, TableEntry};
 use downloads::Downloads;
-use respond::{Answer, Responder};
+use respond::Responder;
+use response::Response;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{
@@ -52,31 +52,32 @@ use std::net::{
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use threads::{Job, Threads};
 
 /// Connections that the kernel holds for us until we accept them.
 const BACKLOG: i32 = 1024;
 /// What the kernel buffers for one client, in bytes: with a thousand that don't read, a quarter of a
 /// gigabyte instead of four.
 const SEND_BUFFER: usize = 256 * 1024;
-/// Pause after an `accept` that failed, and between attempts to find a thread: someone has been
-/// shown out, and needs a moment to leave.
+/// Pause after an `accept` that failed, and between attempts to get a thread: an evicted connection
+/// needs a moment to give back what it holds.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How often a thread is looked for before a connection is given up: for as long as it takes someone
-/// to be shown out.
+/// How often a thread is asked for before a connection is given up: for as long as an evicted one may
+/// take to leave.
 const ATTEMPTS: u32 = 150;
 
 /// A listening server.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    connections: Arc<Connections>,
-    crew: Crew,
+    connections: Arc<ConnectionTable>,
+    threads: Threads,
     responder: Arc<Responder>,
 }
 
 impl Server {
-    /// Listens on `host`, or on all addresses of both families where the kernel has both, and keeps so
-    /// many bytes of archives in memory. An error names the flags.
+    /// Listens on `host`, or on all addresses of both families where the kernel has both, and keeps at
+    /// most `chart_cache_size` bytes of archives in memory. An error names the flags.
     pub fn bind(
         host: Option<&str>,
         port: u16,
@@ -95,8 +96,8 @@ impl Server {
         Ok(Server {
             address: listener.local_addr()?,
             listener,
-            connections: Arc::new(Connections::new(descriptors)),
-            crew: Crew::default(),
+            connections: Arc::new(ConnectionTable::new(descriptors)),
+            threads: Threads::default(),
             responder: Arc::new(Responder {
                 current,
                 downloads: Downloads::new(storage, chart_cache_size),
@@ -114,7 +115,7 @@ impl Server {
         while !self.connections.is_stopping() {
             match self.listener.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer.ip().to_canonical()),
-                // The client was gone before we looked.
+                // The client has closed the connection already.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.connections.is_stopping() => {}
@@ -127,49 +128,43 @@ impl Server {
         }
     }
 
-    /// Takes no more requests and waits up to `grace` for the answers under way; whether all ended.
+    /// Takes no more requests and waits up to `grace` for the responses under way; whether all ended.
     pub fn drain(&self, grace: Duration) -> bool {
         self.connections.stop();
-        // Ends `accept`, and lets the kernel refuse newcomers rather than keep them waiting.
+        // Ends `accept`, and lets the kernel refuse new connections rather than keep them waiting.
         if let Err(error) = SockRef::from(&self.listener).shutdown(Shutdown::Both) {
-            log::debug!("the listening socket can't be shut: {error}");
+            log::debug!("the listening socket can't be shut down: {error}");
         }
         self.connections.drain(grace)
     }
 
     fn admit(&self, stream: TcpStream, peer: IpAddr) {
-        let stream = Arc::new(stream);
-        match self.connections.enter(stream.clone(), peer) {
-            Some(place) => self.serve(stream, place),
-            None if self.connections.is_stopping() => {}
-            None => turn_away(&stream),
+        match self.connections.enter(stream, peer) {
+            Ok(entry) => self.serve(entry),
+            Err(_) if self.connections.is_stopping() => {}
+            Err(stream) => {
+                let response = Response::text(503, "too many connections").retry_later();
+                let _ = response.send_at_once(&stream);
+            }
         }
     }
 
-    /// Gives the connection to a thread, showing others out as long as there's none.
-    fn serve(&self, stream: Arc<TcpStream>, place: Place) {
+    /// Gives the connection to a thread, and evicts others as long as the system has none.
+    fn serve(&self, entry: TableEntry) {
         let responder = self.responder.clone();
         let mut job: Job = Box::new(move || {
-            let _ = door::serve(&stream, &place, &responder);
+            let _ = connection::serve(&entry, &responder);
         });
         for _ in 0..ATTEMPTS {
-            job = match self.crew.give(job) {
+            job = match self.threads.give(job) {
                 Ok(()) => return,
                 Err(job) => job,
             };
             self.connections.shrink();
             thread::sleep(PAUSE);
         }
-        log::warn!("no thread for a connection: it is given up");
+        log::warn!("no thread for a connection: it is closed");
     }
-}
-
-/// Says that there's no room, if that fits into the client's buffer.
-fn turn_away(stream: &TcpStream) {
-    let answer = Answer::text(503, "too many connections").retry();
-    let _ = stream
-        .set_nonblocking(true)
-        .and_then(|()| door::send_at_once(stream, &answer));
 }
 
 fn listen(host: Option<&str>, port: u16) -> io::Result<TcpListener> {

@@ -1,11 +1,11 @@
-//! From a request's target to what is asked for. Pure.
+//! From a request's target to what it names. Pure.
 
 use crate::oci::RepositoryName;
 
-/// Where a chart repository stands: at the root, or of what lies below a prefix.
+/// A chart repository: of all charts, or of those at or below a prefix.
 pub(super) type Base = Option<RepositoryName>;
 
-/// What a path stands for.
+/// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// `/`
@@ -14,21 +14,26 @@ pub(super) enum Route {
     Index(Base),
     /// `[/PREFIX]/index.json`
     IndexJson(Base),
-    /// `[/PREFIX]/charts/NAME-VERSION.tgz`, by file name.
-    Archive(Base, String),
-    /// `[/PREFIX]/charts/NAME-VERSION.tgz.prov`, by the archive's file name.
-    Provenance(Base, String),
+    /// `[/PREFIX]/charts/NAME-VERSION.tgz`, or with `.prov`, by the archive's file name.
+    File(Base, (FileKind, String)),
     /// `/api/…`
     Api(Api),
     /// `/livez`
     Live,
     /// `/readyz`
     Ready,
-    /// Nothing of ours.
+    /// Anything else.
     Unknown,
 }
 
-/// What programs ask for.
+/// A file of a chart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileKind {
+    Archive,
+    Provenance,
+}
+
+/// What the API has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Api {
     /// `/api/charts`
@@ -41,7 +46,7 @@ pub(super) enum Api {
     Skipped,
 }
 
-/// Why a target isn't looked at.
+/// Why a target is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadTarget(pub(super) &'static str);
 
@@ -49,13 +54,13 @@ pub(super) struct BadTarget(pub(super) &'static str);
 /// query is ignored, because Helm copies the query of the repository's URL onto everything.
 /// Percent-encoding is decoded once; a `+` is a plus.
 ///
-/// What a path ends with decides first, for anything may stand before it: a repository's name may
-/// well hold a component `charts`, `index.yaml` or `livez`.
+/// The end of a path decides first, because any prefix may precede it: a repository's name may hold a
+/// component `charts`, `index.yaml` or `livez`.
 pub(super) fn route(target: &str) -> Result<Route, BadTarget> {
     let encoded = path_of(target);
     let path = decode(encoded)?;
     Ok(match path.as_str() {
-        // No name of ours holds a slash, and a proxy may have let it pass for not being one.
+        // No name of ours holds a slash, and a proxy may have let an encoded one pass unnoticed.
         _ if encoded
             .as_bytes()
             .windows(3)
@@ -72,7 +77,7 @@ pub(super) fn route(target: &str) -> Result<Route, BadTarget> {
     })
 }
 
-/// ChartMuseum's addresses, and ours beside them. They come second: a repository may be named
+/// ChartMuseum's paths, and one of ours. They come after the files: a repository may be named
 /// `api/charts`, but hardly a chart `index.yaml`, or a version `web-1.0.0.tgz`.
 fn api(path: &str) -> Option<Api> {
     let parts: Vec<&str> = path.strip_prefix("/api/")?.split('/').collect();
@@ -100,13 +105,14 @@ fn file(path: &str) -> Option<Route> {
         .strip_suffix(".tgz")
         .filter(|chart| !chart.is_empty())?;
     let base = base(before.strip_suffix("/charts")?)?;
-    Some(match archive == last {
-        true => Route::Archive(base, archive.to_owned()),
-        false => Route::Provenance(base, archive.to_owned()),
-    })
+    let kind = match archive == last {
+        true => FileKind::Archive,
+        false => FileKind::Provenance,
+    };
+    Some(Route::File(base, (kind, archive.to_owned())))
 }
 
-/// `/PREFIX`, or nothing at all.
+/// `/PREFIX`, or nothing.
 fn base(path: &str) -> Option<Base> {
     if path.is_empty() {
         return Some(None);
@@ -164,7 +170,7 @@ mod tests {
 
     #[test]
     fn every_path_has_its_route() {
-        let archive = |name: &str| Route::Archive(None, name.into());
+        let archive = |name: &str| Route::File(None, (FileKind::Archive, name.into()));
         for (target, expected) in [
             ("/", Route::Home),
             ("/index.yaml", Route::Index(None)),
@@ -183,7 +189,7 @@ mod tests {
             ),
             (
                 "/charts/a-1.0.0.tgz.prov",
-                Route::Provenance(None, "a-1.0.0.tgz".into()),
+                Route::File(None, (FileKind::Provenance, "a-1.0.0.tgz".into())),
             ),
         ] {
             assert_eq!(route(target), Ok(expected), "{target}");
@@ -191,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_may_stand_before_every_file_of_a_chart_repository() {
+    fn any_prefix_may_precede_the_files_of_a_chart_repository() {
         let name = "a-1.0.0+b.tgz".to_owned();
         for prefix in ["team", "team/a", "a.b_c__d--e/0"] {
             for (file, expected) in [
@@ -200,15 +206,15 @@ mod tests {
                 ("index.yaml?x=/charts/y.tgz", Route::Index(base(prefix))),
                 (
                     "charts/a-1.0.0+b.tgz",
-                    Route::Archive(base(prefix), name.clone()),
+                    Route::File(base(prefix), (FileKind::Archive, name.clone())),
                 ),
                 (
                     "charts/a-1.0.0%2Bb.tgz",
-                    Route::Archive(base(prefix), name.clone()),
+                    Route::File(base(prefix), (FileKind::Archive, name.clone())),
                 ),
                 (
                     "charts/a-1.0.0+b.tgz.prov",
-                    Route::Provenance(base(prefix), name.clone()),
+                    Route::File(base(prefix), (FileKind::Provenance, name.clone())),
                 ),
             ] {
                 assert_eq!(
@@ -222,8 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_path_decides_and_what_stands_before_it_is_a_prefix() {
-        let archive = |prefix, name: &str| Route::Archive(base(prefix), name.into());
+    fn the_end_of_a_path_decides_and_the_rest_is_a_prefix() {
+        let archive =
+            |prefix, name: &str| Route::File(base(prefix), (FileKind::Archive, name.into()));
         for (target, expected) in [
             ("/charts/index.yaml", Route::Index(base("charts"))),
             ("/index.yaml/index.yaml", Route::Index(base("index.yaml"))),
@@ -248,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_api_has_its_addresses_unless_they_are_files_of_a_chart_repository() {
+    fn the_api_has_its_paths_unless_they_are_files_of_a_chart_repository() {
         let version =
             |name: &str, version: &str| Route::Api(Api::ChartVersion(name.into(), version.into()));
         for (target, expected) in [
@@ -269,11 +276,11 @@ mod tests {
             ),
             (
                 "/api/charts/web-1.0.0.tgz",
-                Route::Archive(base("api"), "web-1.0.0.tgz".into()),
+                Route::File(base("api"), (FileKind::Archive, "web-1.0.0.tgz".into())),
             ),
             (
                 "/api/charts/charts/a-1.tgz",
-                Route::Archive(base("api/charts"), "a-1.tgz".into()),
+                Route::File(base("api/charts"), (FileKind::Archive, "a-1.tgz".into())),
             ),
             (
                 "/api/charts/web/index.yaml",
@@ -285,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_unknown() {
+    fn any_other_path_is_unknown() {
         for target in [
             "",
             "*",
@@ -330,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_plays_tricks_is_refused() {
+    fn a_malformed_or_climbing_target_is_refused() {
         for target in [
             "/%",
             "/%4",

@@ -1,88 +1,45 @@
-//! What readers see: an immutable [`Snapshot`], swapped whole. The only room that speaks both
-//! dictionaries: [`walk`] reads OCI words and finds Helm's, [`memory`] keeps what was found, [`assemble`]
-//! makes an index of it, [`prefixes`] one of a part of it, [`schedule`] says when, [`refresh`] does it.
+//! What readers see: an immutable [`Snapshot`] of the inventory, swapped whole. Pure: it asks no storage
+//! and reads no clock. A request that needs a page that is not rendered yet renders it; see [`pages`].
 
-mod api;
-mod artifact;
-pub mod assemble;
-mod budget;
-mod chart_repository;
-mod configs;
-mod defect;
-mod filter;
-mod kept;
-mod listings;
-mod memory;
-mod places;
-mod prefixes;
-mod progress;
-pub mod refresh;
-mod schedule;
-mod staying;
-mod tag;
-pub mod walk;
-mod walker;
+mod build;
+mod pages;
+mod repository;
 
-pub use chart_repository::IndexFormat;
-pub use filter::{Filter, Pattern};
-pub use kept::NoPage;
-pub use refresh::Current;
-pub use schedule::Timing;
-pub use walk::Found;
-pub use walker::once;
+pub use pages::PageError;
+pub use repository::IndexFormat;
 
+use crate::helm::ChartVersion;
+use crate::inventory::{Skipped, StoredChart};
+use crate::oci::RepositoryName;
 use crate::representation::Representation;
-use chart_repository::ChartRepository;
-use kept::Kept;
-use places::Places;
+use pages::{PageKey, Pages};
+use repository::{ChartRepository, chart_version, index_file};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
-use walk::Skipped;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-/// What is looked at, and what is made of it.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Requests at a time.
-    pub concurrency: usize,
-    /// What is worth a request.
-    pub filter: Filter,
-    /// What `/index.yaml` holds.
-    pub format: IndexFormat,
-}
+/// Where Harbor served the charts of a project before it kept them as OCI artifacts (until 2.8).
+const HARBOR_CHARTREPO: &str = "chartrepo/";
 
-/// All that is served, as of one walk.
+/// All that is served, as of one scan.
 pub struct Snapshot {
     /// What is served at `/`.
     root: Arc<ChartRepository>,
-    /// What `/index.yaml` holds, and `/PREFIX/index.yaml` too.
+    /// The format of `/index.yaml` and `/PREFIX/index.yaml`.
     format: IndexFormat,
-    /// What was found where, in order of precedence.
-    pub found: Vec<Arc<Found>>,
-    /// Which of it lies where.
-    places: Places,
-    /// What has been made of it besides.
-    kept: Kept,
+    /// Every chart, listed or not, in order of precedence.
+    pub charts: Vec<Arc<StoredChart>>,
+    /// Where in `charts` each repository's charts stand.
+    repositories: BTreeMap<RepositoryName, Range<usize>>,
+    pages: Pages,
     /// What isn't listed, and why; sorted.
     pub skipped: Vec<Skipped>,
-    /// What is counted in it.
+    /// How much it holds.
     pub counts: Counts,
-}
-
-impl Snapshot {
-    /// `/index.yaml`.
-    pub fn index(&self) -> &Representation {
-        &self.root.index
-    }
-
-    /// `/index.json`.
-    pub fn index_json(&self) -> &Representation {
-        self.root.index_json(&self.found)
-    }
-
-    /// Says so when the index grows beyond what a client of renown reads, or comes back.
-    fn report_size(&self, last: Option<&Snapshot>) {
-        self.root.report_size(last.map(|last| &*last.root));
-    }
 }
 
 /// How much a snapshot holds.
@@ -108,5 +65,329 @@ impl fmt::Display for Counts {
             s(charts),
             s(versions)
         )
+    }
+}
+
+impl Snapshot {
+    /// `/index.yaml`.
+    pub fn index(&self) -> &Arc<Representation> {
+        self.root.index()
+    }
+
+    /// `/PREFIX/index.yaml`, in the configured format: the index of the repositories at or below the prefix,
+    /// as if there were no others. `/index.yaml` without a prefix.
+    ///
+    /// Errors when no chart lies there, or when too many requests wait for pages.
+    pub fn index_below(
+        &self,
+        prefix: Option<&RepositoryName>,
+    ) -> Result<Arc<Representation>, PageError> {
+        self.index_in(self.format, prefix)
+    }
+
+    /// `/PREFIX/index.json`, and `/index.json`. Errors as [`Snapshot::index_below`] does.
+    pub fn index_json_below(
+        &self,
+        prefix: Option<&RepositoryName>,
+    ) -> Result<Arc<Representation>, PageError> {
+        self.index_in(IndexFormat::Json, prefix)
+    }
+
+    fn index_in(
+        &self,
+        format: IndexFormat,
+        prefix: Option<&RepositoryName>,
+    ) -> Result<Arc<Representation>, PageError> {
+        let Some(prefix) = prefix else {
+            return Ok(self.root_index(format));
+        };
+        let Some((prefix, ranges)) = self.below(prefix) else {
+            return Err(PageError::NotFound(
+                "no repository below this path holds a chart".to_owned(),
+            ));
+        };
+        if ranges.iter().map(Range::len).sum::<usize>() == self.charts.len() {
+            return Ok(self.root_index(format));
+        }
+        self.pages.get(PageKey::Index(prefix, format), || {
+            let charts: Vec<_> = self.in_ranges(ranges).cloned().collect();
+            Ok(ChartRepository::new(&charts, format).index().clone())
+        })
+    }
+
+    fn root_index(&self, format: IndexFormat) -> Arc<Representation> {
+        match format == self.format {
+            true => self.root.index().clone(),
+            false => self.root.index_json().clone(),
+        }
+    }
+
+    /// The chart whose archive is `/PREFIX/charts/NAME-VERSION.tgz`, by that file name. No index is rendered
+    /// for it.
+    pub fn chart_below(
+        &self,
+        prefix: Option<&RepositoryName>,
+        archive_name: &str,
+    ) -> Option<&StoredChart> {
+        let Some(prefix) = prefix else {
+            return self.root.chart(archive_name);
+        };
+        let (_, ranges) = self.below(prefix)?;
+        // The first in order of precedence, as in the prefix's index.
+        let is_it = |chart: &&Arc<StoredChart>| {
+            ChartVersion::cmp_archive_name(&chart.metadata, archive_name).is_eq()
+        };
+        self.in_ranges(ranges).find(is_it).map(|chart| &**chart)
+    }
+
+    /// The prefix whose charts are served at a path, and where in `charts` they are. Harbor's old address of
+    /// a project stands for the project, unless charts lie below that very path.
+    fn below(&self, path: &RepositoryName) -> Option<(RepositoryName, Vec<Range<usize>>)> {
+        let ranges = |prefix: RepositoryName| {
+            let own = self.repositories.get(&prefix);
+            let inside = format!("{prefix}/");
+            let bounds = (Bound::Excluded(inside.as_str()), Bound::Unbounded);
+            let inner = self.repositories.range::<str, _>(bounds);
+            let inner = inner.take_while(|(name, _)| name.as_str().starts_with(&inside));
+            let mut ranges: Vec<_> = own
+                .into_iter()
+                .chain(inner.map(|(_, range)| range))
+                .cloned()
+                .collect();
+            ranges.sort_unstable_by_key(|range| range.start);
+            (!ranges.is_empty()).then_some((prefix, ranges))
+        };
+        let project = || path.as_str().strip_prefix(HARBOR_CHARTREPO)?.parse().ok();
+        ranges(path.clone()).or_else(|| ranges(project()?))
+    }
+
+    fn in_ranges(&self, ranges: Vec<Range<usize>>) -> impl Iterator<Item = &Arc<StoredChart>> {
+        ranges.into_iter().flat_map(|range| &self.charts[range])
+    }
+
+    /// `/api/charts`, as ChartMuseum's API has it (`pkg/chartmuseum/server/multitenant/api.go` at 01b1309),
+    /// without its pages (`offset`, `limit`): all versions of all charts, by name, newest first.
+    ///
+    /// Errors when too many requests wait for pages.
+    pub fn charts_json(&self) -> Result<Arc<Representation>, PageError> {
+        let charts = || Ok(json(self.root.index_file().entries_to_json()));
+        self.pages.get(PageKey::Charts, charts)
+    }
+
+    /// `/api/charts/NAME`: all versions of one chart, newest first.
+    ///
+    /// Errors when there are none, or when too many requests wait for pages.
+    pub fn chart_json(&self, name: &str) -> Result<Arc<Representation>, PageError> {
+        let versions = self.root.versions(name);
+        if versions.is_empty() {
+            return Err(PageError::NotFound("chart not found".to_owned()));
+        }
+        let key = PageKey::Chart(name.to_owned());
+        self.pages.get(key, || {
+            Ok(json(index_file(&versions).versions_to_json(name)))
+        })
+    }
+
+    /// `/api/charts/NAME/VERSION`: one version; `latest` is the newest one that is no prerelease.
+    ///
+    /// Errors when it isn't listed, or when too many requests wait for pages.
+    pub fn chart_version_json(
+        &self,
+        name: &str,
+        version: &str,
+    ) -> Result<Arc<Representation>, PageError> {
+        let versions = self.root.versions(name);
+        if versions.is_empty() {
+            return Err(PageError::NotFound("no chart name found".to_owned()));
+        }
+        let missing =
+            || PageError::NotFound(format!("no chart version found for {name}-{version}"));
+        if version == "latest" {
+            let latest = || {
+                index_file(&versions)
+                    .latest(name)
+                    .map(|chart| json(chart.to_json()))
+            };
+            return self.pages.get(PageKey::Latest(name.to_owned()), || {
+                latest().ok_or_else(missing)
+            });
+        }
+        let chart = versions
+            .iter()
+            .find(|chart| chart.metadata.version() == version);
+        let chart = chart.ok_or_else(missing)?;
+        let key = PageKey::Version(name.to_owned(), version.to_owned());
+        self.pages
+            .get(key, || Ok(json(chart_version(chart).to_json())))
+    }
+
+    /// `/api/skipped`: what isn't listed, and why.
+    ///
+    /// Errors when too many requests wait for pages.
+    pub fn skipped_json(&self) -> Result<Arc<Representation>, PageError> {
+        let skipped = || serde_json::to_vec(&SkippedList(&self.skipped)).unwrap_or_default();
+        self.pages.get(PageKey::Skipped, || Ok(json(skipped())))
+    }
+}
+
+fn json(bytes: Vec<u8>) -> Arc<Representation> {
+    Arc::new(Representation::new(bytes))
+}
+
+struct SkippedList<'a>(&'a [Skipped]);
+
+#[derive(Serialize)]
+struct SkippedLine<'a> {
+    reference: &'a str,
+    reason: &'a str,
+    since: String,
+}
+
+impl Serialize for SkippedList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|skipped| SkippedLine {
+            reference: &skipped.reference,
+            reason: skipped.public_reason(),
+            since: date(skipped.since),
+        }))
+    }
+}
+
+fn date(seconds: i64) -> String {
+    let date = OffsetDateTime::from_unix_timestamp(seconds).ok();
+    date.and_then(|date| date.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::build::tests::{chart, snapshot};
+    use super::*;
+
+    fn below(snapshot: &Snapshot, prefix: &str) -> Option<Arc<Representation>> {
+        snapshot.index_below(Some(&prefix.parse().unwrap())).ok()
+    }
+
+    fn teams() -> Vec<StoredChart> {
+        vec![
+            chart("team/a/web", "1.0.0", "web", "1.0.0", "a"),
+            chart("team/b/web", "1.0.0", "web", "1.0.0", "b"),
+            chart("lib/db", "1.0.0", "db", "1.0.0", "db"),
+        ]
+    }
+
+    #[test]
+    fn below_a_prefix_it_is_as_if_there_were_nothing_else() {
+        let all = snapshot(teams());
+        for (prefix, charts) in [
+            ("team", 0..2),
+            ("team/a", 0..1),
+            ("team/b/web", 1..2),
+            ("lib", 2..3),
+        ] {
+            let alone = snapshot(teams().drain(charts).collect());
+            let index = below(&all, prefix).unwrap();
+            assert_eq!(
+                index.identity().bytes,
+                alone.index().identity().bytes,
+                "{prefix}"
+            );
+            let json = all
+                .index_json_below(Some(&prefix.parse().unwrap()))
+                .unwrap();
+            assert_eq!(
+                json.identity().etag,
+                alone.index_json_below(None).unwrap().identity().etag,
+                "{prefix}"
+            );
+        }
+        let archive = |prefix: &str| {
+            let chart = all.chart_below(Some(&prefix.parse().unwrap()), "web-1.0.0.tgz")?;
+            Some(chart.repository.to_string())
+        };
+        assert_eq!(archive("team").as_deref(), Some("team/a/web"));
+        assert_eq!(archive("team/b").as_deref(), Some("team/b/web"));
+        assert_eq!(archive("lib"), None);
+        for nothing in ["te", "team/c", "team/a/web/x", "web"] {
+            assert!(
+                below(&all, nothing).is_none() && archive(nothing).is_none(),
+                "{nothing}"
+            );
+        }
+    }
+
+    #[test]
+    fn harbors_old_address_stands_for_the_project_unless_charts_lie_there() {
+        let plain = snapshot(teams());
+        assert!(Arc::ptr_eq(
+            &below(&plain, "chartrepo/team").unwrap(),
+            &below(&plain, "team").unwrap()
+        ));
+        assert!(below(&plain, "chartrepo").is_none() && below(&plain, "chartrepo/x").is_none());
+        let archive = |snapshot: &Snapshot| {
+            let prefix = "chartrepo/team/b".parse().unwrap();
+            snapshot
+                .chart_below(Some(&prefix), "web-1.0.0.tgz")
+                .unwrap()
+                .repository
+                .to_string()
+        };
+        assert_eq!(archive(&plain), "team/b/web");
+        let real = chart("chartrepo/team/b/web", "1.0.0", "web", "1.0.0", "c");
+        let real = snapshot(teams().into_iter().chain([real]).collect());
+        assert_eq!(archive(&real), "chartrepo/team/b/web");
+        let other = |prefix| below(&real, prefix).unwrap().identity().etag.clone();
+        assert_ne!(other("chartrepo/team"), other("team"));
+        assert_eq!(other("chartrepo/team/a"), other("team/a"));
+    }
+
+    #[test]
+    fn a_prefix_of_all_there_is_has_the_index_of_all() {
+        let all = snapshot(teams().drain(..2).collect());
+        assert!(Arc::ptr_eq(&below(&all, "team").unwrap(), all.index()));
+        let json = all
+            .index_json_below(Some(&"team".parse().unwrap()))
+            .unwrap();
+        assert!(Arc::ptr_eq(&json, &all.index_json_below(None).unwrap()));
+    }
+
+    #[test]
+    fn the_charts_below_a_prefix_are_found_and_none_beside_it() {
+        let names = [
+            "team",
+            "teams",
+            "team-x",
+            "team.y",
+            "team/a",
+            "teams/b",
+            "team/a/b",
+            "zoo/team/a",
+        ];
+        let charts = names.iter().flat_map(|name| {
+            ["1.0.0", "2.0.0"].map(|tag| chart(name, tag, &name.replace('/', "-"), tag, name))
+        });
+        let all = snapshot(charts.collect());
+        for prefix in [
+            "team",
+            "teams",
+            "team/a",
+            "team/a/b",
+            "zoo",
+            "tea",
+            "team/b",
+            "zoo/team/a/b",
+        ] {
+            let prefix: RepositoryName = prefix.parse().unwrap();
+            let ranges = all.below(&prefix).map_or(Vec::new(), |(_, ranges)| ranges);
+            let found = all
+                .in_ranges(ranges)
+                .map(|chart| (&chart.repository, &chart.reference));
+            let expected = all
+                .charts
+                .iter()
+                .filter(|chart| chart.repository.is_below(&prefix));
+            let expected = expected.map(|chart| (&chart.repository, &chart.reference));
+            assert!(found.eq(expected), "{prefix}");
+        }
     }
 }

@@ -28,7 +28,7 @@ pub trait Client {
 
 /// What a client wants next.
 pub enum Next {
-    /// To be asked again after this time.
+    /// The client is called again after this time.
     After(Duration),
     /// To hang up.
     Leave,
@@ -45,9 +45,9 @@ pub struct Crowd {
     /// How long after losing its connection, or hanging up, a client comes again.
     pub comeback: Duration,
     /// From several addresses, instead of the one that the normal client has too: behind an
-    /// ingress, everybody comes from the same.
+    /// ingress, all clients have the same.
     pub from_everywhere: bool,
-    /// The receive buffer of one that doesn't mean to read, in bytes.
+    /// The receive buffer of a client that won't read, in bytes.
     pub receive_buffer: Option<usize>,
 }
 
@@ -63,7 +63,7 @@ impl Default for Crowd {
     }
 }
 
-/// One client's place in the crowd.
+/// One client of the crowd.
 #[derive(Default)]
 struct Seat {
     taken: Option<(TcpStream, Box<dyn Client>)>,

@@ -1,4 +1,4 @@
-//! Where an attack takes place: whom it meets, when it's over, and how many came.
+//! What an attack is given: the daemon's address, the charts, the end, and counters of connections.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -29,7 +29,7 @@ struct Tally {
     shortfall: Mutex<Option<String>>,
 }
 
-/// How many came.
+/// How many clients and connections there were.
 pub struct Turnout {
     /// Different clients that had a connection.
     pub clients: usize,

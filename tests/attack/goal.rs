@@ -1,4 +1,4 @@
-//! What must be true of a row, and the sentences about what isn't.
+//! What must be true of a row, and the sentences about each expectation that isn't met.
 
 use std::time::Duration;
 
@@ -25,17 +25,17 @@ pub struct Goal {
 }
 
 impl Goal {
-    /// Nobody notices anything.
+    /// Normal clients notice nothing.
     pub const UNIMPRESSED: Goal = Goal {
         answered: 100.0,
         quick: true,
     };
-    /// All is answered, but perhaps later, as by someone who had to wait for a registry.
+    /// All requests are answered, but perhaps later, as when a registry is slow.
     pub const ANSWERED: Goal = Goal {
         answered: 100.0,
         quick: false,
     };
-    /// Hardly anybody notices anything.
+    /// Hardly a normal client notices anything.
     pub const NEARLY: Goal = Goal {
         answered: 99.0,
         quick: false,

@@ -11,11 +11,11 @@ const OWN_DESCRIPTORS: usize = 1_000;
 /// The most downloads that a daemon is thought to run at once. The fake registry has two
 /// descriptors for each, and it's a part of this process.
 const DOWNLOADS: usize = 2_000;
-/// Users that nobody is likely to be, and that even a small range of users in a container has: the
+/// Users that are hardly in use, and that even a small range of users in a container has: the
 /// limit of threads counts all threads of a user, so each daemon is a user of its own.
 const STRANGERS: std::ops::Range<usize> = 20_000..60_000;
 
-/// What the daemon has to get by with.
+/// What the daemon is limited to.
 #[derive(Clone, Copy, Default, PartialEq)]
 pub enum Limits {
     #[default]
@@ -30,7 +30,7 @@ pub fn command(program: &Path, limits: Limits) -> (Command, Option<Copy>) {
         Limits::None => (Command::new(program), None),
         Limits::Descriptors(most) => (prlimit(&format!("--nofile={most}:{most}"), program), None),
         Limits::Threads(most) if is_root() => {
-            // Root is above the limit, so the daemon runs as somebody else, who may not see our
+            // Root is above the limit, so the daemon runs as another user, who may not see our
             // directories.
             let stranger = stranger();
             let copy = Copy::of(program, stranger);
@@ -40,7 +40,7 @@ pub fn command(program: &Path, limits: Limits) -> (Command, Option<Copy>) {
             (command, Some(copy))
         }
         Limits::Threads(most) => {
-            // Anybody else is counted by himself in a user namespace of the daemon's own.
+            // Any other user is counted separately in a user namespace of the daemon's own.
             let mut command = Command::new("unshare");
             command
                 .args(["--user", "prlimit", &format!("--nproc={most}:{most}")])
@@ -75,7 +75,7 @@ impl Drop for Copy {
     }
 }
 
-/// A user that no other daemon of this run is, nor probably one of another run.
+/// A user under which no other daemon of this run runs, nor probably one of another run.
 fn stranger() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = std::process::id() as usize * 16 + NEXT.fetch_add(1, Ordering::Relaxed);

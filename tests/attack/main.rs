@@ -1,4 +1,4 @@
-//! `make attack`: what strangers can do to the daemon, and what a normal client sees of it.
+//! `make attack`: what hostile clients can do to the daemon, and what a normal client notices.
 //!
 //! Each row of the table is one attack on a fresh daemon, over loopback only, bounded in number and
 //! time. Meanwhile a normal client fetches `/index.yaml` twenty times a second on new connections;

@@ -21,10 +21,10 @@ const LARGE: usize = 5_000_000;
 const HUGE: usize = 50_000_000;
 /// What fills the daemon's cache of 32 MiB to its last block.
 const WARMING: (usize, usize) = (128, 256 * 1024);
-/// How much each chart has to say, in bytes, so that the index has the usual 16 KB.
+/// Length of each chart's description, in bytes, so that the index has the usual 16 KB.
 const DESCRIPTION: usize = 1_100;
 
-/// A registry, and who listens in front of it. The daemon goes first.
+/// A registry and the daemon in front of it. The daemon is dropped first.
 pub struct Scene {
     pub daemon: Daemon,
     pub registry: Registry,

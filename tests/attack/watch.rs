@@ -32,7 +32,7 @@ impl Status {
     }
 }
 
-/// Someone who looks all the time.
+/// A thread that reads it again and again.
 pub struct Watch {
     stop: Arc<AtomicBool>,
     looking: JoinHandle<Status>,

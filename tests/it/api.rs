@@ -180,7 +180,7 @@ fn what_the_registry_says_in_refusing_stays_in_the_log() {
     fake.spoil("GET /v2/db/manifests/*").with(refusal);
     let daemon = ready_daemon(&fake, &[ONCE]);
     let skipped = json_at(&daemon, "/api/skipped");
-    let told = json!("could not be read: access was refused; the log says more");
+    let told = json!("could not be read: access denied; see the log");
     assert_eq!(
         (&skipped[0]["reference"], &skipped[0]["reason"]),
         (&json!("db:1.0.0"), &told)
@@ -336,7 +336,7 @@ fn what_a_registry_says_when_it_fails_is_not_for_readyz() {
         daemon.wait_for_log(" ERROR first walk failed");
         let text = daemon.get("/readyz").body_text();
         assert!(
-            text.ends_with(": no answer, or a failure at the other end; the log says more\n"),
+            text.ends_with(": unreachable or failing; see the log\n"),
             "{text}"
         );
         assert!(

@@ -1,4 +1,4 @@
-//! Downloads from a registry that does well: the archive's bytes, length and digest, by whichever
+//! Downloads from a registry without faults: the archive's bytes, length and digest, by whichever
 //! spelling of its path, in flat memory (contracts C3 and C4).
 
 use std::fs;
@@ -56,7 +56,7 @@ fn head_says_what_get_says_and_asks_the_registry_for_no_bytes() {
 }
 
 #[test]
-fn a_client_that_has_the_archive_already_is_told_so_without_bytes() {
+fn a_client_that_has_the_archive_already_gets_304_without_bytes() {
     let served = Served::of_size(4096);
     let etag = format!("\"{}\"", served.chart.archive.digest);
     for known in [&*etag, "*", &format!("\"other\", W/{etag}")] {
@@ -92,7 +92,7 @@ fn a_signed_charts_provenance_is_beside_it() {
 }
 
 #[test]
-fn what_is_not_in_the_index_is_not_found_and_costs_the_registry_nothing() {
+fn a_chart_that_is_not_in_the_index_is_not_found_and_costs_the_registry_nothing() {
     let served = Served::of_size(10);
     let asked = served.fake.requests("* *").len();
     for path in [

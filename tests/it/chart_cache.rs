@@ -1,5 +1,5 @@
-//! Archives in memory: the registry is asked once for what many want, now or later, and never
-//! again for what is kept; memory stays within `--chart-cache-size`; and a client may ask for a part.
+//! Archives in memory: the registry gets one request for an archive that many clients want, now or
+//! later, and none while it is kept; memory stays within `--chart-cache-size`; and a client may ask for a part.
 
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::story::{ready_daemon, wait_for_charts};
 
 /// The largest archive that is kept.
 const LARGEST: usize = 4 << 20;
-/// Until all who ask at a time have asked.
+/// Until all clients of one moment have sent their requests.
 const GATHERING: Duration = Duration::from_secs(1);
 
 fn in_part(daemon: &Daemon, headers: &[(&str, &str)]) -> Answer {
@@ -97,7 +97,7 @@ fn one_archive_under_two_names_is_fetched_once() {
 }
 
 #[test]
-fn the_cache_keeps_within_its_size_and_lets_go_what_was_not_asked_for_longest() {
+fn the_cache_keeps_within_its_size_and_evicts_the_least_recently_used() {
     let fake = FakeRegistry::start();
     let charts = ["a", "b", "c", "d"].map(|name| {
         fake.push(&Chart::new(name, "1.0.0").archive(vec![name.as_bytes()[0]; 300_000]))
@@ -130,7 +130,7 @@ fn clients_that_want_one_archive_at_a_time_make_one_request() {
 }
 
 #[test]
-fn a_failure_is_shared_by_those_who_waited_for_it_and_by_no_one_else() {
+fn a_failure_is_shared_by_the_clients_that_waited_for_it_and_by_no_later_one() {
     let kinds = [
         (
             Fault::Answer(Reply::error(403, "DENIED", "not for you")),
@@ -165,10 +165,10 @@ fn a_failure_is_shared_by_those_who_waited_for_it_and_by_no_one_else() {
 }
 
 #[test]
-fn what_comes_too_slowly_is_passed_on_and_not_kept() {
+fn an_archive_that_comes_too_slowly_is_passed_on_and_not_kept() {
     let served = Served::of_size(20_000);
     let archive = format!("GET {}", served.chart.archive_path());
-    // Ten seconds for each, if one waited for the end.
+    // Ten seconds for each, if the daemon waited for the end.
     served
         .fake
         .spoil(&archive)
@@ -191,7 +191,7 @@ fn what_comes_too_slowly_is_passed_on_and_not_kept() {
 }
 
 #[test]
-fn what_is_kept_is_served_when_the_registry_is_gone() {
+fn a_kept_archive_is_served_when_the_registry_is_gone() {
     let mut served = Served::of_size(1000);
     assert_eq!(served.daemon.get(PATH).status, 200);
     served.fake.close();
@@ -200,7 +200,7 @@ fn what_is_kept_is_served_when_the_registry_is_gone() {
 }
 
 #[test]
-fn what_is_no_longer_listed_is_not_served_from_memory() {
+fn a_chart_that_is_no_longer_listed_is_not_served_from_memory() {
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("web", "1.0.0"));
     fake.push(&Chart::new("web", "2.0.0"));
@@ -215,7 +215,7 @@ fn what_is_no_longer_listed_is_not_served_from_memory() {
 }
 
 #[test]
-fn readers_that_are_slow_fill_the_cache_and_stop_no_one() {
+fn slow_readers_fill_the_cache_and_stop_no_other_client() {
     use std::io::{Read, Write};
     let fake = FakeRegistry::start();
     for name in ["a", "b", "c"] {
@@ -243,7 +243,7 @@ fn readers_that_are_slow_fill_the_cache_and_stop_no_one() {
 }
 
 #[test]
-fn a_part_of_an_archive_is_sent_to_who_asks_for_it() {
+fn a_part_of_an_archive_is_sent_on_request() {
     let served = Served::of_size(70_000);
     let etag = format!("\"{}\"", served.chart.archive.digest);
     for (range, part) in [
@@ -272,7 +272,7 @@ fn a_part_of_an_archive_is_sent_to_who_asks_for_it() {
 }
 
 #[test]
-fn a_part_that_is_not_there_is_refused_and_an_odd_one_is_the_whole() {
+fn a_range_beyond_the_end_is_refused_and_an_odd_one_gets_the_whole() {
     let served = Served::of_size(1000);
     for beyond in ["bytes=1000-", "bytes=1000-2000", "bytes=-0"] {
         let answer = in_part(&served.daemon, &[("Range", beyond)]);

@@ -155,10 +155,7 @@ fn a_password_that_is_revoked_leaves_the_index_and_readyz_says_why_it_gets_no_ne
         .and_then(|told| told.split_once(" s: "))
         .expect(&text);
     assert!(seconds.parse::<u32>().is_ok(), "{text}");
-    assert_eq!(
-        (answer.status, why),
-        (200, "access was refused; the log says more\n")
-    );
+    assert_eq!((answer.status, why), (200, "access denied; see the log\n"));
     guarded.fake.add_user("reader", "pass:word-1");
     let body = || daemon.get("/readyz").body_text();
     let recovered = || {
@@ -271,16 +268,16 @@ fn credentials_follow_a_redirect_within_the_registry() {
 fn a_realm_at_a_link_local_address_is_never_asked() {
     // Where clouds keep their instances' secrets. An odd spelling shows when it is looked up.
     for (spelling, refusal) in [
-        ("169.254.169.254", "is not to be trusted: ignored"),
-        ("[::ffff:169.254.169.254]", "is not to be trusted: ignored"),
-        ("[::ffff:a9fe:a9fe]", "is not to be trusted: ignored"),
+        ("169.254.169.254", ": not trusted"),
+        ("[::ffff:169.254.169.254]", ": not trusted"),
+        ("[::ffff:a9fe:a9fe]", ": not trusted"),
         (
             "2852039166",
-            "a link-local address, where nobody but the configured registry is looked for",
+            "a link-local address, allowed only for the configured registry",
         ),
         (
             "0xA9FEA9FE",
-            "a link-local address, where nobody but the configured registry is looked for",
+            "a link-local address, allowed only for the configured registry",
         ),
     ] {
         let guarded = Guarded::with_tokens(|t| t.realm = format!("http://{spelling}/token"));
@@ -296,7 +293,7 @@ fn a_realm_at_a_link_local_address_is_never_asked() {
 
 #[test]
 fn the_scheme_is_probed_with_tls_first_and_without_credentials() {
-    let guarded = Guarded::by(Guard::Basic);
+    let guarded = Guarded::by(Guard::Open);
     let registry = format!("--storage-registry-repo={}", guarded.fake.host());
     let daemon = Daemon::start_ready(&[&registry, &guarded.flag]);
     assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"]);
@@ -304,6 +301,32 @@ fn the_scheme_is_probed_with_tls_first_and_without_credentials() {
     let first = &guarded.fake.requests("* *")[0];
     assert_eq!((&*first.method, &*first.target), ("GET", "/v2/"));
     assert_eq!(first.header("Authorization"), None);
+}
+
+/// Anyone on the way can answer a TLS greeting so that plain HTTP is found, and then ask for a password.
+#[test]
+fn over_http_that_was_only_probed_no_credential_leaves_in_any_form() {
+    let password = r#"{"auths":{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#;
+    let identity = r#"{"auths":{"HOST":{"identitytoken":"identity-token-7"}}}"#;
+    let token = r#"{"auths":{"HOST":{"registrytoken":"ready-made"}}}"#;
+    for guard in [Guard::Basic, Guard::Bearer] {
+        for text in [password, identity, token] {
+            let guarded = Guarded::by(guard).credentials(text);
+            let registry = format!("--storage-registry-repo={}", guarded.fake.host());
+            let daemon = Daemon::start(&[&registry, &guarded.flag]);
+            let told = daemon.wait_for_log(" ERROR first walk failed");
+            assert!(
+                told.contains("--storage-registry-scheme=HTTP says so"),
+                "{told}"
+            );
+            assert_eq!(guarded.fake.count("POST *"), 0, "{}", guarded.fake.seen());
+            for request in guarded.fake.requests("* *") {
+                assert_eq!(request.header("Authorization"), None, "{request}");
+            }
+            // HTTPS is tried again.
+            assert!(guarded.fake.tls_hellos() > 1);
+        }
+    }
 }
 
 #[test]

@@ -275,7 +275,7 @@ fn of_named_repositories_one_that_is_not_there_or_not_for_us_is_warned_of_once_a
     let daemon = ready_daemon(&fake, &names);
     assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
     let told = |name: &str| {
-        let needle = format!(" WARN nothing is served of --repository {name}: ");
+        let needle = format!(" WARN --repository {name}: no charts served: ");
         let log = daemon.log();
         let told = log
             .lines()

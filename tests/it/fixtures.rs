@@ -22,7 +22,7 @@ Listings
   a Link with an opaque cursor
     paging::a_link_may_be_written_in_any_way_that_registries_write_it
   Links in a circle
-    paging::a_link_that_leads_back_ends_the_listing
+    paging::a_link_that_leads_back_is_a_failed_listing_and_what_was_known_stays
     paging::a_full_page_that_always_comes_again_ends_the_listing
   two Links in a header, rel=prev first
     paging::a_link_may_be_written_in_any_way_that_registries_write_it

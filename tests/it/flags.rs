@@ -351,7 +351,7 @@ fn a_proxy_that_the_environment_names_is_gone_through_and_told_but_for_its_passw
         assert_eq!(code, Some(1), "{told}");
         assert!(
             told.contains(&format!(
-                " INFO all but what NO_PROXY names is asked through the proxy 127.0.0.1:{port}\n"
+                " INFO using proxy 127.0.0.1:{port}, except for hosts in NO_PROXY\n"
             )),
             "{told}"
         );
@@ -369,8 +369,7 @@ fn a_proxy_that_the_environment_names_is_gone_through_and_told_but_for_its_passw
     }
     let (code, told) = index(&[("ALL_PROXY", &format!("socks5://127.0.0.1:{port}"))]);
     assert_eq!(code, Some(0), "{told}");
-    let ignored =
-        format!(" WARN the proxy 127.0.0.1:{port} isn't used: SOCKS5 isn't spoken here\n");
+    let ignored = format!(" WARN not using proxy 127.0.0.1:{port}: SOCKS5 is not supported\n");
     assert!(told.contains(&ignored), "{told}");
 }
 

@@ -35,8 +35,8 @@ fn a_registry_that_asks_for_a_rest_is_left_alone_by_everyone() {
     fake.spoil("* /v2/b/tired/manifests/*")
         .with(Fault::Answer(tired));
 
-    refresh_until_logged(&daemon, "rest of 60 s", 1);
-    let told = daemon.wait_for_log("rest of 60 s");
+    refresh_until_logged(&daemon, "no requests for 60 s", 1);
+    let told = daemon.wait_for_log("no requests for 60 s");
     assert!(told.contains(" WARN ") && told.contains(": 429"), "{told}");
     assert_eq!(Index::of(&daemon).charts(), ["tired 1.0.0", "web 1.0.0"]);
     let asked = fake.count("* *");
@@ -324,7 +324,8 @@ fn a_page_in_the_registrys_place_takes_no_chart_away() {
         fake.push(&Chart::new("web", "1.0.0"));
         let daemon = ready_daemon(&fake, &[CHECKS]);
         fake.spoil("* /v2/*").with(Fault::Answer(page));
-        let told = daemon.wait_for_log("web:1.0.0 stays as it was");
+        let told =
+            daemon.wait_for_log("web:1.0.0: could not be read, keeping its last known charts");
         assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"], "{told}");
         fake.heal("* /v2/*");
         fake.push(&Chart::new("web", "1.1.0"));
@@ -346,7 +347,7 @@ fn a_page_in_the_registrys_place_does_not_make_every_check_a_pull() {
         .header("Content-Type", "text/html")
         .body("<html>back in a minute</html>");
     fake.spoil("* /v2/*").with(Fault::Answer(page));
-    daemon.wait_for_log("web:1.0.0 stays as it was");
+    daemon.wait_for_log("web:1.0.0: could not be read, keeping its last known charts");
     fake.heal("* /v2/*");
     fake.push(&Chart::new("web", "1.1.0"));
     wait_for_charts(&daemon, &["web 1.0.0", "web 1.1.0"]);
@@ -371,5 +372,8 @@ fn json_that_is_no_listing_takes_no_repositorys_charts_away() {
         .with(Fault::Body(r#"{"message":"back soon"}"#.into()));
     fake.push(&Chart::new("b/db", "1.1.0"));
     wait_for_charts(&daemon, &["db 1.0.0", "db 1.1.0", "web 1.0.0"]);
-    daemon.wait_for_complaint(&["a/web stays as it was", "not a listing"]);
+    daemon.wait_for_complaint(&[
+        "a/web: could not be read, keeping its last known charts",
+        "not a listing",
+    ]);
 }

@@ -414,9 +414,9 @@ fn a_first_walk_that_takes_long_says_how_far_it_has_come() {
     fake.spoil("GET /v2/b/tags/list")
         .with(Fault::Wait(Duration::from_millis(5500)));
     let daemon = ready_daemon(&fake, &[]);
-    let told = daemon.wait_for_log(" INFO first walk: ");
+    let told = daemon.wait_for_log(" INFO first scan: ");
     assert!(
-        told.contains("2 of 2 repositories listed, 0 of 0 tags read, 0 charts, 3 requests, "),
+        told.contains("2 of 2 repositories listed, 3 requests so far"),
         "{told}"
     );
     daemon.wait_for_log(" INFO snapshot: 2 charts, 2 versions");

@@ -40,25 +40,13 @@ fn the_zoo_is_large_enough() {
 }
 
 #[test]
-fn a_yaml_index_says_what_helm_says_of_the_same_archives() {
-    let index = index(&zoo().plain);
-    assert_ne!(
-        index.first(),
-        Some(&b'{'),
-        "strings that YAML can write safely come as YAML"
-    );
-    same_for_every_reader(&zoo().plain, &index);
+fn an_index_says_what_helm_says_of_the_same_archives() {
+    same_for_every_reader(&zoo().plain, &index(&zoo().plain));
 }
 
 #[test]
-fn an_index_with_traps_comes_as_json_and_says_what_helm_says_of_the_same_archives() {
-    let index = index(&zoo().traps);
-    assert_eq!(
-        index.first(),
-        Some(&b'{'),
-        "strings that YAML would misread come as JSON"
-    );
-    same_for_every_reader(&zoo().traps, &index);
+fn an_index_of_strings_that_look_like_other_types_says_what_helm_says_of_the_same_archives() {
+    same_for_every_reader(&zoo().traps, &index(&zoo().traps));
 }
 
 #[test]
@@ -128,6 +116,7 @@ fn date(value: &Value) -> Option<OffsetDateTime> {
 }
 
 fn same_for_every_reader(part: &Part, index: &[u8]) {
+    assert!(index.starts_with(b"apiVersion: \"v1\"\nentries:\n"));
     let gold = gold(part);
     let python = by_pyyaml(index);
     assert_eq!(python["apiVersion"], "v1");

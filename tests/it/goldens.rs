@@ -13,7 +13,9 @@ use serde_json::Value;
 
 use crate::support::fake_registry::{FakeRegistry, Reply};
 use crate::support::helm::{Helm, argument};
+use crate::support::paper::Reader;
 use crate::support::process::{Scratch, run, text};
+use crate::support::readers::by_pyyaml;
 use crate::support::story::ready_daemon;
 use crate::support::tools::HELM_VERSIONS;
 use rules::{PULLS, Pull, RULES, Then};
@@ -155,6 +157,28 @@ fn each_helm_lists_of_our_goldens_exactly_the_good() {
         }
         assert_finds(helm, &expected);
     });
+}
+
+#[test]
+fn every_yaml_reader_finds_in_a_golden_what_the_json_beside_it_says() {
+    for story in STORIES {
+        let read = |format: &str| {
+            let file = format!("{}.{format}", story.name);
+            fs::read(golden(INDEX_DIRECTORY).join(file)).expect("a golden")
+        };
+        let (yaml, json) = (read("yaml"), read("json"));
+        let wanted: Value = serde_json::from_slice(&json).expect("JSON");
+        for index in [&yaml, &json] {
+            assert!(by_pyyaml(index) == wanted, "PyYAML: {}", story.name);
+            for reader in Reader::ALL {
+                assert!(
+                    reader.read(index).as_ref() == Ok(&wanted),
+                    "{reader:?}: {}",
+                    story.name
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! The paths that clients and probes ask for: the index as YAML or, where YAML would be misread,
-//! as JSON; the page for people; the probes; `HEAD` everywhere, and refusals that say what to do.
+//! The paths that clients and probes ask for: the index as YAML in which every string is quoted; the
+//! page for people; the probes; `HEAD` everywhere, and refusals that say what to do.
 
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry};
+use crate::support::paper::Reader;
 use crate::support::story::{Index, ready_daemon};
 
 const PATHS: [&str; 7] = [
@@ -57,18 +58,17 @@ fn the_index_is_yaml_with_the_type_that_the_field_uses() {
         "Helm can't read what it never asked for"
     );
     let text = answer.body_text();
-    assert!(text.starts_with("apiVersion: v1\n"), "{text}");
+    assert!(text.starts_with("apiVersion: \"v1\"\n"), "{text}");
     assert!(text.ends_with('\n'));
 }
 
 #[test]
-fn a_string_that_yaml_readers_take_for_something_else_turns_the_index_into_json() {
+fn a_string_that_looks_like_another_type_is_a_string_to_every_yaml_reader() {
     let chart = |field: &str, value: Value| {
         let mut metadata = json!({ "name": "web", "version": "1.0.0", "apiVersion": "v2" });
         metadata[field] = value;
         index_of_chart(&metadata)
     };
-    assert!(chart("description", json!("plain words")).starts_with("apiVersion: v1\n"));
     for trap in [
         "yes",
         "NO",
@@ -79,18 +79,21 @@ fn a_string_that_yaml_readers_take_for_something_else_turns_the_index_into_json(
         "2021-01-01",
         "0b1_0",
         "1__0",
+        "<<",
+        "~",
     ] {
         let value = chart("description", json!(trap));
         let key = chart("annotations", json!({ (trap): "v" }));
         let item = chart("keywords", json!(["a", trap]));
         let name = chart("name", json!(trap));
         for text in [value, key, item, name] {
-            let parsed = serde_json::from_str::<Value>(&text);
-            assert!(parsed.is_ok(), "{trap}: {text}");
+            assert!(text.starts_with("apiVersion: \"v1\"\n"), "{trap}: {text}");
+            for reader in Reader::ALL {
+                let read = reader.read(text.as_bytes());
+                assert!(read.is_ok(), "{trap}: {reader:?}: {read:?} of {text}");
+            }
         }
     }
-    let merge = chart("annotations", json!({ "<<": "v" }));
-    assert!(serde_json::from_str::<Value>(&merge).is_ok(), "{merge}");
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn head_answers_as_get_does_without_a_body() {
 }
 
 #[test]
-fn any_other_method_is_refused_with_what_is_allowed() {
+fn any_other_method_is_refused_with_an_allow_header() {
     let (_fake, daemon) = daemon();
     for path in [
         "/",
@@ -215,7 +218,7 @@ fn probes_answer_shortly_and_never_reach_the_registry() {
 }
 
 #[test]
-fn anything_else_is_not_found() {
+fn any_other_path_is_not_found() {
     let (_fake, daemon) = daemon();
     for path in [
         "/nowhere",

@@ -51,9 +51,9 @@ fn a_truncated_archive_is_never_whole() {
 }
 
 #[test]
-fn an_archive_that_is_there_is_not_kept_back_until_what_follows_it_has_ended() {
+fn a_complete_archive_is_not_held_back_until_the_response_ends() {
     for served in Served::each_way(100_000) {
-        // All of it in one chunk, and for a minute not the one that says that it was the last.
+        // All of it in one chunk; the chunk that ends the body comes a minute later.
         served.spoil(Fault::Chunked);
         served.spoil(Fault::Drip(100_000, Duration::from_secs(60)));
         let began = Instant::now();
@@ -67,7 +67,7 @@ fn an_archive_that_is_there_is_not_kept_back_until_what_follows_it_has_ended() {
 }
 
 #[test]
-fn what_follows_the_archive_is_not_passed_on() {
+fn bytes_after_the_archive_are_not_passed_on() {
     for size in [10, 100_000] {
         for more in [1, 100_000] {
             for framing in [
@@ -150,7 +150,7 @@ fn the_same_archive_is_whole_again_when_the_registry_is() {
 }
 
 #[test]
-fn trouble_upstream_before_the_first_byte_is_told_to_the_client_and_in_detail_to_the_log() {
+fn a_failure_before_the_first_byte_reaches_the_client_as_a_status_and_the_log_in_detail() {
     let cases = [
         (
             Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry"),

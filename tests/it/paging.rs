@@ -87,8 +87,10 @@ fn a_link_to_another_host_or_path_gives_only_its_query() {
 }
 
 #[test]
-fn a_link_that_leads_back_ends_the_listing() {
+fn a_link_that_leads_back_is_a_failed_listing_and_what_was_known_stays() {
     let fake = registry_in_pages_of_two();
+    let daemon = ready_daemon(&fake, &[]);
+    let before = fake.count("GET /v2/_catalog");
     fake.listing(|listing| {
         listing.link = Box::new(|next| match &*next.last {
             "b%2Ftwo" | "1.1.0" => Some(next.relative()),
@@ -96,11 +98,37 @@ fn a_link_that_leads_back_ends_the_listing() {
         });
     });
 
-    let daemon = ready_daemon(&fake, &[]);
+    refresh_until_logged(&daemon, "refresh failed, the last good index stays", 1);
 
-    // Two pages of repositories and of tags, and then the first ones again.
-    assert_eq!(fake.count("GET /v2/_catalog"), 3, "{}", fake.seen());
-    assert_eq!(Index::of(&daemon).charts().len(), 4 * 4);
+    // Two pages and the first one again, whose link was followed before.
+    assert!(
+        fake.count("GET /v2/_catalog") >= before + 3,
+        "{}",
+        fake.seen()
+    );
+    daemon.wait_for_complaint(&["/v2/_catalog", "links to a page that was read before"]);
+    assert_everything_is_listed(&daemon);
+}
+
+/// europa#45: a registry may filter a page after it was cut off, so that nothing is left of it.
+#[test]
+fn an_empty_a_short_and_a_repeated_page_with_a_link_is_followed() {
+    let fake = registry_in_pages_of_two();
+    let listed = |names: &[&str]| json!({ "repositories": names }).to_string();
+    for (from, to, names) in [
+        ("n=1000", "cut=1", &[][..]),
+        ("cut=1", "cut=2", &["a/one"]),
+        ("cut=2", "cut=3", &["a/one"]),
+        ("cut=3", "", &REPOSITORIES[1..]),
+    ] {
+        let mut reply = Reply::new(200).body(listed(names));
+        if !to.is_empty() {
+            reply = reply.header("Link", &format!("</v2/_catalog?{to}>; rel=\"next\""));
+        }
+        fake.spoil(&format!("GET /v2/_catalog?{from}"))
+            .with(Fault::Answer(reply));
+    }
+    assert_everything_is_listed(&ready_daemon(&fake, &[]));
 }
 
 /// What zot (404) and Harbor (400) say to a cursor whose name has gone meanwhile.
@@ -150,7 +178,7 @@ fn a_listing_whose_cursor_is_lost_each_time_leaves_what_it_was_known_to_hold() {
             || (count() == 7 * 5 + 1).then_some(()),
         );
         daemon.wait_for_complaint(&[
-            "b/two stays as it was",
+            "b/two: could not be read, keeping its last known charts",
             "the listing changes while it's read",
         ]);
 

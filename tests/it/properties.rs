@@ -95,10 +95,12 @@ fn readers_on_paper_refuse_what_a_careless_writer_writes() {
         }
     }
     for reader in Reader::ALL {
+        // The last one takes no plain word at all.
+        let read = reader.read(careless("a story").as_bytes());
         assert_eq!(
-            reader.read(careless("a story").as_bytes()).err(),
-            None,
-            "{reader:?}"
+            read.is_ok(),
+            reader != Reader::Other,
+            "{reader:?}: {read:?}"
         );
         assert!(
             reader.read(&IndexFile::new([]).to_yaml()).is_ok(),

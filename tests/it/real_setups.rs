@@ -132,6 +132,7 @@ fn a_registry_with_a_token_server_is_pushed_to_served_and_pulled_from() {
     let daemon = Daemon::start_ready(&[
         "--storage-registry-repo",
         &registry.host(),
+        "--storage-registry-scheme=HTTP",
         &credentials,
         "--log-level=trace",
     ]);

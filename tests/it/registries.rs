@@ -42,6 +42,7 @@ fn a_registry_with_htpasswd_is_read_with_the_given_credentials() {
         let daemon = Daemon::start_ready(&[
             "--storage-registry-repo",
             &below(&registry),
+            "--storage-registry-scheme=HTTP",
             "--storage-registry-config",
             argument(&config),
         ]);
@@ -187,7 +188,7 @@ fn a_plain_registry_said_to_speak_https_is_not_spoken_to_in_the_clear() {
     assert_not_ready(&daemon);
     assert_all_tls(&tap);
     let sentence = format!(
-        "GET https://{}/v2/_catalog: what answers speaks no TLS; is it --storage-registry-scheme=HTTP?",
+        "GET https://{}/v2/_catalog: the port does not speak TLS; is it --storage-registry-scheme=HTTP?",
         tap.host()
     );
     let told = daemon.wait_for_log(" ERROR first walk failed");
@@ -209,7 +210,7 @@ fn a_tls_registry_said_to_speak_http_is_told_by_the_flag_that_helps() {
     ]);
     let told = daemon.wait_for_log(" ERROR first walk failed");
     assert!(told.contains("/v2/_catalog: 400"), "{told}");
-    let advice = "; should it speak TLS, say --storage-registry-scheme=HTTPS";
+    let advice = "; if the registry speaks TLS, set --storage-registry-scheme=HTTPS";
     assert!(
         told.contains(advice) && !told.contains("--repository"),
         "{told}"

@@ -12,7 +12,7 @@ use crate::support::story::{Index, ready_daemon, starting_daemon, wait_for_chart
 
 const SIGNALS: [&str; 2] = ["TERM", "INT"];
 const SIZE: usize = 400_000;
-/// Longer than a test waits for an end: whoever waits for it doesn't end in time.
+/// Longer than a test waits for an end: a daemon that uses it up doesn't end in time.
 const LONG_GRACE: &str = "--shutdown-grace=10m";
 
 /// A registry whose one chart's archive takes twenty of these pauses to come.
@@ -230,14 +230,14 @@ fn a_registry_without_charts_and_with_a_repository_that_is_closed_to_us_is_an_em
 }
 
 #[test]
-fn newcomers_are_refused_at_once_while_it_waits_for_a_download() {
+fn new_connections_are_refused_at_once_while_it_waits_for_a_download() {
     let fake = slow_download(Duration::from_millis(200));
     let mut daemon = ready_daemon(&fake, &["--chart-cache-size=0"]);
     let (stream, first) = begun_download(&daemon);
     daemon.signal("TERM");
     daemon.wait_for_log("SIGTERM received");
 
-    // Between the signal and the port's end, one may still come in, to be hung up on.
+    // Between the signal and the end of the port, a connection may still be accepted, to be closed.
     let address = ([127, 0, 0, 1], daemon.port()).into();
     let refused = || TcpStream::connect_timeout(&address, Duration::from_secs(1)).err();
     let error = wait_until(DEADLINE, || "a connection is refused".to_owned(), refused);

@@ -13,7 +13,7 @@ use crate::support::story::{
 
 const WRONG: &str = r#"{"auths":{"HOST":{"username":"reader","password":"wrong"}}}"#;
 const RIGHT: &str = r#"{"auths":{"HOST":{"auth":"cmVhZGVyOnBhc3M6d29yZC0x"}}}"#;
-const ONLY_STRANGERS: &str = " WARN only what strangers may see is listed: ";
+const ONLY_STRANGERS: &str = " WARN listing public repositories only: ";
 
 /// `team/web` is there for everyone, `team/db` only for who says who he is.
 fn half_public(guard: Guard, hides_private: bool) -> Guarded {

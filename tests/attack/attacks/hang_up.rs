@@ -1,4 +1,4 @@
-//! Those who come and go with a reset.
+//! Clients that connect and reset the connection.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use crate::field::Field;
 const STAY: Duration = Duration::from_millis(50);
 const VISITS_A_SECOND: usize = 10;
 
-/// Says something, or nothing, and resets the connection.
+/// Sends something, or nothing, and resets the connection.
 struct HangUp {
     words: Option<Vec<u8>>,
     stay: Duration,
@@ -29,8 +29,8 @@ impl Client for HangUp {
     }
 }
 
-/// As many a second as the attack is strong: before they say anything, in the middle of a head, with
-/// an answer on its way, and in the middle of a large one.
+/// As many a second as the attack is strong: before they send anything, in the middle of a head, with
+/// a response on its way, and in the middle of a large one.
 pub fn resets(field: &Field) {
     let crowd = Crowd {
         size: field.strength / VISITS_A_SECOND,
@@ -47,7 +47,7 @@ pub fn resets(field: &Field) {
             3 => Some(whole("/index.yaml")),
             _ => Some(whole(&field.large)),
         };
-        // One who says nothing has reset before it's accepted.
+        // A client that sends nothing has reset before it's accepted.
         Box::new(HangUp { words, stay: STAY })
     });
 }

@@ -1,4 +1,4 @@
-//! Those who send without an end, as fast as they can.
+//! Clients that send without an end, as fast as they can.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 struct Pour {
     text: Arc<Text>,
     sent: usize,
-    /// Whether it hears the answers.
+    /// Whether it reads the responses.
     hears: bool,
 }
 
@@ -95,7 +95,7 @@ pub fn endless_headers(field: &Field) {
     );
 }
 
-/// Request after request, by some who hear the answers and by some who don't.
+/// Request after request, from clients that read the responses and from clients that don't.
 pub fn pipeline(field: &Field) {
     let of = |target: &str| {
         Text::new(

@@ -1,4 +1,4 @@
-//! Those who pull charts and mean no harm; it's the registry that does.
+//! Harmless clients that pull charts from a registry that is harmful.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ const FLOOD: usize = 64 << 20;
 /// The length of a header of a flood, in bytes.
 const HEADER: usize = 1 << 20;
 
-/// Reads all of a chart, and comes again for the next.
+/// Reads all of a chart, and connects again for the next.
 struct Pull {
     request: Option<String>,
 }
@@ -56,7 +56,7 @@ pub fn hangs(registry: &Registry) {
     archives(registry, |_| vec![Fault::Hang]);
 }
 
-/// Nothing is answered, not even the walk that looks for news.
+/// Nothing is answered, not even the requests of a refresh.
 pub fn hangs_wholly(registry: &Registry) {
     registry.fake.spoil("GET *").with(Fault::Hang);
 }

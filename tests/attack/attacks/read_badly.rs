@@ -1,4 +1,4 @@
-//! Those who ask for much and hardly read it.
+//! Clients that ask for much and hardly read it.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use crate::field::Field;
 
 /// Between two looks, or two bytes.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A small receive buffer, in bytes, leaves the answer in the server's hands.
+/// A small receive buffer, in bytes, so that the response stays with the server.
 const BUFFER: usize = 4 * 1024;
 
 /// Asks, and reads so many bytes at a time; perhaps none.
@@ -65,8 +65,8 @@ pub fn a_byte_at_a_time(field: &Field) {
     sip(field, 1, false);
 }
 
-/// 8 KB a second: twice what the door wants at least, so that they may stay and nobody else comes in,
-/// unless they're kept from taking all places.
+/// 8 KB a second: twice the least pace, so that they may stay and keep all others out, unless they are
+/// kept from taking all entries of the connection table.
 pub fn just_fast_enough(field: &Field) {
     sip(field, 800, false);
 }

@@ -1,4 +1,4 @@
-//! Those who take a place and do next to nothing with it.
+//! Clients that hold a connection and do next to nothing with it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::crowd::{Client, Crowd, Next};
 use crate::field::Field;
 
-/// When one who does nothing looks whether it was thrown out.
+/// How often an idle client looks whether it was disconnected.
 const LOOK: Duration = Duration::from_millis(500);
-/// When one who was thrown out is back: there are thousands, and the row is about those who sit, not
-/// about those who knock.
+/// When a disconnected client connects again: there are thousands, and the row is about idle
+/// connections, not about new ones.
 const SULK: Duration = Duration::from_secs(4);
-/// Between two bytes of one who drips.
+/// Between two bytes of a client that drips.
 const DRIP: Duration = Duration::from_secs(1);
 /// The start of a request that never ends.
 const UNENDING: &[u8] = b"GET /index.yaml HTTP/1.1\r\nHost: charts.example\r\nX-Drip: ";
@@ -92,7 +92,7 @@ pub fn drip(field: &Field) {
     .attack(field, |_| Box::new(Drip { sent: 0 }));
 }
 
-/// Of each kind: who says nothing, who drips, who asks politely.
+/// Of each kind: idle clients, dripping ones, and polite ones.
 pub fn all_kinds(field: &Field) {
     Crowd {
         size: field.strength,

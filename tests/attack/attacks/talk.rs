@@ -1,5 +1,5 @@
-//! Those who speak another protocol, or HTTP as nobody should. Each says its piece, hears the
-//! answer, and goes when it's hung up on or has waited long enough.
+//! Clients that speak another protocol, or malformed HTTP. Each sends its bytes, reads the response,
+//! and ends when the daemon closes the connection or after some time.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use crate::field::Field;
 
 /// Between two looks for an answer.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long the server may keep one who has said all.
+/// How long the server may keep a client that has sent everything.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The start of TLS 1.2's and 1.3's first message: a handshake record of 512 bytes, a client hello.
 const TLS_HELLO: [u8; 11] = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];

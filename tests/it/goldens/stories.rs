@@ -13,7 +13,7 @@ pub struct Story {
     pub listed: &'static str,
 }
 
-pub const STORIES: [Story; 6] = [
+pub const STORIES: [Story; 7] = [
     Story {
         name: "dates",
         charts: dates,
@@ -38,6 +38,12 @@ pub const STORIES: [Story; 6] = [
         name: "nothing",
         charts: nothing,
         listed: "",
+    },
+    Story {
+        name: "strings",
+        charts: strings,
+        listed: "- 1.0.0, 1_000 1.0.0, 12:30 1.0.0, 2021-01-01 1.0.0, << 1.0.0, a: b #c 1.0.0, null 1.0.0, plain 1.0.0, \
+                 plain 20210101, yes 1.0.0, ~ 1.0.0",
     },
     Story {
         name: "traps",
@@ -117,7 +123,65 @@ fn nothing() -> Vec<Chart> {
     ]
 }
 
-/// Strings that a reader of YAML takes for something else: `/index.yaml` is JSON.
+/// Words and marks that mean something to YAML unless they are quoted.
+#[rustfmt::skip]
+const LOOKS: &[&str] = &[
+    "yes", "no", "on", "off", "y", "n", "~", "null", "true", "<<", "=", "1_000", "0x1F", "0b1", "012", "1e3",
+    ".inf", "12:30", "190:20:30", "2021-01-01", "2021-01-01 00:00:00", "", " ", "-", "---", "...", "- a", "? a",
+    "a: b", "a:", "a #b", "#", "{a}", "[a]", "&a", "*a", "!!str a", "%a", "@a", "`a", "|", ">-", ":a", "'a'",
+];
+/// Blanks at either end, line breaks, and characters that must be escaped, or must not be.
+#[rustfmt::skip]
+const CHARACTERS: &[&str] = &[
+    " leading", "trailing ", "\tleading tab", "trailing tab\t", "\n", "a\nb\n", "\r\n", "\"", "\"a\"", "\\", "\\n",
+    "a\\", "\0\u{1}\u{8}\u{c}\u{1b}", "\u{7f}", "\u{80}\u{85}\u{9f}", "\u{2028}\u{2029}", "\u{feff}a",
+    "\u{fdd0}\u{fffe}\u{ffff}", "\u{a0}\u{ad}\u{e000}\u{fffd}", "\u{1f600}\u{1fffe}\u{10ffff}", "\u{e9}e\u{301}",
+];
+const NAMES: [&str; 9] = [
+    "yes",
+    "null",
+    "~",
+    "<<",
+    "-",
+    "1_000",
+    "12:30",
+    "2021-01-01",
+    "a: b #c",
+];
+
+/// All of these as values, list items and keys, and some as names; and keys as long as they may be.
+fn strings() -> Vec<Chart> {
+    let keys = |texts: &[&str]| {
+        let pairs = texts.iter().map(|text| (text.to_string(), json!(text)));
+        Value::Object(pairs.collect())
+    };
+    let texts = json!({
+        "appVersion": "1_000", "description": "long words ".repeat(300), "home": "12:30", "icon": "~",
+        "kubeVersion": "=", "sources": LOOKS, "keywords": CHARACTERS, "annotations": keys(LOOKS),
+        "dependencies": [
+            { "name": "on", "version": "1", "repository": "", "alias": "1_0", "tags": LOOKS, "enabled": true,
+              "import-values": ["no", keys(LOOKS), {}, keys(CHARACTERS)] },
+            { "name": "2021-01-01", "version": "~", "repository": " # " },
+        ],
+        "maintainers": [{ "name": "y", "email": "n", "url": "off" }, {}],
+    });
+    let long_keys = json!({ "annotations": {
+        "k".repeat(1000): "listed", "k".repeat(1001): "left out",
+        "\u{7f}".repeat(166): "listed", "\"".repeat(500): "listed",
+    }});
+    let named = |(at, name): (usize, &str)| {
+        let metadata = json!({ "apiVersion": "v2", "name": name, "version": "1.0.0" });
+        Chart::new(&format!("rules/plain/{at}"), "1.0.0").config(&metadata)
+    };
+    let mut charts = vec![
+        odd("plain", "1.0.0", texts),
+        odd("plain", "20210101", long_keys),
+    ];
+    charts.extend(NAMES.into_iter().enumerate().map(named));
+    charts
+}
+
+/// Strings that a reader of YAML takes for something else unless they are quoted.
 fn traps() -> Vec<Chart> {
     let texts = json!({
         "appVersion": "1.10", "description": "yes", "home": "12:30", "icon": "~",

@@ -147,7 +147,8 @@ fn a_tag_that_moves_to_a_half_copied_chart_keeps_the_last_good_one() {
     let half = Half::of(layout.place(&next.archive), Some(b"the next"));
     layout.list(&[named(&next.manifest, "web:1.0.0")]);
     assert_eq!(index(&daemon), before);
-    let told = daemon.wait_for_complaint(&["web:1.0.0 stays as it was"]);
+    let told =
+        daemon.wait_for_complaint(&["web:1.0.0: could not be read, keeping its last known charts"]);
     assert!(told.contains(file_name(&half.file)), "{told}");
     assert_eq!(
         daemon.get("/charts/web-1.0.0.tgz").body_text(),
@@ -192,7 +193,7 @@ fn without_an_index(directory: &str, layout: &str, instead: Option<&[u8]>) {
     // Twice, for an empty listing would be believed the second time.
     refresh_until_logged(&daemon, &format!(": {}", layout.index().display()), 2);
     assert_eq!(index(&daemon), before, "{instead:?}");
-    daemon.wait_for_complaint(&["stays", argument(&layout.index())]);
+    daemon.wait_for_complaint(&["last", argument(&layout.index())]);
     assert_eq!(daemon.get("/charts/web-1.0.0.tgz").status, 200);
     half.complete();
     layout.list(&[named(&layout.chart("web", "2.0.0").manifest, "web:2.0.0")]);

@@ -72,9 +72,14 @@ fn a_half_copied_archive_is_left_out_until_it_is_whole() {
             whole.len()
         );
     }
+    let skipped = daemon.get("/api/skipped").body_text();
+    assert!(
+        skipped.contains(r#"could not be read: \"web.tgz\": ends early"#),
+        "{skipped}"
+    );
     fs::write(folder.join("web.tgz"), &whole).expect("write");
     assert_eq!(charts(&daemon), ["db 1.0.0", "web 1.0.0"]);
-    daemon.wait_for_log("\"web.tgz\" ends early");
+    assert_eq!(daemon.get("/api/skipped").body_text().trim(), "[]");
 }
 
 #[test]

@@ -9,25 +9,23 @@ use super::helm::{Helm, argument};
 use super::process::{Scratch, run_ok};
 use super::tools::python_path;
 
-/// Refuses what JSON would hide: a key that is no string, a value that JSON hasn't. The two dates
-/// of an index may be read as dates, for they are.
+/// Refuses what JSON would hide: a key that is no string, and a value of a type that JSON does not
+/// have, such as a date.
 const PYTHON: &str = r#"
-import datetime, json, sys, yaml
-def strict(value, field=None):
+import json, sys, yaml
+def strict(value):
     if isinstance(value, dict):
         for key in value:
             if type(key) is not str: raise TypeError(f"the key {key!r} is no string")
-        return {key: strict(one, key) for key, one in value.items()}
+        return {key: strict(one) for key, one in value.items()}
     if isinstance(value, list): return [strict(one) for one in value]
     if value is None or type(value) in (str, bool): return value
-    if field in ("created", "generated") and type(value) is datetime.datetime:
-        return value.isoformat()
     raise TypeError(f"{value!r} is a {type(value).__name__}")
 print(json.dumps(strict(yaml.safe_load(open(sys.argv[1], "rb")))))
 "#;
 
-/// An index as PyYAML reads it, in the order it was written. An index holds strings, booleans
-/// and nothing else, so that anything else is a misreading and fails.
+/// An index as PyYAML reads it, in the order it was written. An index holds only strings and
+/// booleans, so a value of another type is a misreading and fails.
 pub fn by_pyyaml(index: &[u8]) -> Value {
     let scratch = Scratch::new("pyyaml");
     let file = scratch.file("index.yaml", index);

@@ -3,9 +3,8 @@
 
 use oci_chartrepo::helm::index::parse_created;
 use oci_chartrepo::helm::{ChartLayers, ChartMetadata, ChartVersion};
+use oci_chartrepo::inventory::{Contents, StoredChart};
 use oci_chartrepo::oci::{Descriptor, Digest, MediaType};
-use oci_chartrepo::snapshot::assemble::assemble;
-use oci_chartrepo::snapshot::walk::{Found, Harvest};
 use oci_chartrepo::snapshot::{IndexFormat, Snapshot};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -46,30 +45,31 @@ pub fn index_of(configs: &[Vec<u8>], created: &str) -> Snapshot {
         .enumerate()
         .filter_map(|(at, config)| found(&format!("odd/{at}"), config, created));
     let good = found("good", Good::config().to_string().as_bytes(), Good::CREATED);
-    assemble(
-        Harvest {
-            found: odd.chain(good).map(Arc::new).collect(),
-            ..Harvest::default()
+    Snapshot::build(
+        Contents {
+            charts: odd.chain(good).map(Arc::new).collect(),
+            ..Contents::default()
         },
         IndexFormat::Yaml,
+        0,
         None,
     )
 }
 
 /// What a walk finds there: the chart, unless the config blob is none of a chart's.
-fn found(repository: &str, config: &[u8], created: &str) -> Option<Found> {
+fn found(repository: &str, config: &[u8], created: &str) -> Option<StoredChart> {
     let blob = |bytes: &[u8]| Descriptor {
         media_type: MediaType::default(),
         digest: Digest::sha256(bytes),
         size: bytes.len() as u64,
     };
-    Some(Found {
+    Some(StoredChart {
         repository: repository.parse().expect("a repository name"),
         reference: "1".parse().expect("a tag"),
         metadata: ChartMetadata::parse(config).ok()?.into(),
         created: parse_created(created),
         // No two archives alike, or they would be one chart.
-        layers: Box::new(ChartLayers {
+        layers: Arc::new(ChartLayers {
             config: blob(config),
             archive: blob(&archive(repository, config)),
             provenance: None,
@@ -84,7 +84,8 @@ fn archive(repository: &str, config: &[u8]) -> Vec<u8> {
 /// Errors with what is wrong with the index that a registry with `configs` would have.
 pub fn keeps_the_promise(configs: &[Vec<u8>], created: &str) -> Result<(), String> {
     let snapshot = index_of(configs, created);
-    let json = &*snapshot.index_json().identity().bytes;
+    let json = snapshot.index_json_below(None).expect("it is rendered");
+    let json = &*json.identity().bytes;
     serde_json::from_slice::<Value>(json).map_err(|error| format!("our JSON is none: {error}"))?;
     for reader in Reader::ALL {
         let index = reader
@@ -105,7 +106,8 @@ fn has_what_was_found(index: &Value, snapshot: &Snapshot) -> Result<(), String> 
         .filter_map(Value::as_array)
         .map(Vec::len)
         .sum();
-    if count != snapshot.counts.versions || count + snapshot.skipped.len() != snapshot.found.len() {
+    if count != snapshot.counts.versions || count + snapshot.skipped.len() != snapshot.charts.len()
+    {
         return Err(format!("{count} entries of {}", snapshot.counts));
     }
     if !entries
@@ -115,20 +117,20 @@ fn has_what_was_found(index: &Value, snapshot: &Snapshot) -> Result<(), String> 
     {
         return Err("the good entry is not as it was".into());
     }
-    let shadowed = |chart: &Found| {
+    let shadowed = |chart: &StoredChart| {
         let place = format!("{}:1", chart.repository);
         snapshot
             .skipped
             .iter()
             .any(|skipped| skipped.reference == place)
     };
-    let mut seen = snapshot.found.iter().filter(|chart| !shadowed(chart));
+    let mut seen = snapshot.charts.iter().filter(|chart| !shadowed(chart));
     seen.try_for_each(|chart| has(entries, chart))
 }
 
 /// Whether the chart is listed under its name, with its metadata, its digest, its date and a URL
 /// that leads to its file.
-fn has(entries: &serde_json::Map<String, Value>, chart: &Found) -> Result<(), String> {
+fn has(entries: &serde_json::Map<String, Value>, chart: &StoredChart) -> Result<(), String> {
     let name = chart.metadata.name();
     let digest = chart.layers.archive.digest.sha256_hex();
     let versions = entries
@@ -154,8 +156,8 @@ fn has(entries: &serde_json::Map<String, Value>, chart: &Found) -> Result<(), St
         return Err(format!("{name:?} has the wrong date"));
     }
     entry.remove("digest");
-    let metadata =
-        serde_json::to_value(chart.metadata.unpack()).map_err(|error| error.to_string())?;
+    let metadata: Value =
+        serde_json::from_str(chart.metadata.json()).map_err(|error| error.to_string())?;
     if Value::Object(entry.clone()) != metadata {
         return Err(format!("{entry:?} is not {metadata}"));
     }

@@ -62,6 +62,12 @@ const DEPENDENCY: &[Field] = &[
     ("alias", Type::Text),
 ];
 
+/// Whether a map of an index that isn't content (names, annotations) may have this key.
+pub fn is_field(key: &str) -> bool {
+    let has = |fields: &[Field]| fields.iter().any(|(name, _)| *name == key);
+    ["entries", "generated"].contains(&key) || [ENTRY, MAINTAINER, DEPENDENCY].into_iter().any(has)
+}
+
 /// Errors with why Helm would refuse the index or drop one of its entries.
 pub fn check(index: &Value) -> Result<(), String> {
     let index = index.as_object().ok_or("the index is no object")?;

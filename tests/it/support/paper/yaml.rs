@@ -116,7 +116,6 @@ impl Events<'_> {
         };
         match meaning {
             Meaning::Text => Ok(Value::String(text)),
-            Meaning::Timestamp if self.is_date() => Ok(Value::String(text)),
             Meaning::Null => Ok(Value::Null),
             Meaning::True => Ok(true.into()),
             Meaning::False => Ok(false.into()),
@@ -124,11 +123,5 @@ impl Events<'_> {
                 Err(format!("{:?}: {text:?} is read as {meaning:?}", self.path))
             }
         }
-    }
-
-    /// Whether here a date is a date.
-    fn is_date(&self) -> bool {
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        matches!(path[..], ["generated"] | ["entries", _, "", "created"])
     }
 }

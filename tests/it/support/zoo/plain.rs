@@ -1,6 +1,6 @@
-//! The charts whose index `serde_yaml` writes safely: every field there is, every kind of
-//! dependency, version and place, signed and legacy. Strings that it quotes, folds or escapes
-//! belong here too; those that it leaves plain and YAML 1.1 misreads are in `traps`.
+//! Charts as they should be: every field there is, every kind of dependency, version and place, signed
+//! and legacy, and strings that any writer of YAML quotes, folds or escapes. Strings that a careless
+//! one leaves plain and YAML 1.1 misreads are in `traps`.
 
 use serde_json::json;
 
@@ -128,7 +128,7 @@ fn texts() -> Vec<Specimen> {
         "$HOME",
         "--",
     ]);
-    // Number-like, boolean-like and null-like words that serde_yaml knows it must quote.
+    // Number-like, boolean-like and null-like words of YAML 1.2.
     let quoted = json!([
         "1e3", "0x10", "1.10", ".5", "null", "Null", "~", "true", "False", "1.0", "123", "-7",
         "+1", "0o7", "0b1", ".nan", ".inf", "-.inf", "1.", "0", "00.5", "1E-5",

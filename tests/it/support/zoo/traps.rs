@@ -1,6 +1,5 @@
-//! The charts whose index must be written as JSON: their strings and names are left plain by
-//! `serde_yaml`, and read by YAML 1.1 as booleans, numbers, dates or merges. Charts with
-//! characters that JSON must escape for older helms are here too.
+//! Charts whose strings and names YAML 1.1 reads as booleans, numbers, dates or merges unless they are
+//! quoted. Charts with characters that must be escaped for older helms are here too.
 
 use serde_json::{Map, Value, json};
 

@@ -1,0 +1,164 @@
+//! What an artifact is: a chart, or the reason why it isn't one. The manifest's digest stands for all of
+//! it, so this is read once for each digest.
+
+use crate::helm::chart::CONFIG_TYPE;
+use crate::helm::index::parse_created;
+use crate::helm::{ChartLayers, PackedMetadata};
+use crate::oci::{
+    Descriptor, Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference,
+    RepositoryName, qualified,
+};
+use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage, read_blob};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// The annotation that says when a chart was made (image-spec v1.1.0, annotations.md).
+const CREATED: &str = "org.opencontainers.image.created";
+/// Most manifests of one image index that are read: an index of an image and its chart lists a few
+/// that aren't plainly images, a hostile one as many as it has room for.
+const MAX_CANDIDATES: usize = 32;
+
+/// What an artifact is, by its manifest.
+pub(super) enum Artifact {
+    /// A chart, if its config blob says so too.
+    Chart {
+        /// Shared with the snapshots in which it's listed.
+        layers: Arc<ChartLayers>,
+        created: Option<OffsetDateTime>,
+    },
+    /// Why it isn't a chart.
+    NotAChart(Arc<str>),
+}
+
+/// What a config blob says.
+pub(super) enum ChartConfig {
+    Metadata(PackedMetadata),
+    /// Why it isn't a chart's.
+    NotAChart(Arc<str>),
+}
+
+/// What a tag names; without the artifact if the inventory has it already.
+pub(super) type CheckResult = (Digest, Option<Artifact>);
+
+impl Artifact {
+    fn not_a_chart(reason: impl ToString) -> Artifact {
+        Artifact::NotAChart(reason.to_string().into())
+    }
+
+    /// Whether it is known if this is a chart that can be listed.
+    pub(super) fn is_decided(&self, configs: &HashMap<Digest, ChartConfig>) -> bool {
+        match self {
+            Artifact::Chart { layers, .. } => configs.contains_key(&layers.config.digest),
+            Artifact::NotAChart(_) => true,
+        }
+    }
+}
+
+/// Reads artifacts of one repository. An error says nothing about the artifact: it could not be read.
+pub(super) struct Reader<'a> {
+    pub(super) storage: &'a dyn Storage,
+    pub(super) repository: &'a RepositoryName,
+}
+
+impl Reader<'_> {
+    /// What the manifest in these bytes stands for.
+    pub(super) fn artifact(&self, manifest: &[u8]) -> Result<Artifact, Error> {
+        match Manifest::parse(manifest) {
+            Ok(Manifest::Image(manifest)) => Ok(chart(&manifest)),
+            Ok(Manifest::Index(index)) => self.chart_among(&index),
+            Ok(Manifest::Schema1) => Ok(Artifact::not_a_chart("a Docker image of schema 1")),
+            Err(error) => Ok(Artifact::not_a_chart(error)),
+        }
+    }
+
+    /// What a config blob says.
+    pub(super) fn config(&self, config: &Descriptor) -> Result<ChartConfig, Error> {
+        let bytes = read_blob(self.storage, self.repository, config)?;
+        Ok(match PackedMetadata::parse(&bytes) {
+            Ok(metadata) => ChartConfig::Metadata(metadata),
+            Err(reason) => ChartConfig::NotAChart(reason.to_string().into()),
+        })
+    }
+
+    /// Errors if a blob of a chart is not there to be handed out, as far as that is cheap to know.
+    pub(super) fn check_blobs(&self, artifact: &Artifact) -> Result<(), Error> {
+        let Artifact::Chart { layers, .. } = artifact else {
+            return Ok(());
+        };
+        if let Some(provenance) = &layers.provenance {
+            self.storage.check(self.repository, provenance)?;
+        }
+        self.storage.check(self.repository, &layers.archive)
+    }
+
+    /// The chart among what an image index lists: an image and its chart may go by one tag (helm#31582).
+    /// Of several charts it can't be told which is meant; Helm takes now one, now another (helm#32539).
+    fn chart_among(&self, index: &ImageIndex) -> Result<Artifact, Error> {
+        let listed = index.manifests.iter().filter(|one| may_be_chart(one));
+        let candidates: BTreeSet<&Digest> = listed.map(|one| &one.descriptor.digest).collect();
+        if candidates.len() > MAX_CANDIDATES {
+            let reason =
+                format!("an image index of over {MAX_CANDIDATES} manifests that may be charts");
+            return Ok(Artifact::not_a_chart(reason));
+        }
+        let (mut charts, mut missing) = (Vec::new(), None);
+        for digest in candidates {
+            match self.listed(digest) {
+                Ok(Some(manifest)) => charts.push(manifest),
+                Ok(None) => {}
+                // An index may list more than was copied with it.
+                Err(error) if error.kind() == ErrorKind::NotFound => missing = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(match (&*charts, missing) {
+            ([manifest], _) => chart(manifest),
+            ([], Some(error)) => return Err(error),
+            ([], None) => Artifact::not_a_chart("an image index that lists no chart"),
+            (several, _) => {
+                let count = several.len();
+                Artifact::not_a_chart(format!("an image index that lists {count} charts, not one"))
+            }
+        })
+    }
+
+    /// A manifest that an image index lists, if it says that it's a chart's. Its bytes must be the digest's,
+    /// for that is all that ties it to the tag.
+    fn listed(&self, digest: &Digest) -> Result<Option<ImageManifest>, Error> {
+        let bytes = self
+            .storage
+            .manifest(self.repository, &Reference::from(digest))?;
+        if !digest.names(&bytes) {
+            let name = qualified(self.repository, &digest.to_string());
+            let text = format!("{name}: other bytes than the digest's");
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        match Manifest::parse(&bytes) {
+            Ok(Manifest::Image(manifest)) if manifest.config.media_type.is(CONFIG_TYPE) => {
+                Ok(Some(manifest))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn chart(manifest: &ImageManifest) -> Artifact {
+    let created = manifest.annotations.get(CREATED);
+    match ChartLayers::find(manifest) {
+        Ok(layers) => Artifact::Chart {
+            layers: Arc::new(layers),
+            created: created.and_then(|text| parse_created(text)),
+        },
+        Err(reason) => Artifact::not_a_chart(reason),
+    }
+}
+
+/// Whether a manifest of an image index is worth a request. A chart doesn't run on anything; the
+/// images of an index do, and BuildKit writes `unknown/unknown` for what it attests of them.
+fn may_be_chart(listed: &ListedManifest) -> bool {
+    let declared = listed.artifact_type.as_ref();
+    let declared = declared.is_some_and(|kind| kind.is(CONFIG_TYPE));
+    let fits = listed.descriptor.size <= MAX_MANIFEST;
+    fits && (declared || !(listed.has_platform() || listed.is_index()))
+}

@@ -1,0 +1,197 @@
+//! The inventory, and what is read from it. How it learns is told in [`record`](super::record).
+
+use super::artifact::{Artifact, ChartConfig};
+use super::budget::Budget;
+use super::contents::{Contents, Skipped, StoredChart};
+use super::filter::{Filter, Oldest};
+use super::tag::{KnownTag, Repository};
+use crate::oci::{Digest, Reference, RepositoryName, qualified};
+use crate::storage::ErrorKind;
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How much of what the storage lists could not be read.
+pub(crate) struct Unread {
+    /// Repositories and tags that failed for any reason but that they are gone, or that were not asked
+    /// for yet: a further scan may find more.
+    pub(crate) count: usize,
+    /// Those of them that gave no answer or were not asked: the storage itself may be in trouble.
+    pub(crate) unanswered: usize,
+    /// Those of them to which access was denied.
+    pub(crate) denied: usize,
+}
+
+/// Everything that is known.
+pub(crate) struct Inventory {
+    pub(super) filter: Filter,
+    /// Repositories that the filter excludes.
+    pub(super) excluded: Vec<Skipped>,
+    pub(super) repositories: BTreeMap<RepositoryName, Repository>,
+    /// By the digest of the manifest.
+    pub(super) artifacts: HashMap<Digest, Artifact>,
+    /// By the digest of the config blob.
+    pub(super) configs: HashMap<Digest, ChartConfig>,
+    /// The size of all of `configs`, as their descriptors tell it.
+    pub(super) config_bytes: u64,
+    /// Tags that were rechecked out of turn not long ago, and when.
+    pub(super) rechecked: BTreeMap<(RepositoryName, Reference), Instant>,
+    /// Until when the storage takes no requests.
+    pub(super) paused_until: Option<Instant>,
+    /// How many were warned of as unreadable in this scan.
+    pub(super) warned: usize,
+    /// Whether the contents have changed since [`Inventory::take_changed`].
+    pub(super) changed: bool,
+}
+
+impl Inventory {
+    /// Empty; `filter` decides what will be asked for.
+    pub(crate) fn new(filter: Filter) -> Inventory {
+        Inventory {
+            filter,
+            excluded: Vec::new(),
+            repositories: BTreeMap::new(),
+            artifacts: HashMap::new(),
+            configs: HashMap::new(),
+            config_bytes: 0,
+            rechecked: BTreeMap::new(),
+            paused_until: None,
+            warned: 0,
+            changed: false,
+        }
+    }
+
+    /// Whether the contents have changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Whether any chart is known.
+    pub(crate) fn has_charts(&self) -> bool {
+        let is_chart = |tag: &KnownTag| match self.artifact(tag.manifest.as_ref()) {
+            Some(Artifact::Chart { layers, .. }) => {
+                let config = self.configs.get(&layers.config.digest);
+                matches!(config, Some(ChartConfig::Metadata(_)))
+            }
+            _ => false,
+        };
+        self.tags().any(|(_, tag)| is_chart(tag))
+    }
+
+    /// When the next tag is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let due = self.tags().filter_map(|(_, tag)| tag.due).min();
+        due.map(|due| self.paused_until.map_or(due, |until| due.max(until)))
+    }
+
+    /// All charts, and all that is skipped.
+    pub(crate) fn contents(&self) -> Contents {
+        let mut contents = Contents {
+            charts: Vec::new(),
+            skipped: self.excluded.clone(),
+        };
+        let mut budget = Budget::default();
+        for (name, repository) in &self.repositories {
+            let start = contents.charts.len();
+            contents.skipped.extend(repository.skipped(name));
+            for tag in &repository.tags {
+                match self.finding(name, tag, &mut budget) {
+                    Some(Ok(chart)) => contents.charts.push(Arc::new(chart)),
+                    Some(Err(skipped)) => contents.skipped.push(skipped),
+                    None => {}
+                }
+            }
+            if let Some(most) = self.filter.max_versions {
+                skip_old(&mut contents, start, most);
+            }
+        }
+        contents
+    }
+
+    /// The chart of a tag, or why it is skipped; nothing before it was asked for.
+    fn finding<'a>(
+        &'a self,
+        name: &'a RepositoryName,
+        tag: &KnownTag,
+        budget: &mut Budget<'a>,
+    ) -> Option<Result<StoredChart, Skipped>> {
+        let reference = || qualified(name, &tag.text);
+        let skip = |reason: Arc<str>| Some(Err(Skipped::new(reference(), reason)));
+        if tag.due.is_none() {
+            return skip(self.filter.skips(&tag.text)?);
+        }
+        let failed = tag
+            .failure
+            .as_ref()
+            .map(|failure| Err(failure.skipped(reference())));
+        let (layers, created) = match self.artifact(tag.manifest.as_ref()) {
+            None => return failed,
+            Some(Artifact::NotAChart(reason)) => return skip(reason.clone()),
+            Some(Artifact::Chart { layers, created }) => (layers, *created),
+        };
+        if let Err(over) = budget.spend(name, &layers.config) {
+            return skip(over.into());
+        }
+        let metadata = match self.configs.get(&layers.config.digest) {
+            None => return failed.or_else(|| skip("its config blob is still to be read".into())),
+            Some(ChartConfig::NotAChart(reason)) => return skip(reason.clone()),
+            Some(ChartConfig::Metadata(metadata)) => metadata.clone(),
+        };
+        Some(Ok(StoredChart {
+            repository: name.clone(),
+            reference: Reference::try_from(tag.text.clone()).ok()?,
+            metadata,
+            created,
+            layers: layers.clone(),
+        }))
+    }
+
+    /// What could not be read.
+    pub(crate) fn unread(&self) -> Unread {
+        let of_repositories = self
+            .repositories
+            .values()
+            .filter_map(|one| one.failure.as_ref());
+        let of_tags = self.tags().filter_map(|(_, tag)| tag.failure.as_ref());
+        let failures: Vec<ErrorKind> = of_repositories
+            .chain(of_tags)
+            .map(|failure| failure.kind())
+            .collect();
+        let count =
+            |is_it: fn(ErrorKind) -> bool| failures.iter().filter(|kind| is_it(**kind)).count();
+        let is_unasked =
+            |tag: &KnownTag| tag.due.is_some() && tag.manifest.is_none() && tag.failure.is_none();
+        let unasked = self.tags().filter(|(_, tag)| is_unasked(tag)).count();
+        Unread {
+            count: count(|kind| kind != ErrorKind::NotFound) + unasked,
+            unanswered: count(ErrorKind::is_no_answer) + unasked,
+            denied: count(|kind| kind == ErrorKind::Refused),
+        }
+    }
+
+    pub(super) fn artifact(&self, manifest: Option<&Digest>) -> Option<&Artifact> {
+        self.artifacts.get(manifest?)
+    }
+
+    pub(super) fn tags(&self) -> impl Iterator<Item = (&RepositoryName, &KnownTag)> {
+        let repositories = self.repositories.iter();
+        repositories
+            .flat_map(|(name, repository)| repository.tags.iter().map(move |tag| (name, tag)))
+    }
+}
+
+/// Skips all but the newest versions of each chart, of those from `start` on.
+fn skip_old(contents: &mut Contents, start: usize, most: NonZeroUsize) {
+    let of_repository = contents.charts.split_off(start);
+    let oldest = Oldest::of(&of_repository, most);
+    for chart in &of_repository {
+        if oldest.lists(chart) {
+            contents.charts.push(chart.clone());
+        } else {
+            let reference = qualified(&chart.repository, chart.reference.as_str());
+            let skipped = Skipped::new(reference, "too old for --max-versions");
+            contents.skipped.push(skipped);
+        }
+    }
+}

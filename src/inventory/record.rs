@@ -1,0 +1,317 @@
+//! How the inventory learns: what to ask for, and what the answers change. It makes no request and
+//! reads no clock. It never holds more than the last listings named.
+
+use super::artifact::{Artifact, ChartConfig, CheckResult};
+use super::budget::Budget;
+use super::contents::Skipped;
+use super::known::Inventory;
+use super::listing::MAX_TAGS;
+use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck};
+use crate::helm::Version;
+use crate::oci::{Digest, Reference, RepositoryName, qualified};
+use crate::storage::{Error, ErrorKind};
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+/// A tag is rechecked out of turn no more often than this: a registry that has lost a blob but not its
+/// manifest would else be asked at each attempt to download it.
+const RECHECK_PAUSE: Duration = Duration::from_secs(5);
+/// Most warnings of one scan about what could not be read: a registry that goes down may have 50,000
+/// tags, and one reason.
+const MAX_WARNINGS: usize = 10;
+
+impl Inventory {
+    /// Forgets every repository that isn't among `listed`; those whose tags are to be listed, in order.
+    pub(super) fn keep(&mut self, mut listed: Vec<RepositoryName>) -> Vec<RepositoryName> {
+        listed.sort();
+        let mut excluded = Vec::new();
+        listed.retain(|name| match self.filter.excludes(name) {
+            None => true,
+            Some(reason) => {
+                excluded.push(Skipped::new(name.to_string(), reason));
+                false
+            }
+        });
+        let mut before = std::mem::take(&mut self.repositories);
+        let known = |name: &RepositoryName| (name.clone(), before.remove(name).unwrap_or_default());
+        self.repositories = listed.iter().map(known).collect();
+        self.changed |= !before.is_empty() || excluded != self.excluded;
+        self.excluded = excluded;
+        listed
+    }
+
+    /// Whether a repository's tags are not to be listed yet, because the last attempt gave no answer.
+    pub(super) fn is_backing_off(&self, name: &RepositoryName, now: Instant) -> bool {
+        self.repositories
+            .get(name)
+            .is_some_and(|one| one.is_backing_off(now))
+    }
+
+    /// Notes what a repository lists. `room` is for how many tags there still is room.
+    pub(super) fn list(
+        &mut self,
+        name: &RepositoryName,
+        listing: Result<Vec<String>, Error>,
+        room: &mut usize,
+        now: Instant,
+    ) {
+        let Some(repository) = self.repositories.get_mut(name) else {
+            return;
+        };
+        let mut warning = None;
+        match listing {
+            Ok(tags) => self.changed |= repository.list(tags, &self.filter, *room, now),
+            Err(error) => match pause(&error) {
+                Some(until) => self.paused_until = self.paused_until.max(Some(until)),
+                None => {
+                    let is_first = repository.failure.is_none();
+                    warning = Some(error.clone()).filter(|_| is_first);
+                    self.changed |= repository.fail(error, now);
+                }
+            },
+        }
+        let count = repository.tags.len();
+        if let Some(error) = warning.filter(|_| count > 0) {
+            self.warn(name.to_string(), &error);
+        }
+        let had_room = *room > 0;
+        *room = room.saturating_sub(count);
+        if had_room && *room == 0 {
+            log::warn!("over {MAX_TAGS} tags in all: those after {name} are left out");
+        }
+    }
+
+    /// Makes a tag due, because a blob of its chart returned 404; not the repository's other tags, which
+    /// may be thousands.
+    pub(crate) fn recheck(&mut self, name: &RepositoryName, reference: &Reference, now: Instant) {
+        let is_recent = |when: &Instant| now.saturating_duration_since(*when) < RECHECK_PAUSE;
+        self.rechecked.retain(|_, when| is_recent(when));
+        let key = (name.clone(), reference.clone());
+        if self.rechecked.contains_key(&key) {
+            return;
+        }
+        if let Some(tag) = self.tag(name, reference.as_str()) {
+            tag.due = tag.due.map(|due| due.min(now));
+            self.rechecked.insert(key, now);
+        }
+    }
+
+    /// The tags to check, the newest versions of all repositories first. If that's not all that are due,
+    /// those that are due for longest, so that tags that fail each time don't keep others waiting.
+    pub(super) fn checks(&self, scope: CheckScope, now: Instant) -> Vec<TagCheck> {
+        let asked_for = self.tags().filter(|(_, tag)| tag.is_in(scope, now));
+        let mut tags: Vec<(usize, &RepositoryName, &KnownTag)> = rank(asked_for.collect());
+        tags.sort_by_key(|(rank, ..)| *rank);
+        if let CheckScope::Due(most) = scope {
+            tags.sort_by_key(|(.., tag)| tag.due);
+            tags.truncate(most);
+        }
+        let check = |(_, repository, tag): (_, &RepositoryName, &KnownTag)| {
+            Some(TagCheck {
+                repository: repository.clone(),
+                reference: Reference::try_from(tag.text.clone()).ok()?,
+                expected: tag.target().cloned(),
+            })
+        };
+        tags.into_iter().filter_map(check).collect()
+    }
+
+    /// Notes which manifest a tag names. Whether that is known now.
+    pub(super) fn record(
+        &mut self,
+        check: &TagCheck,
+        result: Result<CheckResult, Error>,
+        now: Instant,
+    ) -> bool {
+        let (name, text) = (&check.repository, check.reference.as_str());
+        let (digest, artifact) = match result {
+            Ok(result) => result,
+            Err(error) => {
+                self.fail(name, text, error, now);
+                return false;
+            }
+        };
+        self.artifacts
+            .extend(artifact.map(|artifact| (digest.clone(), artifact)));
+        if let Some(tag) = self.tag(name, text) {
+            tag.seen = Some(digest).filter(|digest| tag.manifest.as_ref() != Some(digest));
+        }
+        true
+    }
+
+    /// The tags whose manifest was read, but not all that their chart needs. This is the one place where
+    /// the budget decides what is read.
+    pub(super) fn pending(&self, scope: CheckScope, now: Instant) -> Vec<PendingTag> {
+        let mut budget = Budget::default();
+        let mut pending = Vec::new();
+        for (name, tag) in self.tags() {
+            let Some(Artifact::Chart { layers, .. }) = self.artifact(tag.target()) else {
+                continue;
+            };
+            let config = &layers.config;
+            let is_within = budget.spend(name, config).is_ok();
+            let is_missing = is_within && !self.configs.contains_key(&config.digest);
+            if (is_missing || tag.seen.is_some()) && tag.may_be_read(scope, now) {
+                pending.push(PendingTag {
+                    repository: name.clone(),
+                    text: tag.text.clone(),
+                    config: is_missing.then(|| config.clone()),
+                });
+            }
+        }
+        pending
+    }
+
+    /// Notes what was read of config blobs.
+    pub(super) fn add_configs(
+        &mut self,
+        readings: HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>,
+    ) -> HashMap<ConfigKey, Error> {
+        let mut failed = HashMap::new();
+        for (key, reading) in readings {
+            match reading {
+                Some(Ok(config)) => {
+                    self.configs.insert(key.1, config);
+                    self.changed = true;
+                }
+                Some(Err(error)) => drop(failed.insert(key, error)),
+                None => {}
+            }
+        }
+        failed
+    }
+
+    /// Lists what a tag names by now if all of it was read, or is over the budget; else notes why not.
+    /// What is known now is due again after `interval`.
+    pub(super) fn settle(
+        &mut self,
+        name: &RepositoryName,
+        text: &str,
+        failed: &HashMap<ConfigKey, Error>,
+        interval: Duration,
+        now: Instant,
+    ) {
+        let repository = self.repositories.get_mut(name);
+        let Some(tag) = repository.and_then(|one| one.tag(text)) else {
+            return;
+        };
+        let artifact = tag.target().and_then(|digest| self.artifacts.get(digest));
+        let failure = match artifact {
+            Some(Artifact::Chart { layers, .. })
+                if !self.configs.contains_key(&layers.config.digest) =>
+            {
+                failed.get(&(name.clone(), layers.config.digest.clone()))
+            }
+            _ => None,
+        };
+        match failure {
+            None => self.changed |= tag.complete(now + interval),
+            Some(error) => self.fail(name, text, error.clone(), now),
+        }
+    }
+
+    /// Notes why a tag could not be read. A request that was not sent says nothing about it.
+    fn fail(&mut self, name: &RepositoryName, text: &str, error: Error, now: Instant) {
+        if let Some(until) = pause(&error) {
+            self.paused_until = self.paused_until.max(Some(until));
+            return;
+        }
+        let repository = self.repositories.get_mut(name);
+        let Some(tag) = repository.and_then(|one| one.tag(text)) else {
+            return;
+        };
+        let artifact = tag
+            .manifest
+            .as_ref()
+            .and_then(|digest| self.artifacts.get(digest));
+        let is_decided = artifact.is_some_and(|artifact| artifact.is_decided(&self.configs));
+        let is_first = tag.failure.is_none();
+        let has_changed = tag.fail(error.clone(), is_decided, now);
+        let is_kept = tag.manifest.is_some();
+        self.changed |= has_changed;
+        if is_kept && is_first {
+            self.warn(qualified(name, text), &error);
+        }
+    }
+
+    /// Drops artifacts that no tag names, and config blobs that are over the budget.
+    fn drop_unused(&mut self) {
+        let named = self
+            .tags()
+            .flat_map(|(_, tag)| tag.manifest.iter().chain(&tag.seen));
+        let named: HashSet<Digest> = named.cloned().collect();
+        let mut kept = HashMap::new();
+        let targets: [fn(&KnownTag) -> Option<&Digest>; 2] =
+            [KnownTag::target, |tag| tag.manifest.as_ref()];
+        for target in targets {
+            let mut budget = Budget::default();
+            for (name, tag) in self.tags() {
+                if let Some(Artifact::Chart { layers, .. }) = self.artifact(target(tag))
+                    && budget.spend(name, &layers.config).is_ok()
+                {
+                    kept.insert(layers.config.digest.clone(), layers.config.size);
+                }
+            }
+        }
+        self.artifacts.retain(|digest, _| named.contains(digest));
+        self.configs.retain(|digest, _| kept.contains_key(digest));
+        self.config_bytes = kept.values().sum();
+    }
+
+    fn warn(&mut self, reference: String, error: &Error) {
+        self.warned += 1;
+        if self.warned <= MAX_WARNINGS {
+            log::warn!("{reference}: could not be read, keeping its last known charts: {error:#}");
+        }
+    }
+
+    /// Drops what is not needed any more, and says how many more warnings there would have been.
+    pub(super) fn end_scan(&mut self) {
+        if self.changed {
+            self.drop_unused();
+        }
+        match std::mem::take(&mut self.warned).saturating_sub(MAX_WARNINGS) {
+            0 => {}
+            1 => log::warn!("1 more repository or tag could not be read"),
+            more => log::warn!("{more} more repositories or tags could not be read"),
+        }
+    }
+
+    fn tag(&mut self, name: &RepositoryName, text: &str) -> Option<&mut KnownTag> {
+        self.repositories.get_mut(name)?.tag(text)
+    }
+}
+
+/// Ranks the tags that were never read: 0 for the newest version of each repository, 1 for the next; so
+/// whatever ends a scan early, the newest versions of all repositories are known. The others have 0.
+fn rank<'a>(
+    tags: Vec<(&'a RepositoryName, &'a KnownTag)>,
+) -> Vec<(usize, &'a RepositoryName, &'a KnownTag)> {
+    let mut ranked = Vec::with_capacity(tags.len());
+    for of_repository in tags.chunk_by(|one, other| one.0 == other.0) {
+        let mut unread = Vec::new();
+        for (name, tag) in of_repository {
+            match tag.target() {
+                Some(_) => ranked.push((0, *name, *tag)),
+                None => unread.push(*tag),
+            }
+        }
+        unread.sort_by_cached_key(|tag| Reverse(Version::parse(&tag.text.replace('_', "+"))));
+        let name = of_repository[0].0;
+        ranked.extend(
+            unread
+                .into_iter()
+                .enumerate()
+                .map(|(rank, tag)| (rank, name, tag)),
+        );
+    }
+    ranked
+}
+
+/// Until when the storage takes no requests, if that is why this one was not sent.
+fn pause(error: &Error) -> Option<Instant> {
+    error
+        .retry_at()
+        .filter(|_| error.kind() == ErrorKind::Paused)
+}

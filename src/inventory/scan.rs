@@ -1,0 +1,551 @@
+//! One scan of the storage: repositories, tags, manifests, config blobs. The only place of this room that
+//! asks the storage. It asks only for what isn't known, and records the answers in the [`Inventory`]. A
+//! failure stays with the repository or tag that it concerns; only a failure to list the repositories
+//! ends a refresh, and that is the caller's to handle.
+
+use super::artifact::{Artifact, ChartConfig, CheckResult, Reader};
+use super::budget::{MAX_ALL, MAX_REPOSITORY};
+use super::known::Inventory;
+use super::listing::{self, MAX_TAGS};
+use super::progress::Progress;
+use super::tag::{CheckScope, ConfigKey, TagCheck};
+use crate::oci::{Descriptor, Digest, RepositoryName};
+use crate::storage::{Error, ErrorKind, Storage};
+use crate::sync::{in_parallel, lock};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A check of due tags asks for no more of them after this, so that a refresh that is wanted meanwhile
+/// doesn't wait for long: as long as a request waits for a refresh by default. The others stay due.
+const LONGEST_CHECK: Duration = Duration::from_secs(2);
+
+/// How to scan.
+pub(crate) struct Scan<'a> {
+    pub(crate) storage: &'a dyn Storage,
+    /// Requests at a time.
+    pub(crate) concurrency: usize,
+    /// After how long a known tag is checked again; none if every scan is to check all.
+    pub(crate) interval: Option<Duration>,
+    progress: Progress,
+}
+
+impl<'a> Scan<'a> {
+    /// A scan that logs its progress if it `is_first`.
+    pub(crate) fn new(
+        storage: &'a dyn Storage,
+        concurrency: usize,
+        interval: Option<Duration>,
+        is_first: bool,
+    ) -> Scan<'a> {
+        let progress = Progress::new(is_first);
+        Scan {
+            storage,
+            concurrency,
+            interval,
+            progress,
+        }
+    }
+
+    /// Lists the tags of `repositories`, which are all there are, and checks those in `scope`.
+    pub(crate) fn refresh(
+        &self,
+        inventory: &mut Inventory,
+        repositories: Vec<RepositoryName>,
+        scope: CheckScope,
+    ) {
+        let repositories = inventory.keep(repositories);
+        let now = Instant::now();
+        let may_wait = matches!(scope, CheckScope::New);
+        let is_asked = |name: &RepositoryName| !(may_wait && inventory.is_backing_off(name, now));
+        let asked: Vec<_> = repositories.into_iter().filter(is_asked).collect();
+        let listings = listing::list(self.storage, self.concurrency, &asked, &self.progress);
+        let (mut room, now) = (MAX_TAGS, Instant::now());
+        for (repository, listing) in asked.iter().zip(listings) {
+            inventory.list(repository, listing, &mut room, now);
+        }
+        self.check(inventory, scope);
+    }
+
+    /// Checks the tags in `scope`, and reads the config blobs that are missing.
+    pub(crate) fn check(&self, inventory: &mut Inventory, scope: CheckScope) {
+        let checks = inventory.checks(scope, Instant::now());
+        self.progress.begin("tags read", checks.len());
+        let in_all = inventory.config_bytes;
+        let configs = Configs::new(ConfigReadings {
+            in_all,
+            ..ConfigReadings::default()
+        });
+        let deadline = matches!(scope, CheckScope::Due(_)).then(|| Instant::now() + LONGEST_CHECK);
+        let results = in_parallel(&checks, self.concurrency, |check| {
+            let is_in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
+            let result =
+                is_in_time.then(|| contained(|| self.check_tag(inventory, check, &configs)));
+            self.progress.count(self.storage);
+            result
+        });
+        let now = Instant::now();
+        let mut read: Vec<(RepositoryName, Arc<str>)> = Vec::new();
+        for (check, result) in checks.iter().zip(results) {
+            if result.is_some_and(|result| inventory.record(check, result, now)) {
+                read.push((check.repository.clone(), check.reference.as_str().into()));
+            }
+        }
+        let pending = inventory.pending(scope, now);
+        in_parallel(&pending, self.concurrency, |tag| {
+            if let Some(config) = &tag.config {
+                self.read_config(&tag.repository, config, &configs, u64::MAX);
+            }
+        });
+        read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
+        let failed = inventory.add_configs(std::mem::take(&mut lock(&configs).readings));
+        let (now, interval) = (Instant::now(), self.interval.unwrap_or_default());
+        for (repository, tag) in &read {
+            inventory.settle(repository, tag, &failed, interval, now);
+        }
+        inventory.end_scan();
+    }
+
+    /// Asks which manifest a tag names. It's read only if that is not known, because registries count a
+    /// read as a pull, and so is its config blob, at once, so that nothing that was read waits for what
+    /// may fail. An error says nothing about the artifact.
+    fn check_tag(
+        &self,
+        inventory: &Inventory,
+        check: &TagCheck,
+        configs: &Configs,
+    ) -> Result<CheckResult, Error> {
+        let (repository, reference) = (&check.repository, &check.reference);
+        let reader = self.reader(repository);
+        let known = match &check.expected {
+            Some(_) => self.storage.digest(repository, reference)?,
+            None => None,
+        };
+        let known = known.and_then(|digest| inventory.artifacts.get_key_value(&digest));
+        let (digest, artifact) = match known {
+            Some((digest, _)) => (digest.clone(), None),
+            None => {
+                let bytes = self.storage.manifest(repository, reference)?;
+                let digest = Digest::sha256(&bytes);
+                let known = inventory.artifacts.get(&digest);
+                let artifact = known
+                    .is_none()
+                    .then(|| reader.artifact(&bytes))
+                    .transpose()?;
+                known
+                    .or(artifact.as_ref())
+                    .map_or(Ok(()), |artifact| reader.check_blobs(artifact))?;
+                (digest, artifact)
+            }
+        };
+        if let Some(Artifact::Chart { layers, .. }) =
+            artifact.as_ref().or(inventory.artifacts.get(&digest))
+            && !inventory.configs.contains_key(&layers.config.digest)
+        {
+            self.read_config(repository, &layers.config, configs, MAX_REPOSITORY);
+        }
+        Ok((digest, artifact))
+    }
+
+    /// Reads a config blob, unless that has been done in this scan, or it is over a bound.
+    fn read_config(
+        &self,
+        repository: &RepositoryName,
+        config: &Descriptor,
+        configs: &Configs,
+        most: u64,
+    ) {
+        let key = (repository.clone(), config.digest.clone());
+        if lock(configs).claim(&key, config.size, most) {
+            let reading = contained(|| self.reader(repository).config(config));
+            lock(configs).readings.insert(key, Some(reading));
+        }
+    }
+
+    fn reader<'r>(&'r self, repository: &'r RepositoryName) -> Reader<'r> {
+        Reader {
+            storage: self.storage,
+            repository,
+        }
+    }
+}
+
+/// The config blobs of one scan. While it runs, they are read at once as long as the bounds are far; the
+/// budget decides afterwards which others are read, and which are kept.
+type Configs = Mutex<ConfigReadings>;
+
+#[derive(Default)]
+struct ConfigReadings {
+    /// Without a value while they are being read.
+    readings: HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>,
+    by_repository: HashMap<RepositoryName, u64>,
+    in_all: u64,
+}
+
+impl ConfigReadings {
+    /// Whether the caller is the first that wants a config blob, and there is room for its `size`: in all,
+    /// and in the repository up to `most` bytes.
+    fn claim(&mut self, key: &ConfigKey, size: u64, most: u64) -> bool {
+        let here = self.by_repository.entry(key.0.clone()).or_default();
+        let is_over = most < u64::MAX && (*here + size > most || self.in_all + size > MAX_ALL);
+        if is_over || self.readings.contains_key(key) {
+            return false;
+        }
+        self.readings.insert(key.clone(), None);
+        *here += size;
+        self.in_all += size;
+        true
+    }
+}
+
+/// Does `work`; a panic, which is a defect of this program, becomes an error of it, so that it costs the
+/// one thing that was worked on.
+pub(crate) fn contained<R>(work: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let text = "internal error (panic); please report the message above";
+        Err(Error::new(ErrorKind::Invalid, text))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::filter::Filter;
+    use super::*;
+    use crate::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE};
+    use crate::oci::{Reference, qualified};
+    use std::collections::BTreeMap;
+    use std::io::{Cursor, Read};
+
+    const INTERVAL: Duration = Duration::from_secs(300);
+
+    /// A storage in memory that fails as it's told to, and notes what it's asked for.
+    #[derive(Default)]
+    struct Shelf {
+        /// By `repository:tag`.
+        manifests: BTreeMap<String, Vec<u8>>,
+        blobs: HashMap<Digest, Vec<u8>>,
+        /// By what a request is for.
+        failures: Mutex<HashMap<String, ErrorKind>>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Shelf {
+        /// Charts, each named as its repository, whose config blobs have at least so many bytes.
+        fn of(charts: &[(&str, &[&str])], size: usize) -> Shelf {
+            let mut shelf = Shelf::default();
+            for (name, versions) in charts {
+                for version in *versions {
+                    shelf.put(name, version, size);
+                }
+            }
+            shelf
+        }
+
+        fn put(&mut self, name: &str, version: &str, size: usize) {
+            let description = "a".repeat(size);
+            let config = serde_json::json!({"apiVersion": "v2", "name": name, "version": version, "description": description});
+            let mut blob = |media_type: &str, bytes: Vec<u8>| {
+                let digest = Digest::sha256(&bytes);
+                let descriptor = serde_json::json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()});
+                self.blobs.insert(digest, bytes);
+                descriptor
+            };
+            let config = blob(CONFIG_TYPE, config.to_string().into_bytes());
+            let archive = blob(ARCHIVE_TYPE, format!("{name} {version}").into_bytes());
+            let manifest =
+                serde_json::json!({"schemaVersion": 2, "config": config, "layers": [archive]});
+            self.manifests.insert(
+                format!("{name}:{version}"),
+                manifest.to_string().into_bytes(),
+            );
+        }
+
+        fn fail(&self, what: &str, kind: Option<ErrorKind>) {
+            let mut failures = lock(&self.failures);
+            match kind {
+                Some(kind) => drop(failures.insert(what.to_owned(), kind)),
+                None => drop(failures.remove(what)),
+            }
+        }
+
+        /// What was asked for since the last call, sorted.
+        fn asked(&self) -> Vec<String> {
+            let mut asked = std::mem::take(&mut *lock(&self.asked));
+            asked.sort();
+            asked
+        }
+
+        fn ask(&self, what: String) -> Result<(), Error> {
+            let failure = lock(&self.failures).get(&what).copied();
+            lock(&self.asked).push(what);
+            failure.map_or(Ok(()), |kind| Err(Error::new(kind, "on purpose")))
+        }
+
+        fn manifest_of(
+            &self,
+            repository: &RepositoryName,
+            reference: &Reference,
+        ) -> Result<&Vec<u8>, Error> {
+            let name = qualified(repository, reference.as_str());
+            self.manifests
+                .get(&name)
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, name))
+        }
+    }
+
+    impl Storage for Shelf {
+        fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
+            let names = self
+                .manifests
+                .keys()
+                .filter_map(|key| key.split(':').next()?.parse().ok());
+            let mut names: Vec<RepositoryName> = names.collect();
+            names.dedup();
+            Ok(names)
+        }
+
+        fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>, Error> {
+            self.ask(format!("tags {repository}"))?;
+            let start = format!("{repository}:");
+            Ok(self
+                .manifests
+                .keys()
+                .filter_map(|key| Some(key.strip_prefix(&start)?.to_owned()))
+                .collect())
+        }
+
+        fn manifest(
+            &self,
+            repository: &RepositoryName,
+            reference: &Reference,
+        ) -> Result<Vec<u8>, Error> {
+            self.ask(format!("GET {}", qualified(repository, reference.as_str())))?;
+            self.manifest_of(repository, reference).cloned()
+        }
+
+        fn digest(
+            &self,
+            repository: &RepositoryName,
+            reference: &Reference,
+        ) -> Result<Option<Digest>, Error> {
+            self.ask(format!(
+                "HEAD {}",
+                qualified(repository, reference.as_str())
+            ))?;
+            Ok(Some(Digest::sha256(
+                self.manifest_of(repository, reference)?,
+            )))
+        }
+
+        fn blob(
+            &self,
+            repository: &RepositoryName,
+            blob: &Descriptor,
+        ) -> Result<Box<dyn Read + Send>, Error> {
+            self.ask(format!("blob {repository}"))?;
+            Ok(Box::new(Cursor::new(self.blobs[&blob.digest].clone())))
+        }
+    }
+
+    fn refresh(shelf: &Shelf, inventory: &mut Inventory, scope: CheckScope) {
+        let scan = Scan::new(shelf, 1, Some(INTERVAL), false);
+        scan.refresh(inventory, shelf.repositories().unwrap(), scope);
+    }
+
+    fn check_due(shelf: &Shelf, inventory: &mut Inventory, most: usize) {
+        Scan::new(shelf, 1, Some(INTERVAL), false).check(inventory, CheckScope::Due(most));
+    }
+
+    fn scanned(shelf: &Shelf) -> Inventory {
+        let mut inventory = Inventory::new(Filter::default());
+        refresh(shelf, &mut inventory, CheckScope::First);
+        inventory
+    }
+
+    fn charts(inventory: &Inventory) -> Vec<String> {
+        let charts = inventory.contents().charts.into_iter();
+        charts
+            .map(|chart| qualified(&chart.repository, chart.reference.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn what_could_not_be_read_stays_and_only_what_is_gone_goes() {
+        for (kind, left) in [
+            (ErrorKind::Refused, 1),
+            (ErrorKind::Unavailable, 1),
+            (ErrorKind::NotFound, 0),
+        ] {
+            for what in ["HEAD a:1.0.0", "tags a"] {
+                let shelf = Shelf::of(&[("a", &["1.0.0"])], 1);
+                let mut inventory = scanned(&shelf);
+                shelf.fail(what, Some(kind));
+                refresh(&shelf, &mut inventory, CheckScope::All);
+                assert_eq!(charts(&inventory).len(), left, "{kind:?} {what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_not_read_again_because_its_config_blob_failed() {
+        let mut shelf = Shelf::of(&[("a", &["1.0.0"])], 1);
+        let mut inventory = scanned(&shelf);
+        shelf.put("a", "1.0.0", 2);
+        shelf.fail("blob a", Some(ErrorKind::Unavailable));
+        shelf.asked();
+        refresh(&shelf, &mut inventory, CheckScope::All);
+        assert_eq!(
+            shelf.asked(),
+            ["GET a:1.0.0", "HEAD a:1.0.0", "blob a", "tags a"]
+        );
+        assert_eq!(
+            charts(&inventory),
+            ["a:1.0.0"],
+            "the old chart stays until the new one is complete"
+        );
+        shelf.fail("blob a", None);
+        refresh(&shelf, &mut inventory, CheckScope::All);
+        assert_eq!(shelf.asked(), ["HEAD a:1.0.0", "blob a", "tags a"]);
+        assert_eq!((inventory.artifacts.len(), inventory.configs.len()), (1, 1));
+    }
+
+    #[test]
+    fn tags_that_name_the_same_manifest_share_what_was_read_of_it() {
+        let mut shelf = Shelf::of(&[("a", &["1.0.0"])], 1);
+        for alias in ["a:1.0.1", "b:1.0.0"] {
+            shelf
+                .manifests
+                .insert(alias.to_owned(), shelf.manifests["a:1.0.0"].clone());
+        }
+        let inventory = scanned(&shelf);
+        assert_eq!(charts(&inventory).len(), 3);
+        assert_eq!((inventory.artifacts.len(), inventory.configs.len()), (1, 1));
+        let asked = shelf.asked();
+        assert_eq!(asked.iter().filter(|what| *what == "blob a").count(), 1);
+    }
+
+    #[test]
+    fn the_newest_versions_of_all_repositories_are_asked_for_first() {
+        let shelf = Shelf::of(
+            &[
+                ("a", &["1.0.0", "1.10.0", "1.9.0"]),
+                ("b", &["2.0.0", "3.0.0-rc.1"]),
+            ],
+            1,
+        );
+        let scan = Scan::new(&shelf, 1, Some(INTERVAL), false);
+        scan.refresh(
+            &mut Inventory::new(Filter::default()),
+            shelf.repositories().unwrap(),
+            CheckScope::First,
+        );
+        let asked = lock(&shelf.asked);
+        let manifests: Vec<_> = asked
+            .iter()
+            .filter_map(|what| what.strip_prefix("GET "))
+            .collect();
+        assert_eq!(
+            manifests,
+            ["a:1.10.0", "b:3.0.0-rc.1", "a:1.9.0", "b:2.0.0", "a:1.0.0"]
+        );
+    }
+
+    #[test]
+    fn tags_that_fail_each_time_do_not_keep_others_that_are_due_waiting() {
+        let shelf = Shelf::of(&[("a", &["1.0.0", "2.0.0"]), ("b", &["1.0.0"])], 1);
+        let mut inventory = scanned(&shelf);
+        let long_ago = Instant::now() - Duration::from_secs(1);
+        for (name, tag) in [("a", "1.0.0"), ("a", "2.0.0"), ("b", "1.0.0")] {
+            shelf.fail(&format!("HEAD {name}:{tag}"), Some(ErrorKind::Unavailable));
+            inventory
+                .repositories
+                .get_mut(name)
+                .unwrap()
+                .tag(tag)
+                .unwrap()
+                .due = Some(long_ago);
+        }
+        shelf.asked();
+        check_due(&shelf, &mut inventory, 2);
+        assert_eq!(shelf.asked(), ["HEAD a:1.0.0", "HEAD a:2.0.0"]);
+        check_due(&shelf, &mut inventory, 2);
+        assert_eq!(
+            shelf.asked(),
+            ["HEAD b:1.0.0"],
+            "the others are left alone for a while"
+        );
+    }
+
+    #[test]
+    fn a_failed_tag_is_asked_again_after_its_pause_in_each_scope_that_may() {
+        let second = Duration::from_secs(1);
+        for (kind, first) in [(ErrorKind::Unavailable, true), (ErrorKind::Refused, false)] {
+            let shelf = Shelf::of(&[("a", &["1.0.0"])], 1);
+            shelf.fail("GET a:1.0.0", Some(kind));
+            let inventory = scanned(&shelf);
+            let now = Instant::now();
+            let is_asked = |scope, now| !inventory.checks(scope, now).is_empty();
+            assert_eq!(is_asked(CheckScope::First, now), first, "{kind:?}");
+            assert!(
+                !is_asked(CheckScope::New, now + 61 * second),
+                "left to checks"
+            );
+            assert!(!is_asked(CheckScope::Due(9), now));
+            let pause = if first { 1 } else { 30 };
+            assert!(
+                is_asked(CheckScope::Due(9), now + pause * second),
+                "{kind:?}"
+            );
+            assert!(
+                is_asked(CheckScope::First, now + pause * second),
+                "{kind:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tag_is_rechecked_at_once_but_not_all_the_time_and_not_its_neighbours() {
+        let shelf = Shelf::of(&[("a", &["1.0.0", "2.0.0"])], 1);
+        let mut inventory = scanned(&shelf);
+        let (name, tag) = ("a".parse().unwrap(), "1.0.0".parse().unwrap());
+        let start = Instant::now();
+        for (after, is_asked) in [(1, true), (2, false), (7, true)] {
+            let now = start + Duration::from_secs(after);
+            inventory.recheck(&name, &tag, now);
+            let checks = inventory.checks(CheckScope::Due(9), now);
+            assert_eq!(checks.len(), usize::from(is_asked), "after {after} s");
+            let tag = inventory.repositories.get_mut("a").unwrap().tag("1.0.0");
+            tag.unwrap().due = Some(now + INTERVAL);
+        }
+    }
+
+    #[test]
+    fn what_is_over_the_budget_is_decided_by_names_whatever_came_first() {
+        const MIB: usize = 1024 * 1024;
+        let all = [
+            "1.0.0", "2.0.0", "3.0.0", "4.0.0", "5.0.0", "6.0.0", "7.0.0", "8.0.0", "9.0.0",
+        ];
+        let contents = |first: &[&str]| {
+            let shelf = Shelf::of(&[("a", first), ("b", &["1.0.0"])], MIB - 100);
+            let mut inventory = scanned(&shelf);
+            let shelf = Shelf::of(&[("a", &all), ("b", &["1.0.0"])], MIB - 100);
+            refresh(&shelf, &mut inventory, CheckScope::New);
+            assert_eq!(inventory.configs.len(), 9, "what isn't listed isn't kept");
+            let skipped: Vec<_> = inventory
+                .contents()
+                .skipped
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            (charts(&inventory), skipped)
+        };
+        let (charts, skipped) = contents(&all[1..]);
+        assert_eq!(charts.len(), 9);
+        assert_eq!(
+            skipped,
+            ["skipped a:9.0.0: over 8388608 bytes of config blobs in a"]
+        );
+        assert_eq!((charts, skipped), contents(&all));
+    }
+}

@@ -1,0 +1,279 @@
+//! Which snapshot is in force, and how it is replaced. The only room whose loop waits: one thread
+//! refreshes and checks when the [`schedule`] says so; requests want a refresh and wait for it for a
+//! bounded time. A refresh that fails leaves the snapshot in force as it is.
+
+mod refresher;
+mod schedule;
+
+pub use refresher::{Options, once};
+pub use schedule::Timing;
+
+use crate::inventory::{StoredChart, contained};
+use crate::oci::{Reference, RepositoryName};
+use crate::snapshot::Snapshot;
+use crate::storage::{Error, Storage};
+use crate::sync::lock;
+use refresher::Refresher;
+use schedule::{Attend, Next, Schedule, Task};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Most tags that wait to be rechecked out of turn: the rest wait until they are due.
+const MAX_RECHECKS: usize = 1000;
+
+/// Tags to check out of turn.
+type Rechecks = BTreeSet<(RepositoryName, Reference)>;
+
+/// The snapshot in force, and the schedule of its successors.
+pub struct Current {
+    state: Mutex<State>,
+    /// Notified of every change of `state`.
+    changed: Condvar,
+}
+
+struct State {
+    schedule: Schedule,
+    snapshot: Option<Arc<Snapshot>>,
+    rechecks: Rechecks,
+    failing: Option<Failing>,
+}
+
+/// A row of refreshes that have all failed.
+#[derive(Clone)]
+pub struct Failing {
+    /// Why the last one failed, as anyone may read it.
+    pub why: Arc<str>,
+    /// When the first one failed.
+    pub since: Instant,
+}
+
+/// What the refresh thread is to do, in this order.
+struct Work {
+    refresh: bool,
+    check: Option<Rechecks>,
+}
+
+impl Current {
+    /// No snapshot yet; the first refresh is wanted at once.
+    pub fn new(timing: Timing) -> Current {
+        let state = State {
+            schedule: Schedule::new(timing),
+            snapshot: None,
+            rechecks: Rechecks::new(),
+            failing: None,
+        };
+        Current {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The snapshot in force, however old.
+    pub fn get(&self) -> Option<Arc<Snapshot>> {
+        lock(&self.state).snapshot.clone()
+    }
+
+    /// Why and since when refreshes fail, if the last one did.
+    pub fn failing(&self) -> Option<Failing> {
+        lock(&self.state).failing.clone()
+    }
+
+    /// The snapshot for an index: from a refresh that began at most `max_stale` before now, unless that
+    /// means to wait longer than allowed. After a failed refresh the last good one is given at once until
+    /// the next is due.
+    pub fn fresh(&self) -> Option<Arc<Snapshot>> {
+        let arrived = Instant::now();
+        let mut state = lock(&self.state);
+        loop {
+            let now = Instant::now();
+            let was_wanted = state.schedule.is_wanted();
+            let attend = state.schedule.attend(arrived, now);
+            // Once: requests that wait would else wake one another for as long as they wait.
+            if state.schedule.is_wanted() && !was_wanted {
+                self.changed.notify_all();
+            }
+            match attend {
+                Attend::Serve => return state.snapshot.clone(),
+                Attend::WaitUntil(deadline) => state = self.wait(state, Some(deadline), now),
+            }
+        }
+    }
+
+    /// A blob of a chart returned 404: its tag is checked again at once.
+    pub fn recheck(&self, chart: &StoredChart) {
+        let mut state = lock(&self.state);
+        let tag = (chart.repository.clone(), chart.reference.clone());
+        if state.rechecks.len() < MAX_RECHECKS && state.rechecks.insert(tag) {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Refreshes and checks whenever that is due, until [`Current::stop`].
+    pub fn run(&self, storage: &dyn Storage, options: Options) {
+        let check_interval = lock(&self.state).schedule.timing().check_interval;
+        let mut refresher = Refresher::new(storage, options, check_interval);
+        while let Some(work) = self.wait_for_work() {
+            if work.refresh {
+                self.refresh(&mut refresher);
+            }
+            if let Some(rechecks) = work.check {
+                self.check(&mut refresher, &rechecks);
+            }
+            let next_due = refresher.next_due();
+            lock(&self.state).schedule.rest(next_due, Instant::now());
+        }
+    }
+
+    /// Ends [`Current::run`] after the task under way, and all waiting at once.
+    pub fn stop(&self) {
+        lock(&self.state).schedule.stop();
+        self.changed.notify_all();
+    }
+
+    fn wait_for_work(&self) -> Option<Work> {
+        let mut state = lock(&self.state);
+        loop {
+            let now = Instant::now();
+            let (refresh, check, until) = match state.schedule.next(now) {
+                Next::Stop => return None,
+                Next::Work { refresh, check } => (refresh, check, None),
+                Next::Wait(until) => (false, false, until),
+            };
+            let check = check || !state.rechecks.is_empty();
+            if refresh || check {
+                let check = check.then(|| std::mem::take(&mut state.rechecks));
+                return Some(Work { refresh, check });
+            }
+            state = self.wait(state, until, now);
+        }
+    }
+
+    fn refresh(&self, refresher: &mut Refresher) {
+        let began = self.begin(Task::Refresh);
+        let last = self.get();
+        let result = contained(|| refresher.refresh(last.as_deref()));
+        let mut state = lock(&self.state);
+        let before = match result {
+            Ok(snapshot) => {
+                state.schedule.succeed(began);
+                if let Some(Failing { since, .. }) = state.failing.take() {
+                    log::info!(
+                        "refreshes succeed again, after {} s",
+                        since.elapsed().as_secs()
+                    );
+                }
+                snapshot.and_then(|snapshot| state.snapshot.replace(Arc::new(snapshot)))
+            }
+            Err(error) => {
+                let backoff = state.schedule.fail(Instant::now());
+                state.failing = Some(Failing {
+                    why: error.to_string().into(),
+                    since: backoff.since,
+                });
+                report_failure(&error, last.is_some(), backoff.retry_at);
+                None
+            }
+        };
+        self.changed.notify_all();
+        drop(state);
+        // The last reader frees a snapshot; if that's this thread, then not while others wait for the lock.
+        drop(before);
+    }
+
+    fn check(&self, refresher: &mut Refresher, rechecks: &Rechecks) {
+        self.begin(Task::Check);
+        let last = self.get();
+        match contained(|| Ok(refresher.check(last.as_deref(), rechecks))) {
+            Ok(None) => {}
+            Ok(Some(snapshot)) => {
+                let before = lock(&self.state).snapshot.replace(Arc::new(snapshot));
+                self.changed.notify_all();
+                drop(before);
+            }
+            Err(error) => log::error!("{error:#}"),
+        }
+    }
+
+    fn begin(&self, task: Task) -> Instant {
+        let now = Instant::now();
+        lock(&self.state).schedule.begin(task, now);
+        now
+    }
+
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        until: Option<Instant>,
+        now: Instant,
+    ) -> MutexGuard<'a, State> {
+        match until.map(|until| until.saturating_duration_since(now)) {
+            Some(longest) => {
+                self.changed
+                    .wait_timeout(state, longest)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+            None => self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+fn report_failure(error: &Error, is_serving: bool, retry_at: Instant) {
+    let pause = retry_at
+        .saturating_duration_since(Instant::now())
+        .as_secs_f32()
+        .round();
+    if is_serving {
+        log::warn!(
+            "refresh failed, the last good index stays: {error:#} (next in {pause} s at the earliest)"
+        );
+    } else {
+        log::error!("first walk failed, nothing is served yet: {error:#} (again in {pause} s)");
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::thread;
+    use std::time::Duration;
+
+    /// How often this thread has gone to sleep so far.
+    fn sleeps() -> u64 {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse().unwrap()
+    }
+
+    #[test]
+    fn requests_that_wait_for_the_same_refresh_do_not_keep_one_another_awake() {
+        let current = Current::new(Timing {
+            max_stale: Duration::ZERO,
+            max_wait: Duration::from_millis(500),
+            interval: Duration::from_secs(300),
+            check_interval: None,
+            longest_pause: Duration::from_secs(1),
+        });
+        let began = Instant::now();
+        lock(&current.state).schedule.begin(Task::Refresh, began);
+        lock(&current.state).schedule.succeed(began);
+        // One is under way, and all requests from now on want the next.
+        lock(&current.state).schedule.begin(Task::Refresh, began);
+        let wait = || {
+            let before = sleeps();
+            current.fresh();
+            sleeps() - before
+        };
+        let sleeps: Vec<u64> = thread::scope(|scope| {
+            let waiting: Vec<_> = (0..4).map(|_| scope.spawn(wait)).collect();
+            waiting.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(sleeps.iter().all(|count| *count < 20), "{sleeps:?}");
+    }
+}

@@ -1,0 +1,311 @@
+//! Which `Authorization` a request bears: Basic (RFC 7617), or a Bearer token from the realm that the
+//! registry's challenge names (distribution's token specification,
+//! <https://distribution.github.io/distribution/spec/auth/token/>). Credentials never leave over a
+//! plain HTTP that no flag asked for.
+//!
+//! A challenge is per path, not per host (Harbor wants Basic for its catalog and Bearer for
+//! repositories), and a token is good for one scope. So challenges are remembered per kind of
+//! scope, tokens per scope.
+
+use super::challenge::{self, Challenge};
+use super::error;
+use super::response::UpstreamResponse;
+use super::timeouts::{SHARED, TOKEN_MARGIN};
+use super::token::{TokenRequest, basic};
+use super::transport::Transport;
+use crate::credentials::{Auths, Credential, SecretFile};
+use crate::storage::{Error, ErrorKind, Result};
+use crate::sync::{Lru, Once, lock};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use ureq::http::Uri;
+
+/// Most tokens kept: one for each repository of a large registry.
+const MAX_TOKENS: usize = 10_000;
+/// Most threads that wait for a token or a probe of another: more than there are scanning and
+/// downloading ones.
+pub(super) const MAX_WAITING: usize = 1_000;
+/// Why a registry that was found to speak plain HTTP gets no credentials.
+const WITHHELD: &str =
+    "credentials are not sent over plain HTTP unless --storage-registry-scheme=HTTP says so";
+
+/// What a request wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope<'a> {
+    /// List the repositories.
+    Catalog,
+    /// The same without credentials, to learn the challenge.
+    OpenCatalog,
+    /// Use an API beside the spec's, for the resource of this name. It gets Basic without asking for it.
+    Api(Option<&'a str>),
+    /// Pull from the repository of this name.
+    Pull(&'a str),
+}
+
+impl Scope<'_> {
+    /// As the token specification writes it.
+    fn text(&self) -> String {
+        match self {
+            Scope::Catalog | Scope::OpenCatalog => "registry:catalog:*".to_owned(),
+            Scope::Api(_) => String::new(),
+            Scope::Pull(name) => format!("repository:{name}:pull"),
+        }
+    }
+
+    /// Where its challenge is kept. For an API there's no place: what it gets depends on no challenge.
+    fn kind(&self) -> Option<usize> {
+        match self {
+            Scope::Catalog | Scope::OpenCatalog => Some(0),
+            Scope::Pull(_) => Some(1),
+            Scope::Api(_) => None,
+        }
+    }
+
+    /// The path that an entry of the secret file may be limited to.
+    fn path(&self) -> Option<&str> {
+        match *self {
+            Scope::Catalog | Scope::OpenCatalog => None,
+            Scope::Api(name) => name,
+            Scope::Pull(name) => Some(name),
+        }
+    }
+}
+
+/// A token, and when to fetch the next.
+#[derive(Clone)]
+struct Token {
+    value: String,
+    renew_at: Instant,
+    generation: Option<u64>,
+}
+
+/// Keeps challenges and tokens for one registry.
+pub(super) struct Authenticator {
+    host: String,
+    source: Arc<SecretFile>,
+    /// Whether a flag says that the registry speaks HTTP.
+    http_is_permitted: bool,
+    /// The last challenge to each kind of scope: catalog and pull.
+    challenges: Mutex<[Option<Challenge>; 2]>,
+    tokens: Mutex<Lru<String, Token>>,
+    fetches: Once<String, Result<Token>>,
+}
+
+/// What may be answered to a challenge.
+struct Terms<'a> {
+    scope: Scope<'a>,
+    /// The scope that the token server is asked for: the challenge's, which may differ from ours.
+    requested: String,
+    auths: Auths,
+    /// The state of the secret file; `None` if its credentials are withheld.
+    generation: Option<u64>,
+}
+
+impl Terms<'_> {
+    fn credential<'c>(&'c self, host: &str) -> Option<&'c Credential> {
+        self.auths.credential(host, self.scope.path())
+    }
+}
+
+impl Authenticator {
+    /// For the registry `host[:port]`, with the credentials that `source` holds for it.
+    pub(super) fn new(
+        host: String,
+        source: Arc<SecretFile>,
+        http_is_permitted: bool,
+    ) -> Authenticator {
+        Authenticator {
+            host,
+            source,
+            http_is_permitted,
+            challenges: Mutex::default(),
+            tokens: Mutex::new(Lru::new(MAX_TOKENS)),
+            fetches: Once::new(MAX_WAITING),
+        }
+    }
+
+    /// The challenge that such requests are answered by at once, if there is one.
+    pub(super) fn challenge(&self, scope: Scope) -> Option<Challenge> {
+        match scope.kind() {
+            Some(kind) => lock(&self.challenges)[kind].clone(),
+            None => Some(Challenge::Basic { realm: None }),
+        }
+    }
+
+    /// Answers such requests from now on by `challenge`, until they meet another; by none if it's `None`.
+    pub(super) fn set_challenge(&self, scope: Scope, challenge: Option<Challenge>) {
+        if let Some(kind) = scope.kind() {
+            lock(&self.challenges)[kind] = challenge;
+        }
+    }
+
+    /// The state of the secret file, if it holds a password for the registry as a whole.
+    pub(super) fn password_generation(&self) -> Option<u64> {
+        let (auths, generation) = self.current();
+        let credential = auths.credential(&self.host, None);
+        matches!(credential, Some(Credential::Password { .. })).then_some(generation)
+    }
+
+    /// Whether credentials are withheld from a URL of this scheme: it is plain HTTP, which no flag permits.
+    fn withholds(&self, scheme: Option<&str>) -> bool {
+        scheme == Some("http") && !self.http_is_permitted
+    }
+
+    /// Why a request over `scheme` may have been refused: for the log alone.
+    pub(super) fn explain_refusal(&self, scheme: Option<&str>) -> String {
+        let (auths, _) = self.current();
+        match auths.credential(&self.host, None) {
+            Some(_) if self.withholds(scheme) => WITHHELD.to_owned(),
+            _ => self.source.explain_refusal(&self.host),
+        }
+    }
+
+    /// The `Authorization` to send at once to `target`, from what earlier challenges have taught.
+    pub(super) fn known(
+        &self,
+        transport: &Transport,
+        target: &Uri,
+        scope: Scope,
+    ) -> Result<Option<String>> {
+        match self.challenge(scope) {
+            _ if scope == Scope::OpenCatalog => Ok(None),
+            None => Ok(None),
+            Some(challenge) => {
+                let terms = self.terms(target, scope, None);
+                self.answer(transport, &challenge, &terms, None)
+            }
+        }
+    }
+
+    /// The `Authorization` that answers a 401, or `None` when there's nothing new to send. `sent` is
+    /// what was sent with the request.
+    pub(super) fn respond(
+        &self,
+        transport: &Transport,
+        scope: Scope,
+        refusal: &UpstreamResponse,
+        sent: Option<&str>,
+    ) -> Result<Option<String>> {
+        let offered = challenge::parse(&refusal.texts("www-authenticate"));
+        let Some(challenge) = Challenge::choose(offered, refusal.url()) else {
+            return Ok(None);
+        };
+        self.set_challenge(scope, Some(challenge.clone()));
+        if matches!(scope, Scope::OpenCatalog | Scope::Api(_)) {
+            return Ok(None);
+        }
+        let terms = self.terms(refusal.url(), scope, challenge.scope());
+        let answer = self.answer(transport, &challenge, &terms, sent)?;
+        Ok(answer.filter(|value| Some(value.as_str()) != sent))
+    }
+
+    fn current(&self) -> (Auths, u64) {
+        let (auths, generation, problem) = self.source.current();
+        if let Some(problem) = problem {
+            log::warn!("keeping the last good credentials: {problem}");
+        }
+        (auths, generation)
+    }
+
+    fn terms<'a>(&self, target: &Uri, scope: Scope<'a>, requested: Option<&str>) -> Terms<'a> {
+        let (auths, generation) = self.current();
+        let withheld = self.withholds(target.scheme_str());
+        Terms {
+            scope,
+            requested: requested.map_or_else(|| scope.text(), str::to_owned),
+            auths: if withheld { Auths::default() } else { auths },
+            generation: (!withheld).then_some(generation),
+        }
+    }
+
+    fn answer(
+        &self,
+        transport: &Transport,
+        challenge: &Challenge,
+        terms: &Terms,
+        refused: Option<&str>,
+    ) -> Result<Option<String>> {
+        match (challenge, terms.credential(&self.host)) {
+            (Challenge::Basic { .. }, Some(Credential::Password { username, password })) => {
+                Ok(Some(basic(username, password)))
+            }
+            (Challenge::Basic { .. }, _) => Ok(None),
+            (Challenge::Bearer { .. }, Some(Credential::RegistryToken(token))) => {
+                Ok(Some(bearer(token)))
+            }
+            (Challenge::Bearer { realm, service, .. }, credential) => {
+                let request = TokenRequest {
+                    realm,
+                    service: service.as_deref(),
+                    scope: &terms.requested,
+                    credential,
+                };
+                self.token(transport, request, terms, refused).map(Some)
+            }
+        }
+    }
+
+    /// The scope's token, fetched if there's none, if it's due, or if it's the one just refused.
+    fn token(
+        &self,
+        transport: &Transport,
+        request: TokenRequest,
+        terms: &Terms,
+        refused: Option<&str>,
+    ) -> Result<String> {
+        let scope = terms.scope.text();
+        let is_good = |token: &Token| {
+            let current = token.renew_at > Instant::now() && token.generation == terms.generation;
+            current && Some(bearer(&token.value).as_str()) != refused
+        };
+        let kept = || lock(&self.tokens).get(&scope).filter(is_good);
+        let fetch = || {
+            let sent = request.send(transport);
+            let (value, life) = sent.map_err(|error| self.of_token_server(error))?;
+            let token = Token {
+                value,
+                renew_at: Instant::now() + life - TOKEN_MARGIN.min(life / 4),
+                generation: terms.generation,
+            };
+            lock(&self.tokens).insert(scope.clone(), token.clone(), 1);
+            Ok(token)
+        };
+        let token = kept_or_shared(&self.fetches, &scope, kept, fetch)?;
+        Ok(bearer(&token.value))
+    }
+
+    /// A refusal by a token server with what may explain it; else whose token server it is that fails,
+    /// because its host may be an unfamiliar one.
+    fn of_token_server(&self, error: Error) -> Error {
+        if error::final_answer(&error).is_some() {
+            let why = self.source.explain_refusal(&self.host);
+            error.with_detail(format_args!("; {why}"))
+        } else {
+            error.in_context(&format!("token server of {}", self.host))
+        }
+    }
+}
+
+/// What is `kept`, else what one call makes for all threads that want it. They share its failure too:
+/// otherwise a server that hangs would hold the last of them for its deadline times their number.
+pub(super) fn kept_or_shared<K: Clone + Eq + Hash, V: Clone>(
+    calls: &Once<K, Result<V>>,
+    key: &K,
+    kept: impl Fn() -> Option<V>,
+    make: impl FnOnce() -> Result<V>,
+) -> Result<V> {
+    if let Some(value) = kept() {
+        return Ok(value);
+    }
+    // A call that ended after the first look has kept its result.
+    let call = || kept().map_or_else(make, Ok);
+    calls.get(key, SHARED, call).unwrap_or_else(|| {
+        let text = "another thread's request to the registry gave no result in time";
+        Err(Error::new(ErrorKind::Unavailable, text))
+    })
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}

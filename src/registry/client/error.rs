@@ -1,0 +1,266 @@
+//! The errors of upstream calls: `GET https://reg.example/v2/team/web/tags/list: 401 UNAUTHORIZED:
+//! authentication required`. A query string is never shown, because pre-signed URLs carry secrets
+//! there; an error about a certificate says which flag helps.
+
+use crate::storage::{Error, ErrorKind};
+use rustls::CertificateError;
+use serde::Deserialize;
+use std::{fmt, io};
+
+/// Most of a registry's words that is logged, in characters: a line, not a page of HTML.
+const MAX_DETAIL: usize = 200;
+/// Longest error code, in bytes: the spec's longest has 21.
+const MAX_CODE: usize = 64;
+
+/// The error that a response with a status other than success is. `body` may hold the spec's list of
+/// errors (distribution-spec v1.1.0, "Error Codes"): the code of the first is always shown, its message
+/// only if it `may_be_quoted`.
+pub(super) fn status(
+    what: &str,
+    status: u16,
+    body: &[u8],
+    may_be_quoted: impl Fn(&str) -> bool,
+) -> Error {
+    let (code, words) = first_listed(body).unwrap_or_default();
+    let what = format!("{what}: {status} {code}");
+    let error = Error::new(kind(status), what.trim_end()).with_status(status);
+    if words.is_empty() || !may_be_quoted(&words) {
+        return error;
+    }
+    let words: String = words.chars().take(MAX_DETAIL).collect();
+    error.with_detail(format_args!(": {words}"))
+}
+
+/// The error that a 404 with a foreign body is: of an ingress, which answers so for every path while the
+/// registry restarts. It says nothing about what was asked for.
+pub(super) fn foreign_not_found(what: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{what}: 404"))
+        .with_status(404)
+        .with_detail(" with a body that is not the registry's")
+}
+
+/// Whether the body holds what no registry answers to a path that it doesn't have: neither the spec's
+/// list of errors, nor nothing.
+pub(super) fn is_foreign(body: &[u8]) -> bool {
+    !body.is_empty() && first_listed(body).is_none()
+}
+
+/// The error that a 200 is whose body is not what this endpoint returns.
+pub(crate) fn unexpected_body(what: &str, why: &str) -> Error {
+    protocol(what, why).with_status(200)
+}
+
+/// The response that the error is, if it would be the same tomorrow: in our own words, with its status
+/// and code.
+pub(crate) fn final_answer(error: &Error) -> Option<&str> {
+    error
+        .status()
+        .filter(|status| !may_pass(*status))
+        .map(|_| error.what())
+}
+
+fn kind(status: u16) -> ErrorKind {
+    match status {
+        404 => ErrorKind::NotFound,
+        _ if may_pass(status) => ErrorKind::Unavailable,
+        400.. => ErrorKind::Refused,
+        _ => ErrorKind::Invalid,
+    }
+}
+
+/// Whether a status may be another one when the request is repeated (distribution-spec v1.1.0, "Error
+/// Codes"; RFC 9110 §15). 501 stays.
+pub(super) fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502..)
+}
+
+/// A response that breaks the protocol.
+pub(crate) fn protocol(what: &str, why: impl fmt::Display) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{what}: {why}"))
+}
+
+/// A call that got no response. `is_own` says whether it went to the registry itself.
+pub(super) fn transport(what: &str, is_own: bool, error: &ureq::Error) -> Error {
+    let new = |kind, why: &dyn fmt::Display| Error::new(kind, format!("{what}: {why}"));
+    match error {
+        ureq::Error::Timeout(phase) => new(
+            ErrorKind::TimedOut,
+            &format_args!("no answer in time ({phase})"),
+        ),
+        _ if is_certificate_error(error) => {
+            new(ErrorKind::Refused, error).advise(certificate_advice(error))
+        }
+        // Another attempt would meet the same port.
+        _ if is_not_tls(error) => {
+            let error = new(ErrorKind::Refused, &"the port does not speak TLS");
+            match is_own {
+                true => error.advise("is it --storage-registry-scheme=HTTP?"),
+                false => error,
+            }
+        }
+        ureq::Error::ConnectProxyFailed(_) => new(ErrorKind::Unavailable, error)
+            .advise("to connect without the proxy, name the host in NO_PROXY"),
+        ureq::Error::BadUri(_)
+        | ureq::Error::Http(_)
+        | ureq::Error::Protocol(_)
+        | ureq::Error::LargeResponseHeader(..) => new(ErrorKind::Invalid, error),
+        _ => new(ErrorKind::Unavailable, error),
+    }
+}
+
+/// A body that failed while it was read.
+pub(super) fn body(what: &str, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::TimedOut => ErrorKind::TimedOut,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("{what}: the response broke off: {error}"))
+}
+
+/// What helps against a certificate that isn't trusted: another authority only if that's what lacks.
+fn certificate_advice(error: &ureq::Error) -> String {
+    let what_helps = match tls_error(error) {
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => "name the registry in --storage-registry-repo as its certificate does",
+        // webpki's own, for which rustls has no other word than this.
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "it shows an authority's certificate as its own, which isn't accepted: give it one that the \
+             authority has signed"
+        }
+        _ => "trust its authority with --storage-registry-ca-file",
+    };
+    format!("{what_helps}, or skip the check with --storage-registry-insecure-skip-tls-verify")
+}
+
+/// Whether the peer speaks TLS, but with a certificate that we don't trust.
+fn is_certificate_error(error: &ureq::Error) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Whether the peer answered our TLS greeting with something that isn't TLS.
+pub(super) fn is_not_tls(error: &ureq::Error) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_)))
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+#[derive(Deserialize)]
+struct SpecErrors {
+    errors: Vec<SpecError>,
+}
+
+#[derive(Deserialize)]
+struct SpecError {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// Code and message of the first error listed; what isn't a code belongs to the message.
+fn first_listed(body: &[u8]) -> Option<(String, String)> {
+    let listed: SpecErrors = serde_json::from_slice(body).ok()?;
+    let SpecError { code, message } = listed.errors.into_iter().next()?;
+    let is_code =
+        code.len() <= MAX_CODE && code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    if is_code {
+        return Some((code, message));
+    }
+    let words = format!("{code}: {message}");
+    Some((String::new(), words.trim_matches([':', ' ']).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(_: &str) -> bool {
+        true
+    }
+
+    fn logged(error: Error) -> String {
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn a_status_is_told_with_the_specs_code() {
+        let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":[]}]}"#;
+        let url = "GET https://reg.example/v2/team/web/tags/list";
+        let error = status(url, 401, body, open);
+        let answer = format!("{url}: 401 UNAUTHORIZED");
+        assert_eq!(final_answer(&error), Some(&*answer));
+        assert_eq!(
+            (error.kind(), error.status()),
+            (ErrorKind::Refused, Some(401))
+        );
+        assert_eq!(logged(error), format!("{answer}: authentication required"));
+    }
+
+    #[test]
+    fn of_a_body_that_must_not_be_quoted_only_a_code_is_told() {
+        let text = |body: &str| logged(status("GET x", 401, body.as_bytes(), |_| false));
+        assert_eq!(
+            text(r#"{"errors":[{"code":"UNAUTHORIZED","message":"Basic dTpw"}]}"#),
+            "GET x: 401 UNAUTHORIZED"
+        );
+        assert_eq!(text(r#"{"errors":[{"code":"Basic dTpw"}]}"#), "GET x: 401");
+        let long = format!(
+            r#"{{"errors":[{{"code":"{}"}}]}}"#,
+            "A".repeat(MAX_CODE + 1)
+        );
+        assert_eq!(text(&long), "GET x: 401");
+    }
+
+    #[test]
+    fn other_bodies_are_not_quoted() {
+        for body in ["<html>", "", r#"{"errors":[]}"#, r#"{"errors":"x"}"#] {
+            let error = status("GET x", 503, body.as_bytes(), open);
+            assert_eq!(logged(error), "GET x: 503", "{body}");
+        }
+    }
+
+    #[test]
+    fn only_404_is_definite_and_what_may_pass_is_unavailable() {
+        let kind = |code| status("GET x", code, b"", open).kind();
+        assert_eq!(kind(404), ErrorKind::NotFound);
+        for code in [408, 429, 500, 502, 503] {
+            assert_eq!(kind(code), ErrorKind::Unavailable, "{code}");
+        }
+        for code in [400, 401, 403, 412, 501] {
+            assert_eq!(kind(code), ErrorKind::Refused, "{code}");
+        }
+        assert_eq!(kind(204), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_told_with_what_helps_against_that() {
+        let text = |error| {
+            let error = ureq::Error::Rustls(rustls::Error::InvalidCertificate(error));
+            logged(transport("GET x", true, &error))
+        };
+        let skip = "or skip the check with --storage-registry-insecure-skip-tls-verify";
+        let ends = |text: String, advice: &str| {
+            assert!(
+                text.ends_with(&format!("; {advice}, {skip}")),
+                "{advice} in {text}"
+            );
+        };
+        let trust = "trust its authority with --storage-registry-ca-file";
+        ends(text(CertificateError::UnknownIssuer), trust);
+        let name = "name the registry in --storage-registry-repo as its certificate does";
+        ends(text(CertificateError::NotValidForName), name);
+        let other = rustls::OtherError(std::sync::Arc::new(io::Error::other("CaUsedAsEndEntity")));
+        let own = "it shows an authority's certificate as its own, which isn't accepted: give it one that \
+                   the authority has signed";
+        ends(text(CertificateError::Other(other)), own);
+    }
+}

@@ -1,0 +1,218 @@
+//! An HTTP client for one registry (distribution-spec v1.1.0), in the order of a request:
+//!
+//! 1. The scheme is probed, unless a flag says it ([`probe`]).
+//! 2. The request waits, or isn't sent, if the registry asked for a pause ([`retry`]).
+//! 3. It is sent with the credentials that earlier challenges asked for ([`auth`], [`transport`]).
+//! 4. A 401 is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more.
+//! 5. A failure that may pass is repeated a few times.
+//!
+//! It knows paths and scopes, and neither repositories nor listings. Nothing in a response is trusted:
+//! not its length, its links, its redirects or its types.
+
+mod auth;
+pub(super) mod challenge;
+pub(super) mod error;
+mod probe;
+mod response;
+mod retry;
+mod timeouts;
+mod token;
+mod transport;
+pub(super) mod url;
+
+pub(super) use auth::Scope;
+pub use probe::Scheme;
+pub(super) use response::UpstreamResponse;
+pub(super) use transport::Ask;
+pub use transport::{Tls, certificates};
+
+use crate::credentials::SecretFile;
+use crate::storage::{Error, ErrorKind, Result};
+use crate::sync::{Once, lock};
+use auth::{Authenticator, MAX_WAITING, kept_or_shared};
+use challenge::Challenge;
+use retry::{Retry, RetryPolicy};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+use transport::Transport;
+use ureq::http::Uri;
+
+/// For a TLS port that was asked in plain HTTP (Go's `net/http` and nginx answer 400).
+pub(super) const HTTPS_ADVICE: &str =
+    "if the registry speaks TLS, set --storage-registry-scheme=HTTPS";
+
+/// A client for one registry. It connects when it has something to ask.
+pub(super) struct Client {
+    authority: String,
+    /// The scheme that a flag says.
+    given: Option<Scheme>,
+    probed: Mutex<Option<Scheme>>,
+    probes: Once<(), Result<Scheme>>,
+    /// Whether a response makes the probed scheme doubtful.
+    is_doubtful: AtomicBool,
+    transport: Transport,
+    authenticator: Authenticator,
+    retries: Mutex<RetryPolicy>,
+}
+
+impl Client {
+    /// For the registry at `authority` (`host[:port]`), with up to `connections` kept alive.
+    pub(super) fn new(
+        authority: String,
+        scheme: Option<Scheme>,
+        tls: &Tls,
+        credentials: Arc<SecretFile>,
+        connections: usize,
+    ) -> Client {
+        let permitted = scheme == Some(Scheme::Http);
+        Client {
+            given: scheme,
+            probed: Mutex::default(),
+            probes: Once::new(MAX_WAITING),
+            is_doubtful: AtomicBool::new(false),
+            transport: Transport::new(tls, connections, &authority),
+            authenticator: Authenticator::new(authority.clone(), credentials, permitted),
+            retries: Mutex::default(),
+            authority,
+        }
+    }
+
+    /// `host[:port]`.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// `GET path`; only a 200 is `Ok`.
+    pub(super) fn get(&self, path: &str, ask: Ask, scope: Scope) -> Result<UpstreamResponse> {
+        let response = self.send(path, ask, scope)?;
+        match response.status() {
+            200 => Ok(response),
+            _ => Err(self.refusal(response)),
+        }
+    }
+
+    /// The error that a response is, with what may help.
+    pub(super) fn refusal(&self, response: UpstreamResponse) -> Error {
+        let scheme = response.url().scheme_str().map(str::to_owned);
+        match response.status() {
+            401 | 403 => {
+                let why = self.authenticator.explain_refusal(scheme.as_deref());
+                response.into_error().with_detail(format_args!("; {why}"))
+            }
+            400 if scheme.as_deref() == Some("http") => response.into_error().advise(HTTPS_ADVICE),
+            _ => response.into_error(),
+        }
+    }
+
+    /// Sends a request for `path`, with the credentials that are asked for, and repeats it while that may
+    /// help. Any status that won't pass by itself is `Ok`.
+    pub(super) fn send(&self, path: &str, ask: Ask, scope: Scope) -> Result<UpstreamResponse> {
+        let url = format!("{}://{}{path}", self.scheme()?, self.authority);
+        let target: Uri = url
+            .parse()
+            .map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
+        let what = transport::what(ask, &target);
+        let mut attempt = 1;
+        loop {
+            let now = Instant::now();
+            let turn = lock(&self.retries).turn(now);
+            thread::sleep(turn.map_err(|paused| paused.error(&what, now))?);
+            let error = match self.send_once(&target, ask, scope) {
+                Ok(response) if error::may_pass(response.status()) => response.into_error(),
+                Err(error) if error.kind().is_no_answer() => error,
+                result => {
+                    lock(&self.retries).answered();
+                    let status = result.as_ref().map(UpstreamResponse::status);
+                    self.doubt_scheme(matches!(status, Ok(400 | 401)));
+                    return result;
+                }
+            };
+            let retry = lock(&self.retries).failed(&error, attempt, Instant::now());
+            let Retry::After(pause) = retry else {
+                self.doubt_scheme(error.kind() == ErrorKind::Unavailable);
+                return Err(error);
+            };
+            log::debug!("{error:#}: trying again");
+            thread::sleep(pause);
+            attempt += 1;
+        }
+    }
+
+    /// One request, and a second one if the first is answered by a challenge that can be met.
+    fn send_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<UpstreamResponse> {
+        let known = self.authenticator.known(&self.transport, target, scope)?;
+        let response = self.transport.call(target, ask, known.as_deref())?;
+        // A challenge from where a redirect has led is not the registry's, and gets nothing.
+        if response.status() != 401 || url::origin(response.url()) != url::origin(target) {
+            return Ok(response);
+        }
+        let answer =
+            self.authenticator
+                .respond(&self.transport, scope, &response, known.as_deref())?;
+        match answer {
+            Some(authorization) => self.transport.call(target, ask, Some(&authorization)),
+            None => Ok(response),
+        }
+    }
+
+    /// The scheme that a flag says, else the probed one.
+    fn scheme(&self) -> Result<Scheme> {
+        if let Some(given) = self.given {
+            return Ok(given);
+        }
+        let kept = || lock(&self.probed).filter(|_| !self.is_doubtful.load(Ordering::Relaxed));
+        let probe = || {
+            let last = *lock(&self.probed);
+            let scheme = probe::scheme(&self.transport, &self.authority);
+            let scheme = scheme.or_else(|error| last.ok_or(error))?;
+            if last != Some(scheme) {
+                log::info!("{} speaks {scheme}", self.authority);
+            }
+            *lock(&self.probed) = Some(scheme);
+            self.is_doubtful.store(false, Ordering::Relaxed);
+            Ok(scheme)
+        };
+        kept_or_shared(&self.probes, &(), kept, probe)
+    }
+
+    /// A plain HTTP that was only probed is probed again once requests are refused or fail: what kept TLS
+    /// from the probe may have been an accident or an attack.
+    fn doubt_scheme(&self, is_suspect: bool) {
+        if is_suspect && self.withholds_credentials() {
+            self.is_doubtful.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the registry was found to speak plain HTTP, so that it gets no credentials.
+    pub(super) fn withholds_credentials(&self) -> bool {
+        self.given.is_none() && *lock(&self.probed) == Some(Scheme::Http)
+    }
+
+    /// Why the registry may refuse requests: for the log alone, because it names files and hosts.
+    pub(super) fn explain_refusal(&self) -> String {
+        let scheme = self.withholds_credentials().then_some("http");
+        self.authenticator.explain_refusal(scheme)
+    }
+
+    /// The challenge that such requests are answered by at once, if there is one.
+    pub(super) fn challenge(&self, scope: Scope) -> Option<Challenge> {
+        self.authenticator.challenge(scope)
+    }
+
+    /// Answers such requests from now on by `challenge`, until they meet another; by none if it's `None`.
+    pub(super) fn set_challenge(&self, scope: Scope, challenge: Option<Challenge>) {
+        self.authenticator.set_challenge(scope, challenge);
+    }
+
+    /// The state of the secret file, if it holds a password for the registry as a whole.
+    pub(super) fn password_generation(&self) -> Option<u64> {
+        self.authenticator.password_generation()
+    }
+
+    /// How many requests have been sent so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.transport.requests()
+    }
+}

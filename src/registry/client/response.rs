@@ -1,0 +1,213 @@
+//! A response of a registry or its token server, whose body is read within bounds of size and time.
+//! No error made of it repeats the credentials that were sent.
+
+use super::error;
+use super::timeouts::{BODY, ERROR_BODY, STALL};
+use crate::pacing::Pace;
+use crate::storage::{Error, ErrorKind, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::io::{self, Read};
+use std::time::{Duration, Instant, SystemTime};
+use ureq::Body;
+use ureq::http::header::{CONTENT_LENGTH, HeaderMap, LOCATION};
+use ureq::http::{Response, Uri};
+
+/// Least pace of a body, in bytes per second, after [`STALL`]: one that drips more slowly only holds a
+/// connection on either side.
+const LEAST_PACE: u64 = 1024;
+/// Most of an error's body that is read, in bytes: enough for the spec's list of errors.
+const MAX_ERROR_BODY: u64 = 8 * 1024;
+/// Longest pause that a registry's `Retry-After` gets: a date far in the future must not stop all
+/// requests for ever, and one request each quarter of an hour does no harm.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// The head of a response, its body still to be read.
+pub(crate) struct UpstreamResponse {
+    pub(super) what: String,
+    pub(super) url: Uri,
+    pub(super) response: Response<Body>,
+    /// The `Authorization` that was sent, which no message may repeat.
+    pub(super) authorization: Option<String>,
+    /// Whether a blob was asked for, which may lie in a storage behind the registry.
+    pub(super) is_blob: bool,
+}
+
+impl UpstreamResponse {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// Method and URL, for a message.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Where the response came from, after redirects.
+    pub(super) fn url(&self) -> &Uri {
+        &self.url
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// A header's values; bytes that aren't text are replaced.
+    pub(crate) fn texts(&self, name: &'static str) -> Vec<String> {
+        let values = self.headers().get_all(name).iter();
+        values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect()
+    }
+
+    /// `Location`, when the status asks to go there.
+    pub(super) fn redirect(&self) -> Option<String> {
+        let moved = matches!(self.status(), 301 | 302 | 303 | 307 | 308);
+        let location = self.headers().get(LOCATION).filter(|_| moved)?;
+        location.to_str().ok().map(str::to_owned)
+    }
+
+    /// When `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date, allows the next request.
+    fn retry_at(&self) -> Option<Instant> {
+        let text = self.texts("retry-after").into_iter().next()?;
+        let pause = match text.trim().parse() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => httpdate::parse_http_date(text.trim())
+                .ok()?
+                .duration_since(SystemTime::now())
+                .ok()?,
+        };
+        Some(Instant::now() + pause.min(MAX_RETRY_AFTER))
+    }
+
+    /// The error that this response is.
+    pub(super) fn into_error(mut self) -> Error {
+        let sent = self.authorization.take();
+        let is_blob = self.is_blob;
+        self.error(|what, status, body| match status {
+            404 if !is_blob && error::is_foreign(body) => error::foreign_not_found(what),
+            _ => error::status(what, status, body, |words| {
+                sent.as_ref().is_none_or(|sent| !repeats(words, sent))
+            }),
+        })
+    }
+
+    /// The error that this response of a token server is. Nothing of it is quoted, because it may repeat
+    /// any secret, and its 404 says nothing about what the registry holds.
+    pub(super) fn into_token_error(self) -> Error {
+        self.error(|what, status, body| {
+            let error = error::status(what, status, body, |_| false);
+            match status {
+                404 => Error::new(ErrorKind::Refused, error.what()).with_status(404),
+                _ => error,
+            }
+        })
+    }
+
+    fn error(self, make: impl Fn(&str, u16, &[u8]) -> Error) -> Error {
+        let (what, status, retry_at) = (self.what.clone(), self.status(), self.retry_at());
+        let source = self.response.into_body().into_reader();
+        let body = collect(source, MAX_ERROR_BODY, ERROR_BODY).unwrap_or_default();
+        make(&what, status, &body).with_retry_at(retry_at)
+    }
+
+    /// The whole body, of at most `limit` bytes.
+    pub(crate) fn read(self, limit: u64) -> Result<Vec<u8>> {
+        let what = self.what.clone();
+        let bytes = collect(self.into_reader(u64::MAX), limit + 1, BODY);
+        let bytes = bytes.map_err(|cause| error::body(&what, cause))?;
+        if bytes.len() as u64 > limit {
+            let why = format!("the response is over {limit} bytes");
+            return Err(error::protocol(&what, why));
+        }
+        Ok(bytes)
+    }
+
+    /// The body as it arrives, if it arrives at a reasonable pace. A body without a declared length ends
+    /// after `size` bytes, because the trailers behind it may take any time.
+    pub(crate) fn into_reader(self, size: u64) -> impl Read + Send + use<> {
+        let most = if self.headers().contains_key(CONTENT_LENGTH) {
+            u64::MAX
+        } else {
+            size
+        };
+        let body = self.response.into_body().into_with_config();
+        Paced {
+            source: body.limit(u64::MAX).reader().take(most),
+            pace: Pace::default(),
+        }
+    }
+}
+
+/// Whether a text repeats a secret of an `Authorization`: its token, or the password in it.
+fn repeats(text: &str, authorization: &str) -> bool {
+    let secret = authorization
+        .split_once(' ')
+        .map_or(authorization, |(_, secret)| secret);
+    let decoded = STANDARD
+        .decode(secret)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let password = decoded
+        .as_deref()
+        .and_then(|pair| Some(pair.split_once(':')?.1));
+    text.contains(secret)
+        || password.is_some_and(|password| !password.is_empty() && text.contains(password))
+}
+
+/// Reads to the end, or to `limit` bytes, for `longest` and one more read at most.
+fn collect(source: impl Read, limit: u64, longest: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + longest;
+    let mut source = source.take(limit);
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        let count = source.read(&mut chunk)?;
+        bytes.extend_from_slice(&chunk[..count]);
+        if count == 0 {
+            return Ok(bytes);
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long"));
+        }
+    }
+}
+
+/// A body that fails when it drips. Only the time spent waiting for it counts, not the reader's own.
+struct Paced<R> {
+    source: R,
+    pace: Pace,
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let began = Instant::now();
+        let count = self.source.read(buffer)?;
+        self.pace.note(count, began.elapsed());
+        if count > 0 && self.pace.is_below(LEAST_PACE, STALL) {
+            let text = "the registry sends too slowly";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_repeats_a_password_or_a_token_is_recognized() {
+        let ours = format!("Basic {}", STANDARD.encode("reader:s3cret:x"));
+        for text in [
+            "denied: s3cret:x",
+            &*format!("bad header {ours}"),
+            &ours[6..],
+        ] {
+            assert!(repeats(text, &ours), "{text}");
+        }
+        assert!(repeats("token abc.def is over", "Bearer abc.def"));
+        let empty = format!("Basic {}", STANDARD.encode("reader:"));
+        assert!(!repeats("reader is denied", &ours) && !repeats("denied", &empty));
+    }
+}

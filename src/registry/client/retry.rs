@@ -1,0 +1,256 @@
+//! When a failed request is repeated and when requests wait or aren't sent at all, for all threads
+//! together: a registry in trouble isn't helped by three times as many requests, and a registry that
+//! hangs must not hold up a scan for a deadline times its repositories. The clock is a parameter.
+
+use crate::storage::{Error, ErrorKind};
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::time::{Duration, Instant};
+
+/// How often a request is sent before it has failed: enough for a connection that was just closed, and a
+/// registry that throttles or restarts.
+const ATTEMPTS: u32 = 3;
+/// First pause before a request is repeated; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest `Retry-After` that is waited out within one request. If the registry asks for more, no request
+/// is sent until then.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Successful requests needed to earn one retry: at most one request in ten is a repeated one.
+const PRICE: u32 = 10;
+/// Most successful requests that are saved up: thirty retries in a row, for a short failure in the midst
+/// of a scan.
+const MAX_SAVED: u32 = 30 * PRICE;
+/// So many requests without any answer, one after the other, and the registry is taken to be down: two
+/// rounds of the usual concurrency.
+const UNANSWERED: u32 = 16;
+/// Then no request is sent for so long: short, because all that it saves is requests that fail.
+const UNANSWERED_PAUSE: Duration = Duration::from_secs(5);
+
+/// What to do after a failure.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// Send the request again after this time.
+    After(Duration),
+    GiveUp,
+}
+
+/// What earlier requests have taught about when to send the next.
+#[derive(Debug, Default)]
+pub(super) struct RetryPolicy {
+    /// Requests wait until this time.
+    throttled_until: Option<Instant>,
+    /// Requests fail at once until this time.
+    paused: Option<Paused>,
+    budget: RetryBudget,
+    /// Requests without any answer since the last answer.
+    unanswered: u32,
+}
+
+/// Why a request isn't sent now, and when it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Paused {
+    until: Instant,
+    /// Whether the registry asked for it; else it has stopped answering.
+    asked: bool,
+}
+
+impl Paused {
+    /// The error of the request `what` that isn't sent at `now`.
+    pub(super) fn error(self, what: &str, now: Instant) -> Error {
+        let left = self.until.saturating_duration_since(now).as_secs() + 1;
+        let why: &dyn fmt::Display = match self.asked {
+            true => &format_args!("waiting {left} s more, as the registry asked (Retry-After)"),
+            false => &format_args!(
+                "the last {UNANSWERED} requests got no answer, the next is sent in {left} s"
+            ),
+        };
+        Error::new(ErrorKind::Paused, format!("{what}: not sent: {why}"))
+            .with_retry_at(Some(self.until))
+    }
+}
+
+impl RetryPolicy {
+    /// How long a request has to wait before it is sent.
+    ///
+    /// Errors when it isn't to be sent at all.
+    pub(super) fn turn(&self, now: Instant) -> Result<Duration, Paused> {
+        if let Some(paused) = self.paused.filter(|paused| paused.until > now) {
+            return Err(paused);
+        }
+        let until = self.throttled_until.unwrap_or(now);
+        let left = until.saturating_duration_since(now);
+        // Not all at once when it's over.
+        Ok(left + jitter(left / 4))
+    }
+
+    /// Notes a response, which may be a refusal.
+    pub(super) fn answered(&mut self) {
+        self.unanswered = 0;
+        self.budget.earn();
+    }
+
+    /// Notes that a request has failed for the `attempt`th time, in a way that may pass.
+    pub(super) fn failed(&mut self, error: &Error, attempt: u32, now: Instant) -> Retry {
+        self.note_answer(error.status().is_some(), now);
+        if error.kind() == ErrorKind::TimedOut {
+            // The next attempt would take as long.
+            return Retry::GiveUp;
+        }
+        let until = error.retry_at();
+        let asked = until.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        if asked > LONGEST_WAIT {
+            let pause = asked.as_secs_f64().round();
+            log::warn!("{error:#}: registry sent Retry-After, no requests for {pause} s");
+            self.paused = until.map(|until| Paused { until, asked: true });
+            return Retry::GiveUp;
+        }
+        let own = FIRST_PAUSE * 2u32.saturating_pow(attempt - 1);
+        let pause = asked.max(own - jitter(own / 2));
+        if error.status() == Some(429) || !asked.is_zero() {
+            self.throttled_until = self.throttled_until.max(Some(now + pause));
+        }
+        if attempt < ATTEMPTS && self.budget.spend() {
+            Retry::After(pause)
+        } else {
+            Retry::GiveUp
+        }
+    }
+
+    fn note_answer(&mut self, was_answered: bool, now: Instant) {
+        if was_answered {
+            self.unanswered = 0;
+            return;
+        }
+        self.unanswered = self.unanswered.saturating_add(1);
+        let until = now + UNANSWERED_PAUSE;
+        if self.unanswered >= UNANSWERED && self.paused.is_none_or(|paused| paused.until <= until) {
+            let asked = false;
+            self.paused = Some(Paused { until, asked });
+        }
+    }
+}
+
+/// How many requests may be repeated, in successful requests.
+#[derive(Debug)]
+struct RetryBudget(u32);
+
+impl Default for RetryBudget {
+    fn default() -> RetryBudget {
+        RetryBudget(MAX_SAVED)
+    }
+}
+
+impl RetryBudget {
+    fn earn(&mut self) {
+        self.0 = (self.0 + 1).min(MAX_SAVED);
+    }
+
+    fn spend(&mut self) -> bool {
+        let left = self.0.checked_sub(PRICE);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+}
+
+/// A random part of `most`. Replicas that start together must not send in step; the standard library's
+/// only source of chance is good enough for that.
+fn jitter(most: Duration) -> Duration {
+    let chance = RandomState::new().build_hasher().finish() % 1024;
+    most * chance as u32 / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn status(status: u16, retry_at: Option<Instant>) -> Error {
+        let error = Error::new(ErrorKind::Unavailable, "GET x");
+        error.with_status(status).with_retry_at(retry_at)
+    }
+
+    fn unanswered(kind: ErrorKind) -> Error {
+        Error::new(kind, "GET x")
+    }
+
+    #[test]
+    fn a_request_is_sent_three_times_with_pauses_that_grow_and_differ() {
+        let (mut policy, now) = (RetryPolicy::default(), Instant::now());
+        let mut pause = |attempt| match policy.failed(&status(503, None), attempt, now) {
+            Retry::After(pause) => pause,
+            other => panic!("{other:?}"),
+        };
+        let (first, second) = (pause(1), pause(2));
+        let expected = FIRST_PAUSE / 2..=FIRST_PAUSE;
+        assert!(expected.contains(&first), "{first:?}");
+        let expected = FIRST_PAUSE..=FIRST_PAUSE * 2;
+        assert!(expected.contains(&second), "{second:?}");
+        assert_eq!(policy.failed(&status(503, None), 3, now), Retry::GiveUp);
+        let waits = policy.turn(now);
+        assert_eq!(waits, Ok(Duration::ZERO), "other requests don't wait");
+    }
+
+    #[test]
+    fn all_requests_wait_as_long_as_a_registry_that_throttles_asks() {
+        let (mut policy, now) = (RetryPolicy::default(), Instant::now());
+        let throttled = status(429, Some(now + 3 * S));
+        assert_eq!(policy.failed(&throttled, 1, now), Retry::After(3 * S));
+        assert!(policy.turn(now).is_ok_and(|wait| wait >= 3 * S));
+        assert_eq!(policy.turn(now + 3 * S), Ok(Duration::ZERO));
+        let mut policy = RetryPolicy::default();
+        policy.failed(&status(429, None), 1, now);
+        assert!(policy.turn(now).is_ok_and(|wait| !wait.is_zero()));
+    }
+
+    #[test]
+    fn during_a_long_pause_that_the_registry_asked_for_no_request_is_sent() {
+        let (mut policy, now) = (RetryPolicy::default(), Instant::now());
+        let until = now + 60 * S;
+        let failed = policy.failed(&status(503, Some(until)), 1, now);
+        assert_eq!(failed, Retry::GiveUp);
+        let error = policy.turn(now).unwrap_err().error("GET y", now);
+        let text = "GET y: not sent: waiting 61 s more, as the registry asked (Retry-After)";
+        assert_eq!(format!("{error:#}"), text);
+        assert_eq!(
+            (error.kind(), error.retry_at()),
+            (ErrorKind::Paused, Some(until))
+        );
+        assert_eq!(policy.turn(until), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn few_requests_are_repeated_when_most_fail() {
+        let (mut policy, now) = (RetryPolicy::default(), Instant::now());
+        let fails = |policy: &mut RetryPolicy| policy.failed(&status(503, None), 1, now);
+        let mut repeated = 0;
+        for _ in 0..1000 {
+            repeated += u32::from(fails(&mut policy) != Retry::GiveUp);
+        }
+        assert_eq!(repeated, MAX_SAVED / PRICE);
+        (0..PRICE).for_each(|_| policy.answered());
+        assert_ne!(fails(&mut policy), Retry::GiveUp);
+        assert_eq!(fails(&mut policy), Retry::GiveUp);
+    }
+
+    #[test]
+    fn a_registry_that_never_answers_gets_no_requests_for_a_moment_until_it_does() {
+        let (mut policy, now) = (RetryPolicy::default(), Instant::now());
+        let late = unanswered(ErrorKind::TimedOut);
+        for _ in 1..UNANSWERED {
+            policy.failed(&late, 1, now);
+        }
+        assert_eq!(policy.turn(now), Ok(Duration::ZERO));
+        policy.failed(&unanswered(ErrorKind::Unavailable), 1, now);
+        assert!(policy.turn(now).is_err());
+        let later = now + UNANSWERED_PAUSE;
+        assert_eq!(policy.turn(later), Ok(Duration::ZERO));
+        policy.failed(&late, 1, later);
+        assert!(policy.turn(later).is_err(), "still no answer");
+        policy.answered();
+        let later = later + UNANSWERED_PAUSE;
+        policy.failed(&late, 1, later);
+        assert_eq!(policy.turn(later), Ok(Duration::ZERO));
+    }
+}

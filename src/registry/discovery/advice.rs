@@ -1,0 +1,98 @@
+//! What helps when a registry lists no repositories: it depends on whose registry it is, and on what
+//! its sources answered.
+
+use crate::registry::client::HTTPS_ADVICE;
+
+/// Registries that are known by their host, and why they may list nothing.
+const KNOWN: [(&str, &str); 7] = [
+    ("docker.io", "Docker Hub has no catalog"),
+    ("ghcr.io", "GHCR has no catalog"),
+    ("pkg.dev", "Artifact Registry's catalog is empty"),
+    (
+        "azurecr.io",
+        "ACR lists nothing to a token that is limited by a scope map",
+    ),
+    ("gitlab.com", "GitLab's catalog is for its administrators"),
+    ("quay.io", "Quay lists what the account may read"),
+    (
+        "jfrog.io",
+        "Artifactory has a catalog for each of its repositories, not for all",
+    ),
+];
+
+/// What may help; `refusal` is about credentials.
+pub(super) fn advice(authority: &str, answers: &[String], refusal: &str) -> String {
+    let host = authority.split(':').next().unwrap_or_default();
+    let host = host.to_ascii_lowercase();
+    let is_of = |domain: &str| {
+        let rest = host.strip_suffix(domain);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let is_answer = |test: &dyn Fn(&str) -> bool| answers.iter().any(|answer| test(answer));
+    let flag = "name them with --repository";
+    if let Some((_, why)) = KNOWN.iter().find(|(domain, _)| is_of(domain)) {
+        return format!("{why}: {flag}");
+    }
+    if is_answer(&|answer| answer.contains("/api/v2.0/")) {
+        return format!(
+            "Harbor lists to a robot that may list repositories, of the project that is the prefix in \
+             --storage-registry-repo: give it that right, or {flag}"
+        );
+    }
+    if is_answer(&|answer| answer.ends_with("/v2/_catalog: not a listing")) {
+        return format!("{authority} doesn't answer like a registry; check address and port");
+    }
+    if is_answer(&|answer| answer.starts_with("GET http:") && answer.contains(": 400")) {
+        return HTTPS_ADVICE.to_owned();
+    }
+    if is_answer(&|answer| answer.contains(": 401") || answer.contains(": 403")) {
+        return format!("{refusal}; or {flag}");
+    }
+    flag.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helps_depends_on_whose_registry_it_is() {
+        let of = |authority: &str, answers: &[&str]| {
+            let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
+            advice(authority, &answers, "check --storage-registry-config")
+        };
+        for host in ["docker.io", "registry-1.docker.io", "INDEX.docker.io:443"] {
+            assert_eq!(
+                of(host, &[]),
+                "Docker Hub has no catalog: name them with --repository"
+            );
+        }
+        assert!(of("ghcr.io", &[]).starts_with("GHCR has no catalog"));
+        assert!(of("team.azurecr.io", &[]).contains("scope map"));
+        assert_eq!(of("notghcr.io", &[]), "name them with --repository");
+        assert!(
+            of("reg:5000", &["GET http://reg:5000/v2/_catalog: 401"])
+                .contains("--storage-registry-config")
+        );
+        assert_eq!(
+            of("reg:81", &["GET http://reg:81/v2/_catalog: not a listing"]),
+            "reg:81 doesn't answer like a registry; check address and port"
+        );
+        assert_eq!(
+            of("reg", &["GET http://reg/v2/_catalog: 400"]),
+            HTTPS_ADVICE
+        );
+        assert!(of("reg", &["GET https://reg/v2/_catalog: 400"]).contains("--repository"));
+        let harbor = of(
+            "reg",
+            &[
+                "GET https://reg/v2/_catalog: 401",
+                "GET https://reg/api/v2.0/projects: 403",
+            ],
+        );
+        assert!(
+            harbor.starts_with("Harbor") && harbor.ends_with("--repository"),
+            "{harbor}"
+        );
+    }
+}

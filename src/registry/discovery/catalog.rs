@@ -1,0 +1,92 @@
+//! The catalog (distribution's API, v2.8.2, docs/content/spec/api.md, "Listing Repositories"). Some
+//! registries list what is public to an anonymous request instead of answering a challenge (zot with an
+//! `anonymousPolicy`, Quay), and what they hide would be missing without a trace. So if there's a
+//! password for this very host, it's sent unasked, to the registry's own origin; but never over an HTTP
+//! that no flag asked for, where anyone on the way could read it.
+
+use crate::registry::client::challenge::Challenge;
+use crate::registry::client::{Client, Scope, error};
+use crate::registry::paging::{Names, PagedListing};
+use crate::storage::Result;
+use crate::sync::lock;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+/// How the catalog of one registry is listed.
+#[derive(Default)]
+pub(super) struct Catalog {
+    /// The state of the secret file that was refused when it was sent unasked, or withheld.
+    refused: Mutex<Option<u64>>,
+}
+
+impl Catalog {
+    /// The names that the catalog lists. Only an answer that would be the same tomorrow makes the public
+    /// ones suffice.
+    pub(super) fn names(&self, client: &Client, scope: Scope) -> Result<BTreeSet<String>> {
+        let open = read(client, scope)?;
+        let Some(generation) = self.unasked(client) else {
+            return Ok(open);
+        };
+        let refuse = |why: &str| {
+            *lock(&self.refused) = Some(generation);
+            log::warn!("listing public repositories only: {why}");
+        };
+        if client.withholds_credentials() {
+            let authority = client.authority();
+            refuse(&format!(
+                "{authority} did not ask for credentials, and they are not sent unasked over HTTP unless \
+                 --storage-registry-scheme=HTTP says so"
+            ));
+            return Ok(open);
+        }
+        let unasked = Some(Challenge::Basic { realm: None });
+        client.set_challenge(Scope::Catalog, unasked.clone());
+        match read(client, Scope::Catalog) {
+            Ok(all) => {
+                // The password counts, then; and without it a repository of any name may be a 404.
+                let any = Scope::Pull("");
+                if all.len() > open.len() && client.challenge(any).is_none() {
+                    client.set_challenge(any, unasked);
+                }
+                Ok(all)
+            }
+            Err(error) => {
+                client.set_challenge(Scope::Catalog, None);
+                if error::final_answer(&error).is_none() {
+                    return Err(error);
+                }
+                refuse(&format!("{error:#}"));
+                Ok(open)
+            }
+        }
+    }
+
+    /// The state of the secret file whose password is worth sending unasked: the catalog has neither asked
+    /// for it nor refused it.
+    fn unasked(&self, client: &Client) -> Option<u64> {
+        let generation = client.password_generation()?;
+        let is_new = *lock(&self.refused) != Some(generation);
+        (is_new && client.challenge(Scope::Catalog).is_none()).then_some(generation)
+    }
+}
+
+fn read(client: &Client, scope: Scope) -> Result<BTreeSet<String>> {
+    let listing = PagedListing {
+        path: "/v2/_catalog",
+        scope,
+        is_numbered: false,
+        names: names_on,
+    };
+    listing.read(client)
+}
+
+#[derive(Deserialize)]
+struct CatalogPage {
+    repositories: Option<Names>,
+}
+
+fn names_on(page: &[u8]) -> Option<Vec<String>> {
+    let page: CatalogPage = serde_json::from_slice(page).ok()?;
+    Some(page.repositories.unwrap_or_default().0)
+}

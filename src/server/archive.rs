@@ -1,0 +1,143 @@
+//! Responses with a chart archive or its provenance file: found by the digest that the snapshot
+//! lists, whole or in part. A file that the snapshot doesn't list is not served, even from memory.
+
+use super::blocks::Buffer;
+use super::connections::Connection;
+use super::downloads::{Refusal, Wanted};
+use super::request::Request;
+use super::respond::{Responder, not_ready};
+use super::response::{Response, ResponseBody};
+use super::route::{Base, FileKind};
+use crate::inventory::StoredChart;
+use crate::oci::Descriptor;
+use crate::representation::{self, Part};
+use crate::storage::ErrorKind;
+use std::sync::Arc;
+use tiny_http::Method;
+
+/// How long a cache may hand out an archive without asking (RFC 9111 §5.2.2.1). Its bytes never change
+/// under its ETag, but a version that is pushed again changes them under its URL, beside an index with
+/// the new digest, under which Helm 4 would keep the old bytes forever. So it's a minute and not a
+/// year; within it, `immutable` (RFC 8246) saves asking even when a page is reloaded. Not `public`:
+/// that would let shared caches hand out what an ingress asked a password for.
+const CACHE_CONTROL: &str = "max-age=60, immutable";
+
+/// One of a chart's files.
+struct ChartFile<'a> {
+    chart: &'a StoredChart,
+    blob: &'a Descriptor,
+    name: String,
+    content_type: &'static str,
+    etag: String,
+}
+
+impl Responder {
+    /// The response with a file of the chart whose archive has this name.
+    pub(super) fn chart_file(
+        &self,
+        request: &Request,
+        connection: &Connection,
+        base: &Base,
+        (kind, archive_name): (FileKind, String),
+    ) -> Response {
+        let Some(snapshot) = self.current.get() else {
+            return not_ready();
+        };
+        let Some(chart) = snapshot.chart_below(base.as_ref(), &archive_name) else {
+            return Response::text(404, "no such chart version here");
+        };
+        let layers = &chart.layers;
+        let (blob, name, content_type) = match (kind, layers.provenance.as_deref()) {
+            (FileKind::Archive, _) => (&layers.archive, archive_name, "application/x-tar"),
+            (FileKind::Provenance, Some(blob)) => {
+                let name = format!("{archive_name}.prov");
+                (blob, name, "application/pgp-signature")
+            }
+            (FileKind::Provenance, None) => {
+                return Response::text(404, "this chart version is not signed");
+            }
+        };
+        let file = ChartFile {
+            chart,
+            blob,
+            name,
+            content_type,
+            etag: representation::etag(&blob.digest),
+        };
+        self.file(request, connection, &file)
+    }
+
+    /// The head comes from the snapshot alone: where it's all that is wanted, nothing is downloaded.
+    fn file(&self, request: &Request, connection: &Connection, file: &ChartFile) -> Response {
+        if request.knows(&file.etag) {
+            return Response::not_modified(&file.etag).with("Cache-Control", CACHE_CONTROL);
+        }
+        if request.method == Method::Head {
+            return self.found(200, ResponseBody::Withheld(file.blob.size), file);
+        }
+        let wanted = Wanted {
+            repository: &file.chart.repository,
+            blob: file.blob,
+            file_name: &file.name,
+            connection,
+        };
+        match self.downloads.obtain(&wanted) {
+            Ok(ResponseBody::Archive(archive, _)) => self.part(request, archive, file),
+            Ok(body) => self.found(200, body, file),
+            Err(refusal) => {
+                // It's listed, so its tag may have moved.
+                if let Refusal::Storage(ErrorKind::NotFound) = refusal {
+                    self.current.recheck(file.chart);
+                }
+                refused(&refusal)
+            }
+        }
+    }
+
+    fn part(&self, request: &Request, archive: Arc<Buffer>, file: &ChartFile) -> Response {
+        let (headers, length) = (&request.headers, archive.len());
+        let (range, if_range) = (headers.range.as_deref(), headers.if_range.as_deref());
+        match representation::part(range, if_range, &file.etag, length) {
+            Part::Whole => self.found(200, ResponseBody::Archive(archive, 0..length), file),
+            Part::Bytes(part) => {
+                let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
+                self.found(206, ResponseBody::Archive(archive, part), file)
+                    .with("Content-Range", range)
+            }
+            Part::Unsatisfiable => {
+                Response::text(416, format!("the file has no more than {length} bytes"))
+                    .with("Content-Range", format!("bytes */{length}"))
+            }
+        }
+    }
+
+    fn found(&self, status: u16, body: ResponseBody, file: &ChartFile) -> Response {
+        let response = Response::new(status, body)
+            .with("Content-Type", file.content_type)
+            .with("ETag", file.etag.clone())
+            .with("Cache-Control", CACHE_CONTROL);
+        match self.downloads.has_parts(file.blob) {
+            true => response.with("Accept-Ranges", "bytes"),
+            false => response,
+        }
+    }
+}
+
+/// Says what failed, but not in the registry's words: they are in the log, because the client may not
+/// be meant to know where the charts come from.
+fn refused(refusal: &Refusal) -> Response {
+    let (status, what) = match refusal {
+        Refusal::Busy => return Response::text(503, "too many downloads at once").retry_later(),
+        Refusal::Storage(ErrorKind::NotFound) => {
+            let text = "this chart version is listed, but gone from where it was stored";
+            return Response::text(404, text);
+        }
+        Refusal::Storage(ErrorKind::TimedOut) => (504, "did not answer in time"),
+        Refusal::Storage(ErrorKind::Refused) => (502, "refused to hand it out"),
+        Refusal::Storage(ErrorKind::Paused) => (503, "takes no requests for now"),
+        Refusal::Storage(ErrorKind::Unavailable) => (502, "can't be reached or fails"),
+        Refusal::Storage(ErrorKind::Invalid) => (502, "gave an invalid answer"),
+    };
+    let text = format!("the registry behind this chart repository {what}");
+    Response::text(status, text)
+}

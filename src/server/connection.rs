@@ -1,0 +1,77 @@
+//! One connection from its first byte to its last: requests in, responses out, one after the other.
+
+use super::connections::{Connection, ConnectionPhase, TableEntry};
+use super::request::{IDLE, NoRequest, Request, RequestReader};
+use super::respond::Responder;
+use super::response::{Response, ResponseWriter, STALL};
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// How long, and how much, is read from a client that was refused, so that a reset doesn't overtake
+/// our response (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 * 1024;
+
+/// Serves one connection until either side ends it.
+pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Result<()> {
+    let stream = &connection.stream;
+    stream.set_read_timeout(Some(IDLE))?;
+    stream.set_write_timeout(Some(STALL))?;
+    let mut reader = RequestReader::new(stream);
+    loop {
+        let request = match reader.next() {
+            Ok(request) => request,
+            Err(NoRequest::Closed) => return Ok(()),
+            Err(NoRequest::Refused(status, why)) => {
+                ResponseWriter::new(connection).send(Response::text(status, why), false)?;
+                return linger(stream);
+            }
+        };
+        connection.enter(ConnectionPhase::Responding)?;
+        let response = respond(responder, &request, connection);
+        // After a 400, the client and we may disagree on where its next request begins.
+        let keep_alive = request.keep_alive && response.status != 400 && connection.may_stay();
+        ResponseWriter::new(connection).send(response, keep_alive)?;
+        if !keep_alive {
+            // Nothing more is to come from a client whose one request is answered: its entry and
+            // thread are free at once, as with nginx and Go's server.
+            let has_unread = reader.has_unread() || connection.has_unread();
+            return if has_unread { linger(stream) } else { Ok(()) };
+        }
+        connection.enter(ConnectionPhase::Waiting)?;
+    }
+}
+
+/// A panic is a defect of this program and costs only the request that led to it.
+fn respond(responder: &Responder, request: &Request, connection: &Connection) -> Response {
+    let attempt = || responder.respond(request, connection);
+    let response = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|_| {
+        log::error!("internal error (panic) in a request; please report the message above");
+        Response::text(500, "internal error")
+    });
+    // Without the query, which may hold a secret.
+    let path = request.target.split('?').next().unwrap_or_default();
+    let (peer, method, status) = (connection.peer, &request.method, response.status);
+    log::trace!("{peer} {method} {path}: {status}");
+    response
+}
+
+/// Ends our half of the connection, and reads the client's for a moment.
+fn linger(stream: &TcpStream) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)?;
+    let deadline = Instant::now() + LINGER;
+    let mut rest = stream.take(LINGER_BYTES);
+    let mut chunk = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        stream.set_read_timeout(Some(left))?;
+        if rest.read(&mut chunk)? == 0 {
+            return Ok(());
+        }
+    }
+}

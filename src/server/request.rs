@@ -1,0 +1,343 @@
+//! Reading one request head (RFC 9112 §2–3), bounded in bytes, fields and time. Only GET and HEAD
+//! are served, so a request with a body is refused without reading it, which leaves no way to
+//! smuggle a second request inside.
+
+use crate::representation;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+use tiny_http::Method;
+
+/// Longest head, in bytes: as much as nginx and Apache accept for one line of it.
+const MAX_HEAD: usize = 8 * 1024;
+/// How much is read at a time, in bytes: all of most heads. It lies on the stack of each thread, and
+/// a thread keeps what it has touched of its stack.
+const READ: usize = 2 * 1024;
+/// Most header fields: Go's client with a proxy or two in front sends twenty.
+const MAX_FIELDS: usize = 64;
+/// How long a connection may be idle between requests: browsers and ingresses reuse it sooner.
+pub(super) const IDLE: Duration = Duration::from_secs(15);
+/// How long a head may take from its first byte on: it fits into a few packets.
+const WHOLE_HEAD: Duration = Duration::from_secs(5);
+
+/// One request, as far as it decides the response.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) headers: RequestHeaders,
+    /// Whether the client may send another request on this connection.
+    pub(super) keep_alive: bool,
+}
+
+impl Request {
+    /// Whether the client has what `etag` names already.
+    pub(super) fn knows(&self, etag: &str) -> bool {
+        let known = self.headers.if_none_match.as_deref();
+        known.is_some_and(|tags| representation::matches(tags, etag))
+    }
+}
+
+/// The header fields that are looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct RequestHeaders {
+    pub(super) host: Option<String>,
+    pub(super) if_none_match: Option<String>,
+    pub(super) accept_encoding: Option<String>,
+    pub(super) range: Option<String>,
+    pub(super) if_range: Option<String>,
+    connection: Option<String>,
+    content_length: Option<String>,
+    transfer_encoding: bool,
+    /// Whether Host or Content-Length is given twice.
+    repeated: bool,
+}
+
+/// Why there is no further request.
+#[derive(Debug)]
+pub(super) enum NoRequest {
+    /// The client is gone, or silent: there is nothing to respond to.
+    Closed,
+    /// It is answered with this status and sentence, and the connection closed.
+    Refused(u16, &'static str),
+}
+
+impl From<io::Error> for NoRequest {
+    fn from(_: io::Error) -> NoRequest {
+        NoRequest::Closed
+    }
+}
+
+/// Reads the requests of one connection.
+pub(super) struct RequestReader<'a> {
+    stream: &'a TcpStream,
+    /// What has arrived beyond the last request.
+    unread: Vec<u8>,
+}
+
+impl RequestReader<'_> {
+    /// The stream's read timeout must be [`IDLE`].
+    pub(super) fn new(stream: &TcpStream) -> RequestReader<'_> {
+        RequestReader {
+            stream,
+            unread: Vec::new(),
+        }
+    }
+
+    /// Whether a part of a further request has been read.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// The next request. A slow head has one deadline and gets no more time for each byte.
+    ///
+    /// The read timeout is [`IDLE`] again afterwards: a head that comes in one piece, as nearly all
+    /// do, costs no call to set it.
+    pub(super) fn next(&mut self) -> Result<Request, NoRequest> {
+        let too_slow = NoRequest::Refused(408, "the request head took too long");
+        let mut deadline = None;
+        loop {
+            if let Some(request) = parse(&mut self.unread)? {
+                if deadline.is_some() {
+                    self.stream.set_read_timeout(Some(IDLE))?;
+                }
+                return Ok(request);
+            }
+            if self.has_unread() {
+                let now = Instant::now();
+                let deadline = deadline.get_or_insert(now + WHOLE_HEAD);
+                let left = deadline.saturating_duration_since(now);
+                if left.is_zero() {
+                    return Err(too_slow);
+                }
+                self.stream.set_read_timeout(Some(left))?;
+            }
+            match self.receive() {
+                Ok(0) => return Err(NoRequest::Closed),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) && self.has_unread() => return Err(too_slow),
+                Err(_) => return Err(NoRequest::Closed),
+            }
+        }
+    }
+
+    /// Reads what has arrived, or arrives next. Neither this nor [`parse`] is inlined: the response
+    /// would be made on top of the 4 KB of stack that they need, which is a page of each thread.
+    #[inline(never)]
+    fn receive(&mut self) -> io::Result<usize> {
+        let mut chunk = [0; READ];
+        let room = READ.min(MAX_HEAD - self.unread.len());
+        let count = self.stream.read(&mut chunk[..room])?;
+        self.unread.extend_from_slice(&chunk[..count]);
+        Ok(count)
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    use io::ErrorKind::{TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut)
+}
+
+/// Takes the next request out of `unread`, if its head has arrived whole.
+#[inline(never)]
+pub(super) fn parse(unread: &mut Vec<u8>) -> Result<Option<Request>, NoRequest> {
+    use httparse::{Error, Status};
+    if unread.is_empty() {
+        return Ok(None);
+    }
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut head = httparse::Request::new(&mut []);
+    let (status, why) = match head.parse_with_uninit_headers(unread, &mut fields) {
+        Ok(Status::Complete(length)) => {
+            let request = read(&head)?;
+            unread.drain(..length);
+            return Ok(Some(request));
+        }
+        Ok(Status::Partial) if unread.len() < MAX_HEAD => return Ok(None),
+        Ok(Status::Partial) if !unread.contains(&b'\n') => (414, "the request line is over 8 KiB"),
+        Ok(Status::Partial) => (431, "the request head is over 8 KiB"),
+        Err(Error::TooManyHeaders) => (431, "more than 64 header fields"),
+        Err(Error::Version) => (505, "HTTP/1.1 and HTTP/1.0 are spoken here"),
+        Err(_) => (400, "not an HTTP request"),
+    };
+    Err(NoRequest::Refused(status, why))
+}
+
+fn read(head: &httparse::Request) -> Result<Request, NoRequest> {
+    let refused = |status, why| Err(NoRequest::Refused(status, why));
+    let mut headers = RequestHeaders::default();
+    for field in head.headers.iter() {
+        // A field that isn't UTF-8 isn't skipped: a length that we don't see would make its body the
+        // next request.
+        headers.note(field.name, String::from_utf8_lossy(field.value).trim());
+    }
+    if headers.repeated {
+        return refused(400, "Host or Content-Length is given twice");
+    }
+    if headers.transfer_encoding {
+        return refused(411, "a request with a body is not taken");
+    }
+    match headers.content_length.as_deref() {
+        None | Some("0") => {}
+        Some(length) if length.bytes().all(|b| b.is_ascii_digit()) && !length.is_empty() => {
+            return refused(413, "a request with a body is not taken");
+        }
+        Some(_) => return refused(400, "Content-Length is not a number"),
+    }
+    let modern = head.version == Some(1);
+    if modern && headers.host.is_none() {
+        return refused(400, "HTTP/1.1 needs a Host");
+    }
+    let (Some(method), Some(target)) = (head.method, head.path) else {
+        return refused(400, "not an HTTP request");
+    };
+    let Ok(method) = method.parse() else {
+        return refused(501, "the method is unknown here");
+    };
+    Ok(Request {
+        method,
+        target: target.to_owned(),
+        // An HTTP/1.0 client that isn't told to go on waits for us to close.
+        keep_alive: modern && !headers.says_close(),
+        headers,
+    })
+}
+
+impl RequestHeaders {
+    fn note(&mut self, name: &str, value: &str) {
+        let list = match name.to_ascii_lowercase().as_str() {
+            "host" => {
+                self.repeated |= self.host.replace(value.to_owned()).is_some();
+                return;
+            }
+            "content-length" => {
+                self.repeated |= self.content_length.replace(value.to_owned()).is_some();
+                return;
+            }
+            "transfer-encoding" => {
+                self.transfer_encoding = true;
+                return;
+            }
+            "connection" => &mut self.connection,
+            "if-none-match" => &mut self.if_none_match,
+            "accept-encoding" => &mut self.accept_encoding,
+            "range" => &mut self.range,
+            "if-range" => &mut self.if_range,
+            _ => return,
+        };
+        // A list may be given in several fields, which are one (RFC 9110 §5.3). A field that isn't a
+        // list becomes unreadable when it's repeated.
+        match list {
+            Some(list) => *list = format!("{list}, {value}"),
+            None => *list = Some(value.to_owned()),
+        }
+    }
+
+    fn says_close(&self) -> bool {
+        let mut options = self.connection.iter().flat_map(|list| list.split(','));
+        options.any(|option| option.trim().eq_ignore_ascii_case("close"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Option<Request>, (u16, &'static str)> {
+        super::parse(&mut text.into()).map_err(|error| match error {
+            NoRequest::Refused(status, why) => (status, why),
+            NoRequest::Closed => panic!("closed"),
+        })
+    }
+
+    fn status(text: &str) -> u16 {
+        parse(text).unwrap_err().0
+    }
+
+    #[test]
+    fn a_field_that_is_not_utf_8_is_not_skipped() {
+        for (field, expected) in [
+            ("Content-Length: 5", 400),
+            ("Transfer-Encoding: chunked", 411),
+        ] {
+            let mut head = [
+                b"GET / HTTP/1.1\r\nHost: h\r\n",
+                field.as_bytes(),
+                b"\xff\r\n\r\n",
+            ]
+            .concat();
+            let refused = super::parse(&mut head);
+            assert!(
+                matches!(refused, Err(NoRequest::Refused(status, _)) if status == expected),
+                "{refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_is_read_and_the_next_one_left() {
+        let two =
+            "GET /a HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"x\"\r\n\r\nHEAD /b HTTP/1.0\r\n\r\n";
+        let mut unread = two.into();
+        let first = super::parse(&mut unread).unwrap().unwrap();
+        assert_eq!(
+            (first.method, first.target.as_str(), first.keep_alive),
+            (Method::Get, "/a", true)
+        );
+        assert_eq!(
+            (
+                first.headers.host.as_deref(),
+                first.headers.if_none_match.as_deref()
+            ),
+            (Some("h"), Some("\"x\""))
+        );
+        let second = super::parse(&mut unread).unwrap().unwrap();
+        assert_eq!(
+            (second.method, second.target.as_str(), second.keep_alive),
+            (Method::Head, "/b", false)
+        );
+        assert_eq!(super::parse(&mut unread).unwrap(), None);
+    }
+
+    #[test]
+    fn connections_are_kept_alive_as_the_client_wishes() {
+        let keep = |text| parse(text).unwrap().unwrap().keep_alive;
+        assert!(!keep(
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: TE, Close\r\n\r\n"
+        ));
+        assert!(keep("GET / HTTP/1.1\r\nHost: h\r\nConnection: TE\r\n\r\n"));
+        assert!(!keep("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn bodies_are_refused_without_being_read() {
+        let with = |field: &str| status(&format!("GET / HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n"));
+        assert_eq!(with("Content-Length: 18446744073709551616"), 413);
+        assert_eq!(with("Content-Length: 5"), 413);
+        assert_eq!(with("Content-Length: -1"), 400);
+        assert_eq!(with("Content-Length: 5\u{e4}"), 400);
+        assert_eq!(with("Content-Length: 0\r\nContent-Length: 5"), 400);
+        assert_eq!(with("Transfer-Encoding: chunked"), 411);
+        assert_eq!(with("Content-Length: 5\r\nTransfer-Encoding: chunked"), 411);
+        assert!(parse("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").is_ok());
+    }
+
+    #[test]
+    fn bytes_that_are_no_request_are_refused() {
+        assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400);
+        assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400);
+        assert_eq!(status("\u{16}\u{3}\u{1}\u{2}\r\n\r\n"), 400);
+        assert_eq!(status("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
+        assert_eq!(status(&format!("GET /{}", "a".repeat(MAX_HEAD))), 414);
+        assert_eq!(
+            status(&format!("GET / HTTP/1.1\r\na: {}", "a".repeat(MAX_HEAD))),
+            431
+        );
+        assert_eq!(
+            status(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65))),
+            431
+        );
+    }
+}

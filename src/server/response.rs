@@ -1,0 +1,338 @@
+//! A response and how it is written: only as long as the client reads it. A client that takes
+//! nothing, or a byte at a time, or never comes to an end, is cut off. A response whose body fails in
+//! the middle is never completed.
+
+use super::blocks::{BLOCK, Buffer};
+use super::connections::{Connection, ConnectionPhase};
+use super::request::Request;
+use crate::pacing::Pace;
+use crate::representation::{Coding, Representation};
+use crate::snapshot::PageError;
+use crate::sync::Pass;
+use std::borrow::Cow;
+use std::io::{self, IoSlice, Read, Write};
+use std::iter::once;
+use std::net::{IpAddr, TcpStream};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tiny_http::StatusCode;
+
+/// How long a client may take nothing at all of what is sent to it.
+pub(super) const STALL: Duration = Duration::from_secs(5);
+/// The least pace of a client, in bytes per second of our waiting for it: a tenth of a bad phone
+/// line. Judged after [`STALL`].
+const LEAST_PACE: u64 = 4 * 1024;
+/// The longest that one response may take: 100 MB at half a megabit per second.
+const WHOLE_RESPONSE: Duration = Duration::from_secs(30 * 60);
+/// Most blocks handed to the kernel at once, 256 KiB: pace and progress are noted after each.
+const BLOCKS_AT_ONCE: usize = 16;
+/// How much of a streamed body is held at a time, in bytes: with half of it, a download takes a tenth
+/// more of a processor; with twice as much, hardly less.
+const CHUNK: usize = 32 * 1024;
+/// Room for a head, in bytes: ours have some 300.
+const HEAD_ROOM: usize = 512;
+/// When to ask again while there is no index yet, in seconds: a first scan takes this order of time.
+const RETRY_AFTER: &str = "2";
+
+const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const YAML: &str = "application/x-yaml";
+pub(super) const JSON: &str = "application/json";
+
+/// What is sent back.
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(&'static str, Cow<'static, str>)>,
+    pub(super) body: ResponseBody,
+}
+
+/// The bytes after a head. Their number is always known beforehand.
+pub(super) enum ResponseBody {
+    /// In memory.
+    Bytes(Arc<Box<[u8]>>),
+    /// An archive in memory, or a part of it.
+    Archive(Arc<Buffer>, Range<usize>),
+    /// An archive as it arrives.
+    Stream(ArchiveStream),
+    /// So many bytes that are announced, but not sent: for `HEAD`.
+    Withheld(u64),
+    /// Not even announced: for 304 (RFC 9110 §15.4.5). With a length, some clients wait for it.
+    Absent,
+}
+
+/// An archive that is sent while it is downloaded. A read that fails means that the connection must
+/// be cut.
+pub(super) struct ArchiveStream {
+    pub(super) source: Box<dyn Read + Send>,
+    pub(super) length: u64,
+    /// The archive in the log.
+    pub(super) name: String,
+    /// Counts the download until it ends.
+    pub(super) _pass: Pass<IpAddr>,
+}
+
+impl ResponseBody {
+    fn length(&self) -> Option<u64> {
+        match self {
+            ResponseBody::Bytes(bytes) => Some(bytes.len() as u64),
+            ResponseBody::Archive(_, part) => Some(part.len() as u64),
+            ResponseBody::Stream(stream) => Some(stream.length),
+            ResponseBody::Withheld(length) => Some(*length),
+            ResponseBody::Absent => None,
+        }
+    }
+}
+
+impl Response {
+    /// A status without header fields.
+    pub(super) fn new(status: u16, body: ResponseBody) -> Response {
+        Response {
+            status,
+            headers: Vec::new(),
+            body,
+        }
+    }
+
+    /// A sentence for a person.
+    pub(super) fn text(status: u16, text: impl AsRef<str>) -> Response {
+        Response::line(status, TEXT, text.as_ref())
+    }
+
+    /// One line.
+    pub(super) fn line(status: u16, content_type: &'static str, line: &str) -> Response {
+        let bytes = format!("{line}\n").into_bytes();
+        let body = ResponseBody::Bytes(Arc::new(bytes.into()));
+        Response::new(status, body).with("Content-Type", content_type)
+    }
+
+    /// 304 for a client that has what `etag` names already.
+    pub(super) fn not_modified(etag: &str) -> Response {
+        Response::new(304, ResponseBody::Absent).with("ETag", etag.to_owned())
+    }
+
+    /// A representation in the coding that the request asks for. A cache may keep it, but must ask
+    /// each time.
+    pub(super) fn represent(
+        representation: &Representation,
+        content_type: &'static str,
+        request: &Request,
+    ) -> Response {
+        let coded = representation.select(request.headers.accept_encoding.as_deref());
+        let response = if request.knows(&coded.etag) {
+            Response::not_modified(&coded.etag)
+        } else {
+            let response = Response::new(200, ResponseBody::Bytes(coded.bytes.clone()))
+                .with("Content-Type", content_type)
+                .with("ETag", coded.etag.clone());
+            match coded.coding {
+                Coding::Identity => response,
+                Coding::Gzip => response.with("Content-Encoding", "gzip"),
+            }
+        };
+        response
+            .with("Cache-Control", "no-cache")
+            .with("Vary", "Accept-Encoding")
+    }
+
+    /// A page of the snapshot; `not_found` responds with the reason where there is none.
+    pub(super) fn page(
+        page: Result<Arc<Representation>, PageError>,
+        content_type: &'static str,
+        request: &Request,
+        not_found: impl FnOnce(String) -> Response,
+    ) -> Response {
+        match page {
+            Ok(page) => Response::represent(&page, content_type, request),
+            Err(PageError::NotFound(why)) => not_found(why),
+            Err(PageError::Busy) => {
+                Response::text(503, "too many requests wait for a page to be made").retry_later()
+            }
+        }
+    }
+
+    /// The same with another header field.
+    pub(super) fn with(
+        mut self,
+        name: &'static str,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Response {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The same with the advice to ask again soon.
+    pub(super) fn retry_later(self) -> Response {
+        self.with("Retry-After", RETRY_AFTER)
+    }
+
+    /// The head alone (RFC 9110 §9.3.2).
+    pub(super) fn without_body(mut self) -> Response {
+        if let Some(length) = self.body.length() {
+            self.body = ResponseBody::Withheld(length);
+        }
+        self
+    }
+
+    /// Writes a short response at once, and nothing of it that would have to wait for the client.
+    pub(super) fn send_at_once(&self, mut stream: &TcpStream) -> io::Result<()> {
+        let mut bytes = self.head(false);
+        if let ResponseBody::Bytes(body) = &self.body {
+            bytes.extend_from_slice(body);
+        }
+        stream.set_nonblocking(true)?;
+        stream.write_all(&bytes)
+    }
+
+    fn head(&self, keep_alive: bool) -> Vec<u8> {
+        let reason = StatusCode(self.status).default_reason_phrase();
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let length = self.body.length().map(|length| length.to_string().into());
+        let length = length.map(|length| ("Content-Length", length));
+        let close = (!keep_alive).then_some(("Connection", Cow::Borrowed("close")));
+        let mut head = String::with_capacity(HEAD_ROOM);
+        head += &format!(
+            "HTTP/1.1 {} {reason}\r\nDate: {date}\r\nServer: oci-chartrepo\r\n",
+            self.status
+        );
+        for (name, value) in length.iter().chain(&self.headers).chain(&close) {
+            for text in [name, ": ", value, "\r\n"] {
+                head += text;
+            }
+        }
+        head += "\r\n";
+        head.into_bytes()
+    }
+}
+
+/// Writes one response.
+pub(super) struct ResponseWriter<'a> {
+    connection: &'a Connection,
+    began: Instant,
+    /// Only time spent on the client counts: a slow registry is not its fault.
+    pace: Pace,
+}
+
+impl ResponseWriter<'_> {
+    /// The stream's write timeout must be [`STALL`].
+    pub(super) fn new(connection: &Connection) -> ResponseWriter<'_> {
+        ResponseWriter {
+            connection,
+            began: Instant::now(),
+            pace: Pace::default(),
+        }
+    }
+
+    /// Writes all of it.
+    ///
+    /// Errors when the connection is of no more use: the client is gone or too slow, the connection
+    /// was evicted, or the body failed.
+    pub(super) fn send(&mut self, response: Response, keep_alive: bool) -> io::Result<()> {
+        let head = response.head(keep_alive);
+        match response.body {
+            ResponseBody::Withheld(_) | ResponseBody::Absent => self.write_all(once(&head[..])),
+            ResponseBody::Bytes(bytes) => {
+                self.write_all(once(&head[..]).chain(bytes.chunks(BLOCK)))
+            }
+            ResponseBody::Archive(archive, part) => {
+                self.write_all(once(&head[..]).chain(archive.part(part)))
+            }
+            ResponseBody::Stream(stream) => self.pass_on(&head, stream),
+        }
+    }
+
+    /// Passes a body on as it arrives. When the source fails, the rest is left out: the caller closes
+    /// the connection, and the client gets fewer bytes than were announced. As long as nothing has
+    /// been sent, it gets a sentence instead.
+    fn pass_on(&mut self, head: &[u8], mut stream: ArchiveStream) -> io::Result<()> {
+        let mut chunk = vec![0; CHUNK];
+        // The head goes out with the first bytes that have arrived, and not before.
+        chunk[..head.len()].copy_from_slice(head);
+        let mut held = head.len();
+        loop {
+            let count = match stream.source.read(&mut chunk[held..]) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    log::warn!("{} can't be served whole: {error}", stream.name);
+                    if self.pace.bytes() == 0 {
+                        let why =
+                            "the registry behind this chart repository handed out a broken file";
+                        self.send(Response::text(502, why), false)?;
+                    }
+                    return Err(error);
+                }
+            };
+            self.write(&mut [IoSlice::new(&chunk[..held + count])])?;
+            held = 0;
+            if count == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes one piece after the other, several at a time.
+    fn write_all<'p>(&mut self, pieces: impl Iterator<Item = &'p [u8]>) -> io::Result<()> {
+        let mut pieces: Vec<IoSlice> = pieces.map(IoSlice::new).collect();
+        let mut groups = pieces.chunks_mut(BLOCKS_AT_ONCE);
+        groups.try_for_each(|group| self.write(group))
+    }
+
+    fn write(&mut self, mut pieces: &mut [IoSlice]) -> io::Result<()> {
+        // Empty ones at the beginning would look like the end of the connection.
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            self.connection.enter(ConnectionPhase::Sending)?;
+            let asked = Instant::now();
+            let count = match (&self.connection.stream).write_vectored(pieces) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => return Err(error),
+            };
+            self.pace.note(count, asked.elapsed());
+            IoSlice::advance_slices(&mut pieces, count);
+            self.check_pace()?;
+        }
+        Ok(())
+    }
+
+    fn check_pace(&self) -> io::Result<()> {
+        let is_slow = self.pace.is_below(LEAST_PACE, STALL);
+        if is_slow || self.began.elapsed() > WHOLE_RESPONSE {
+            let text = "the client reads too slowly";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(status: u16, length: Option<u64>, keep_alive: bool) -> String {
+        let body = length.map_or(ResponseBody::Absent, ResponseBody::Withheld);
+        let response = Response::new(status, body).with("ETag", "\"x\"");
+        String::from_utf8(response.head(keep_alive)).unwrap()
+    }
+
+    #[test]
+    fn a_head_has_a_length_whatever_the_size_and_says_when_it_closes() {
+        let kept = head(200, Some(5_000_000), true);
+        assert!(kept.starts_with("HTTP/1.1 200 OK\r\nDate: "), "{kept}");
+        for field in ["Content-Length: 5000000", "Server: oci-chartrepo"] {
+            assert!(kept.contains(&format!("\r\n{field}\r\n")), "{kept}");
+        }
+        for field in ["Transfer-Encoding", "Connection"] {
+            assert!(!kept.contains(field), "{kept}");
+        }
+        assert!(kept.ends_with("\r\nETag: \"x\"\r\n\r\n"), "{kept}");
+        let closing = head(200, Some(5_000_000), false);
+        assert!(closing.ends_with("\r\nETag: \"x\"\r\nConnection: close\r\n\r\n"));
+        let bare = head(304, None, true);
+        assert!(
+            bare.ends_with("\r\nETag: \"x\"\r\n\r\n") && !bare.contains("Length"),
+            "{bare}"
+        );
+    }
+}
