@@ -15,8 +15,6 @@ use tar::{Archive, Entry, EntryType, PaxExtensions};
 /// Most bytes that an archive may unpack to: Helm's `MaxDecompressedChartSize`. Helm counts the files
 /// alone; here the headers between them count too.
 const MAX_UNPACKED: u64 = 100 * 1024 * 1024;
-/// Largest file of a chart, in bytes: Helm's `MaxDecompressedFileSize`.
-const MAX_FILE: u64 = 5 * 1024 * 1024;
 /// Largest extended header, in bytes: Go's limit.
 const MAX_EXTENDED_HEADER: u64 = 1024 * 1024;
 /// The files that hold metadata, or for which Helm refuses a chart if they don't parse.
@@ -107,13 +105,12 @@ fn read_metadata(unpacked: impl Read) -> Result<MetadataFiles> {
         }
         let name = long_name.take();
         let name = name.unwrap_or_else(|| entry.path_bytes().into_owned());
-        if is_folder(&entry, &name) {
+        // Go's archive/tar tells folders so.
+        let kind = entry.header().as_bytes()[156];
+        if kind == b'5' || (kind == 0 && name.ends_with(b"/")) {
             continue;
         }
         let place = place_in_chart(&String::from_utf8_lossy(&name)).map_err(broken)?;
-        if entry.size() > MAX_FILE {
-            return Err(broken(format!("{place:?} is over {MAX_FILE} bytes")));
-        }
         if !METADATA_FILES.contains(&place.as_str()) {
             continue;
         }
@@ -144,15 +141,6 @@ fn content(entry: &mut Entry<'_, impl Read>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
-}
-
-/// As Go's archive/tar tells folders.
-fn is_folder(entry: &Entry<'_, impl Read>, name: &[u8]) -> bool {
-    match entry.header().as_bytes()[156] {
-        b'5' => true,
-        0 => name.ends_with(b"/"),
-        _ => false,
-    }
 }
 
 /// The name that an extended header, GNU's or POSIX's, gives to the file behind it.

@@ -20,14 +20,13 @@ enum FieldType {
     /// Text that `sanitizeString` cleans.
     CleanText,
     Flag,
-    CleanTexts,
+    List(&'static FieldType),
+    Struct(StructFields),
     TextMap,
-    Structs(StructFields),
-    /// A list of anything.
-    Values,
+    Any,
 }
 
-use FieldType::{CleanText, CleanTexts, Flag, Structs, Text, TextMap, Values};
+use FieldType::{Any, CleanText, Flag, List, Struct, Text, TextMap};
 
 type StructFields = &'static [(&'static str, FieldType)];
 
@@ -42,11 +41,11 @@ const METADATA: StructFields = &[
     ("kubeVersion", CleanText),
     ("home", CleanText),
     ("icon", CleanText),
-    ("sources", CleanTexts),
-    ("keywords", CleanTexts),
-    ("maintainers", Structs(MAINTAINER)),
+    ("sources", List(&CleanText)),
+    ("keywords", List(&CleanText)),
+    ("maintainers", List(&Struct(MAINTAINER))),
     ("annotations", TextMap),
-    ("dependencies", Structs(DEPENDENCY)),
+    ("dependencies", List(&Struct(DEPENDENCY))),
     ("condition", CleanText),
     ("tags", CleanText),
 ];
@@ -60,16 +59,16 @@ const DEPENDENCY: StructFields = &[
     ("version", CleanText),
     ("repository", CleanText),
     ("condition", CleanText),
-    ("tags", CleanTexts),
+    ("tags", List(&CleanText)),
     ("enabled", Flag),
-    ("import-values", Values),
+    ("import-values", List(&Any)),
     ("alias", Text),
 ];
 /// Helm's `chart.Lock`.
 const LOCK: StructFields = &[
     ("generated", Text),
     ("digest", Text),
-    ("dependencies", Structs(DEPENDENCY)),
+    ("dependencies", List(&Struct(DEPENDENCY))),
 ];
 
 /// A chart's metadata while its files are read. Helm reads each of them into the same struct.
@@ -165,45 +164,33 @@ impl Fitting {
             (CleanText, Node::Scalar(scalar)) => {
                 self.text(clean(&scalar.text().unwrap_or_default()))
             }
-            (Text | CleanText, _) => Err("is no string".into()),
             (Flag, Node::Scalar(Scalar::Flag(flag))) => Ok((*flag).into()),
-            (Flag, _) => Err("is neither true nor false".into()),
-            (CleanTexts, Node::List(list)) => {
-                self.list(list, |this, one| this.fit(one, &CleanText))
+            (Any, Node::Scalar(scalar)) => self.any(scalar),
+            (List(kind), Node::List(list)) => list.iter().map(|one| self.fit(one, kind)).collect(),
+            (Any, Node::List(list)) => list.iter().map(|one| self.fit(one, &Any)).collect(),
+            (Struct(fields), Node::Map(map)) => {
+                let mut object = Map::new();
+                self.fields(map, fields, &mut object)?;
+                Ok(object.into())
             }
-            (Structs(fields), Node::List(list)) => self.list(list, |this, one| match one {
-                Node::Scalar(Scalar::Null) => Ok(Value::Null),
-                Node::Map(map) => {
-                    let mut object = Map::new();
-                    this.fields(map, fields, &mut object)?;
-                    Ok(object.into())
-                }
-                _ => Err("holds what is no map".into()),
-            }),
-            (Values, Node::List(list)) => self.list(list, Fitting::any),
-            (CleanTexts | Structs(_) | Values, _) => Err("is no list".into()),
-            (TextMap, Node::Map(map)) => self.map(map, |this, one| match one {
-                Node::Scalar(Scalar::Null) => Ok("".into()),
-                one => this.fit(one, &Text),
-            }),
-            (TextMap, _) => Err("is no map".into()),
+            (TextMap, Node::Map(map)) => {
+                let mut object = self.map(map, &Text)?;
+                object.values_mut().for_each(null_to_empty);
+                Ok(object.into())
+            }
+            (Any, Node::Map(map)) => Ok(self.map(map, &Any)?.into()),
+            (Text | CleanText, _) => Err("is no string".into()),
+            (Flag, _) => Err("is neither true nor false".into()),
+            (List(_), _) => Err("is no list".into()),
+            (Struct(_) | TextMap, _) => Err("is no map".into()),
         }
     }
 
-    fn any(&mut self, node: &Node) -> Result<Value, String> {
-        self.spend(VALUE_COST)?;
-        match node {
-            Node::Scalar(scalar) => self.scalar(scalar),
-            Node::List(list) => self.list(list, Fitting::any),
-            Node::Map(map) => self.map(map, Fitting::any),
-        }
-    }
-
-    fn scalar(&mut self, scalar: &Scalar) -> Result<Value, String> {
+    fn any(&mut self, scalar: &Scalar) -> Result<Value, String> {
         match scalar {
             Scalar::Null => Ok(Value::Null),
             Scalar::Flag(flag) => Ok((*flag).into()),
-            // The values are an i64's or a u64's.
+            // It is within an i64 or a u64.
             Scalar::Integer(value) => {
                 Ok(i64::try_from(*value).map_or((*value as u64).into(), Value::from))
             }
@@ -213,25 +200,17 @@ impl Fitting {
         }
     }
 
-    fn list(
-        &mut self,
-        list: &[Rc<Node>],
-        fit: impl Fn(&mut Fitting, &Node) -> Result<Value, String>,
-    ) -> Result<Value, String> {
-        list.iter().map(|one| fit(self, one)).collect()
-    }
-
     fn map(
         &mut self,
         map: &BTreeMap<String, Rc<Node>>,
-        fit: impl Fn(&mut Fitting, &Node) -> Result<Value, String>,
-    ) -> Result<Value, String> {
+        kind: &FieldType,
+    ) -> Result<Map<String, Value>, String> {
         let mut object = Map::new();
         for (key, one) in map {
             self.spend(key.len())?;
-            object.insert(key.clone(), fit(self, one)?);
+            object.insert(key.clone(), self.fit(one, kind)?);
         }
-        Ok(object.into())
+        Ok(object)
     }
 
     fn text(&mut self, text: String) -> Result<Value, String> {
@@ -275,16 +254,22 @@ fn settle(fields: StructFields, object: &mut Map<String, Value>) -> Result<(), S
         let list = object.get_mut(*name).and_then(Value::as_array_mut);
         for one in list.into_iter().flatten() {
             match (kind, one) {
-                (CleanTexts, one @ Value::Null) => *one = "".into(),
-                (Structs(_), Value::Null) => {
+                (List(CleanText), one) => null_to_empty(one),
+                (List(Struct(fields)), Value::Object(object)) => settle(fields, object)?,
+                (List(Struct(_)), _) => {
                     return Err(format!("Chart.yaml {name} holds an empty node"));
                 }
-                (Structs(fields), Value::Object(object)) => settle(fields, object)?,
                 _ => {}
             }
         }
     }
     Ok(())
+}
+
+fn null_to_empty(value: &mut Value) {
+    if value.is_null() {
+        *value = "".into();
+    }
 }
 
 /// Helm's `sanitizeString`: white space becomes a blank, and characters that don't print are removed.

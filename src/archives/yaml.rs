@@ -55,16 +55,16 @@ pub(super) fn first_document(bytes: &[u8]) -> Result<Rc<Node>, String> {
     }
 }
 
-/// A file that begins with the byte order mark of UTF-16, as editors on Windows write it, in UTF-8.
+/// A file that begins with the byte order mark of UTF-16, as editors on Windows write it, in UTF-8:
+/// libyaml-safer 0.3 misreads UTF-16.
 fn from_utf16(bytes: &[u8]) -> Option<Vec<u8>> {
     let unit = match bytes {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
         [0xfe, 0xff, ..] => u16::from_be_bytes,
         _ => return None,
     };
-    let units = bytes[2..]
-        .chunks_exact(2)
-        .map(|pair| unit([pair[0], pair[1]]));
+    let pairs = bytes[2..].chunks_exact(2);
+    let units = pairs.map(|pair| unit([pair[0], pair[1]]));
     let text = char::decode_utf16(units).collect::<Result<String, _>>();
     text.ok().map(String::into_bytes)
 }

@@ -2,6 +2,7 @@
 //! until it is.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::support::daemon::Daemon;
@@ -111,38 +112,43 @@ fn a_folder_that_disappears_leaves_the_last_good_index() {
 }
 
 #[test]
-fn what_has_not_changed_is_not_read_again() {
+fn what_has_not_changed_is_not_read_again_broken_or_not() {
     let folder = Folder::new();
-    let path = folder.join("web.tgz");
-    folder.chart("web.tgz", "web", "1.0.0");
+    let whole = packed_chart("web", "1.0.0");
+    let files = [
+        folder.file("web.tgz", &whole),
+        folder.file("broken.tgz", &whole[..whole.len() - 1]),
+        folder.file("none.tgz", b"no archive"),
+    ];
     let daemon = folder.daemon();
     std::thread::sleep(Duration::from_millis(200));
     charts(&daemon);
-    let read = || {
-        fs::metadata(&path)
-            .expect("its state")
-            .accessed()
-            .expect("a date")
-    };
-    // A date of access before all others is updated by the next read, even with `relatime`.
-    let file = File::options().append(true).open(&path).expect("open");
-    let never = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-    let modified = file
-        .metadata()
-        .expect("its state")
-        .modified()
-        .expect("a date");
-    let times = fs::FileTimes::new()
-        .set_accessed(never)
-        .set_modified(modified);
-    file.set_times(times).expect("a date");
-    // That has changed the file's state, so that it is read once more.
+    files.iter().for_each(|file| age_access(file));
+    // That has changed the files' states, so that they are read once more.
     charts(&daemon);
     std::thread::sleep(Duration::from_millis(200));
     charts(&daemon);
+    let read = || files.each_ref().map(|file| accessed(file));
     let last = read();
     for _ in 0..20 {
+        // Another file's change starts a scan.
+        folder.chart("db.tgz", "db", "1.0.0");
         charts(&daemon);
     }
     assert_eq!(read(), last);
+}
+
+/// Dates the last access before all others: then the next read updates it, even with `relatime`.
+fn age_access(path: &Path) {
+    let file = File::options().append(true).open(path).expect("open");
+    let modified = file.metadata().and_then(|state| state.modified());
+    let times = fs::FileTimes::new()
+        .set_accessed(SystemTime::UNIX_EPOCH + Duration::from_secs(1))
+        .set_modified(modified.expect("a date"));
+    file.set_times(times).expect("a date");
+}
+
+fn accessed(path: &Path) -> SystemTime {
+    let state = fs::metadata(path).expect("its state");
+    state.accessed().expect("a date")
 }

@@ -88,15 +88,17 @@ fn bombs_are_not_unpacked_beyond_a_bound_and_never_held() {
     };
     folder.file(
         "large.tgz",
-        &bomb(&[of_chart, &declared("c/x", 1 << 30)].concat(), 300),
+        &bomb(&[of_chart, &declared("c/x", 1 << 30)].concat(), 110),
     );
-    folder.file("behind.tgz", &bomb(of_chart, 300));
-    folder.file("yaml.tgz", &bomb(&declared("c/Chart.yaml", 200 << 20), 200));
-    let long_name = [special(tar::EntryType::GNULongName, 90 << 20), Vec::new()].concat();
-    folder.file("name.tgz", &bomb(&long_name, 90));
+    folder.file("behind.tgz", &bomb(of_chart, 110));
+    let file = [declared("c/x", 4 << 20), vec![0; 4 << 20]].concat();
+    folder.file("sum.tgz", &gzipped(&[of_chart, &file.repeat(30)].concat()));
+    folder.file("yaml.tgz", &bomb(&declared("c/Chart.yaml", 200 << 20), 10));
+    let long_name = special(tar::EntryType::GNULongName, 90 << 20);
+    folder.file("name.tgz", &bomb(&long_name, 10));
     folder.file(
         "pax.tgz",
-        &bomb(&special(tar::EntryType::XHeader, 90 << 20), 90),
+        &bomb(&special(tar::EntryType::XHeader, 90 << 20), 10),
     );
     let aliases = (0..9).map(|n| {
         let before = format!("*a{n}, ").repeat(10);
@@ -133,9 +135,10 @@ fn bombs_are_not_unpacked_beyond_a_bound_and_never_held() {
     assert_only_good(
         &folder,
         &[
-            ("large.tgz", "is over 5242880 bytes"),
+            ("large.tgz", "unpacks to over 104857600 bytes"),
             ("behind.tgz", "unpacks to over 104857600 bytes"),
-            ("yaml.tgz", "is over 5242880 bytes"),
+            ("sum.tgz", "unpacks to over 104857600 bytes"),
+            ("yaml.tgz", "Chart.yaml is over 1048576 bytes"),
             ("name.tgz", "a header of over 1048576 bytes"),
             ("pax.tgz", "a header of over 1048576 bytes"),
             ("aliases.tgz", "keywords"),

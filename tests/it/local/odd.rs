@@ -317,6 +317,7 @@ pub fn archives() -> Vec<(String, Vec<u8>)> {
         without_an_end,
         with_pax_headers,
         with_links,
+        with_a_large_file,
         latin,
     ] {
         add(&|named| shape(named(PLAIN).as_bytes()));
@@ -366,6 +367,11 @@ fn with_pax_headers(chart: &[u8]) -> Vec<u8> {
     );
     add(tar::EntryType::Regular, "x", chart);
     gzipped(&archive.into_inner().expect("a vector takes all"))
+}
+
+/// The largest file that Helm 3.17 takes is 5 MiB. Helm 4 takes larger ones, and so do we.
+fn with_a_large_file(chart: &[u8]) -> Vec<u8> {
+    packed(&[("c/Chart.yaml", chart), ("c/x", &vec![0; 5 << 20])])
 }
 
 fn with_links(chart: &[u8]) -> Vec<u8> {
