@@ -26,11 +26,11 @@ build: ## build the static release binary
 	$(CARGO) rustc --release --locked --bin oci-chartrepo -- $(LINK)
 	@echo "$(BINARY): $$(wc -c <$(BINARY)) bytes"
 
-run: build ## serve sample charts from a directory on http://localhost:8080 (PORT=8080)
+run: build ## serve sample charts from a folder of .tgz files on http://localhost:8080 (PORT=8080)
 	@$(CARGO) run --quiet --release --locked --example pack-demo deploy/demo/charts target/demo
 	@printf '%s\n' '' 'Sample charts are in target/demo; try, with any helm:' '' \
 		'  helm repo add demo http://localhost:$(PORT)' '  helm search repo demo/ --versions' ''
-	$(BINARY) --port=$(PORT) --storage=layout --storage-layout-dir=target/demo
+	$(BINARY) --port=$(PORT) --storage=local --storage-local-rootdir=target/demo
 
 test: tools build ## run every test, against real registries and helms
 	OCI_CHARTREPO_RELEASE=$(abspath $(BINARY)) $(CARGO) test --locked -- --test-threads=8

@@ -31,7 +31,7 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      relative ones; oci: by the registry's own (Helm from 3.8 on)
   --idle-timeout DURATION            how long a connection may be idle; longer than a load balancer
                                      in front keeps its own [75s]
-  --storage KIND                     where the charts are: registry or layout [registry]
+  --storage KIND                     where the charts are: registry, layout or local [registry]
   --storage-registry-repo ADDRESS    the registry, host[:port][/prefix] or a URL; a prefix
                                      selects the repositories below it [localhost:5000]
   --storage-registry-scheme SCHEME   HTTP or HTTPS [from the URL, else probed]
@@ -40,6 +40,8 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --storage-registry-ca-file FILE    certificates (PEM) to trust besides the bundled ones
   --storage-registry-insecure-skip-tls-verify
                                      accept any certificate
+  --storage-local-rootdir DIR        with --storage=local: a folder of .tgz files, as helm package
+                                     and helm pull write them; subfolders are prefixes
   --storage-layout-dir DIR           with --storage=layout: an OCI image layout, or a folder
                                      that holds some
   --repository NAME                  serve this repository instead of the catalog's (repeatable)
@@ -52,7 +54,7 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --refresh-interval DURATION        how often known tags are checked, and everything is listed
                                      without a request for the index [5m]
   --max-stale DURATION               an index older than this is refreshed when it's asked for
-                                     [5s; with --storage=layout: 0s]
+                                     [5s; of a directory: 0s]
   --max-wait DURATION                the longest that a request waits for that; then it gets the
                                      last good index [2s]
   --concurrency N                    requests to the registry at a time during a scan [8]

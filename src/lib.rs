@@ -7,8 +7,9 @@
 //!   upstream        ┌─ storage ──────────────┐
 //!   OCI registry ──▶│ registry/   over HTTP  │   refresh/ decides when        server/ ──▶ helm, Rancher, Argo CD
 //!   OCI layout   ──▶│ layout/     from disk  │──▶ inventory/ ──▶ snapshot/ ──▶  GET /index.yaml (never dials)
-//!                   └────────────────────────┘    what is known   immutable     GET /charts/NAME-VERSION.tgz
-//!                              ▲                                                (streams a blob by digest)
+//!   *.tgz folder ──▶│ archives/   from disk  │    what is known   immutable     GET /charts/NAME-VERSION.tgz
+//!                   └────────────────────────┘                                  (streams a blob by digest)
+//!                              ▲
 //!                              └───────── blob(repository, digest) ─────────────┘
 //! ```
 //!
@@ -44,9 +45,11 @@
 
 #![warn(missing_docs)]
 
+pub mod archives;
 pub mod args;
 pub mod config;
 pub mod credentials;
+mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod helm;
@@ -63,6 +66,7 @@ pub mod snapshot;
 pub mod storage;
 mod sync;
 
+use archives::Archives;
 use config::{Config, StorageChoice};
 use layout::Layout;
 use refresh::{Current, Timing};
@@ -81,7 +85,7 @@ use storage::Storage;
 /// asked politely.
 const REGISTRY_PAUSE: Duration = Duration::from_secs(30);
 /// The same of a directory, which doesn't mind.
-const LAYOUT_PAUSE: Duration = Duration::from_secs(2);
+const DIRECTORY_PAUSE: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT, then lets running downloads end.
 ///
@@ -93,7 +97,7 @@ pub fn run(config: Config) -> io::Result<()> {
     // To check a tag again costs a request to a registry, and next to nothing in a directory.
     let (check_interval, longest_pause) = match config.storage {
         StorageChoice::Registry(_) => (Some(interval), REGISTRY_PAUSE),
-        StorageChoice::Layout(_) => (None, LAYOUT_PAUSE),
+        StorageChoice::Layout(_) | StorageChoice::Local(_) => (None, DIRECTORY_PAUSE),
     };
     let storage = open(config.storage);
     let current = Arc::new(Current::new(Timing {
@@ -144,6 +148,7 @@ fn open(choice: StorageChoice) -> Arc<dyn Storage> {
     match choice {
         StorageChoice::Registry(options) => Arc::new(registry(options)),
         StorageChoice::Layout(directory) => Arc::new(Layout::new(directory)),
+        StorageChoice::Local(directory) => Arc::new(Archives::new(directory)),
     }
 }
 

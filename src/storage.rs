@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::time::Instant;
 
-/// Where charts are read from: an OCI registry, or an OCI image layout.
+/// Where charts are read from: an OCI registry, OCI image layouts, or a folder of chart archives.
 pub trait Storage: Send + Sync {
     /// The repositories to scan, each once, in any order.
     fn repositories(&self) -> Result<Vec<RepositoryName>>;
@@ -50,6 +50,11 @@ pub trait Storage: Send + Sync {
     /// same, a scan would find what the last one found.
     fn revision(&self) -> Option<Revision> {
         None
+    }
+
+    /// How a chart is added, for the client that tries to upload one.
+    fn how_to_add(&self) -> &'static str {
+        "helm push NAME-VERSION.tgz oci://REGISTRY/REPOSITORY, to the registry that this chart repository reads"
     }
 
     /// How many requests have been sent so far; 0 where reading costs no request.

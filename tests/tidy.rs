@@ -6,7 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 20] = [
+    (
+        "archives",
+        &["files", "helm", "observe", "oci", "storage", "sync"],
+    ),
     ("args", &[]),
     (
         "config",
@@ -23,13 +27,14 @@ const ROOMS: [(&str, &[&str]); 18] = [
         ],
     ),
     ("credentials", &["sync"]),
+    ("files", &["storage"]),
     ("fuzzing", &["layout", "observe", "registry", "server"]),
     ("helm", &["oci"]),
     (
         "inventory",
         &["helm", "observe", "oci", "pacing", "storage", "sync"],
     ),
-    ("layout", &["observe", "oci", "storage", "sync"]),
+    ("layout", &["files", "observe", "oci", "storage", "sync"]),
     ("observe", &[]),
     ("oci", &[]),
     ("pacing", &[]),
@@ -73,22 +78,28 @@ const ROOMS: [(&str, &[&str]); 18] = [
     (
         "lib",
         &[
-            "config", "layout", "observe", "refresh", "registry", "server", "snapshot", "storage",
+            "archives", "config", "layout", "observe", "refresh", "registry", "server", "snapshot",
+            "storage",
         ],
     ),
 ];
 
 /// A crate, or a part of `std`, and the only rooms that may name it.
-const KEPT_TO: [(&str, &[&str]); 10] = [
+const KEPT_TO: [(&str, &[&str]); 12] = [
     ("ureq::", &["registry", "config"]),
     ("rustls::", &["registry"]),
     ("tiny_http::", &["server"]),
-    ("flate2::", &["representation"]),
+    ("flate2::", &["archives", "representation"]),
     ("httparse::", &["server"]),
     ("pico_args::", &["args"]),
+    ("libyaml_safer::", &["archives"]),
     ("serde_yaml::", &["helm"]),
     ("signal_hook::", &["lib"]),
-    ("std::fs", &["config", "credentials", "layout"]),
+    ("tar::", &["archives"]),
+    (
+        "std::fs",
+        &["archives", "config", "credentials", "files", "layout"],
+    ),
     ("std::net", &["registry", "server"]),
 ];
 

@@ -1,8 +1,8 @@
-//! Packs chart directories into an OCI image layout, as `helm package` and `helm push` would, but
-//! with nothing except cargo on the machine: the first half of `make run`. The same sources give
-//! the same bytes, wherever and whenever they are packed.
+//! Packs chart directories into `.tgz` files in a folder, as `helm package` would, or into an OCI image
+//! layout, as `helm push` would, but with nothing except cargo on the machine: the first half of
+//! `make run`. The same sources give the same bytes, wherever and whenever they are packed.
 //!
-//! Usage: `pack-demo CHARTS LAYOUT`, two directories; LAYOUT is replaced.
+//! Usage: `pack-demo CHARTS FOLDER`, or `pack-demo --layout CHARTS LAYOUT`; the second is replaced.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -12,8 +12,10 @@ use oci_chartrepo::oci::Digest;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -31,8 +33,11 @@ const BESIDE: &str = "file://";
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let done = match arguments.as_slice() {
-        [charts, layout] => pack(charts, layout),
-        _ => Err("usage: pack-demo CHARTS LAYOUT".into()),
+        [option, charts, layout] if option.as_os_str() == "--layout" => {
+            pack(charts, layout, write_layout)
+        }
+        [charts, folder] => pack(charts, folder, write_archives),
+        _ => Err("usage: pack-demo [--layout] CHARTS TARGET".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -43,15 +48,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Fills a new layout beside the old one before it takes its place: a daemon that is reading it
+/// Fills a new directory beside the old one before it takes its place: a daemon that is reading it
 /// never sees half of it.
-fn pack(charts: &Path, target: &Path) -> Result<()> {
+fn pack(charts: &Path, target: &Path, write: fn(&Path, &[Chart]) -> Result<()>) -> Result<()> {
     let fresh = target.with_extension("part");
     remove(&fresh)?;
-    let mut layout = Layout {
-        directory: fresh,
-        manifests: Vec::new(),
-    };
+    fs::create_dir_all(&fresh)?;
+    write(&fresh, &all_versions(charts)?)?;
+    remove(target)?;
+    Ok(fs::rename(&fresh, target)?)
+}
+
+fn all_versions(charts: &Path) -> Result<Vec<Chart>> {
+    let mut all = Vec::new();
     for directory in files_of(charts)? {
         let chart = Chart::read(&directory)?;
         for (_, version, app_version) in EARLIER
@@ -61,13 +70,32 @@ fn pack(charts: &Path, target: &Path) -> Result<()> {
             let mut fields = chart.fields.clone();
             fields["version"] = (*version).into();
             fields["appVersion"] = (*app_version).into();
-            layout.add(&Chart::new(&directory, fields)?)?;
+            all.push(Chart::new(&directory, fields)?);
         }
-        layout.add(&chart)?;
+        all.push(chart);
     }
-    layout.finish()?;
-    remove(target)?;
-    Ok(fs::rename(&layout.directory, target)?)
+    Ok(all)
+}
+
+/// Each chart as `NAME-VERSION.tgz`, of one date.
+fn write_archives(folder: &Path, charts: &[Chart]) -> Result<()> {
+    for chart in charts {
+        let metadata = &chart.metadata;
+        let name = format!("{}-{}.tgz", metadata.name(), metadata.version());
+        let mut file = fs::File::create(folder.join(name))?;
+        file.write_all(&chart.archive()?)?;
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(PACKED_AT.into()))?;
+    }
+    Ok(())
+}
+
+fn write_layout(directory: &Path, charts: &[Chart]) -> Result<()> {
+    let mut layout = Layout {
+        directory: directory.to_owned(),
+        manifests: Vec::new(),
+    };
+    charts.iter().try_for_each(|chart| layout.add(chart))?;
+    layout.finish()
 }
 
 fn remove(directory: &Path) -> Result<()> {
@@ -111,11 +139,7 @@ impl Chart {
 
     /// As helm does it: Chart.yaml written anew, the other files as they are, and the charts this
     /// one depends on below `charts/`.
-    fn append_to(
-        &self,
-        archive: &mut tar::Builder<impl std::io::Write>,
-        place: &Path,
-    ) -> Result<()> {
+    fn append_to(&self, archive: &mut tar::Builder<impl Write>, place: &Path) -> Result<()> {
         append(
             archive,
             &place.join("Chart.yaml"),
@@ -142,11 +166,7 @@ impl Chart {
 }
 
 /// A regular file that anybody may read, of no one in particular.
-fn append(
-    archive: &mut tar::Builder<impl std::io::Write>,
-    place: &Path,
-    bytes: &[u8],
-) -> Result<()> {
+fn append(archive: &mut tar::Builder<impl Write>, place: &Path, bytes: &[u8]) -> Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);

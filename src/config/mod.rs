@@ -15,6 +15,7 @@ use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
 use address::Address;
 use log::Level;
 use quantity::{duration, size, typed};
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
@@ -45,22 +46,28 @@ const MAX_IDLE: Duration = Duration::from_secs(3600);
 /// `helm repo update` after it take between them.
 const STALE_REGISTRY: Duration = Duration::from_secs(5);
 
-/// Flags that mean nothing without a registry.
-const OF_REGISTRY: [&str; 6] = [
-    "--storage-registry-repo",
-    "--storage-registry-scheme",
-    "--storage-registry-config",
-    "--storage-registry-ca-file",
-    "--storage-registry-insecure-skip-tls-verify",
-    "--repository",
+/// Flags that mean nothing with another storage than this.
+const OF_STORAGE: [(&str, &str); 8] = [
+    ("registry", "--storage-registry-repo"),
+    ("registry", "--storage-registry-scheme"),
+    ("registry", "--storage-registry-config"),
+    ("registry", "--storage-registry-ca-file"),
+    ("registry", "--storage-registry-insecure-skip-tls-verify"),
+    ("registry", "--repository"),
+    ("layout", LAYOUT_DIR),
+    ("local", LOCAL_ROOTDIR),
 ];
+const LAYOUT_DIR: &str = "--storage-layout-dir";
+const LOCAL_ROOTDIR: &str = "--storage-local-rootdir";
 
 /// Where the charts are.
 pub enum StorageChoice {
     /// In a registry.
     Registry(RegistryOptions),
-    /// In this directory.
+    /// In OCI image layouts in this directory.
     Layout(PathBuf),
+    /// In chart archives in this directory.
+    Local(PathBuf),
 }
 
 /// All settings, checked.
@@ -94,20 +101,20 @@ impl Config {
                 "--concurrency {concurrency}: not between 1 and {MAX_CONCURRENCY}"
             ));
         }
-        let is_layout = one_of(args, "--storage", &[("registry", false), ("layout", true)])?;
         let refresh_interval = time(args, "--refresh-interval", MAX_AGE)?;
         if refresh_interval.is_some_and(|interval| interval < MIN_INTERVAL) {
             return Err("--refresh-interval: under 1s".into());
         }
-        // A directory doesn't mind being asked at each request whether it has changed.
-        let stale = if is_layout {
-            Duration::ZERO
-        } else {
-            STALE_REGISTRY
+        let kinds = [("registry", 0), ("layout", 1), ("local", 2)];
+        let storage = match one_of(args, "--storage", &kinds)? {
+            0 => StorageChoice::Registry(registry(args, concurrency)?),
+            1 => StorageChoice::Layout(layout(args)?),
+            _ => StorageChoice::Local(local(args)?),
         };
-        let storage = match is_layout {
-            true => StorageChoice::Layout(layout(args)?),
-            false => StorageChoice::Registry(registry(args, concurrency)?),
+        // A directory doesn't mind being asked at each request whether it has changed.
+        let stale = match storage {
+            StorageChoice::Registry(_) => STALE_REGISTRY,
+            StorageChoice::Layout(_) | StorageChoice::Local(_) => Duration::ZERO,
         };
         Ok(Config {
             index_only: args.index_only,
@@ -224,7 +231,7 @@ fn archive_urls(text: Option<&str>, storage: &StorageChoice) -> Result<ArchiveUr
             StorageChoice::Registry(options) => {
                 Ok(ArchiveUrls::Registry(options.authority.clone()))
             }
-            StorageChoice::Layout(_) => Err("--chart-url=oci goes with --storage=registry".into()),
+            _ => Err("--chart-url=oci goes with --storage=registry".into()),
         };
     }
     let url = text.trim_end_matches('/');
@@ -244,9 +251,7 @@ fn archive_urls(text: Option<&str>, storage: &StorageChoice) -> Result<ArchiveUr
 }
 
 fn registry(args: &Args, connections: usize) -> Result<RegistryOptions, Mistake> {
-    if args.has("--storage-layout-dir") {
-        return Err("--storage-layout-dir goes with --storage=layout".into());
-    }
+    only_flags_of("registry", args)?;
     let flag = "--storage-registry-repo";
     let repo = args.value(flag).unwrap_or("localhost:5000");
     if repo.contains('@') {
@@ -278,12 +283,49 @@ fn registry(args: &Args, connections: usize) -> Result<RegistryOptions, Mistake>
 }
 
 fn layout(args: &Args) -> Result<PathBuf, Mistake> {
-    if let Some(flag) = OF_REGISTRY.iter().find(|flag| args.has(flag)) {
-        return Err(format!("{flag} goes with --storage=registry"));
+    only_flags_of("layout", args)?;
+    let (directory, names) = directory(args, "layout", LAYOUT_DIR)?;
+    let is_archive = |name: &OsString| name.as_encoded_bytes().ends_with(b".tgz");
+    if !is_layout(&names) && names.iter().any(is_archive) {
+        let why = format!("holds .tgz files: --storage=local {LOCAL_ROOTDIR} serves those");
+        return Err(mistake(LAYOUT_DIR, directory, why));
     }
-    let readable = |directory: &str| fs::read_dir(directory).map(|_| directory.into());
-    let directory = read(args, "--storage-layout-dir", readable)?;
-    directory.ok_or_else(|| "--storage=layout needs --storage-layout-dir".into())
+    Ok(directory.into())
+}
+
+fn local(args: &Args) -> Result<PathBuf, Mistake> {
+    only_flags_of("local", args)?;
+    let (directory, names) = directory(args, "local", LOCAL_ROOTDIR)?;
+    if is_layout(&names) {
+        let why = format!("is an OCI image layout: --storage=layout {LAYOUT_DIR} serves it");
+        return Err(mistake(LOCAL_ROOTDIR, directory, why));
+    }
+    Ok(directory.into())
+}
+
+fn only_flags_of(storage: &str, args: &Args) -> Result<(), Mistake> {
+    let mut others = OF_STORAGE.iter().filter(|(other, _)| *other != storage);
+    match others.find(|(_, flag)| args.has(flag)) {
+        Some((other, flag)) => Err(format!("{flag} goes with --storage={other}")),
+        None => Ok(()),
+    }
+}
+
+fn is_layout(names: &[OsString]) -> bool {
+    names.iter().any(|name| name == "oci-layout")
+}
+
+/// The directory that `flag` names, and the names in it.
+fn directory<'a>(
+    args: &'a Args,
+    storage: &str,
+    flag: &str,
+) -> Result<(&'a str, Vec<OsString>), Mistake> {
+    let directory = args.value(flag);
+    let directory = directory.ok_or_else(|| format!("--storage={storage} needs {flag}"))?;
+    let listed = fs::read_dir(directory).map_err(|error| mistake(flag, directory, error))?;
+    let names = listed.flatten().map(|entry| entry.file_name());
+    Ok((directory, names.collect()))
 }
 
 fn repositories(
@@ -364,7 +406,7 @@ mod tests {
         };
         assert_eq!(
             error("--storage minio"),
-            "--storage \"minio\": not one of: registry, layout"
+            "--storage \"minio\": not one of: registry, layout, local"
         );
         assert_eq!(
             error("--concurrency 0"),

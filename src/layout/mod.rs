@@ -5,16 +5,15 @@
 //! Files may be copied into the directory while it is read. So nothing missing is a definite "not
 //! found", and only bytes that verify are used.
 
-mod files;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod listing;
 mod tree;
 
+use crate::files::{Root, Stamp, is_settled, refused, stamp};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, qualified};
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Result, Revision, Storage};
 use crate::sync::lock;
-use files::{Root, Stamp, is_settled, refused, stamp};
 use listing::{Index, Lister, Listing};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -185,6 +184,10 @@ impl Storage for Layout {
 
     fn check(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<()> {
         self.blob(repository, blob).map(drop)
+    }
+
+    fn how_to_add(&self) -> &'static str {
+        "copy it into the layout, with skopeo or oras"
     }
 
     /// Changes whenever an `index.json` appears, disappears, or is written or replaced. `None` while one has

@@ -1,6 +1,6 @@
 //! Finds the layouts: the directory itself, or folders below it. Links never lead outside.
 
-use super::files::{Root, Stamp, failed, is_settled, stamp};
+use crate::files::{Root, Stamp, failed, is_settled, stamp};
 use crate::storage::{ErrorKind, Result};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

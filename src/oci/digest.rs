@@ -165,6 +165,41 @@ impl<R: Read> Verifying<R> {
     }
 }
 
+/// Counts and hashes what passes, to find out what it is.
+pub struct Hashing<R> {
+    source: R,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl<R: Read> Hashing<R> {
+    /// Nothing has passed yet.
+    pub fn new(source: R) -> Hashing<R> {
+        Hashing {
+            source,
+            hasher: Sha256::new(),
+            size: 0,
+        }
+    }
+
+    /// The sha256 digest and the length of all that has passed.
+    pub fn finish(self) -> (Digest, u64) {
+        (
+            Digest(Hash::Sha256(self.hasher.finalize().into())),
+            self.size,
+        )
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+}
+
 impl<R: Read> Read for Verifying<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.verified {

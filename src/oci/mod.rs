@@ -6,6 +6,6 @@ pub mod json;
 pub mod manifest;
 pub mod reference;
 
-pub use digest::{Digest, Verifying};
+pub use digest::{Digest, Hashing, Verifying};
 pub use manifest::{Descriptor, ImageIndex, ImageManifest, ListedManifest, Manifest, MediaType};
 pub use reference::{Reference, RepositoryName, Tag, qualified};

@@ -17,10 +17,11 @@ pub(super) fn respond(snapshot: &Snapshot, request: &Request, api: &Api) -> Resp
 }
 
 /// The response to a client that pushes, as `helm cm-push` does, or deletes.
-pub(super) fn read_only() -> Response {
-    let why = "charts are not pushed here but to the OCI registry that this chart repository reads: \
-               helm push NAME-VERSION.tgz oci://REGISTRY/REPOSITORY";
-    error(405, why)
+pub(super) fn read_only(how_to_add: &str) -> Response {
+    error(
+        405,
+        &format!("charts are not pushed here; to add one, {how_to_add}"),
+    )
 }
 
 fn error(status: u16, why: &str) -> Response {

@@ -105,6 +105,11 @@ impl Downloads {
         }
     }
 
+    /// How a chart is added to the storage.
+    pub(super) fn how_to_add(&self) -> &'static str {
+        self.storage.how_to_add()
+    }
+
     /// Whether such a blob is read into memory, if there is room: all others are streamed.
     pub(super) fn is_kept(&self, blob: &Descriptor) -> bool {
         blob.size <= LARGEST && blocks_for(blob.size) <= self.memory.most()

@@ -37,13 +37,24 @@ impl Responder {
                 self.get(request, connection, route)
             }
             (_, Method::NonStandard(_)) => Response::text(501, "the method is unknown here"),
-            (Ok(Route::Api(_)), _) => api::read_only().with("Allow", "GET, HEAD"),
-            _ => Response::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD"),
+            (Ok(Route::Api(_)), _) => {
+                api::read_only(self.downloads.how_to_add()).with("Allow", "GET, HEAD")
+            }
+            _ => self.read_only().with("Allow", "GET, HEAD"),
         };
         match request.method {
             Method::Head => response.without_body(),
             _ => response,
         }
+    }
+
+    /// The response to a client that uploads, as `helm cm-push` does, or deletes.
+    fn read_only(&self) -> Response {
+        let advice = self.downloads.how_to_add();
+        Response::text(
+            405,
+            format!("only GET and HEAD are answered; to add a chart, {advice}"),
+        )
     }
 
     fn get(&self, request: &Request, connection: &Connection, route: Route) -> Response {

@@ -32,6 +32,7 @@ mod index_endpoint;
 mod integrity;
 mod large_listings;
 mod layout;
+mod local;
 mod log_reader;
 mod paging;
 mod paper_readers;

@@ -2,6 +2,7 @@
 
 mod charts;
 mod door;
+mod folder;
 mod hang;
 mod index;
 mod memory;
@@ -31,7 +32,7 @@ pub struct Row {
 }
 
 /// In the order of the table.
-pub const ALL: [Row; 10] = [
+pub const ALL: [Row; 11] = [
     Row {
         name: "walk",
         play: walk::play,
@@ -67,6 +68,10 @@ pub const ALL: [Row; 10] = [
     Row {
         name: "start",
         play: start::play,
+    },
+    Row {
+        name: "folder",
+        play: folder::play,
     },
     Row {
         name: "door",

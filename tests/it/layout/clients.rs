@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::copies::tree;
 use super::daemon_on;
+use crate::support::daemon::Daemon;
 use crate::support::helm::{Helm, argument};
 use crate::support::layout::flags;
 use crate::support::tools::HELM_VERSIONS;
@@ -14,7 +15,11 @@ use crate::support::zoo::{Packing, zoo};
 
 #[test]
 fn every_helm_adds_searches_pulls_verifies_and_templates_from_a_layout() {
-    let daemon = daemon_on(flags(&tree().join("plain")));
+    every_helm_uses(&daemon_on(flags(&tree().join("plain"))));
+}
+
+/// Each does what users do, with the charts of the plain zoo.
+pub fn every_helm_uses(daemon: &Daemon) {
     std::thread::scope(|scope| {
         let url = daemon.url();
         let told = HELM_VERSIONS.map(|version| {

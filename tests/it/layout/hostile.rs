@@ -57,22 +57,24 @@ pub(super) fn assert_alive_and_small(daemon: &mut Daemon) {
         "{}",
         daemon.log()
     );
+    let peak = peak_memory(daemon);
+    assert!(
+        peak < MOST_MEMORY,
+        "{peak} KiB at its peak; the log:\n{}",
+        daemon.log()
+    );
+}
+
+/// What it has taken at its peak, in KiB.
+pub fn peak_memory(daemon: &Daemon) -> u64 {
     let status =
         fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("read its status");
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))
         .expect("VmHWM");
-    let peak: u64 = line
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .expect("a number");
-    assert!(
-        peak < MOST_MEMORY,
-        "{peak} KiB at its peak; the log:\n{}",
-        daemon.log()
-    );
+    let peak = line.trim().trim_end_matches(" kB").parse();
+    peak.expect("a number")
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Charts with no registry at all: the daemon on OCI image layouts, honest, changing, half-copied
 //! and hostile ones.
 
-mod clients;
+pub mod clients;
 mod copies;
 mod demo;
 mod flags;
 mod freshness;
 mod halves;
-mod hostile;
+pub mod hostile;
 mod links;
 mod no_files;
 

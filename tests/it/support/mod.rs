@@ -6,6 +6,7 @@ pub mod charts_index;
 pub mod daemon;
 pub mod docker_registry;
 pub mod fake_registry;
+pub mod folder;
 pub mod guarded;
 pub mod helm;
 pub mod http;

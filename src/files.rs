@@ -17,32 +17,29 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// A directory, resolved anew for each call, because it may be a link that is switched.
 #[derive(Debug)]
-pub(super) struct Root(PathBuf);
+pub(crate) struct Root(PathBuf);
 
 /// Device, inode, size and both times of a file: they change when the file does.
-pub(super) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+pub(crate) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 impl Root {
-    pub(super) fn new(path: PathBuf) -> Root {
+    pub(crate) fn new(path: PathBuf) -> Root {
         Root(path)
     }
 
     /// The real path of `inner`, if it lies inside.
-    pub(super) fn locate(&self, inner: &Path) -> Result<PathBuf> {
+    pub(crate) fn locate(&self, inner: &Path) -> Result<PathBuf> {
         let path = self.path(inner);
         let root = fs::canonicalize(&self.0).map_err(|cause| failed(&self.0, cause))?;
         let place = fs::canonicalize(&path).map_err(|cause| failed(&path, cause))?;
         match place.starts_with(&root) {
             true => Ok(place),
-            false => Err(refused(
-                &path,
-                "a link that leads out of the layout's directory",
-            )),
+            false => Err(refused(&path, "a link that leads out of the directory")),
         }
     }
 
     /// Opens a regular file of at most `limit` bytes.
-    pub(super) fn open(&self, inner: &Path, limit: u64) -> Result<(File, Metadata)> {
+    pub(crate) fn open(&self, inner: &Path, limit: u64) -> Result<(File, Metadata)> {
         let (path, place) = (self.path(inner), self.locate(inner)?);
         let failed = |cause| failed(&path, cause);
         // Without NONBLOCK the open of a FIFO without a writer would never return.
@@ -60,7 +57,7 @@ impl Root {
     }
 
     /// A file's whole content. If it grows while it's read, it is cut off at `limit`.
-    pub(super) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp)> {
+    pub(crate) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp)> {
         let (file, metadata) = self.open(inner, limit)?;
         let mut bytes = Vec::new();
         let read = file.take(limit).read_to_end(&mut bytes);
@@ -69,12 +66,12 @@ impl Root {
     }
 
     /// The path for a message.
-    pub(super) fn path(&self, inner: &Path) -> PathBuf {
+    pub(crate) fn path(&self, inner: &Path) -> PathBuf {
         self.0.join(inner)
     }
 }
 
-pub(super) fn stamp(metadata: &Metadata) -> Stamp {
+pub(crate) fn stamp(metadata: &Metadata) -> Stamp {
     let (device, inode) = (metadata.dev(), metadata.ino());
     let modified = (metadata.mtime(), metadata.mtime_nsec());
     let changed = (metadata.ctime(), metadata.ctime_nsec());
@@ -83,7 +80,7 @@ pub(super) fn stamp(metadata: &Metadata) -> Stamp {
 
 /// Whether a file had not changed for a while at `now`. Two changes within a tick of the file system's
 /// clock look like one.
-pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
+pub(crate) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
     let (.., (seconds, nanoseconds)) = *stamp;
     let (seconds, nanoseconds) = (seconds.try_into(), nanoseconds.try_into());
     let changed = Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0));
@@ -92,11 +89,15 @@ pub(super) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
 }
 
 /// A missing file may be about to be copied there. So it's never a definite "not found".
-pub(super) fn failed(path: &Path, cause: io::Error) -> Error {
-    let text = format!("{}: {cause}", path.display());
-    Error::new(ErrorKind::Unavailable, text)
+pub(crate) fn failed(path: &Path, cause: io::Error) -> Error {
+    let kind = match cause.kind() {
+        io::ErrorKind::PermissionDenied => ErrorKind::Refused,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("{}: {cause}", path.display())).with_public(cause.to_string())
 }
 
-pub(super) fn refused(path: &Path, why: impl Display) -> Error {
-    Error::new(ErrorKind::Invalid, format!("{}: {why}", path.display()))
+pub(crate) fn refused(path: &Path, why: impl Display) -> Error {
+    let text = format!("{}: {why}", path.display());
+    Error::new(ErrorKind::Invalid, text).with_public(why.to_string())
 }
