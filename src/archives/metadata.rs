@@ -15,20 +15,20 @@ use std::rc::Rc;
 const VALUE_COST: usize = 8;
 
 /// The type of a field in Helm.
-enum FieldType {
+enum YamlFieldType {
     Text,
     /// Text that `sanitizeString` cleans.
     CleanText,
     Flag,
-    List(&'static FieldType),
+    List(&'static YamlFieldType),
     Struct(StructFields),
     TextMap,
     Any,
 }
 
-use FieldType::{Any, CleanText, Flag, List, Struct, Text, TextMap};
+use YamlFieldType::{Any, CleanText, Flag, List, Struct, Text, TextMap};
 
-type StructFields = &'static [(&'static str, FieldType)];
+type StructFields = &'static [(&'static str, YamlFieldType)];
 
 const METADATA: StructFields = &[
     ("apiVersion", Text),
@@ -156,7 +156,7 @@ impl Fitting {
         Ok(())
     }
 
-    fn fit(&mut self, node: &Node, kind: &FieldType) -> Result<Value, String> {
+    fn fit(&mut self, node: &Node, kind: &YamlFieldType) -> Result<Value, String> {
         self.spend(VALUE_COST)?;
         match (kind, node) {
             (_, Node::Scalar(Scalar::Null)) => Ok(Value::Null),
@@ -203,7 +203,7 @@ impl Fitting {
     fn map(
         &mut self,
         map: &BTreeMap<String, Rc<Node>>,
-        kind: &FieldType,
+        kind: &YamlFieldType,
     ) -> Result<Map<String, Value>, String> {
         let mut object = Map::new();
         for (key, one) in map {
