@@ -12,9 +12,9 @@ use flate2::bufread::MultiGzDecoder;
 use std::io::{self, BufReader, Read};
 use tar::{Archive, Entry, EntryType, PaxExtensions};
 
-/// Most bytes that an archive may unpack to: Helm's `MaxDecompressedChartSize`. Helm counts the files
-/// alone; here the headers between them count too.
-const MAX_UNPACKED: u64 = 100 * 1024 * 1024;
+/// Most bytes of an archive, and most that it may unpack to: Helm's `MaxDecompressedChartSize`. Helm
+/// counts the files alone; here the headers between them count too.
+pub(super) const MAX_UNPACKED: u64 = 100 * 1024 * 1024;
 /// Largest extended header, in bytes: Go's limit.
 const MAX_EXTENDED_HEADER: u64 = 1024 * 1024;
 /// The files that hold metadata, or for which Helm refuses a chart if they don't parse.
@@ -40,12 +40,12 @@ pub(super) struct PackedChart {
 
 impl PackedChart {
     /// Reads an archive to its end, because only the checksum there tells a whole archive from one that
-    /// is still being copied; that costs at most [`MAX_UNPACKED`] bytes, once for each state of a file.
+    /// is still being copied; that unpacks at most [`MAX_UNPACKED`] bytes, once for each state of a file.
     ///
     /// Errors with the reason when it isn't whole, and when Helm would refuse it.
     pub(super) fn read(file: impl Read) -> Result<PackedChart> {
         let mut file = BufReader::with_capacity(BUFFER, Hashing::new(file));
-        let mut unpacked = MultiGzDecoder::new(&mut file).take(MAX_UNPACKED);
+        let mut unpacked = MultiGzDecoder::new(&mut file).take(MAX_UNPACKED + 1);
         let metadata = read_metadata(&mut unpacked).and_then(|metadata| {
             io::copy(&mut unpacked, &mut io::sink()).map_err(unreadable)?;
             Ok(metadata)
@@ -87,9 +87,7 @@ fn failure(kind: ErrorKind, why: String) -> Error {
 /// Reads the files that hold metadata, and stops at the end of the tar stream.
 fn read_metadata(unpacked: impl Read) -> Result<MetadataFiles> {
     let mut archive = Archive::new(unpacked);
-    let mut metadata = MetadataFiles::default();
-    let (mut has_chart, mut requirements) = (false, Vec::new());
-    let mut bytes_left = MAX_CONFIG;
+    let mut files = ChartFiles::default();
     let mut long_name = None;
     // Raw, because otherwise tar holds extended headers of any size in memory.
     for entry in archive.entries().map_err(unreadable)?.raw(true) {
@@ -111,30 +109,53 @@ fn read_metadata(unpacked: impl Read) -> Result<MetadataFiles> {
             continue;
         }
         let place = place_in_chart(&String::from_utf8_lossy(&name)).map_err(broken)?;
-        if !METADATA_FILES.contains(&place.as_str()) {
-            continue;
+        if METADATA_FILES.contains(&place.as_str()) {
+            files.read(&place, &mut entry)?;
         }
-        let left = bytes_left.checked_sub(entry.size());
-        bytes_left = left.ok_or_else(|| broken(format!("{place} is over {MAX_CONFIG} bytes")))?;
-        let bytes = content(&mut entry)?;
+    }
+    files.finish()
+}
+
+/// The files that hold metadata, as far as they have been read.
+#[derive(Default)]
+struct ChartFiles {
+    metadata: MetadataFiles,
+    has_chart: bool,
+    /// They count after every Chart.yaml, wherever they stand.
+    requirements: Vec<Vec<u8>>,
+    bytes: u64,
+}
+
+impl ChartFiles {
+    fn read(&mut self, place: &str, entry: &mut Entry<'_, impl Read>) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(entry.size());
+        if self.bytes > MAX_CONFIG {
+            return Err(broken(format!("{place} is over {MAX_CONFIG} bytes")));
+        }
+        let bytes = content(entry)?;
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-        match place.as_str() {
+        match place {
             "Chart.yaml" => {
-                metadata.read_chart(bytes).map_err(broken)?;
-                has_chart = true;
+                self.has_chart = true;
+                self.metadata.read_chart(bytes).map_err(broken)
             }
-            // It counts after every Chart.yaml, wherever it stands.
-            "requirements.yaml" => requirements.push(bytes.to_vec()),
-            _ => check_lock(bytes).map_err(|why| broken(format!("{place} {why}")))?,
+            "requirements.yaml" => {
+                self.requirements.push(bytes.to_vec());
+                Ok(())
+            }
+            _ => check_lock(bytes).map_err(|why| broken(format!("{place} {why}"))),
         }
     }
-    if !has_chart {
-        return Err(broken("holds no Chart.yaml in its folder"));
+
+    fn finish(mut self) -> Result<MetadataFiles> {
+        if !self.has_chart {
+            return Err(broken("holds no Chart.yaml in its folder"));
+        }
+        for bytes in &self.requirements {
+            self.metadata.read_requirements(bytes).map_err(broken)?;
+        }
+        Ok(self.metadata)
     }
-    for bytes in requirements {
-        metadata.read_requirements(&bytes).map_err(broken)?;
-    }
-    Ok(metadata)
 }
 
 fn content(entry: &mut Entry<'_, impl Read>) -> Result<Vec<u8>> {

@@ -1,8 +1,8 @@
 //! Which `.tgz` files a directory tree holds, and in which state, without opening one: an unchanged
 //! file costs one `stat`.
 
-use crate::files::{Root, Stamp, failed, is_settled, stamp};
-use crate::storage::{Error, ErrorKind, Result};
+use crate::files::{Root, Stamp, failed, is_settled, refused, stamp};
+use crate::storage::{ErrorKind, Result};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, DirEntry, FileType};
 use std::io;
@@ -21,39 +21,39 @@ const PROVENANCE: &str = ".tgz.prov";
 
 /// The state of an archive.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) enum FileState {
+pub(super) enum ArchiveState {
     /// The state of its file, and of the provenance file beside it.
     Archive(Stamp, Option<Stamp>),
     /// It isn't opened, for this reason.
     Refused(&'static str),
 }
 
-impl FileState {
+impl ArchiveState {
     /// Whether the files had not changed for a while at `now`.
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
         match self {
-            FileState::Archive(archive, provenance) => {
+            ArchiveState::Archive(archive, provenance) => {
                 let mut stamps = [Some(archive), provenance.as_ref()].into_iter().flatten();
                 stamps.all(|stamp| is_settled(stamp, now))
             }
-            FileState::Refused(_) => true,
+            ArchiveState::Refused(_) => true,
         }
     }
 }
 
 /// Archives, and refused folders and links, by their path below the root.
-pub(super) type FileStates = BTreeMap<PathBuf, FileState>;
+pub(super) type ArchiveStates = BTreeMap<PathBuf, ArchiveState>;
 
 /// Searches the tree. Links are followed if they stay inside; hidden files and folders are left out.
 ///
 /// Errors when a folder can't be listed, because then it's unknown what is missing. A folder without the
 /// permission to list it (a disk has its `lost+found`) is refused alone.
-pub(super) fn search(root: &Root) -> Result<FileStates> {
+pub(super) fn search(root: &Root) -> Result<ArchiveStates> {
     let mut search = Search {
         root,
         visited: HashSet::new(),
         names: 0,
-        found: FileStates::new(),
+        found: ArchiveStates::new(),
     };
     search.visit(Path::new(""), &root.locate(Path::new(""))?, 0)?;
     Ok(search.found)
@@ -64,7 +64,7 @@ struct Search<'a> {
     /// Folders by device and inode, so that links in circles end.
     visited: HashSet<(u64, u64)>,
     names: usize,
-    found: FileStates,
+    found: ArchiveStates,
 }
 
 impl Search<'_> {
@@ -82,25 +82,19 @@ impl Search<'_> {
             }
             listed => listed.map_err(failed)?,
         };
-        let mut entries = Vec::new();
-        for entry in listed {
-            let entry = entry.map_err(failed)?;
-            if !is_relevant(&entry) {
-                continue;
-            }
-            self.names += 1;
-            if self.names > MAX_NAMES {
-                let why = format!("over {MAX_NAMES} archives and folders");
-                let text = format!("{}: {why}", self.root.path(Path::new("")).display());
-                return Err(Error::new(ErrorKind::Invalid, text).with_public(why));
-            }
-            entries.push(entry);
+        let relevant = listed.filter(|entry| entry.as_ref().map_or(true, is_relevant));
+        let most = MAX_NAMES - self.names;
+        let entries: io::Result<Vec<_>> = relevant.take(most + 1).collect();
+        let mut entries = entries.map_err(failed)?;
+        if entries.len() > most {
+            let why = format!("over {MAX_NAMES} archives and folders in all");
+            return Err(refused(&self.root.path(folder), why));
         }
+        self.names += entries.len();
         // A folder with several links to it is found by the same path on every machine.
         entries.sort_by_cached_key(DirEntry::file_name);
-        entries
-            .iter()
-            .try_for_each(|entry| self.add(folder, entry, depth + 1))
+        let mut entries = entries.iter();
+        entries.try_for_each(|entry| self.add(folder, entry, depth + 1))
     }
 
     fn add(&mut self, folder: &Path, entry: &DirEntry, depth: usize) -> Result<()> {
@@ -126,14 +120,14 @@ impl Search<'_> {
                 self.refuse(&inner, "a folder that is nested too deep")
             }
             Ok(file) if ends_with(&inner, ARCHIVE) && file.is_file() => {
-                let archive = FileState::Archive(stamp(&file), None);
+                let archive = ArchiveState::Archive(stamp(&file), None);
                 self.found.insert(inner, archive);
             }
             Ok(_) if ends_with(&inner, ARCHIVE) => self.refuse(&inner, "not a regular file"),
             Ok(file) if ends_with(&inner, PROVENANCE) && file.is_file() => {
                 // The archive precedes its provenance file in the order of names.
                 let archive = self.found.get_mut(&inner.with_extension(""));
-                if let Some(FileState::Archive(_, provenance)) = archive {
+                if let Some(ArchiveState::Archive(_, provenance)) = archive {
                     *provenance = Some(stamp(&file));
                 }
             }
@@ -144,7 +138,8 @@ impl Search<'_> {
     }
 
     fn refuse(&mut self, inner: &Path, why: &'static str) {
-        self.found.insert(inner.to_owned(), FileState::Refused(why));
+        self.found
+            .insert(inner.to_owned(), ArchiveState::Refused(why));
     }
 }
 

@@ -19,8 +19,8 @@ use crate::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE, PROVENANCE_TYPE};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Tag, qualified};
 use crate::storage::{Error, ErrorKind, Result, Revision, Storage};
 use crate::sync::{in_parallel, lock};
-use archive::{PackedChart, broken, unreadable};
-use folder::{FileState, search};
+use archive::{MAX_UNPACKED, PackedChart, broken, unreadable};
+use folder::{ArchiveState, search};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -62,7 +62,7 @@ struct ArchiveSet {
 /// A file, and the chart in it.
 struct ArchiveFile {
     path: PathBuf,
-    state: FileState,
+    state: ArchiveState,
     /// The same state means the same content.
     settled: bool,
     chart: Result<LocalChart>,
@@ -125,11 +125,11 @@ impl Archives {
     }
 
     /// Reads a file. A broken one is read again when its state changes, as a whole one is.
-    fn read(&self, path: &Path, state: &FileState) -> ArchiveFile {
+    fn read(&self, path: &Path, state: &ArchiveState) -> ArchiveFile {
         let began = SystemTime::now();
         let chart = match state {
-            FileState::Refused(why) => Err(broken(*why)),
-            FileState::Archive(_, provenance) => self.read_chart(path, provenance.is_some()),
+            ArchiveState::Refused(why) => Err(broken(*why)),
+            ArchiveState::Archive(_, provenance) => self.read_chart(path, provenance.is_some()),
         };
         let is_failing = |error: &Error| error.kind().is_no_answer();
         ArchiveFile {
@@ -141,7 +141,7 @@ impl Archives {
     }
 
     fn read_chart(&self, path: &Path, has_provenance: bool) -> Result<LocalChart> {
-        let (file, metadata) = self.root.open(path, u64::MAX)?;
+        let (file, metadata) = self.root.open(path, MAX_UNPACKED)?;
         let packed = PackedChart::read(&file)?;
         let after = file.metadata().map_err(unreadable)?;
         if stamp(&metadata) != stamp(&after) {
@@ -163,7 +163,7 @@ impl Archives {
         if let Some(config) = lock(&self.unread).take(digest) {
             return Ok(config);
         }
-        let (archive, _) = self.root.open(&file.path, u64::MAX)?;
+        let (archive, _) = self.root.open(&file.path, MAX_UNPACKED)?;
         let chart = PackedChart::read(archive).map_err(|error| in_file(&file.path, &error))?;
         Ok(chart.config)
     }

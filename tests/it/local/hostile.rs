@@ -198,8 +198,8 @@ fn a_gigabyte_of_zeros_is_not_read() {
     let daemon = assert_only_good(
         &folder,
         &[
-            ("zeros.tgz", "no whole .tgz"),
-            ("behind.tgz", "no whole .tgz"),
+            ("zeros.tgz", "1073741824 bytes, over 104857600"),
+            ("behind.tgz", "1073741824 bytes, over 104857600"),
         ],
     );
     assert_eq!(daemon.get("/charts/good-1.0.0.tgz.prov").status, 404);
