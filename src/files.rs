@@ -88,7 +88,8 @@ pub(crate) fn is_settled(stamp: &Stamp, now: SystemTime) -> bool {
     now.is_ok_and(|now| changed + TICK < now)
 }
 
-/// A missing file may be about to be copied there. So it's never a definite "not found".
+/// The error for a file or folder that can't be read. A missing one is `Unavailable` and not `NotFound`,
+/// because it may still be being copied.
 pub(crate) fn failed(path: &Path, cause: io::Error) -> Error {
     let kind = match cause.kind() {
         io::ErrorKind::PermissionDenied => ErrorKind::Refused,

@@ -120,9 +120,9 @@ pub fn run(config: Config) -> io::Result<()> {
         move || server.run()
     })?;
 
-    let signal = ended.recv().unwrap_or("the end of the signal thread");
+    let signal = ended.recv().unwrap_or("signal thread ended");
     log::info!(
-        "{signal} received: no new requests, running downloads have {:?}",
+        "stopping ({signal}): no new requests; running downloads have {:?} to end",
         config.shutdown_grace
     );
     current.stop();

@@ -76,7 +76,7 @@ pub struct Config {
     pub index_only: bool,
     /// Where the charts are.
     pub storage: StorageChoice,
-    /// What is looked at, and what is made of it.
+    /// What to scan, and how the index is written.
     pub scan: Options,
     /// How often known tags are checked, and everything is listed without a request for the index.
     pub refresh_interval: Duration,

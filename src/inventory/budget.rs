@@ -1,7 +1,8 @@
 //! How many config blobs are kept. Anyone who may push can push config blobs of a megabyte, and each
 //! one that is kept takes memory and stands in the index; so each repository has a bound, and all
 //! together have one. The order of names and the sizes in manifests decide what is over a bound, never
-//! the order of answers, so that every replica keeps the same. Pure.
+//! the order of answers, so that every replica keeps the same. Pure. [`record`](super::record) applies it to
+//! what is read and kept, [`known`](super::known) to what is listed.
 
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use std::collections::HashSet;

@@ -333,8 +333,9 @@ impl Inventory {
     }
 }
 
-/// Ranks the tags that were never read: 0 for the newest version of each repository, 1 for the next; so
-/// whatever ends a scan early, the newest versions of all repositories are known. The others have 0.
+/// The order in which tags are read. A tag that was never read gets its position among the unread tags of
+/// its repository, newest version first: 0, 1, 2 and so on. If a scan is cut short, the newest versions of
+/// all repositories have then been read. Tags that were read before get 0.
 fn rank<'a>(
     tags: Vec<(&'a RepositoryName, &'a KnownTag)>,
 ) -> Vec<(usize, &'a RepositoryName, &'a KnownTag)> {

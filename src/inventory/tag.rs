@@ -91,14 +91,15 @@ impl Repository {
         self.tags.get_mut(at)
     }
 
-    /// Why none of it is listed, if its tags could never be listed.
+    /// The reason to report for the whole repository if the listing of its tags failed and no tag of it is
+    /// known.
     pub(super) fn skipped(&self, name: &RepositoryName) -> Option<Skipped> {
         let failure = self.failure.as_ref().filter(|_| self.tags.is_empty())?;
         Some(failure.skipped(name.to_string()))
     }
 
     /// Adopts a listing: adds new tags, and forgets vanished ones. `room` is for how many tags there is
-    /// room. Whether that changes the contents.
+    /// room. Returns whether the contents have changed.
     pub(super) fn list(
         &mut self,
         mut listed: Vec<String>,
@@ -162,8 +163,8 @@ impl Repository {
         }
     }
 
-    /// Notes why it could not be listed: what was known stays, unless it's gone. Whether that changes
-    /// the contents.
+    /// Notes why it could not be listed: what was known stays, unless it's gone. Returns whether
+    /// the contents have changed.
     pub(super) fn fail(&mut self, error: Error, now: Instant) -> bool {
         let is_gone = error.kind() == ErrorKind::NotFound && !self.tags.is_empty();
         if is_gone {
@@ -222,7 +223,7 @@ impl KnownTag {
         }
     }
 
-    /// Notes that what it names was read; it's due again then. Whether that changes the contents.
+    /// Notes that what it names was read; it's due again then. Returns whether the contents have changed.
     pub(super) fn complete(&mut self, due: Instant) -> bool {
         self.due = Some(due);
         self.failure = None;
@@ -232,9 +233,10 @@ impl KnownTag {
         has_changed
     }
 
-    /// Notes why it could not be read: what was known stays, unless it's gone. `is_listed` is whether
-    /// something was known. Whether that changes the contents.
-    pub(super) fn fail(&mut self, error: Error, is_listed: bool, now: Instant) -> bool {
+    /// Records why this tag could not be read. The manifest that is listed for it is kept, unless the error
+    /// is `NotFound`. `is_decided` is whether it is known what that manifest stands for. Returns whether
+    /// the contents have changed.
+    pub(super) fn fail(&mut self, error: Error, is_decided: bool, now: Instant) -> bool {
         let is_gone = error.kind() == ErrorKind::NotFound;
         if is_gone {
             self.seen = None;
@@ -245,7 +247,7 @@ impl KnownTag {
             .failure
             .as_ref()
             .map(|failure| failure.backoff.retry_at);
-        was_listed || (is_news && !is_listed)
+        was_listed || (is_news && !is_decided)
     }
 }
 

@@ -73,9 +73,9 @@ impl ListedEntry {
 
 /// Merges the entries of an `index.json` and of the image indexes below it.
 pub(super) struct Lister<'a> {
-    /// The repository of entries whose names hold none, or of all entries in a tree of layouts.
+    /// The repository of an entry whose name gives none; in a tree of layouts, of every entry.
     home: &'a RepositoryName,
-    /// Whether names count only for their tags, because the repository is known by its place.
+    /// Whether the directory decides the repository, so that only the tag in an entry's name counts.
     fixed: bool,
     listing: Listing,
     seen: HashSet<Digest>,

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
-/// A storage whose revision is the same is scanned again after this long if something could not be read:
-/// a blob that was being copied changes no listing when it's complete.
+/// If something could not be read, the storage is scanned again after this time even if its revision is
+/// unchanged: the revision doesn't change when a blob has been copied to its end.
 const RETRY_UNREAD: Duration = Duration::from_secs(5);
 /// How often a first scan in which something gave no answer is repeated before it's served as it is: a
 /// replica that starts while the registry stumbles must not show less than the others, and one artifact
@@ -27,7 +27,7 @@ const CHECKED_AT_ONCE: usize = 8;
 /// Rancher reads no more of an index than this, in bytes; and Flux.
 const READERS: [(&str, usize); 2] = [("Rancher", 5 << 20), ("Flux", 50 << 20)];
 
-/// What is scanned, and what is made of it.
+/// What to scan, and how the index is written.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Requests at a time.

@@ -332,9 +332,9 @@ impl OpenConnections {
         }
     }
 
-    /// Evicts one, if there is one that is still: first those of an address with more than its
-    /// share of the `ceiling`, then those that wait for a request, then those whose response has stalled; of each
-    /// the one that has been still the longest.
+    /// Evicts one, if there is one that is still: first those of an address with more than its share of the
+    /// `ceiling`, then those that wait for a request, then those whose response has stalled; of each the
+    /// one that has been still the longest.
     fn evict_one(&mut self, ceiling: usize) -> bool {
         let now = Instant::now();
         let share = ceiling / self.by_client.len().clamp(*PARTS.start(), *PARTS.end());

@@ -130,8 +130,9 @@ impl Downloads {
         self.stream(wanted, pass)
     }
 
-    /// Takes it from memory, or from a download that others have begun, or else begins one for all.
-    /// `None` when that came to nothing for this request; it may try again with a pass.
+    /// Gets the archive from memory, from a download that another request has begun, or by beginning one
+    /// that other requests can share. `None` if no shared download could be used; the request may then
+    /// wait for a pass and try again.
     fn share(
         &self,
         wanted: &Wanted,
@@ -210,8 +211,8 @@ impl Downloads {
         (Outcome::Whole(self.keep(&wanted.blob.digest, buffer)), None)
     }
 
-    /// Lets a request download when it's its turn; the slowest download makes room for it. A client that hung up while it waited costs the
-    /// registry no request.
+    /// Waits for a pass to download. Meanwhile a slow download may be cut to make room. For a client that
+    /// hung up while it waited no request is sent.
     fn enter(&self, wanted: &Wanted) -> Result<Pass<IpAddr>, Refusal> {
         let client = wanted.connection.client;
         if let Some(pass) = self.gate.enter(client, Duration::ZERO) {

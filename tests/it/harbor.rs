@@ -306,7 +306,9 @@ fn a_project_that_a_harbor_stops_listing_keeps_its_charts() {
         &daemon,
         &["db 1.0.0", "pub 1.0.0", "pub 2.0.0", "web 1.0.0"],
     );
-    let told = daemon.wait_for_log(" WARN project team stays as it was");
+    let told = daemon.wait_for_log(
+        " WARN project team could not be listed, keeping its last known repositories",
+    );
     assert!(told.contains("403 FORBIDDEN"), "{told}");
 }
 
@@ -315,7 +317,11 @@ fn a_robot_that_expires_loses_no_charts_though_harbor_takes_it_for_a_stranger() 
     let robot = Robot::new();
     let daemon = robot.ready();
     robot.fake.harbor(|harbor| harbor.expire(ROBOT));
-    refresh_until_logged(&daemon, " WARN project team stays as it was", 2);
+    refresh_until_logged(
+        &daemon,
+        " WARN project team could not be listed, keeping its last known repositories",
+        2,
+    );
     assert_eq!(
         Index::of(&daemon).charts(),
         ["db 1.0.0", "pub 1.0.0", "web 1.0.0"]

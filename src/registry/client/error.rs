@@ -58,8 +58,8 @@ fn kind(status: u16) -> ErrorKind {
     }
 }
 
-/// Whether a status may be another one when the request is repeated (distribution-spec v1.1.0, "Error
-/// Codes"; RFC 9110 §15). 501 stays.
+/// Whether a repeated request may get a different status: after a timeout, throttling, or a server error
+/// other than 501, "not implemented" (distribution-spec v1.1.0, "Error Codes"; RFC 9110 §15).
 pub(super) fn may_pass(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502..)
 }

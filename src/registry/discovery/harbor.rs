@@ -55,7 +55,9 @@ impl Harbor {
             match (answer, last.get(project)) {
                 (Ok(names), _) => drop(now.insert(project.clone(), names)),
                 (Err(error), Some(known)) if is_about_us(&error, is_listed) => {
-                    log::warn!("project {project} stays as it was: {error:#}");
+                    log::warn!(
+                        "project {project} could not be listed, keeping its last known repositories: {error:#}"
+                    );
                     now.insert(project.clone(), known.clone());
                 }
                 (Err(error), _) if error::final_answer(&error).is_some() => {
