@@ -120,9 +120,9 @@ pub fn run(config: Config) -> io::Result<()> {
         move || server.run()
     })?;
 
-    let signal = ended.recv().unwrap_or("signal thread ended");
+    let signal = ended.recv().unwrap_or("a signal");
     log::info!(
-        "stopping ({signal}): no new requests; running downloads have {:?} to end",
+        "{signal} received: no new requests; running downloads have {:?} to end",
         config.shutdown_grace
     );
     current.stop();
