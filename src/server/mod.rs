@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | 10,000 idle connections | 36 % answered, then deaf | 100 %, p99 3 to 10 ms, 20 MB |
 //! | 8 endless request heads | 2,360 MB | 100 %, 4 MB |
-//! | 2,000 clients that never read | 93 %, p99 1.7 s | 100 %, p99 4 to 39 ms, 24 MB; 57 MB beside a full cache |
+//! | 2,000 clients that never read | 93 %, p99 1.7 s | 100 %, p99 4 to 39 ms, 24 MB; 64 MB beside a full cache |
 //! | four clients pipelining | 16 %, 16,000 threads, 1.5 GB | 100 %, 4 MB |
 //! | one huge `Content-Length` | the process aborts | 100 % |
 //! | 256 descriptors or 60 threads | 15 %, then deaf | 100 % |
