@@ -149,6 +149,7 @@ Blobs
 Faults
   429 with seconds, with a date, with nothing
     faults::a_registry_that_throttles_is_given_the_time_it_asks_for
+    throttled::a_registry_that_limits_the_rate_of_requests_refuses_few_of_them
     freshness::a_registry_that_asks_for_a_rest_is_left_alone_by_everyone
     freshness::what_fails_in_a_refresh_keeps_its_charts_and_everything_else_moves_on
   503 for one tag

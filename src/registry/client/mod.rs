@@ -1,7 +1,7 @@
 //! An HTTP client for one registry (distribution-spec v1.1.0), in the order of a request:
 //!
 //! 1. The scheme is probed, unless a flag says it ([`probe`]).
-//! 2. The request waits, or isn't sent, if the registry asked for a pause ([`retry`]).
+//! 2. The request waits, or isn't sent, if the registry asked for a pause or limits its clients ([`retry`]).
 //! 3. It is sent with the credentials that earlier challenges asked for ([`auth`], [`transport`]).
 //! 4. A 401 is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more.
 //! 5. A failure that may pass is repeated a few times.
@@ -34,7 +34,7 @@ use retry::{Retry, RetryPolicy};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use transport::Transport;
 use ureq::http::Uri;
 
@@ -111,20 +111,18 @@ impl Client {
         let what = ask.what(&target);
         let mut attempt = 1;
         loop {
-            let now = Instant::now();
-            let turn = lock(&self.retries).turn(now);
-            thread::sleep(turn.map_err(|paused| paused.error(&what, now))?);
+            let sent = self.wait_for_turn(&what)?;
             let error = match self.send_once(&target, ask, scope) {
                 Ok(response) if error::may_pass(response.status()) => response.into_error(),
                 Err(error) if error.kind().is_no_answer() => error,
                 result => {
-                    lock(&self.retries).answered();
+                    lock(&self.retries).answered(sent);
                     let status = result.as_ref().map(UpstreamResponse::status);
                     self.doubt_scheme(matches!(status, Ok(400 | 401)));
                     return result;
                 }
             };
-            let retry = lock(&self.retries).failed(&error, attempt, Instant::now());
+            let retry = lock(&self.retries).failed(&error, attempt, sent, Instant::now());
             let Retry::After(pause) = retry else {
                 self.doubt_scheme(error.kind() == ErrorKind::Unavailable);
                 return Err(error);
@@ -132,6 +130,19 @@ impl Client {
             log::debug!("{error:#}: trying again");
             thread::sleep(pause);
             attempt += 1;
+        }
+    }
+
+    /// Waits until the request `what` may be sent: the time by then.
+    fn wait_for_turn(&self, what: &str) -> Result<Instant> {
+        let began = Instant::now();
+        loop {
+            let now = Instant::now();
+            let turn = lock(&self.retries).turn(now - began, now);
+            match turn.map_err(|paused| paused.error(what, now))? {
+                Duration::ZERO => return Ok(now),
+                wait => thread::sleep(wait),
+            }
         }
     }
 
