@@ -3,7 +3,8 @@
 //! 1. The scheme is probed, unless a flag says it ([`probe`]).
 //! 2. The request waits, or isn't sent, if the registry asked for a pause or limits its clients ([`retry`]).
 //! 3. It is sent with the credentials that earlier challenges asked for ([`auth`], [`transport`]).
-//! 4. A 401 is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more.
+//! 4. A 401 is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more; twice
+//!    if the challenge names no scope.
 //! 5. A failure that may pass is repeated a few times.
 //!
 //! It knows paths and scopes, and neither repositories nor listings. Nothing in a response is trusted:
@@ -29,7 +30,7 @@ pub use transport::{Tls, certificates};
 use crate::credentials::SecretFile;
 use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::{Once, lock};
-use auth::{Authenticator, MAX_WAITING, kept_or_shared};
+use auth::{Authenticator, ChallengeRound, MAX_WAITING, kept_or_shared};
 use retry::{Retry, RetryPolicy};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -146,18 +147,21 @@ impl Client {
         }
     }
 
-    /// One request, and a second one if the first is answered by a challenge that can be met.
+    /// One request, and further ones while they are answered by a challenge that can be met.
     fn send_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<UpstreamResponse> {
         let known = self.authenticator.known(target, scope)?;
-        let response = self.transport.call(target, ask.bearing(known.as_deref()))?;
-        // A challenge from where a redirect has led is not the registry's, and gets nothing.
-        if response.status() != 401 || url::origin(response.url()) != url::origin(target) {
-            return Ok(response);
+        let mut response = self.transport.call(target, ask.bearing(known.as_deref()))?;
+        for round in ChallengeRound::ALL {
+            // A challenge from where a redirect has led is not the registry's, and gets nothing.
+            if response.status() != 401 || url::origin(response.url()) != url::origin(target) {
+                break;
+            }
+            let Some(answer) = self.authenticator.respond(scope, &response, round)? else {
+                break;
+            };
+            response = self.transport.call(target, ask.bearing(Some(&answer)))?;
         }
-        match self.authenticator.respond(scope, &response)? {
-            Some(answer) => self.transport.call(target, ask.bearing(Some(&answer))),
-            None => Ok(response),
-        }
+        Ok(response)
     }
 
     /// The scheme that a flag says, else the probed one.
