@@ -180,6 +180,8 @@ fn scan(args: &Args, concurrency: usize, storage: &StorageChoice) -> Result<Opti
             include: all_parsed(args, "--include")?,
             exclude: all_parsed(args, "--exclude")?,
             all_tags: args.has("--all-tags"),
+            // A folder of archives has no repositories.
+            any_name: args.has("--any-name") || matches!(storage, StorageChoice::Local(_)),
             max_versions: parsed(args, "--max-versions")?,
         },
         style: IndexStyle {

@@ -31,6 +31,8 @@ pub struct Filter {
     pub exclude: Vec<Pattern>,
     /// Also look at tags that are no versions.
     pub all_tags: bool,
+    /// Also list charts whose names are not the last components of their repositories.
+    pub any_name: bool,
     /// Read only so many tags of a repository, and list so many versions of each of its charts: the newest,
     /// and the newest release.
     pub max_versions: Option<NonZeroUsize>,
@@ -46,6 +48,16 @@ impl Filter {
         let included =
             self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(name));
         (!included).then(|| "left out: no --include matches".to_owned())
+    }
+
+    /// Why a chart of this name isn't listed from a repository, if it isn't. `helm push` puts each chart in
+    /// a repository whose last component is its name; so a team that may push to its own repositories only
+    /// can't publish another team's chart.
+    pub(super) fn misnamed(&self, repository: &RepositoryName, name: &str) -> Option<String> {
+        let last = repository.as_str().rsplit('/').next().unwrap_or_default();
+        (!self.any_name && name != last).then(|| {
+            format!("the chart's name {name:?} is not the repository's last component; --any-name would list it")
+        })
     }
 
     /// Why a tag isn't worth a request, if it isn't.
