@@ -217,7 +217,7 @@ pub(crate) fn contained<R>(work: impl FnOnce() -> Result<R, Error>) -> Result<R,
 
 #[cfg(test)]
 mod tests {
-    use super::super::filter::Filter;
+    use super::super::filter::{Filter, NameRule};
     use super::*;
     use crate::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE};
     use crate::oci::{Reference, qualified};
@@ -644,7 +644,7 @@ mod tests {
         }
         assert!(charts(&inventory).is_empty());
         let filter = Filter {
-            any_name: true,
+            names: NameRule::OfAnyRepository,
             ..Filter::default()
         };
         let mut inventory = Inventory::new(filter);
