@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 /// Longest repository name that registries accept, in bytes (distribution's `reference` package; the
 /// spec recommends less than 255 with the host name).
-const MAX_REPOSITORY_NAME: usize = 255;
+pub const MAX_REPOSITORY_NAME: usize = 255;
 /// Longest tag, in bytes: the grammar's own bound.
-const MAX_TAG: usize = 128;
+pub const MAX_TAG: usize = 128;
 
 /// A repository's name: lower-case path components joined by `/`. Clones share the text, because each
 /// chart of a repository has one.
