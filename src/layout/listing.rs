@@ -5,7 +5,7 @@
 //! belongs there: skopeo and oras write a bare tag, Helm's cache and containerd a whole
 //! `host/repository:tag`.
 
-use crate::oci::json::{BoundedList, BoundedText};
+use crate::oci::json::{BoundedList, BoundedText, reason};
 use crate::oci::{Digest, RepositoryName, Tag};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashSet};
@@ -39,7 +39,7 @@ impl Index {
         let why = match serde_json::from_slice::<Index>(bytes) {
             Ok(index) if index.manifests.0.len() <= MAX_MANIFESTS => return Ok(index),
             Ok(_) => format!("over {MAX_MANIFESTS} manifests"),
-            Err(cause) => cause.to_string(),
+            Err(cause) => reason(&cause),
         };
         Err(format!("not an image index: {why}"))
     }

@@ -23,6 +23,19 @@ pub fn holds_over(most: usize, json: &[u8]) -> bool {
     json.iter().filter(begins_value).nth(most).is_some()
 }
 
+/// Why a text can't be read as JSON of the expected form, in no words of the text's: serde quotes values, and a
+/// redirect may have led to something inside the network that isn't for everyone.
+pub fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.starts_with("invalid type") || text.starts_with("invalid value") {
+        true => {
+            let (line, column) = (error.line(), error.column());
+            format!("a value of another type than expected at line {line} column {column}")
+        }
+        false => text,
+    }
+}
+
 /// A list of which no more than one element over `MOST` is kept, so that a longer one is recognized.
 pub struct BoundedList<T, const MOST: usize>(pub Vec<T>);
 
@@ -156,6 +169,16 @@ mod tests {
         assert_eq!(
             read(r#"[null, true, 1, -1, 1.5, [[1]], {"a":{}}]"#),
             [const { None }; 7]
+        );
+    }
+
+    #[test]
+    fn a_reason_quotes_no_value() {
+        let error = serde_json::from_str::<Vec<u8>>(r#"["hunter2"]"#).unwrap_err();
+        assert!(error.to_string().contains("hunter2"), "what serde says");
+        assert_eq!(
+            reason(&error),
+            "a value of another type than expected at line 1 column 10"
         );
     }
 
