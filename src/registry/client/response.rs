@@ -31,6 +31,9 @@ pub(crate) struct UpstreamResponse {
     pub(super) authorization: Option<String>,
     /// Whether a blob was asked for, which may lie in a storage behind the registry.
     pub(super) is_blob: bool,
+    /// The request of which a redirect has led to another origin, if so. What that says may be meant for this
+    /// network alone, so only the log tells of it.
+    pub(super) away_from: Option<String>,
 }
 
 impl UpstreamResponse {
@@ -88,6 +91,14 @@ impl UpstreamResponse {
     pub(super) fn into_error(mut self) -> Error {
         let sent = self.authorization.take();
         let is_blob = self.is_blob;
+        if let Some(request) = self.away_from.take() {
+            let place = self.what.clone();
+            return self.error(|_, status, _| {
+                let what = format!("{request}: redirected to another host");
+                let error = error::status(&what, status, b"", |_| false);
+                error.with_detail(format_args!(" ({place})"))
+            });
+        }
         self.error(|what, status, body| match status {
             // Of an ingress, which answers so for every path while the registry restarts.
             404 if !is_blob && error::is_foreign(body) => {
