@@ -49,6 +49,8 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      a part of one component, ** for any part (repeatable)
   --exclude PATTERN                  leave out repositories that match (repeatable)
   --all-tags                         also read tags that are no versions, such as latest
+  --any-name                         also list a chart whose name is not the last component of its
+                                     repository, as helm push makes it
   --max-versions N                   list only the newest N versions of each chart, and its newest
                                      release [all]
   --refresh-interval DURATION        how often known tags are checked, and everything is listed

@@ -76,9 +76,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use storage::Storage;
 
 /// The longest pause after refreshes that failed and that no request wants: a registry that is down is
@@ -86,6 +86,9 @@ use storage::Storage;
 const REGISTRY_PAUSE: Duration = Duration::from_secs(30);
 /// The same of a directory, which doesn't mind.
 const DIRECTORY_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a refresh ends.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT, then lets running downloads end.
 ///
@@ -120,7 +123,14 @@ pub fn run(config: Config) -> io::Result<()> {
         move || server.run()
     })?;
 
-    let signal = ended.recv().unwrap_or("a signal");
+    let mut warned = Duration::ZERO;
+    let signal = loop {
+        match ended.recv_timeout(WATCH_INTERVAL) {
+            Ok(signal) => break signal,
+            Err(RecvTimeoutError::Timeout) => warned = current.watch(warned, Instant::now()),
+            Err(RecvTimeoutError::Disconnected) => break "a signal",
+        }
+    };
     log::info!(
         "{signal} received: no new requests; running downloads have {:?} to end",
         config.shutdown_grace

@@ -5,7 +5,7 @@ mod quantity;
 
 use crate::args::{Args, Mistake};
 use crate::credentials::SecretFile;
-use crate::inventory::Filter;
+use crate::inventory::{Filter, NameRule};
 use crate::observe::log::level;
 use crate::oci::RepositoryName;
 use crate::refresh::Options;
@@ -180,6 +180,11 @@ fn scan(args: &Args, concurrency: usize, storage: &StorageChoice) -> Result<Opti
             include: all_parsed(args, "--include")?,
             exclude: all_parsed(args, "--exclude")?,
             all_tags: args.has("--all-tags"),
+            names: match storage {
+                StorageChoice::Local(_) => NameRule::Any,
+                _ if args.has("--any-name") => NameRule::OfAnyRepository,
+                _ => NameRule::OfRepository,
+            },
             max_versions: parsed(args, "--max-versions")?,
         },
         style: IndexStyle {

@@ -71,4 +71,6 @@ pub struct Contents {
     pub charts: Vec<Arc<StoredChart>>,
     /// Everything else.
     pub skipped: Vec<Skipped>,
+    /// How many tags are left out because a bound is reached.
+    pub over_bound: usize,
 }

@@ -98,18 +98,11 @@ impl Repository {
         Some(failure.skipped(name.to_string()))
     }
 
-    /// Adopts a listing: adds new tags, and forgets vanished ones. `room` is for how many tags there is
-    /// room. Returns whether the contents have changed.
-    pub(super) fn list(
-        &mut self,
-        mut listed: Vec<String>,
-        filter: &Filter,
-        room: usize,
-        now: Instant,
-    ) -> bool {
+    /// Adopts a listing: adds new tags, and forgets vanished ones. Returns whether the contents have
+    /// changed.
+    pub(super) fn list(&mut self, mut listed: Vec<String>, filter: &Filter, now: Instant) -> bool {
         listed.sort_unstable();
         listed.dedup();
-        listed.truncate(room);
         let was_skipped = self.failure.take().is_some() && self.tags.is_empty();
         if listed
             .iter()

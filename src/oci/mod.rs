@@ -8,4 +8,4 @@ pub mod reference;
 
 pub use digest::{Digest, Hashing, Verifying};
 pub use manifest::{Descriptor, ImageIndex, ImageManifest, ListedManifest, Manifest, MediaType};
-pub use reference::{Reference, RepositoryName, Tag, qualified};
+pub use reference::{Reference, RepositoryName, Tag, is_component, qualified};

@@ -209,6 +209,17 @@ impl Schedule {
         self.wanted_from
     }
 
+    /// How old what is served is: since the refresh began that it comes from.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        self.as_of.map(|as_of| now.saturating_duration_since(as_of))
+    }
+
+    /// For how long what is under way has been so.
+    pub(super) fn under_way_for(&self, now: Instant) -> Option<Duration> {
+        let (_, began) = self.under_way?;
+        Some(now.saturating_duration_since(began))
+    }
+
     /// Whether a refresh is wanted that hasn't begun.
     pub(super) fn is_wanted(&self) -> bool {
         self.is_wanted

@@ -112,6 +112,9 @@ impl Responder {
                     1 => text += "; 1 repository or tag could not be read yet",
                     many => text += &format!("; {many} repositories or tags could not be read yet"),
                 }
+                if let Some(overdue) = self.current.overdue() {
+                    text += &format!("; {overdue}");
+                }
                 if let Some(Failing { why, since }) = failing {
                     let seconds = since.elapsed().as_secs();
                     text += &format!("; refreshes have failed for {seconds} s: {why}");

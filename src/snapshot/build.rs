@@ -23,6 +23,7 @@ impl Snapshot {
         let Contents {
             mut charts,
             mut skipped,
+            over_bound,
         } = contents;
         sort(&mut charts);
         let root = match last.filter(|last| are_same(&last.charts, &charts)) {
@@ -39,6 +40,7 @@ impl Snapshot {
             charts: root.names,
             versions: root.charts.len(),
             skipped: skipped.len(),
+            over_bound,
         };
         let mut repositories = BTreeMap::new();
         let mut end = 0;
@@ -238,7 +240,8 @@ pub(super) mod tests {
             Counts {
                 charts: 1,
                 versions: 1,
-                skipped: 0
+                skipped: 0,
+                over_bound: 0,
             }
         );
     }
@@ -290,7 +293,8 @@ pub(super) mod tests {
             Counts {
                 charts: 1,
                 versions: 1,
-                skipped: 2
+                skipped: 2,
+                over_bound: 0,
             }
         );
     }
@@ -371,7 +375,8 @@ pub(super) mod tests {
             Counts {
                 charts: 1,
                 versions: 1,
-                skipped: 1
+                skipped: 1,
+                over_bound: 0,
             }
         );
         let archive = "amb-1.0.0-x-1.0.0.tgz";

@@ -10,7 +10,7 @@ pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};
 
 use crate::helm::ChartVersion;
 use crate::inventory::{Skipped, StoredChart};
-use crate::oci::RepositoryName;
+use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
 use pages::{PageKey, Pages};
 use repository::{ChartRepository, chart_version, index_file};
@@ -49,6 +49,8 @@ pub struct Counts {
     pub charts: usize,
     pub versions: usize,
     pub skipped: usize,
+    /// Tags that are not listed because a bound is reached.
+    pub over_bound: usize,
 }
 
 impl fmt::Display for Counts {
@@ -57,6 +59,7 @@ impl fmt::Display for Counts {
             charts,
             versions,
             skipped,
+            over_bound,
         } = self;
         let s = |count: &usize| if *count == 1 { "" } else { "s" };
         write!(
@@ -64,7 +67,15 @@ impl fmt::Display for Counts {
             "{charts} chart{}, {versions} version{}, {skipped} skipped",
             s(charts),
             s(versions)
-        )
+        )?;
+        match over_bound {
+            0 => Ok(()),
+            _ => write!(
+                f,
+                "; a bound is reached, {over_bound} tag{} left out",
+                if *over_bound == 1 { " is" } else { "s are" }
+            ),
+        }
     }
 }
 
@@ -72,6 +83,34 @@ impl Snapshot {
     /// `/index.yaml`.
     pub fn index(&self) -> &Arc<Representation> {
         self.root.index()
+    }
+
+    /// The versions that `/index.yaml` listed before and lists now with another archive, or from another
+    /// repository, in sentences: a client that pinned one gets something else. Both snapshots list in the
+    /// order of the archives' file names.
+    pub fn changes_since(&self, last: &Snapshot) -> Vec<String> {
+        let place = |chart: &StoredChart| qualified(&chart.repository, chart.reference.as_str());
+        let mut changes = Vec::new();
+        let mut last = last.root.charts.iter().peekable();
+        for now in &self.root.charts {
+            let name = ChartVersion::archive_name(&now.metadata);
+            let order = |one: &StoredChart| ChartVersion::cmp_archive_name(&one.metadata, &name);
+            while last.next_if(|one| order(one).is_lt()).is_some() {}
+            let Some(before) = last.next_if(|one| order(one).is_eq()) else {
+                continue;
+            };
+            let (was, is) = (place(before), place(now));
+            if before.layers.archive.digest != now.layers.archive.digest {
+                changes.push(format!(
+                    "{name} has another archive than before: {is}, before {was}"
+                ));
+            } else if before.repository != now.repository {
+                changes.push(format!(
+                    "{name} comes from another repository than before: {is}, before {was}"
+                ));
+            }
+        }
+        changes
     }
 
     /// `/PREFIX/index.yaml`, in the configured format: the index of the repositories at or below the prefix,

@@ -266,19 +266,16 @@ fn credentials_follow_a_redirect_within_the_registry() {
 
 #[test]
 fn a_realm_at_a_link_local_address_is_never_asked() {
-    // Where clouds keep their instances' secrets. An odd spelling shows when it is looked up.
-    for (spelling, refusal) in [
-        ("169.254.169.254", ": not trusted"),
-        ("[::ffff:169.254.169.254]", ": not trusted"),
-        ("[::ffff:a9fe:a9fe]", ": not trusted"),
-        (
-            "2852039166",
-            "a link-local address, allowed only for the configured registry",
-        ),
-        (
-            "0xA9FEA9FE",
-            "a link-local address, allowed only for the configured registry",
-        ),
+    // Where clouds keep their instances' secrets, in any spelling.
+    let refusal = ": not trusted";
+    for spelling in [
+        "169.254.169.254",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+        "2852039166",
+        "0xA9FEA9FE",
+        "[64:ff9b::a9fe:a9fe]",
+        "100.100.100.200",
     ] {
         let guarded = Guarded::with_tokens(|t| t.realm = format!("http://{spelling}/token"));
         let daemon = guarded.assert_refused(&[]);

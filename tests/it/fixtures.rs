@@ -112,7 +112,7 @@ Manifests
   a date that is none
     walk::created_is_the_manifests_annotation_when_that_is_a_date_and_absent_otherwise
   a version that isn't the tag
-    walk::name_and_version_are_the_config_blobs_whatever_path_and_tag_say
+    walk::with_any_name_name_and_version_are_the_config_blobs_whatever_path_and_tag_say
   one name and version in two repositories
     walk::one_version_in_two_repositories_is_listed_once_from_the_shortest_name
   one version under two tags

@@ -41,6 +41,7 @@ mod properties;
 mod proxies;
 mod real_setups;
 mod registries;
+mod shares;
 mod start_stop;
 mod strangers;
 mod throttled;

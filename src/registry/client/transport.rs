@@ -220,7 +220,10 @@ impl Transport {
         for _ in 0..=MAX_REDIRECTS {
             let is_home = url::origin(&here) == url::origin(target);
             let authorization = ask.authorization.filter(|_| is_home);
-            let response = self.exchange(&here, ask.bearing(authorization))?;
+            let mut response = self.exchange(&here, ask.bearing(authorization))?;
+            if !is_home {
+                response.away_from = Some(ask.what(target));
+            }
             let Some(location) = response.redirect().filter(|_| ask.form.is_none()) else {
                 return Ok(response);
             };
@@ -253,6 +256,7 @@ impl Transport {
             response,
             authorization: ask.authorization.map(str::to_owned),
             is_blob: ask.is_blob,
+            away_from: None,
         })
     }
 
