@@ -9,7 +9,7 @@ use crate::inventory::Filter;
 use crate::observe::log::level;
 use crate::oci::RepositoryName;
 use crate::refresh::Options;
-use crate::registry::{RegistryOptions, Tls, certificates};
+use crate::registry::{RegistryOptions, Scheme, Tls, certificates};
 use crate::server::ServerOptions;
 use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
 use address::Address;
@@ -263,13 +263,20 @@ fn registry(args: &Args, connections: usize) -> Result<RegistryOptions, Mistake>
     let address = Address::parse(repo).map_err(|why| mistake(flag, repo, why))?;
     let scheme = read(args, "--storage-registry-scheme", |text| match text {
         "" => Ok(None),
-        text => text.parse().map(Some),
+        text => text.parse::<Scheme>().map(Some),
     })?;
+    let scheme = scheme.flatten();
+    if let (Some(given), Some(of_url)) = (scheme, address.scheme)
+        && given != of_url
+    {
+        let why = format!("contradicts --storage-registry-scheme={given}");
+        return Err(mistake(flag, repo, why));
+    }
     let authorities = read(args, "--storage-registry-ca-file", |file| {
         certificates(&fs::read(file).map_err(|error| error.to_string())?)
     })?;
     Ok(RegistryOptions {
-        scheme: scheme.flatten().or(address.scheme),
+        scheme: scheme.or(address.scheme),
         repositories: repositories(args, address.prefix.as_ref())?,
         authority: address.authority,
         prefix: address.prefix,
@@ -350,7 +357,7 @@ fn repositories(
 fn credentials(file: Option<&str>) -> Result<SecretFile, Mistake> {
     let required = file.is_some();
     let path = PathBuf::from(file.unwrap_or(DEFAULT_CONFIG));
-    SecretFile::open(path, required).map_err(|error| format!("--storage-registry-config: {error}"))
+    SecretFile::open(path, required).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -416,6 +423,10 @@ mod tests {
         assert!(
             secret.starts_with("--storage-registry-repo") && !secret.contains("hunter2"),
             "{secret}"
+        );
+        assert_eq!(
+            error("--storage-registry-repo https://h/a --storage-registry-scheme HTTP"),
+            "--storage-registry-repo \"https://h/a\": contradicts --storage-registry-scheme=http"
         );
         assert!(error("--port http").starts_with("--port \"http\": "));
         assert_eq!(
