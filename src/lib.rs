@@ -153,7 +153,7 @@ fn open(choice: StorageChoice) -> Arc<dyn Storage> {
 }
 
 fn registry(options: registry::RegistryOptions) -> Registry {
-    if options.tls.insecure {
+    if options.tls.is_insecure {
         log::warn!(
             "certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)"
         );

@@ -35,15 +35,15 @@ impl fmt::Display for NamedFile {
 pub struct WatchedFiles<T> {
     files: Vec<NamedFile>,
     parse: Box<Parse<T>>,
-    state: Mutex<State<T>>,
+    state: Mutex<FilesState<T>>,
 }
 
 /// Makes a value of the files' contents, or says what is wrong with which file.
 type Parse<T> = dyn Fn(&[(&NamedFile, Vec<u8>)]) -> Result<T, String> + Send + Sync;
 
-struct State<T> {
+struct FilesState<T> {
     /// Of all files; `None` if one was missing.
-    stamps: Option<Vec<Stamp>>,
+    stamps: Option<Vec<FileStamp>>,
     value: T,
     generation: u64,
     /// Whether the last attempt to read the files failed, which was reported then.
@@ -52,7 +52,7 @@ struct State<T> {
 
 /// Modification time, inode and length: they change when the file does. Kubernetes swaps a directory, so
 /// that the path leads to another file.
-type Stamp = (SystemTime, u64, u64);
+type FileStamp = (SystemTime, u64, u64);
 
 impl<T: Clone> WatchedFiles<T> {
     /// Reads the files for the first time. `if_missing` stands for them as long as they aren't there.
@@ -68,7 +68,7 @@ impl<T: Clone> WatchedFiles<T> {
             Some(value) => value,
             None => read(&files, &parse)?,
         };
-        let state = Mutex::new(State {
+        let state = Mutex::new(FilesState {
             stamps,
             value,
             generation: 0,
@@ -115,11 +115,11 @@ impl<T: Clone> WatchedFiles<T> {
     }
 }
 
-fn stamps(files: &[NamedFile]) -> Option<Vec<Stamp>> {
+fn stamps(files: &[NamedFile]) -> Option<Vec<FileStamp>> {
     files.iter().map(|file| stamp(&file.path)).collect()
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<FileStamp> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))

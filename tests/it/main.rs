@@ -44,5 +44,6 @@ mod registries;
 mod start_stop;
 mod strangers;
 mod throttled;
+mod tls;
 mod verdicts;
 mod walk;
