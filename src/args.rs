@@ -37,7 +37,10 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --storage-registry-scheme SCHEME   HTTP or HTTPS [from the URL, else probed]
   --storage-registry-config FILE     credentials, a dockerconfigjson
                                      [/etc/secret/dockerconfigjson, if it's there]
-  --storage-registry-ca-file FILE    certificates (PEM) to trust besides the bundled ones
+  --storage-registry-ca-file FILE    certificates (PEM) to trust besides the bundled ones, of
+                                     authorities or of the registry itself; read again on change
+  --storage-registry-cert-file FILE  our own certificate (PEM), for a registry that wants one
+  --storage-registry-key-file FILE   its private key (PEM)
   --storage-registry-insecure-skip-tls-verify
                                      accept any certificate
   --storage-local-rootdir DIR        with --storage=local: a folder of .tgz files, as helm package

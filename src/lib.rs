@@ -163,16 +163,13 @@ fn open(choice: StorageChoice) -> Arc<dyn Storage> {
 }
 
 fn registry(options: registry::RegistryOptions) -> Registry {
-    if options.tls.insecure {
+    if options.tls.is_insecure {
         log::warn!(
             "certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)"
         );
     }
-    if options.credentials.current().0.needs_helper {
-        log::warn!(
-            "--storage-registry-config leaves credentials to a helper program, which can't be run here: \
-             only those in the file itself are used"
-        );
+    for complaint in options.credentials.complaints() {
+        log::warn!("{complaint}");
     }
     Registry::new(options)
 }

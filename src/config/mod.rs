@@ -9,7 +9,7 @@ use crate::inventory::{Filter, NameRule};
 use crate::observe::log::level;
 use crate::oci::RepositoryName;
 use crate::refresh::Options;
-use crate::registry::{RegistryOptions, Tls, certificates};
+use crate::registry::{RegistryOptions, Scheme, Tls, TlsFiles};
 use crate::server::ServerOptions;
 use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
 use address::Address;
@@ -47,16 +47,20 @@ const MAX_IDLE: Duration = Duration::from_secs(3600);
 const STALE_REGISTRY: Duration = Duration::from_secs(5);
 
 /// Flags that mean nothing with another storage than this.
-const OF_STORAGE: [(&str, &str); 8] = [
+const OF_STORAGE: [(&str, &str); 10] = [
     ("registry", "--storage-registry-repo"),
     ("registry", "--storage-registry-scheme"),
     ("registry", "--storage-registry-config"),
     ("registry", "--storage-registry-ca-file"),
+    ("registry", CERT_FILE),
+    ("registry", KEY_FILE),
     ("registry", "--storage-registry-insecure-skip-tls-verify"),
     ("registry", "--repository"),
     ("layout", LAYOUT_DIR),
     ("local", LOCAL_ROOTDIR),
 ];
+const CERT_FILE: &str = "--storage-registry-cert-file";
+const KEY_FILE: &str = "--storage-registry-key-file";
 const LAYOUT_DIR: &str = "--storage-layout-dir";
 const LOCAL_ROOTDIR: &str = "--storage-local-rootdir";
 
@@ -268,23 +272,39 @@ fn registry(args: &Args, connections: usize) -> Result<RegistryOptions, Mistake>
     let address = Address::parse(repo).map_err(|why| mistake(flag, repo, why))?;
     let scheme = read(args, "--storage-registry-scheme", |text| match text {
         "" => Ok(None),
-        text => text.parse().map(Some),
+        text => text.parse::<Scheme>().map(Some),
     })?;
-    let authorities = read(args, "--storage-registry-ca-file", |file| {
-        certificates(&fs::read(file).map_err(|error| error.to_string())?)
-    })?;
+    let scheme = scheme.flatten();
+    if let (Some(given), Some(of_url)) = (scheme, address.scheme)
+        && given != of_url
+    {
+        let why = format!("contradicts --storage-registry-scheme={given}");
+        return Err(mistake(flag, repo, why));
+    }
     Ok(RegistryOptions {
-        scheme: scheme.flatten().or(address.scheme),
+        scheme: scheme.or(address.scheme),
         repositories: repositories(args, address.prefix.as_ref())?,
         authority: address.authority,
         prefix: address.prefix,
-        tls: Tls {
-            authorities: authorities.unwrap_or_default(),
-            insecure: args.has("--storage-registry-insecure-skip-tls-verify"),
-        },
+        tls: Arc::new(tls(args)?),
         credentials: Arc::new(credentials(args.value("--storage-registry-config"))?),
         connections,
     })
+}
+
+fn tls(args: &Args) -> Result<Tls, Mistake> {
+    let path = |flag| args.value(flag).map(PathBuf::from);
+    let named = TlsFiles {
+        authorities: path("--storage-registry-ca-file"),
+        certificate: match (path(CERT_FILE), path(KEY_FILE)) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => return Err(format!("{CERT_FILE} needs {KEY_FILE}")),
+            (None, Some(_)) => return Err(format!("{KEY_FILE} needs {CERT_FILE}")),
+        },
+    };
+    let is_insecure = args.has("--storage-registry-insecure-skip-tls-verify");
+    Tls::open(named, is_insecure).map_err(|error| error.to_string())
 }
 
 fn layout(args: &Args) -> Result<PathBuf, Mistake> {
@@ -355,7 +375,7 @@ fn repositories(
 fn credentials(file: Option<&str>) -> Result<SecretFile, Mistake> {
     let required = file.is_some();
     let path = PathBuf::from(file.unwrap_or(DEFAULT_CONFIG));
-    SecretFile::open(path, required).map_err(|error| format!("--storage-registry-config: {error}"))
+    SecretFile::open(path, required).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -421,6 +441,10 @@ mod tests {
         assert!(
             secret.starts_with("--storage-registry-repo") && !secret.contains("hunter2"),
             "{secret}"
+        );
+        assert_eq!(
+            error("--storage-registry-repo https://h/a --storage-registry-scheme HTTP"),
+            "--storage-registry-repo \"https://h/a\": contradicts --storage-registry-scheme=http"
         );
         assert!(error("--port http").starts_with("--port \"http\": "));
         assert_eq!(

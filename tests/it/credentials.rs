@@ -347,3 +347,15 @@ fn the_scheme_flag_in_any_case_saves_the_probe() {
         "never in the clear when HTTPS was asked for"
     );
 }
+
+/// An entry that can't be used was called absent: "holds no credentials" (132 mistakes of a new user).
+#[test]
+fn an_entry_that_cannot_be_used_is_told_at_the_start_and_with_the_refusal() {
+    let guarded = Guarded::by(Guard::Basic);
+    let host = guarded.fake.host();
+    let why = format!("for {host} has an auth that is not base64 of NAME:PASSWORD");
+    let guarded = guarded.credentials(r#"{"auths":{"HOST":{"auth":"word-1"}}}"#);
+    let daemon = guarded.assert_refused(&["401", &why]);
+    let told = daemon.wait_for_log(" WARN --storage-registry-config ");
+    assert!(told.contains(&why), "{told}");
+}

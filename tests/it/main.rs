@@ -45,5 +45,6 @@ mod shares;
 mod start_stop;
 mod strangers;
 mod throttled;
+mod tls;
 mod verdicts;
 mod walk;

@@ -14,18 +14,22 @@ mod auth;
 pub(super) mod challenge;
 pub(super) mod error;
 mod probe;
+mod proxy;
 mod response;
 mod retry;
 mod timeouts;
+mod tls;
+mod tls_failure;
 mod token;
 mod transport;
+mod trust;
 pub(super) mod url;
 
 pub(super) use auth::Scope;
 pub use probe::Scheme;
 pub(super) use response::UpstreamResponse;
 pub(super) use transport::Ask;
-pub use transport::{Tls, certificates};
+pub use trust::{Tls, TlsFiles};
 
 use crate::credentials::SecretFile;
 use crate::storage::{Error, ErrorKind, Result};
@@ -63,7 +67,7 @@ impl Client {
     pub(super) fn new(
         authority: String,
         scheme: Option<Scheme>,
-        tls: &Tls,
+        tls: Arc<Tls>,
         credentials: Arc<SecretFile>,
         connections: usize,
     ) -> Client {
