@@ -94,7 +94,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// Errors when the port can't be had, or the system gives no signals or threads at the start.
 pub fn run(config: Config) -> io::Result<()> {
-    observe::log::init(config.log_level)?;
+    start_log(&config)?;
     let ended = watch_signals()?;
     let interval = config.refresh_interval;
     // To check a tag again costs a request to a registry, and next to nothing in a directory.
@@ -148,10 +148,18 @@ pub fn run(config: Config) -> io::Result<()> {
 /// Errors when there's no telling whether the index would be whole: who publishes it would take charts
 /// away from everyone.
 pub fn index(config: Config) -> io::Result<()> {
-    observe::log::init(config.log_level)?;
+    start_log(&config)?;
     let snapshot = refresh::once(&*open(config.storage), config.scan)
         .map_err(|error| io::Error::other(format!("{error:#}")))?;
     io::stdout().write_all(&snapshot.index().identity().bytes)
+}
+
+fn start_log(config: &Config) -> io::Result<()> {
+    observe::log::init(config.log_level)?;
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    Ok(())
 }
 
 fn open(choice: StorageChoice) -> Arc<dyn Storage> {

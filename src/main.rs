@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = match Args::parse(std::env::args_os().skip(1)) {
+    let args = match Args::parse(std::env::args_os().skip(1), std::env::vars_os()) {
         Ok(args) => args,
         Err(mistake) => return fail(2, mistake),
     };

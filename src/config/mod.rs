@@ -1,4 +1,5 @@
-//! From what was typed to what is meant: where a user's mistake is found, and named by its flag.
+//! From what was typed to what is meant: where a user's mistake is found, and named by its flag or
+//! variable.
 
 mod address;
 mod quantity;
@@ -94,11 +95,17 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// The least grave events that are logged.
     pub log_level: Level,
+    /// What is logged of the environment.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
     /// Makes sense of `args`. Reads the files that they name.
     pub fn new(args: &Args) -> Result<Config, Mistake> {
+        Config::read(args).map_err(|mistake| args.blame_variable(mistake))
+    }
+
+    fn read(args: &Args) -> Result<Config, Mistake> {
         let concurrency = parsed(args, "--concurrency")?.unwrap_or(8);
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
             return Err(format!(
@@ -131,6 +138,7 @@ impl Config {
             shutdown_grace: time(args, "--shutdown-grace", MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
             log_level: read(args, "--log-level", level)?.unwrap_or(Level::Info),
+            warnings: args.ignored.clone(),
         })
     }
 }
@@ -381,7 +389,7 @@ fn credentials(file: Option<&str>) -> Result<SecretFile, Mistake> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsString;
+    use std::iter;
 
     #[test]
     fn a_context_path_is_plain_and_its_slashes_are_put_right() {
@@ -426,7 +434,8 @@ mod tests {
     #[test]
     fn a_mistake_names_its_flag() {
         let error = |line: &str| {
-            let args = Args::parse(line.split_whitespace().map(OsString::from)).unwrap();
+            let words = line.split_whitespace().map(OsString::from);
+            let args = Args::parse(words, iter::empty()).unwrap();
             Config::new(&args).err().unwrap()
         };
         assert_eq!(

@@ -36,11 +36,12 @@ const FLAGS: [&str; 18] = [
 ];
 
 fn run_with(arguments: &[&str]) -> Output {
-    run(
-        Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")),
-        arguments,
-        &[],
-    )
+    run_in(arguments, &[])
+}
+
+fn run_in(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_oci-chartrepo"));
+    run(program, arguments, environment)
 }
 
 /// It ends with 2; the one complaint, on stderr, holds these words.
@@ -345,11 +346,7 @@ fn a_proxy_that_the_environment_names_is_gone_through_and_told_but_for_its_passw
     fake.push(&Chart::new("team/web", "1.0.0"));
     let flag = fake.flag();
     let index = |flag: &str, environment: &[(&str, &str)]| {
-        let output = run(
-            Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")),
-            &["index", flag],
-            environment,
-        );
+        let output = run_in(&["index", flag], environment);
         (output.status.code(), text(&output.stderr))
     };
     let (port, asked) = refusing_proxy();
@@ -404,5 +401,65 @@ fn a_port_that_is_taken_is_the_worlds_failure() {
     assert!(
         told.contains(&port.to_string()) && !told.contains("panicked"),
         "{told}"
+    );
+}
+
+#[test]
+fn a_flag_may_be_given_by_its_variable_and_wins_over_it() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("team/web", "1.0.0"));
+    fake.push(&Chart::new("team/db", "1.0.0"));
+    fake.push(&Chart::new("other/c", "1.0.0"));
+    let host = fake.host();
+    let environment = [
+        ("OCI_CHARTREPO_STORAGE_REGISTRY_REPO", host.as_str()),
+        ("OCI_CHARTREPO_STORAGE_REGISTRY_SCHEME", "HTTP"),
+        ("OCI_CHARTREPO_REPOSITORY", "team/web,team/db"),
+        ("OCI_CHARTREPO_INDEX_FORMAT", "json"),
+        ("OCI_CHARTREPO_PORT", "tcp://10.0.0.1:8080"),
+    ];
+    let output = run_in(&["index"], &environment);
+    let (index, log) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(index.starts_with('{'), "{index}");
+    for (name, is_listed) in [("web", true), ("db", true), ("\"c\"", false)] {
+        assert_eq!(index.contains(name), is_listed, "{name} in {index}");
+    }
+    let ignored = " WARN OCI_CHARTREPO_PORT=tcp://10.0.0.1:8080 is ignored: ";
+    assert!(log.contains(ignored), "{log}");
+    let output = run_in(
+        &["index", "--index-format=yaml", "--repository=other/c"],
+        &environment,
+    );
+    let index = text(&output.stdout);
+    assert!(index.contains("\n  \"c\":\n"), "{index}");
+    assert!(!index.contains("web"), "{index}");
+}
+
+#[test]
+fn a_mistake_in_a_variable_names_it_and_not_the_flag() {
+    for (variable, value) in [
+        ("OCI_CHARTREPO_PORT", "http"),
+        ("OCI_CHARTREPO_CONCURRENCY", "0"),
+        ("OCI_CHARTREPO_REFRESH_INTERVAL", "1ms"),
+        ("OCI_CHARTREPO_STORAGE", "minio"),
+        ("OCI_CHARTREPO_STORAGE_REGISTRY_REPO", "http://u:pa55word@h"),
+        ("OCI_CHARTREPO_STORAGE_LOCAL_ROOTDIR", "/charts"),
+        ("OCI_CHARTREPO_ALL_TAGS", "yes"),
+        ("OCI_CHARTREPO_CHART_URL", "http://u:pa55word@h"),
+    ] {
+        let output = run_in(&[], &[(variable, value)]);
+        let complaint = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{complaint}");
+        let start = format!("oci-chartrepo: {variable}");
+        assert!(complaint.starts_with(&start), "{complaint}");
+        assert!(!complaint.contains("pa55word"), "{complaint}");
+    }
+    // A mistake is not looked for where the flag wins.
+    let output = run_in(&["--port=x"], &[("OCI_CHARTREPO_PORT", "y")]);
+    let complaint = text(&output.stderr);
+    assert!(
+        complaint.starts_with("oci-chartrepo: --port \"x\""),
+        "{complaint}"
     );
 }

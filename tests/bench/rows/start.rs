@@ -34,6 +34,7 @@ fn start(setting: &Setting, flag: &str) -> Duration {
     // Nobody between us and it, as everywhere else, for that would be measured as well.
     let mut command = Command::new(&setting.daemon);
     command.args([&format!("--port={port}"), "--listen-host=127.0.0.1", flag]);
+    command.env_clear();
     let began = Instant::now();
     let child = command
         .stdin(Stdio::null())
