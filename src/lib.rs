@@ -161,7 +161,10 @@ pub fn mirror(config: Config) -> io::Result<()> {
         (Ok(snapshot), []) => snapshot,
         (Err(error), []) => return Err(failed(error)),
         (scanned, _) => {
-            let mut text = format!("{} files are missing in the mirror", missing.len());
+            let mut text = match missing.len() {
+                1 => "1 file is missing in the mirror".to_owned(),
+                many => format!("{many} files are missing in the mirror"),
+            };
             for line in missing
                 .into_iter()
                 .chain(scanned.err().map(|error| format!("{error:#}")))

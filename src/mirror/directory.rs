@@ -122,10 +122,18 @@ impl MirrorDirectory {
             return Vec::new();
         };
         list::parse(&bytes).unwrap_or_else(|| {
-            let shown = path.display();
-            log::warn!("mirror: {shown} is damaged, and is written anew when the registry answers");
+            tell_damaged(path);
             Vec::new()
         })
+    }
+
+    /// Tells of a marker of a layout that is damaged: no reader would take the folder for a layout.
+    pub(super) fn check_marker(&self, repository: &RepositoryName) {
+        let path = self.folder(repository).join(MARKER);
+        let found = self.disk.content(&path, MAX_LIST);
+        if found.is_some_and(|found| found != MARKER_TEXT.as_bytes()) {
+            tell_damaged(&path);
+        }
     }
 
     /// Opens a blob whose bytes have been verified, unless they have changed since.
@@ -276,4 +284,9 @@ fn holds_other_files(root: &Path) -> io::Result<bool> {
     let mut names = fs::read_dir(root)?.flatten().map(|entry| entry.file_name());
     // A disk has its `lost+found`, and a volume of Kubernetes its `..data`.
     Ok(names.any(|name| name != "lost+found" && !name.as_encoded_bytes().starts_with(b".")))
+}
+
+fn tell_damaged(path: &Path) {
+    let shown = path.display();
+    log::warn!("mirror: {shown} is damaged, and is written anew when the registry answers");
 }

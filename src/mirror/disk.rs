@@ -72,7 +72,7 @@ impl Disk {
             Ok((metadata, file)) => metadata.is_file().then_some((file, metadata)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                log::warn!("mirror: {}: {error}", path.display());
+                self.note_trouble(path, &error);
                 None
             }
         }
@@ -85,7 +85,7 @@ impl Disk {
         match file.take(limit).read_to_end(&mut bytes) {
             Ok(_) => Some(bytes),
             Err(error) => {
-                log::warn!("mirror: {}: {error}", path.display());
+                self.note_trouble(path, &error);
                 None
             }
         }

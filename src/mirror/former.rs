@@ -23,6 +23,7 @@ impl FormerScans {
         let directory = &room.directory;
         let mut lists = BTreeMap::new();
         for repository in directory.repositories().into_iter().filter(wanted) {
+            directory.check_marker(&repository);
             let folder = directory.folder(&repository);
             let [mut list, unlisted] =
                 [INDEX, UNLISTED].map(|name| directory.list(&folder.join(name)));

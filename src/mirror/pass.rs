@@ -71,12 +71,10 @@ impl Mirror {
 
     /// One pass of a daemon. Whether nothing is left to do; it's given up when there are news.
     fn pass(&self, told: &Told, agreed: &mut Agreed) -> bool {
-        let missing = self.lay_out(told, agreed);
+        let (missing, _) = self.fitting(self.lay_out(told, agreed));
         for missing in missing {
-            if lock(&self.state).known.is_some() {
-                return false;
-            }
-            if self.fetch_late(&missing).is_err() {
+            let has_news = lock(&self.state).known.is_some();
+            if has_news || self.fetch_late(&missing).is_err() {
                 agreed.remove(&missing.repository);
             }
         }
@@ -89,16 +87,33 @@ impl Mirror {
         let Some(told) = lock(&self.state).known.take() else {
             return Vec::new();
         };
-        let missing = self.lay_out(&told, &mut Agreed::new());
+        let (missing, too_many) = self.fitting(self.lay_out(&told, &mut Agreed::new()));
         let size = |one: &Missing| one.blob.as_ref().map_or(0, |blob| blob.size);
         let progress = FetchProgress::new(missing.len(), missing.iter().map(size).sum());
-        let lines = in_parallel(&missing, self.options.concurrency, |missing| {
+        let fetched = in_parallel(&missing, self.options.concurrency, |missing| {
             let fetched = self.fetch_missing(missing);
             progress.count(size(missing));
-            let name = qualified(&missing.repository, &missing.tag);
-            fetched.err().map(|error| format!("{name}: {error:#}"))
+            fetched.err().map(|error| format!("{error:#}"))
         });
-        lines.into_iter().flatten().collect()
+        let why = "no room is left in --mirror-size".to_owned();
+        let too_many = too_many.iter().map(|one| (one, Some(why.clone())));
+        let lines = missing.iter().zip(fetched).chain(too_many);
+        let line = |(missing, why): (&Missing, Option<String>)| {
+            let name = qualified(&missing.repository, &missing.tag);
+            Some(format!("{name}: {}", why?))
+        };
+        lines.filter_map(line).collect()
+    }
+
+    /// Those files for which there is room, the newest first, and the others.
+    fn fitting(&self, missing: Vec<Missing>) -> (Vec<Missing>, Vec<Missing>) {
+        let mut left = self.room.left();
+        missing.into_iter().partition(|missing| {
+            let size = missing.blob.as_ref().map_or(0, |blob| blob.size);
+            let fits = size <= left;
+            left -= if fits { size } else { 0 };
+            fits
+        })
     }
 
     /// Fetches one file when no client and no scan asks the registry, or after some time.
@@ -121,10 +136,6 @@ impl Mirror {
         } = missing;
         match blob {
             None => Err(Error::new(ErrorKind::Unavailable, &*missing.why)),
-            Some(blob) if !self.room.fits(blob.size) => {
-                let text = format!("{} bytes do not fit into --mirror-size", blob.size);
-                Err(Error::new(ErrorKind::Refused, text))
-            }
             Some(blob) => self.fetch(repository, blob),
         }
     }

@@ -33,12 +33,11 @@ impl Room {
         }
     }
 
-    /// Whether an archive of this size fits beside the others.
-    pub(super) fn fits(&self, size: u64) -> bool {
-        self.most.is_none_or(|most| {
-            let mut held = lock(&self.held);
+    /// For how many more bytes of archives there is room.
+    pub(super) fn left(&self) -> u64 {
+        self.most.map_or(u64::MAX, |most| {
             let count = || self.archives().iter().map(|(_, size, _)| size).sum();
-            *held.get_or_insert_with(count) + size <= most
+            most.saturating_sub(*lock(&self.held).get_or_insert_with(count))
         })
     }
 

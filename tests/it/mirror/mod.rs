@@ -1,7 +1,11 @@
 //! A registry, kept on disk: a restart without a registry, the directory read by other programs, and what
 //! crashes, full disks and flipped bits do to it.
 
+mod command;
+mod crash;
+mod disk;
 mod restart;
+mod zoo;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
-use crate::support::fake_registry::FakeRegistry;
+use crate::support::fake_registry::{Chart, FakeRegistry};
 use crate::support::helm::argument;
 use crate::support::process::{DEADLINE, Scratch, wait_until};
 use crate::support::story::{EACH_TIME, LONG_WAIT, starting_daemon};
@@ -18,6 +22,25 @@ use crate::support::story::{EACH_TIME, LONG_WAIT, starting_daemon};
 const NAME: &str = "org.opencontainers.image.ref.name";
 /// What is known of a tag holds for a second.
 const CHECKS: &str = "--refresh-interval=1s";
+
+/// A few charts, and what lives beside them.
+fn filled() -> FakeRegistry {
+    let fake = FakeRegistry::start();
+    for version in ["1.0.0", "1.1.0", "2.0.0-rc.1"] {
+        fake.push(&Chart::new("team/web", version).signed("PGP"));
+    }
+    fake.push(&Chart::new("db", "0.1.0+build.5"));
+    fake.push_image("images/app", "1.0.0");
+    fake.push_image("team/web", "9.9.9");
+    fake
+}
+
+const LISTED: [&str; 4] = [
+    "db:0.1.0_build.5",
+    "team/web:1.0.0",
+    "team/web:1.1.0",
+    "team/web:2.0.0-rc.1",
+];
 
 /// A directory for a mirror.
 struct Place(Scratch);

@@ -1,28 +1,9 @@
 //! A restart, with the registry and without it.
 
-use super::{CHECKS, Place, index};
+use super::{CHECKS, LISTED, Place, filled, index};
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::{Index, starting_daemon, wait_for_charts};
-
-/// A few charts, and what lives beside them.
-fn filled() -> FakeRegistry {
-    let fake = FakeRegistry::start();
-    for version in ["1.0.0", "1.1.0", "2.0.0-rc.1"] {
-        fake.push(&Chart::new("team/web", version).signed("PGP"));
-    }
-    fake.push(&Chart::new("db", "0.1.0+build.5"));
-    fake.push_image("images/app", "1.0.0");
-    fake.push_image("team/web", "9.9.9");
-    fake
-}
-
-const LISTED: [&str; 4] = [
-    "db:0.1.0_build.5",
-    "team/web:1.0.0",
-    "team/web:1.1.0",
-    "team/web:2.0.0-rc.1",
-];
 
 #[test]
 fn without_its_registry_a_restarted_daemon_serves_what_it_had_read() {
