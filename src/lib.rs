@@ -39,6 +39,7 @@
 //! | back-off | the time until something that failed is tried again |
 //! | paused | the registry asked for no requests until a time; they are not sent |
 //! | snapshot | what is served, as of one scan |
+//! | mirror | what is kept of a registry on disk, for a restart without it |
 //! | shadowed | not listed, because another chart has the same archive name and precedence |
 //! | page | a response that is rendered when it is first asked for |
 //! | gate, pass | a bound on how many do something at once, and the right to be one of them |

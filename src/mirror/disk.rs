@@ -117,7 +117,8 @@ impl Disk {
 
     /// Whether nothing can be written for now.
     pub(super) fn is_in_trouble(&self) -> bool {
-        lock(&self.trouble).row.is_some()
+        let row = lock(&self.trouble).row;
+        row.is_some_and(|row| Instant::now() < row.retry_at)
     }
 
     /// Does what writes, unless that has failed not long ago.

@@ -69,20 +69,22 @@ impl FetchProgress {
     }
 
     fn text(&self, files: usize, bytes: u64, elapsed: Duration) -> String {
-        let rate = (bytes as f64 / elapsed.as_secs_f64().max(0.001)).max(1.0);
-        let left = ((self.bytes - bytes) as f64 / rate).ceil();
+        let milliseconds = (elapsed.as_millis() as u64).max(1);
+        let rate = (bytes.saturating_mul(1000) / milliseconds).max(1);
+        let left = self.bytes.saturating_sub(bytes).div_ceil(rate);
         format!(
-            "{files} of {} files, {:.1} of {:.1} MB, {:.1} MB/s, {left} s left",
+            "{files} of {} files, {} of {} MB, {} MB/s, {left} s left",
             self.files,
-            megabytes(bytes as f64),
-            megabytes(self.bytes as f64),
+            megabytes(bytes),
+            megabytes(self.bytes),
             megabytes(rate),
         )
     }
 }
 
-fn megabytes(bytes: f64) -> f64 {
-    bytes / 1e6
+/// With one digit behind the point.
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{}", bytes / 1_000_000, bytes / 100_000 % 10)
 }
 
 #[cfg(test)]

@@ -33,11 +33,12 @@ impl Room {
         }
     }
 
-    /// For how many more bytes of archives there is room.
+    /// For how many more bytes of archives there is room, counted anew.
     pub(super) fn left(&self) -> u64 {
         self.most.map_or(u64::MAX, |most| {
-            let count = || self.archives().iter().map(|(_, size, _)| size).sum();
-            most.saturating_sub(*lock(&self.held).get_or_insert_with(count))
+            let held = self.archives().iter().map(|(_, size, _)| size).sum();
+            *lock(&self.held) = Some(held);
+            most.saturating_sub(held)
         })
     }
 
