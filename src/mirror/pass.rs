@@ -175,12 +175,13 @@ impl Mirror {
             if agreed.get(repository) == Some(&state) || !MirrorDirectory::has_place(repository) {
                 continue;
             }
-            match self.lay_out_one(repository, tags, told.count) {
-                Some(incomplete) => {
-                    missing.extend(incomplete);
-                    agreed.insert(repository.clone(), state);
-                }
-                None => break,
+            agreed.remove(repository);
+            if self.directory().disk.is_in_trouble() {
+                continue;
+            }
+            if let Some(incomplete) = self.lay_out_one(repository, tags, told.count) {
+                missing.extend(incomplete);
+                agreed.insert(repository.clone(), state);
             }
         }
         self.directory().age(told.count);
