@@ -73,8 +73,8 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --concurrency N                    requests to the registry at a time during a scan [8]
   --chart-cache-size SIZE            archives kept in memory, as in 500KiB, 32MiB or 1GiB; 0 keeps
                                      none [32MiB]
-  --mirror-dir DIR                   with --storage=registry: what is read is kept in this folder, as
-                                     OCI image layouts, and served while the registry is away
+  --mirror-dir DIR                   with --storage=registry: what is read is kept in this folder,
+                                     as OCI image layouts, and served while the registry is away
   --mirror WHAT                      on-demand: archives are kept as they are downloaded; all: all
                                      that are listed are fetched [on-demand]
   --mirror-size SIZE                 most bytes of archives kept there [all that are listed]
