@@ -8,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 /// Each flag that was given, and its values.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Args {
-    /// `index`, rather than to serve.
-    pub index_only: bool,
+    /// What to do.
+    pub command: Command,
     /// Variables that were ignored, and why: to be logged.
     pub ignored: Vec<String>,
     given: BTreeMap<&'static str, Vec<String>>,
@@ -23,6 +23,17 @@ const VARIABLES: &str = "OCI_CHARTREPO_";
 const WITHOUT_VARIABLE: [&str; 2] = ["--help", "--version"];
 /// What Kubernetes puts into `OCI_CHARTREPO_PORT` beside a Service `oci-chartrepo` begins so.
 const OF_KUBERNETES: &str = "tcp://";
+/// What the program does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Command {
+    /// It serves until it's stopped.
+    #[default]
+    Serve,
+    /// It scans once, and writes the index: `index`.
+    Index,
+    /// It scans once, and fetches everything to a directory: `mirror`.
+    Mirror,
+}
 
 /// Least letters of a flag that are enough to guess it by.
 const SHORTEST_PART: usize = 4;
@@ -34,6 +45,7 @@ oci-chartrepo: serves the Helm charts of an OCI registry as a classic chart repo
 
 Usage: oci-chartrepo [flags]          serves until it's stopped
        oci-chartrepo index [flags]    scans once and writes the index to stdout
+       oci-chartrepo mirror [flags]   scans once and copies all charts to --mirror-dir
 
   --port PORT                        port to listen on [8080]
   --listen-host HOST                 address to listen on [all, IPv4 and IPv6]
@@ -77,6 +89,11 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --concurrency N                    requests to the registry at a time during a scan [8]
   --chart-cache-size SIZE            archives kept in memory, as in 500KiB, 32MiB or 1GiB; 0 keeps
                                      none [32MiB]
+  --mirror-dir DIR                   with --storage=registry: what is read is kept in this folder,
+                                     as OCI image layouts, and served while the registry is away
+  --mirror WHAT                      on-demand: archives are kept as they are downloaded; all: all
+                                     that are listed are fetched [on-demand]
+  --mirror-size SIZE                 most bytes of archives kept there [all that are listed]
   --index-format FORMAT              what /index.yaml holds: yaml, or json, which is YAML too and
                                      read faster by Helm from 3.14 on [yaml]
   --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
@@ -135,9 +152,12 @@ impl Args {
     fn typed(arguments: impl Iterator<Item = OsString>) -> Result<Args, Mistake> {
         let mut typed = pico_args::Arguments::from_vec(arguments.flat_map(canonical).collect());
         let command = typed.subcommand().map_err(|error| error.to_string())?;
-        if let Some(other) = command.as_deref().filter(|command| *command != "index") {
-            return Err(left_over(other));
-        }
+        let command = match command.as_deref() {
+            None => Command::Serve,
+            Some("index") => Command::Index,
+            Some("mirror") => Command::Mirror,
+            Some(other) => return Err(left_over(other)),
+        };
         let mut given = BTreeMap::new();
         for flag in flags() {
             let values = match flag.takes_value {
@@ -151,7 +171,7 @@ impl Args {
         }
         match typed.finish().first() {
             None => Ok(Args {
-                index_only: command.is_some(),
+                command,
                 given,
                 ..Args::default()
             }),
@@ -255,7 +275,7 @@ fn left_over(argument: &str) -> Mistake {
     let name = argument.split('=').next().unwrap_or_default();
     if !name.starts_with('-') {
         return format!(
-            "unexpected argument {argument:?}: there are flags, and `index` before them, see --help"
+            "unexpected argument {argument:?}: there are flags, and `index` or `mirror` before them, see --help"
         );
     }
     match flags().find(|flag| flag.name == name) {
@@ -407,11 +427,11 @@ mod tests {
             ),
             (
                 "indices",
-                "unexpected argument \"indices\": there are flags, and `index` before them, see --help",
+                "unexpected argument \"indices\": there are flags, and `index` or `mirror` before them, see --help",
             ),
             (
                 "--port 1 index",
-                "unexpected argument \"index\": there are flags, and `index` before them, see --help",
+                "unexpected argument \"index\": there are flags, and `index` or `mirror` before them, see --help",
             ),
         ] {
             assert_eq!(parse(line), Err(text.into()), "{line}");

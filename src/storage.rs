@@ -4,6 +4,7 @@
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying};
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Where charts are read from: an OCI registry, OCI image layouts, or a folder of chart archives.
@@ -61,6 +62,51 @@ pub trait Storage: Send + Sync {
     fn requests(&self) -> u64 {
         0
     }
+
+    /// What former scans have left on disk: it is read at the start, before the storage itself is asked.
+    fn former(&self) -> Option<Former<'_>> {
+        None
+    }
+
+    /// The tags of a repository of which a former scan has decided that they name no chart.
+    fn decisions(&self, _: &RepositoryName) -> Vec<KeptTag> {
+        Vec::new()
+    }
+
+    /// Takes note of what is known by now, where that is kept for the next start. `known` costs something,
+    /// and returns nothing new unless it `has_changed`.
+    fn keep(&self, _has_changed: bool, _known: &dyn Fn() -> Known) {}
+}
+
+/// What former scans have left on disk.
+pub struct Former<'a> {
+    /// What they have read, as a storage of that alone.
+    pub storage: Box<dyn Storage + 'a>,
+    /// When the repositories were last listed (RFC 3339); empty if that is not known.
+    pub as_of: String,
+}
+
+/// What is known of every repository that there is; without tags, if they could not be listed.
+pub type Known = Vec<(RepositoryName, Option<Vec<KeptTag>>)>;
+
+/// What is known of a tag.
+pub struct KeptTag {
+    /// The tag.
+    pub tag: Arc<str>,
+    /// The manifest that it names.
+    pub manifest: Digest,
+    /// What that stands for.
+    pub standing: Standing,
+}
+
+/// Whether a manifest is in the index.
+pub enum Standing {
+    /// It is listed there.
+    Listed,
+    /// It is a chart that is not listed: it is over a budget, or not all of it was read.
+    Unlisted,
+    /// It is no chart, for this reason.
+    NotAChart(Arc<str>),
 }
 
 /// Leaves out the first bytes of a source.

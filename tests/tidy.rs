@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     (
         "archives",
         &["files", "helm", "observe", "oci", "storage", "sync"],
@@ -18,6 +18,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "args",
             "credentials",
             "inventory",
+            "mirror",
             "observe",
             "oci",
             "refresh",
@@ -35,6 +36,10 @@ const ROOMS: [(&str, &[&str]); 20] = [
         &["helm", "observe", "oci", "pacing", "storage", "sync"],
     ),
     ("layout", &["files", "observe", "oci", "storage", "sync"]),
+    (
+        "mirror",
+        &["files", "helm", "oci", "pacing", "storage", "sync"],
+    ),
     ("observe", &[]),
     ("oci", &[]),
     ("pacing", &[]),
@@ -78,8 +83,8 @@ const ROOMS: [(&str, &[&str]); 20] = [
     (
         "lib",
         &[
-            "archives", "config", "layout", "observe", "refresh", "registry", "server", "snapshot",
-            "storage",
+            "archives", "config", "layout", "mirror", "observe", "refresh", "registry", "server",
+            "snapshot", "storage",
         ],
     ),
 ];
@@ -98,7 +103,14 @@ const KEPT_TO: [(&str, &[&str]); 12] = [
     ("tar::", &["archives"]),
     (
         "std::fs",
-        &["archives", "config", "credentials", "files", "layout"],
+        &[
+            "archives",
+            "config",
+            "credentials",
+            "files",
+            "layout",
+            "mirror",
+        ],
     ),
     ("std::net", &["registry", "server"]),
 ];

@@ -4,9 +4,10 @@
 mod address;
 mod quantity;
 
-use crate::args::{Args, Mistake};
+use crate::args::{Args, Command, Mistake};
 use crate::credentials::SecretFile;
 use crate::inventory::{Filter, NameRule};
+use crate::mirror::MirrorOptions;
 use crate::observe::log::level;
 use crate::oci::RepositoryName;
 use crate::refresh::Options;
@@ -48,7 +49,7 @@ const MAX_IDLE: Duration = Duration::from_secs(3600);
 const STALE_REGISTRY: Duration = Duration::from_secs(5);
 
 /// Flags that mean nothing with another storage than this.
-const OF_STORAGE: [(&str, &str); 10] = [
+const OF_STORAGE: [(&str, &str); 13] = [
     ("registry", "--storage-registry-repo"),
     ("registry", "--storage-registry-scheme"),
     ("registry", "--storage-registry-config"),
@@ -57,18 +58,22 @@ const OF_STORAGE: [(&str, &str); 10] = [
     ("registry", KEY_FILE),
     ("registry", "--storage-registry-insecure-skip-tls-verify"),
     ("registry", "--repository"),
+    ("registry", MIRROR_DIR),
+    ("registry", "--mirror"),
+    ("registry", "--mirror-size"),
     ("layout", LAYOUT_DIR),
     ("local", LOCAL_ROOTDIR),
 ];
 const CERT_FILE: &str = "--storage-registry-cert-file";
 const KEY_FILE: &str = "--storage-registry-key-file";
+const MIRROR_DIR: &str = "--mirror-dir";
 const LAYOUT_DIR: &str = "--storage-layout-dir";
 const LOCAL_ROOTDIR: &str = "--storage-local-rootdir";
 
 /// Where the charts are.
 pub enum StorageChoice {
-    /// In a registry.
-    Registry(RegistryOptions),
+    /// In a registry, of which something may be kept on disk.
+    Registry(Box<RegistryOptions>, Option<MirrorOptions>),
     /// In OCI image layouts in this directory.
     Layout(PathBuf),
     /// In chart archives in this directory.
@@ -77,8 +82,8 @@ pub enum StorageChoice {
 
 /// All settings, checked.
 pub struct Config {
-    /// Whether only an index is to be written, once.
-    pub index_only: bool,
+    /// What to do.
+    pub command: Command,
     /// Where the charts are.
     pub storage: StorageChoice,
     /// What to scan, and how the index is written.
@@ -118,17 +123,24 @@ impl Config {
         }
         let kinds = [("registry", 0), ("layout", 1), ("local", 2)];
         let storage = match one_of(args, "--storage", &kinds)? {
-            0 => StorageChoice::Registry(registry(args, concurrency)?),
+            0 => {
+                let registry = registry(args, concurrency)?;
+                let mirror = mirror(args, &registry)?;
+                StorageChoice::Registry(Box::new(registry), mirror)
+            }
+            _ if args.command == Command::Mirror => {
+                return Err("mirror goes with --storage=registry".into());
+            }
             1 => StorageChoice::Layout(layout(args)?),
             _ => StorageChoice::Local(local(args)?),
         };
         // A directory doesn't mind being asked at each request whether it has changed.
         let stale = match storage {
-            StorageChoice::Registry(_) => STALE_REGISTRY,
+            StorageChoice::Registry(..) => STALE_REGISTRY,
             StorageChoice::Layout(_) | StorageChoice::Local(_) => Duration::ZERO,
         };
         Ok(Config {
-            index_only: args.index_only,
+            command: args.command,
             scan: scan(args, concurrency, &storage)?,
             storage,
             refresh_interval: refresh_interval.unwrap_or(Duration::from_secs(300)),
@@ -245,7 +257,7 @@ fn archive_urls(text: Option<&str>, storage: &StorageChoice) -> Result<ArchiveUr
     }
     if text == "oci" {
         return match storage {
-            StorageChoice::Registry(options) => {
+            StorageChoice::Registry(options, _) => {
                 Ok(ArchiveUrls::Registry(options.authority.clone()))
             }
             _ => Err("--chart-url=oci goes with --storage=registry".into()),
@@ -313,6 +325,31 @@ fn tls(args: &Args) -> Result<Tls, Mistake> {
     };
     let is_insecure = args.has("--storage-registry-insecure-skip-tls-verify");
     Tls::open(named, is_insecure).map_err(|error| error.to_string())
+}
+
+/// What is kept on disk, if anything is.
+fn mirror(args: &Args, registry: &RegistryOptions) -> Result<Option<MirrorOptions>, Mistake> {
+    let all = one_of(args, "--mirror", &[("on-demand", false), ("all", true)])?;
+    let most = read(args, "--mirror-size", size)?;
+    let is_command = args.command == Command::Mirror;
+    let Some(directory) = args.value(MIRROR_DIR).filter(|path| !path.is_empty()) else {
+        let needs = match is_command {
+            true => Some("mirror"),
+            false => ["--mirror", "--mirror-size"]
+                .into_iter()
+                .find(|flag| args.has(flag)),
+        };
+        return needs.map_or(Ok(None), |needs| Err(format!("{needs} needs {MIRROR_DIR}")));
+    };
+    Ok(Some(MirrorOptions {
+        directory: directory.into(),
+        all: all || is_command,
+        most: most.map(|most| most as u64),
+        registry: registry.authority.clone(),
+        prefix: registry.prefix.clone(),
+        repositories: registry.repositories.clone(),
+        concurrency: registry.connections,
+    }))
 }
 
 fn layout(args: &Args) -> Result<PathBuf, Mistake> {

@@ -3,12 +3,13 @@
 use super::artifact::{Artifact, ChartConfig};
 use super::budget::{Demand, Plan};
 use super::contents::{Contents, Skipped, StoredChart};
-use super::filter::{Filter, Newest, TOO_OLD};
+use super::filter::{Filter, Newest, TOO_OLD, version_of};
 use super::tag::{KnownTag, Repository};
 use crate::helm::Version;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
-use crate::storage::ErrorKind;
-use std::collections::{BTreeMap, HashMap};
+use crate::storage::{ErrorKind, KeptTag, Known, Standing};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -113,6 +114,45 @@ impl Inventory {
             }
         }
         contents
+    }
+
+    /// What is worth to be kept for the next start: all tags that are read with the present flags, the newest
+    /// versions of each repository first.
+    pub(crate) fn kept(&self) -> Known {
+        let listed = self.contents().charts;
+        let listed: HashSet<(&str, &str)> = listed
+            .iter()
+            .map(|chart| (chart.repository.as_str(), chart.reference.as_str()))
+            .collect();
+        let kept = |(name, repository): (&RepositoryName, &Repository)| {
+            let is_known = repository.failure.is_none() || !repository.tags.is_empty();
+            let mut tags: Vec<&KnownTag> = repository.tags.iter().collect();
+            tags.sort_by_cached_key(|tag| Reverse(version_of(&tag.text)));
+            let kept = tags.into_iter().filter_map(|tag| {
+                let is_listed = listed.contains(&(name.as_str(), &tag.text));
+                self.kept_tag(tag, is_listed)
+            });
+            (name.clone(), is_known.then(|| kept.collect()))
+        };
+        self.repositories.iter().map(kept).collect()
+    }
+
+    fn kept_tag(&self, tag: &KnownTag, is_listed: bool) -> Option<KeptTag> {
+        tag.due?;
+        let manifest = tag.manifest.as_ref().or(tag.seen.as_ref())?;
+        let standing = match self.artifacts.get(manifest)? {
+            Artifact::NotAChart(reason) => Standing::NotAChart(reason.clone()),
+            Artifact::Chart { .. } if is_listed => Standing::Listed,
+            Artifact::Chart { layers, .. } => match self.configs.get(&layers.config.digest) {
+                Some(ChartConfig::NotAChart(reason)) => Standing::NotAChart(reason.clone()),
+                _ => Standing::Unlisted,
+            },
+        };
+        Some(KeptTag {
+            tag: tag.text.clone(),
+            manifest: manifest.clone(),
+            standing,
+        })
     }
 
     /// The chart of a tag, or why it is skipped; nothing before it was asked for.

@@ -9,7 +9,7 @@ use super::known::Inventory;
 use super::listing::MAX_TAGS;
 use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
-use crate::storage::{Error, ErrorKind};
+use crate::storage::{Error, ErrorKind, KeptTag, Standing};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -89,6 +89,30 @@ impl Inventory {
         let count = repository.tags.len();
         if let Some(error) = warning.filter(|_| count > 0) {
             self.warn(name.to_string(), &error);
+        }
+    }
+
+    /// Notes which tags of a repository a former scan has found to name no chart; they are due again then.
+    pub(super) fn decide(&mut self, name: &RepositoryName, decisions: Vec<KeptTag>, due: Instant) {
+        for decided in decisions {
+            let known = self.tag(name, &decided.tag).filter(|tag| tag.due.is_some());
+            if let (Some(tag), Standing::NotAChart(reason)) = (known, decided.standing) {
+                (tag.manifest, tag.due) = (Some(decided.manifest.clone()), Some(due));
+                let artifact = Artifact::NotAChart(reason);
+                self.artifacts.insert(decided.manifest, artifact);
+            }
+        }
+    }
+
+    /// Forgets what failed, so that it is asked for as if it had never been.
+    pub(super) fn forget_failures(&mut self, now: Instant) {
+        for repository in self.repositories.values_mut() {
+            repository.failure = None;
+            for tag in &mut repository.tags {
+                if tag.failure.take().is_some() {
+                    tag.due = Some(now);
+                }
+            }
         }
     }
 

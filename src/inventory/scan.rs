@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 /// doesn't wait for long: as long as a request waits for a refresh by default. The others stay due.
 const LONGEST_CHECK: Duration = Duration::from_secs(2);
 
+/// After this, what was read so far is recorded and kept, and then the rest is read: a scan may take
+/// hours, and a crash costs no more than this.
+const LONGEST_ROUND: Duration = Duration::from_secs(30);
+
 /// How to scan.
 pub(crate) struct Scan<'a> {
     pub(crate) storage: &'a dyn Storage,
@@ -77,6 +81,8 @@ impl<'a> Scan<'a> {
         let now = Instant::now();
         for (repository, tags) in listings.tags {
             inventory.list(&repository, tags, now);
+            let due = now + self.interval.unwrap_or_default();
+            inventory.decide(&repository, self.storage.decisions(&repository), due);
         }
         inventory.select(now);
         let mut read = self.check(inventory, scope);
@@ -86,33 +92,74 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Reads what former scans have left, where the storage is that alone. What can't be read there is
+    /// as if it had never been read.
+    pub(crate) fn restore(&self, inventory: &mut Inventory) -> Result<(), Error> {
+        let repositories = self.storage.repositories()?;
+        let listings = self.list(inventory, repositories, CheckScope::First);
+        self.refresh(inventory, listings, CheckScope::First);
+        inventory.forget_failures(Instant::now());
+        Ok(())
+    }
+
     /// Checks the tags in `scope`, and reads the config blobs that are missing. How many tags could be
     /// read.
     pub(crate) fn check(&self, inventory: &mut Inventory, scope: CheckScope) -> usize {
-        let checks = inventory.checks(scope, Instant::now());
+        let mut checks = inventory.checks(scope, Instant::now());
         self.progress.begin("tags read", checks.len());
+        let mut read = 0;
+        loop {
+            let (count, left) = self.check_round(inventory, checks, scope);
+            read += count;
+            if left.is_empty() || matches!(scope, CheckScope::Due(_)) {
+                return read;
+            }
+            self.storage.keep(true, &|| inventory.kept());
+            checks = left;
+        }
+    }
+
+    /// Checks as many of `checks` as there is time for. How many tags could be read, and what is left.
+    fn check_round(
+        &self,
+        inventory: &mut Inventory,
+        checks: Vec<TagCheck>,
+        scope: CheckScope,
+    ) -> (usize, Vec<TagCheck>) {
         let configs = Configs::default();
         // Only a scan that finds a new config blob needs to know how much room there is.
         let room = LazyLock::new(|| inventory.config_room(&checks));
-        let deadline = matches!(scope, CheckScope::Due(_)).then(|| Instant::now() + LONGEST_CHECK);
-        let is_in_time = || deadline.is_none_or(|deadline| Instant::now() < deadline);
+        let longest = match scope {
+            CheckScope::Due(_) => LONGEST_CHECK,
+            _ => LONGEST_ROUND,
+        };
+        let deadline = Instant::now() + longest;
+        let is_in_time = || Instant::now() < deadline;
         let results = in_parallel(&checks, self.concurrency, |check| {
+            let is_in_time = is_in_time();
             let has_room = |size: u64| {
                 room.get(&check.repository)
                     .is_some_and(|most| size <= *most)
             };
             let check_tag = || self.check_tag(inventory, check, has_room, &configs);
-            let result = is_in_time().then(|| contained(check_tag));
-            self.progress.count(self.storage);
+            let result = is_in_time.then(|| contained(check_tag));
+            if is_in_time {
+                self.progress.count(self.storage);
+            }
             result
         });
         drop(room);
         let now = Instant::now();
         // Each tag once: one whose config blob is gone would else count as read the second time.
         let mut read: BTreeSet<(RepositoryName, Arc<str>)> = BTreeSet::new();
-        for (check, result) in checks.iter().zip(results) {
-            if result.is_some_and(|result| inventory.record(check, result, now)) {
-                read.insert((check.repository.clone(), check.reference.as_str().into()));
+        let mut left = Vec::new();
+        for (check, result) in checks.into_iter().zip(results) {
+            let Some(result) = result else {
+                left.push(check);
+                continue;
+            };
+            if inventory.record(&check, result, now) {
+                read.insert((check.repository, check.reference.as_str().into()));
             }
         }
         let mut failed = HashMap::new();
@@ -127,7 +174,8 @@ impl<'a> Scan<'a> {
             read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
             // A config blob that is no chart's has no share, so that another has room.
             let readings = std::mem::take(&mut *lock(&configs));
-            if inventory.add_configs(readings, &mut failed) || !is_in_time() {
+            let is_cut_short = matches!(scope, CheckScope::Due(_)) && !is_in_time();
+            if inventory.add_configs(readings, &mut failed) || is_cut_short {
                 break;
             }
         }
@@ -137,7 +185,7 @@ impl<'a> Scan<'a> {
         }
         inventory.select(now);
         inventory.end_scan();
-        read.len()
+        (read.len(), left)
     }
 
     /// Asks which manifest a tag names. It's read only if that is not known, because registries count a

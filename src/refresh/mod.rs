@@ -42,6 +42,8 @@ struct State {
     snapshot: Option<Arc<Snapshot>>,
     rechecks: Rechecks,
     failing: Option<Failing>,
+    /// While the snapshot is what former scans have left on disk: as of when.
+    restored: Option<String>,
     /// How many repositories and tags gave no answer, or were not asked for yet.
     unread: usize,
 }
@@ -69,6 +71,7 @@ impl Current {
             snapshot: None,
             rechecks: Rechecks::new(),
             failing: None,
+            restored: None,
             unread: 0,
         };
         Current {
@@ -119,6 +122,12 @@ impl Current {
         }
     }
 
+    /// As of when the snapshot is (RFC 3339, empty if that is not known), while it is what former scans have
+    /// left on disk, because the storage itself could not be asked yet.
+    pub fn restored(&self) -> Option<String> {
+        lock(&self.state).restored.clone()
+    }
+
     /// How many repositories and tags gave no answer, or were not asked for yet: the snapshot may lack
     /// their charts.
     pub fn unread(&self) -> usize {
@@ -159,6 +168,10 @@ impl Current {
     pub fn run(&self, storage: &dyn Storage, options: Options) {
         let check_interval = lock(&self.state).schedule.timing().check_interval;
         let mut refresher = Refresher::new(storage, options, check_interval);
+        if let Some((snapshot, as_of)) = refresher.restore() {
+            let mut state = lock(&self.state);
+            (state.snapshot, state.restored) = (Some(Arc::new(snapshot)), Some(as_of));
+        }
         while let Some(work) = self.wait_for_work() {
             if work.refresh {
                 self.refresh(&mut refresher);
@@ -205,6 +218,7 @@ impl Current {
         let before = match result {
             Ok(snapshot) => {
                 state.schedule.succeed(began, Instant::now());
+                state.restored = None;
                 if let Some(Failing { since, .. }) = state.failing.take() {
                     log::info!(
                         "refreshes succeed again, after {} s",

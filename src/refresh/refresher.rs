@@ -1,10 +1,10 @@
 //! One refresh or check at a time: what is scanned, what is believed of it, and when a snapshot is built.
 
-use crate::inventory::{CheckScope, Filter, Inventory, Listings, Scan, Unread};
+use crate::inventory::{CheckScope, Filter, Inventory, Listings, Scan, Unread, contained};
 use crate::oci::{Reference, RepositoryName};
 use crate::pacing::Backoff;
 use crate::snapshot::{IndexStyle, Snapshot};
-use crate::storage::{Error, ErrorKind, Revision, Storage};
+use crate::storage::{Error, ErrorKind, Former, Revision, Storage};
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,6 +95,26 @@ impl<'a> Refresher<'a> {
         }
     }
 
+    /// A snapshot of what former scans have left on disk, and as of when, if they have left charts.
+    pub(super) fn restore(&mut self) -> Option<(Snapshot, String)> {
+        let start = Start::now(self.storage);
+        let Former { storage, as_of } = self.storage.former()?;
+        let scan = Scan::new(
+            &*storage,
+            self.options.concurrency,
+            self.check_interval,
+            false,
+        );
+        if let Err(error) = contained(|| scan.restore(&mut self.inventory)) {
+            log::warn!("what former scans have left can't be read: {error:#}");
+        }
+        if !self.inventory.has_charts() {
+            return None;
+        }
+        self.inventory.take_changed();
+        Some((self.build(None, start), as_of))
+    }
+
     /// Lists everything, and reads what is new: a snapshot, or `None` when the last one still holds.
     ///
     /// Errors when nothing can be listed, or when the result is not credible.
@@ -122,6 +142,7 @@ impl<'a> Refresher<'a> {
         scan.refresh(&mut self.inventory, listings, scope);
         let unread = self.inventory.unread();
         if last.is_none() {
+            self.keep(true);
             self.check_first_scan_is_complete(&unread)?;
         }
         let is_complete = unread.count == 0;
@@ -185,13 +206,21 @@ impl<'a> Refresher<'a> {
 
     /// A snapshot, if there is none yet or the inventory has changed.
     fn snapshot(&mut self, last: Option<&Snapshot>, start: Start) -> Option<Snapshot> {
-        if !self.inventory.take_changed() && last.is_some() {
-            return None;
-        }
+        let has_changed = self.inventory.take_changed();
+        self.keep(has_changed);
+        (has_changed || last.is_none()).then(|| self.build(last, start))
+    }
+
+    fn build(&self, last: Option<&Snapshot>, start: Start) -> Snapshot {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let snapshot = Snapshot::build(self.inventory.contents(), &self.options.style, now, last);
         report(&snapshot, last, start.cost(self.storage));
-        Some(snapshot)
+        snapshot
+    }
+
+    /// Tells the storage what is known, so that it can be kept for the next start.
+    fn keep(&self, has_changed: bool) {
+        self.storage.keep(has_changed, &|| self.inventory.kept());
     }
 
     /// Errors when it's likely that more is there than is listed: an index that shrinks takes charts
@@ -250,9 +279,12 @@ impl<'a> Refresher<'a> {
 /// when there is no chart: the flags are then most likely mistyped; or when a bound takes charts from the
 /// index. What was denied or is invalid is left out.
 pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> {
-    // Known tags are not checked again in so short a life.
+    // Known tags are not checked again in so short a life, unless they come from a former one.
     let mut refresher = Refresher::new(storage, options, Some(LONGER_THAN_A_SCAN));
     refresher.is_strict = true;
+    if refresher.restore().is_some() {
+        refresher.check_interval = None;
+    }
     let (mut attempt, mut backoff) = (1, None);
     loop {
         match refresher.refresh(None) {

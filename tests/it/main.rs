@@ -34,6 +34,7 @@ mod large_listings;
 mod layout;
 mod local;
 mod log_reader;
+mod mirror;
 mod paging;
 mod paper_readers;
 mod prefixes;
