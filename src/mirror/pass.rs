@@ -197,7 +197,8 @@ impl Mirror {
         told: u64,
     ) -> Option<Vec<Missing>> {
         let (mut listed, mut unlisted, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-        let mut used = HashSet::new();
+        // Several versions may share a file: it's fetched once.
+        let (mut used, mut wanted) = (HashSet::new(), HashSet::new());
         for (rank, kept) in tags.iter().enumerate() {
             let mut named = NamedManifest {
                 tag: kept.tag.clone(),
@@ -242,7 +243,8 @@ impl Mirror {
             }
             for blob in [Some(chart.archive), chart.provenance.map(|blob| *blob)] {
                 let blob = blob.filter(|blob| {
-                    self.directory().length(repository, &blob.digest) != Some(blob.size)
+                    let length = self.directory().length(repository, &blob.digest);
+                    length != Some(blob.size) && wanted.insert(blob.digest.clone())
                 });
                 if blob.is_some() && self.options.all {
                     lacks(blob, String::new());
