@@ -133,6 +133,14 @@ fn a_registry_that_fails_or_lists_nothing_takes_nothing_from_the_directory() {
         all.filter(|file| !file.ends_with("as-of") && !is_temporary(file))
             .collect::<Vec<_>>()
     };
+    // What it writes last.
+    let is_decision = |file: &PathBuf| {
+        let name = file.file_name().and_then(|name| name.to_str());
+        file.parent().is_some_and(|one| one.ends_with("team/web"))
+            && name.is_some_and(|name| name.starts_with(".oci-chartrepo-"))
+    };
+    let decided = || files().iter().any(is_decision).then_some(());
+    wait_until(DEADLINE, || format!("{:?}", files()), decided);
     let before = files();
     let broken = || Fault::Answer(Reply::error(500, "UNKNOWN", "unknown error"));
     for pattern in [
