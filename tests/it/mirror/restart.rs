@@ -155,8 +155,11 @@ fn a_registry_that_fails_or_lists_nothing_takes_nothing_from_the_directory() {
         fake.heal(pattern);
     }
     drop(daemon);
-    fake.spoil("GET /v2/team/web/tags/list").with(broken());
+    let listing = "GET /v2/team/web/tags/list";
+    fake.spoil(listing).with(broken());
+    let seen = fake.count(listing);
     let again = place.ready(&fake, &[]);
+    fake.wait_for(listing, seen + 1);
     assert_eq!(Index::of(&again).charts().len(), 4);
     assert_eq!(files(), before);
 }
