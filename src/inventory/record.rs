@@ -4,13 +4,11 @@
 use super::artifact::{Artifact, ChartConfig, CheckResult};
 use super::budget::{MAX_ALL, MAX_REPOSITORY};
 use super::contents::Skipped;
-use super::filter::version_of;
 use super::known::Inventory;
 use super::listing::MAX_TAGS;
-use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck};
+use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck, rank};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
 use crate::storage::{Error, ErrorKind, KeptTag, Standing};
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -372,33 +370,6 @@ impl Inventory {
     fn tag(&mut self, name: &RepositoryName, text: &str) -> Option<&mut KnownTag> {
         self.repositories.get_mut(name)?.tag(text)
     }
-}
-
-/// The order in which tags are read. A tag that was never read gets its position among the unread tags of
-/// its repository, newest version first: 0, 1, 2 and so on. If a scan is cut short, the newest versions of
-/// all repositories have then been read. Tags that were read before get 0.
-fn rank<'a>(
-    tags: Vec<(&'a RepositoryName, &'a KnownTag)>,
-) -> Vec<(usize, &'a RepositoryName, &'a KnownTag)> {
-    let mut ranked = Vec::with_capacity(tags.len());
-    for of_repository in tags.chunk_by(|one, other| one.0 == other.0) {
-        let mut unread = Vec::new();
-        for (name, tag) in of_repository {
-            match tag.target() {
-                Some(_) => ranked.push((0, *name, *tag)),
-                None => unread.push(*tag),
-            }
-        }
-        unread.sort_by_cached_key(|tag| Reverse(version_of(&tag.text)));
-        let name = of_repository[0].0;
-        ranked.extend(
-            unread
-                .into_iter()
-                .enumerate()
-                .map(|(rank, tag)| (rank, name, tag)),
-        );
-    }
-    ranked
 }
 
 /// Until when the storage takes no requests, if that is why this one was not sent.
