@@ -3,6 +3,7 @@
 //! bounded time. A refresh that fails leaves the snapshot in force as it is.
 
 mod refresher;
+mod report;
 mod schedule;
 
 pub use refresher::{Options, once};

@@ -1,5 +1,6 @@
 //! One refresh or check at a time: what is scanned, what is believed of it, and when a snapshot is built.
 
+use super::report::{OVER_BOUND, no_chart, report};
 use crate::inventory::{CheckScope, Filter, Inventory, Listings, Scan, Unread, contained};
 use crate::oci::{Reference, RepositoryName};
 use crate::pacing::Backoff;
@@ -24,14 +25,6 @@ const LONGER_THAN_A_SCAN: Duration = Duration::from_secs(24 * 3600);
 /// Due tags that are checked in one go, for each request at a time: a refresh waits for them, so that is
 /// a few round trips.
 const CHECKED_AT_ONCE: usize = 8;
-/// Rancher reads no more of an index than this, in bytes; and Flux.
-const READERS: [(&str, usize); 2] = [("Rancher", 5 << 20), ("Flux", 50 << 20)];
-
-/// What helps when a bound is reached.
-const OVER_BOUND: &str =
-    "--exclude and --max-versions make it fit, and /api/skipped names what is left out";
-/// Most warnings of one snapshot about versions that have changed.
-const MAX_CHANGED: usize = 10;
 
 /// What to scan, and how the index is written.
 #[derive(Clone, Debug)]
@@ -310,19 +303,6 @@ pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> 
     }
 }
 
-/// A mistyped prefix, name or filter looks like this.
-fn no_chart(snapshot: &Snapshot) -> Error {
-    let example = match snapshot.skipped.first() {
-        Some(skipped) => format!(
-            "; {} skipped, such as {}",
-            snapshot.skipped.len(),
-            skipped.example()
-        ),
-        None => String::new(),
-    };
-    Error::new(ErrorKind::NotFound, format!("no chart was found{example}"))
-}
-
 fn not_credible(text: &str) -> Error {
     Error::new(ErrorKind::Unavailable, text)
 }
@@ -348,70 +328,6 @@ impl Start {
     }
 }
 
-fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: String) {
-    if log::log_enabled!(log::Level::Debug) {
-        report_skipped(snapshot, last);
-    }
-    report_size(snapshot, last);
-    if let Some(last) = last {
-        report_changed(snapshot, last);
-    }
-    let over_before = last.map_or(0, |last| last.counts.over_bound);
-    if snapshot.counts.over_bound > over_before {
-        log::warn!("{}; {OVER_BOUND}", snapshot.counts);
-    }
-    let etag = |snapshot: &Snapshot| snapshot.index().identity().etag.clone();
-    let has_changed =
-        last.is_none_or(|last| etag(last) != etag(snapshot) || last.counts != snapshot.counts);
-    if has_changed {
-        log::info!("snapshot: {} ({cost})", snapshot.counts);
-    }
-    if has_changed && snapshot.counts.versions == 0 {
-        log::warn!("{:#}", no_chart(snapshot));
-    }
-}
-
-/// Logs what is newly skipped, or for another reason than before.
-fn report_skipped(snapshot: &Snapshot, last: Option<&Snapshot>) {
-    let before = last.map_or(&[][..], |last| &last.skipped);
-    let before: BTreeSet<_> = before
-        .iter()
-        .map(|skipped| (&skipped.reference, &skipped.reason))
-        .collect();
-    for skipped in &snapshot.skipped {
-        if !before.contains(&(&skipped.reference, &skipped.reason)) {
-            log::debug!("{skipped}");
-        }
-    }
-}
-
-/// Warns of versions that were listed before and are others now.
-fn report_changed(snapshot: &Snapshot, last: &Snapshot) {
-    let changes = snapshot.changes_since(last);
-    for change in changes.iter().take(MAX_CHANGED) {
-        log::warn!("{change}");
-    }
-    if changes.len() > MAX_CHANGED {
-        let more = changes.len() - MAX_CHANGED;
-        log::warn!("{more} more listed versions have changed");
-    }
-}
-
-/// Warns when the index exceeds what Rancher or Flux reads, and says when it fits again.
-fn report_size(snapshot: &Snapshot, last: Option<&Snapshot>) {
-    let length = |snapshot: &Snapshot| snapshot.index().identity().bytes.len();
-    let (before, now) = (last.map_or(0, length), length(snapshot));
-    for (reader, most) in READERS {
-        if now > most && before <= most {
-            log::warn!(
-                "the index has grown to {now} bytes: {reader} reads no more than {} MiB",
-                most >> 20
-            );
-        } else if now <= most && before > most {
-            log::info!("the index has shrunk to {now} bytes: {reader} reads it again");
-        }
-    }
-}
 #[cfg(test)]
 mod tests {
     use super::*;
