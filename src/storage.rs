@@ -145,6 +145,8 @@ pub struct Revision(pub u64);
 /// Largest manifest that is read: 4 MiB, the size that distribution-spec v1.1.0 ("Pushing
 /// Manifests") asks registries to take at least.
 pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
+/// Most bytes for which there is room before a small blob is read: as much as nearly all config blobs have.
+const FIRST_ROOM: u64 = 64 * 1024;
 
 /// What a failure means to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,7 +327,8 @@ pub fn read_verified(
     repository: &RepositoryName,
     blob: &Descriptor,
 ) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Room for all at once, or else a small file takes seven reads; but a length may be a lie.
+    let mut bytes = Vec::with_capacity(blob.size.min(FIRST_ROOM) as usize);
     let read = Verifying::new(source, &blob.digest, blob.size).read_to_end(&mut bytes);
     read.map_err(|error| {
         let text = format!("blob {repository}@{}: {error}", blob.digest);

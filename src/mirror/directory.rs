@@ -6,7 +6,7 @@ use super::list::{self, NamedManifest};
 use crate::files::{Stamp, stamp};
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
 use crate::sync::lock;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Seek};
@@ -182,19 +182,19 @@ impl MirrorDirectory {
         self.disk.remove(path);
     }
 
-    /// The repositories that have a folder with files, in any order.
-    pub(super) fn repositories(&self) -> Vec<RepositoryName> {
-        let mut found = Vec::new();
+    /// The repositories that have a folder with files.
+    pub(super) fn repositories(&self) -> BTreeSet<RepositoryName> {
+        let mut found = BTreeSet::new();
         self.visit(&self.root, "", &mut found);
         found
     }
 
-    fn visit(&self, folder: &Path, name: &str, found: &mut Vec<RepositoryName>) {
+    fn visit(&self, folder: &Path, name: &str, found: &mut BTreeSet<RepositoryName>) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let file = entry.file_name();
             let Some(file) = file.to_str() else { continue };
             if file == BLOBS || file == INDEX || file == UNLISTED {
-                found.extend(name.parse().ok());
+                found.extend(name.parse::<RepositoryName>().ok());
             } else if !file.starts_with('.') && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 let separator = if name.is_empty() { "" } else { "/" };
                 let inner = format!("{name}{separator}{file}");

@@ -80,8 +80,8 @@ impl Disk {
 
     /// The bytes of a file, if it can be read.
     pub(super) fn content(&self, path: &Path, limit: u64) -> Option<Vec<u8>> {
-        let (file, _) = self.open_file(path)?;
-        let mut bytes = Vec::new();
+        let (file, metadata) = self.open_file(path)?;
+        let mut bytes = Vec::with_capacity(metadata.len().min(limit) as usize);
         match file.take(limit).read_to_end(&mut bytes) {
             Ok(_) => Some(bytes),
             Err(error) => {
