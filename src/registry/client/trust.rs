@@ -229,9 +229,8 @@ struct Verifier {
 
 impl Verifier {
     fn new(pinned: Vec<CertificateDer<'static>>, is_insecure: bool) -> Result<Verifier, String> {
-        let mut roots = RootCertStore::empty();
-        let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
-        roots.add_parsable_certificates(bundled.chain(pinned.iter().cloned()));
+        let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        roots.add_parsable_certificates(pinned.iter().cloned());
         let provider = Arc::new(ring::default_provider());
         let webpki =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
