@@ -35,6 +35,7 @@ mod layout;
 mod local;
 mod log_reader;
 mod mirror;
+mod odd_answers;
 mod paging;
 mod paper_readers;
 mod prefixes;

@@ -53,8 +53,9 @@ impl Scope<'_> {
         }
     }
 
-    /// Where its challenge is kept. For an API there's no place: what it gets depends on no challenge.
-    fn kind(&self) -> Option<usize> {
+    /// Where it is kept what the registry has answered: its challenge, for one. For an API there's no place,
+    /// because what it gets depends on no challenge.
+    pub(super) fn kind(&self) -> Option<usize> {
         match self {
             Scope::Catalog | Scope::OpenCatalog => Some(0),
             Scope::Pull(_) => Some(1),

@@ -60,6 +60,9 @@ pub(super) struct Client {
     transport: Arc<Transport>,
     pub(super) authenticator: Authenticator,
     retries: Mutex<RetryPolicy>,
+    /// For the catalog and for tags: how many page lengths are too long for the registry, once it has accepted
+    /// one.
+    too_long: Mutex<[Option<usize>; 2]>,
 }
 
 impl Client {
@@ -81,6 +84,7 @@ impl Client {
             transport,
             authenticator: Authenticator::new(authority.clone(), credentials, own, permitted),
             retries: Mutex::default(),
+            too_long: Mutex::default(),
             authority,
         }
     }
@@ -205,6 +209,18 @@ impl Client {
     pub(super) fn explain_refusal(&self) -> String {
         let scheme = self.withholds_credentials().then_some("http");
         self.authenticator.explain_refusal(scheme)
+    }
+
+    /// How many of the page lengths are too long for such listings, if one was accepted before.
+    pub(super) fn too_long(&self, scope: Scope) -> Option<usize> {
+        lock(&self.too_long)[scope.kind()?]
+    }
+
+    /// Notes how many of the page lengths were refused before one was accepted.
+    pub(super) fn note_too_long(&self, scope: Scope, count: usize) {
+        if let Some(kind) = scope.kind() {
+            lock(&self.too_long)[kind] = Some(count);
+        }
     }
 
     /// How many requests have been sent so far.
