@@ -264,8 +264,12 @@ pub(super) fn next_query(headers: &[String]) -> Option<String> {
     (is_plain && !query.is_empty()).then(|| query.to_owned())
 }
 
-/// The links of one header as (target, parameters). A target ends at its `>`, so it may hold commas.
+/// The links of one header as (target, parameters). A target ends at its `>`, so it may hold commas; one
+/// without angle brackets, as Cloudflare's serverless registry writes it, ends at the first semicolon.
 fn links(header: &str) -> Vec<(&str, &str)> {
+    if !header.contains('<') {
+        return header.split_once(';').into_iter().collect();
+    }
     let mut links = Vec::new();
     let mut rest = header;
     while let Some((_, link)) = rest.split_once('<')
@@ -305,6 +309,7 @@ mod tests {
             r#"</x?last=a>; rel="prev", </x?last=b&n=2>; REL = "next""#,
             r#"</x?last=b&n=2&>; title="a, b"; rel="last next""#,
             r#"</x?last=b&n=2#f>; rel="next""#,
+            "http://h/v2/x/tags/list?last=b&n=2; rel=next",
         ] {
             assert_eq!(next(header).as_deref(), Some("last=b&n=2"), "{header}");
         }
