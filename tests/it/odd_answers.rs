@@ -1,10 +1,12 @@
 //! Registries that answer otherwise than the specifications say (issue 11, B2 and D): they are read all the
 //! same, at no higher price than once, and what the log says of them is so.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
-use crate::support::story::{EACH_TIME, Index, LONG_WAIT, ready_daemon};
+use crate::support::story::{EACH_TIME, Index, LONG_WAIT, ready_daemon, starting_daemon};
 
 const TAGS: &str = "GET /v2/*/tags/list";
 
@@ -82,4 +84,61 @@ fn a_digest_that_a_registry_lists_among_its_tags_is_not_asked_for() {
         "{}",
         fake.seen()
     );
+}
+
+/// Eight lines, one for each worker. Issue 11, 6h (F9).
+#[test]
+fn a_registry_whose_heads_return_no_digest_is_told_once() {
+    let fake = registry_of(8);
+    fake.spoil("HEAD /v2/*")
+        .with(Fault::NoHeader("Docker-Content-Digest"));
+    fake.spoil("HEAD /v2/*")
+        .with(Fault::Wait(Duration::from_millis(300)));
+    let daemon = ready_daemon(&fake, &["--refresh-interval=1s"]);
+    fake.wait_for("GET /v2/*/manifests/*", 2 * 8);
+    assert!(fake.count("HEAD /v2/*") > 1, "{}", fake.seen());
+    let log = daemon.log();
+    assert_eq!(log.matches("using GET for manifests").count(), 1, "{log}");
+}
+
+/// drayage has no catalog, and its charts-index failed: which flag helps was not told. Issue 11, 6h (F9).
+#[test]
+fn a_charts_index_that_fails_does_not_hide_that_the_catalog_was_not_found() {
+    let fake = registry_of(1);
+    let closed = Reply::error(404, "UNSUPPORTED", "no catalog here");
+    fake.spoil("GET /v2/_catalog").with(Fault::Answer(closed));
+    let index = "GET /v2/charts-index/manifests/latest";
+    fake.spoil(index).with(Fault::Answer(Reply::new(502)));
+    let daemon = starting_daemon(&fake, &[]);
+    let told = daemon.wait_for_complaint(&["first scan failed"]);
+    let (host, url) = (fake.host(), fake.url());
+    let catalog = format!("{host} lists no repositories (GET {url}/v2/_catalog: 404 UNSUPPORTED)");
+    let logged = format!("{catalog}: {} ", index.replace("/v2", &format!("{url}/v2")));
+    assert!(
+        told.contains(logged.trim_end()) && told.contains("502"),
+        "{logged} in {told}"
+    );
+    assert!(told.contains("name them with --repository"), "{told}");
+    let public = format!(
+        "{catalog}; charts-index:latest: unreachable or failing; name them with --repository\n"
+    );
+    let ready = daemon.get("/readyz").body_text();
+    assert!(ready.ends_with(&public), "{ready}");
+}
+
+/// Paging could not be followed in the log. Issue 11, 6h (F9).
+#[test]
+fn the_log_shows_the_query_of_each_page_and_of_nothing_that_a_redirect_leads_to() {
+    let fake = registry_of(3);
+    fake.listing(|listing| listing.clamp = 2);
+    let moved = Reply::redirect(307, "/v2/c1/tags/list?signature=s3cr3t");
+    fake.spoil("GET /v2/c1/tags/list?n=*")
+        .with(Fault::Answer(moved));
+    let daemon = ready_daemon(&fake, &[]);
+    let (log, url) = (daemon.log(), fake.url());
+    for page in ["n=1000: 200", "last=c1&n=1000: 200"] {
+        let line = format!(" DEBUG GET {url}/v2/_catalog?{page}\n");
+        assert!(log.contains(&line), "{line} in {log}");
+    }
+    assert!(!log.contains("s3cr3t"), "{log}");
 }

@@ -160,7 +160,7 @@ impl UpstreamResponse {
 
 /// Whether a text repeats a secret of an `Authorization`: its token, or the password in it, as it is or
 /// encoded.
-fn repeats(text: &str, authorization: &str) -> bool {
+pub(super) fn repeats(text: &str, authorization: &str) -> bool {
     let secret = authorization.split_once(' ');
     let secret = secret.map_or(authorization, |(_, secret)| secret);
     let decoded = String::from_utf8(STANDARD.decode(secret).unwrap_or_default());

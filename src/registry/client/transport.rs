@@ -4,7 +4,7 @@
 //! name or spelling, unless the registry itself was configured to be there.
 
 use super::proxy::{Proxies, ProxyConnector};
-use super::response::UpstreamResponse;
+use super::response::{UpstreamResponse, repeats};
 use super::timeouts::{BLOB, BODY, CONNECT, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL};
 use super::tls::TlsConnector;
 use super::trust::Tls;
@@ -207,7 +207,9 @@ impl Transport {
         for _ in 0..=MAX_REDIRECTS {
             let is_home = url::origin(&here) == url::origin(target);
             let authorization = ask.authorization.filter(|_| is_home);
-            let mut response = self.exchange(&here, ask.bearing(authorization))?;
+            let query = self.shown_query(target, &ask).filter(|_| here == *target);
+            let query = query.unwrap_or_default();
+            let mut response = self.exchange(&here, ask.bearing(authorization), &query)?;
             if !is_home {
                 response.away_from = Some(ask.what(target));
             }
@@ -228,7 +230,15 @@ impl Transport {
         Ok(())
     }
 
-    fn exchange(&self, here: &Uri, ask: Ask) -> Result<UpstreamResponse> {
+    /// The query of a request to the registry itself as the log shows it, so that paging can be followed: not
+    /// where a redirect leads to, nor if it repeats credentials, as a hostile `Link` may.
+    fn shown_query(&self, target: &Uri, ask: &Ask) -> Option<String> {
+        let query = target.query().filter(|_| url::is_at(target, &self.own))?;
+        let is_secret = ask.authorization.is_some_and(|sent| repeats(query, sent));
+        (!is_secret).then(|| format!("?{query}"))
+    }
+
+    fn exchange(&self, here: &Uri, ask: Ask, query: &str) -> Result<UpstreamResponse> {
         let what = ask.what(here);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let response = self.send(here, ask).map_err(|cause| {
@@ -236,7 +246,7 @@ impl Transport {
             log::debug!("{error:#}");
             error
         })?;
-        log::debug!("{what}: {}", response.status().as_u16());
+        log::debug!("{what}{query}: {}", response.status().as_u16());
         Ok(UpstreamResponse {
             what,
             url: here.clone(),

@@ -186,8 +186,10 @@ impl Discovery {
                         // A 401 to the anonymous request is not final: the next has credentials.
                         continue;
                     }
-                    let answer = error::final_answer(&error).map(str::to_owned);
-                    answer.ok_or(error)?
+                    let Some(answer) = error::final_answer(&error) else {
+                        return Err(after(&client.authority, &answers, source, error));
+                    };
+                    answer.to_owned()
                 }
             };
             if !answers.contains(&answer) {
@@ -260,4 +262,16 @@ impl Discovery {
             log::log!(level, "{text}");
         }
     }
+}
+
+/// The failure of a source, for now, with what the others have answered before, and what helps against that.
+fn after(authority: &str, answers: &[String], source: ListingSource, error: Error) -> Error {
+    if answers.is_empty() {
+        return error;
+    }
+    let before = format!("{authority} lists no repositories ({})", answers.join("; "));
+    let public = format!("{before}; {source}: {}", error.kind());
+    let advice = advice(authority, answers, CREDENTIALS_ADVICE);
+    let error = error.in_context(&before).with_public(public);
+    error.advise(advice)
 }
