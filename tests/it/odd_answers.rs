@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
+use crate::support::certificates::Certificates;
+use crate::support::daemon::Daemon;
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
+use crate::support::guarded::{Guarded, assert_nothing_secret};
 use crate::support::story::{EACH_TIME, Index, LONG_WAIT, ready_daemon, starting_daemon};
+use crate::support::tls_front::tls_before;
 
 const TAGS: &str = "GET /v2/*/tags/list";
 
@@ -141,4 +145,105 @@ fn the_log_shows_the_query_of_each_page_and_of_nothing_that_a_redirect_leads_to(
         assert!(log.contains(&line), "{line} in {log}");
     }
     assert!(!log.contains("s3cr3t"), "{log}");
+}
+
+/// A registry that answers only with these credentials, and doesn't say so (no `WWW-Authenticate`).
+fn silent(status: u16) -> Guarded {
+    let guarded = Guarded::by(Guard::Basic);
+    let refusal = Reply::error(status, "DENIED", "no");
+    guarded.fake.refuse_strangers(refusal);
+    guarded
+}
+
+/// What "was refused" had never been sent. Issue 11, D11.
+#[test]
+fn a_registry_that_refuses_without_a_challenge_is_sent_the_password_once() {
+    for status in [401, 403, 404] {
+        let guarded = silent(status);
+        guarded.assert_served();
+        let repository = guarded.fake.requests("GET /v2/team/web/*");
+        let bare = repository
+            .iter()
+            .filter(|one| one.header("Authorization").is_none());
+        assert!(bare.count() <= 1, "{}", guarded.fake.seen());
+        // The same with named repositories.
+        let named = ["--repository=team/web", "--repository=team/db"];
+        let daemon = ready_daemon(&guarded.fake, &[&*guarded.flag, named[0], named[1]]);
+        assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"]);
+        assert_nothing_secret(&daemon);
+    }
+}
+
+#[test]
+fn what_was_sent_in_vain_is_told_as_refused_and_what_was_not_sent_as_that() {
+    let wrong = r#"{"auths":{"HOST":{"username":"reader","password":"word-1 mistyped"}}}"#;
+    let identity = r#"{"auths":{"HOST":{"identitytoken":"identity-token-7"}}}"#;
+    for status in [401, 403] {
+        let refused = silent(status).credentials(wrong);
+        refused.assert_refused(&["holds for", "was refused, or lacks the right"]);
+        let not_sent = silent(status).credentials(identity);
+        let daemon = not_sent.assert_refused(&["was not sent", "no WWW-Authenticate"]);
+        assert!(!daemon.log().contains("was refused"), "{}", daemon.log());
+    }
+}
+
+/// Contract C9: neither over an HTTP that was only probed, nor to where a redirect leads.
+#[test]
+fn a_refusal_without_a_challenge_gets_no_password_over_probed_http_or_elsewhere() {
+    for status in [401, 403, 404] {
+        let guarded = silent(status);
+        let registry = format!("--storage-registry-repo={}", guarded.fake.host());
+        let named = "--repository=team/web";
+        for flags in [
+            &[&*registry, &*guarded.flag][..],
+            &[&registry, &guarded.flag, named],
+        ] {
+            let daemon = Daemon::start(flags);
+            guarded
+                .fake
+                .wait_for("GET /v2/team/web/tags/list", usize::from(flags.len() > 2));
+            daemon.wait_for_log(if flags.len() > 2 {
+                "/tags/list"
+            } else {
+                " ERROR first scan"
+            });
+        }
+        let elsewhere = FakeRegistry::start_on("127.0.0.2");
+        let refusal = Reply::error(status, "DENIED", "no");
+        elsewhere.spoil("GET *").with(Fault::Answer(refusal));
+        let moved = Reply::redirect(307, &format!("{}/v2/team/web/tags/list", elsewhere.url()));
+        guarded
+            .fake
+            .spoil("GET /v2/team/web/tags/list")
+            .with(Fault::Answer(moved));
+        let daemon = starting_daemon(&guarded.fake, &[&guarded.flag, named]);
+        elsewhere.wait_for("GET *", 1);
+        daemon.wait_for_log("redirected to another host");
+        let all = [guarded.fake.requests("* *"), elsewhere.requests("* *")].concat();
+        assert!(all.iter().all(|one| one.header("Authorization").is_none()));
+    }
+}
+
+/// A registry that is reached over HTTP sends its clients to HTTPS, where our credentials don't follow: the log
+/// said that they were refused. Issue 11, D11.
+#[test]
+fn a_redirect_to_https_is_told_with_the_flag_that_helps() {
+    let guarded = Guarded::by(Guard::Basic);
+    let certificates = Certificates::new();
+    let port = tls_before(guarded.fake.port(), &certificates);
+    let front = FakeRegistry::start();
+    for path in ["/v2/_catalog?n=1000", "/v2/charts-index/manifests/latest"] {
+        let moved = Reply::redirect(301, &format!("https://127.0.0.1:{port}{path}"));
+        front.spoil(&format!("* {path}")).with(Fault::Answer(moved));
+    }
+    let authority = format!(
+        "--storage-registry-ca-file={}",
+        certificates.authority().display()
+    );
+    let daemon = starting_daemon(&front, &[&authority]);
+    let told = daemon.wait_for_complaint(&["first scan failed"]);
+    let help =
+        "redirects to HTTPS, where credentials don't follow: set --storage-registry-scheme=HTTPS";
+    assert!(told.contains(help) && told.contains(": 401"), "{told}");
+    assert!(daemon.get("/readyz").body_text().contains(help));
 }

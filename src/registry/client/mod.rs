@@ -3,7 +3,8 @@
 //! 1. The scheme is probed, unless a flag says it ([`probe`]).
 //! 2. The request waits, or isn't sent, if the registry asked for a pause or limits its clients ([`retry`]).
 //! 3. It is sent with the credentials that earlier challenges asked for ([`auth`], [`transport`]).
-//! 4. A 401 is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more; twice
+//! 4. A refusal that names no challenge is answered by the password, if there is one, once.
+//!    A 401 with one is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more; twice
 //!    if the challenge names no scope.
 //! 5. A failure that may pass is repeated a few times.
 //!
@@ -27,7 +28,7 @@ pub(super) mod url;
 
 pub(super) use auth::Scope;
 pub use probe::Scheme;
-pub(super) use response::UpstreamResponse;
+pub(super) use response::{UPGRADE_ADVICE, UpstreamResponse};
 pub(super) use transport::Ask;
 pub use trust::{Tls, TlsFiles};
 
@@ -35,6 +36,7 @@ use crate::credentials::SecretFile;
 use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::{Once, lock};
 use auth::{Authenticator, ChallengeRound, MAX_WAITING, kept_or_shared};
+use challenge::Challenge;
 use retry::{Retry, RetryPolicy};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -102,7 +104,7 @@ impl Client {
     pub(super) fn refusal(&self, response: UpstreamResponse) -> Error {
         let scheme = response.url().scheme_str().map(str::to_owned);
         match response.status() {
-            401 | 403 => {
+            401 | 403 if response.away.is_none() => {
                 let why = self.authenticator.explain_refusal(scheme.as_deref());
                 response.into_error().with_detail(format_args!("; {why}"))
             }
@@ -159,6 +161,15 @@ impl Client {
     fn send_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<UpstreamResponse> {
         let known = self.authenticator.known(target, scope)?;
         let mut response = self.transport.call(target, ask.bearing(known.as_deref()))?;
+        let is_home = url::origin(response.url()) == url::origin(target);
+        let unasked = is_home.then(|| self.authenticator.unasked(scope, &response));
+        if let Some(unasked) = unasked.flatten() {
+            response = self.transport.call(target, ask.bearing(Some(&unasked)))?;
+            if response.status() < 400 {
+                let password = Challenge::Basic { realm: None };
+                self.authenticator.set_challenge(scope, Some(password));
+            }
+        }
         for round in ChallengeRound::ALL {
             // A challenge from where a redirect has led is not the registry's, and gets nothing.
             if response.status() != 401 || url::origin(response.url()) != url::origin(target) {

@@ -4,7 +4,7 @@
 //! name or spelling, unless the registry itself was configured to be there.
 
 use super::proxy::{Proxies, ProxyConnector};
-use super::response::{UpstreamResponse, repeats};
+use super::response::{Away, UpstreamResponse, repeats};
 use super::timeouts::{BLOB, BODY, CONNECT, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL};
 use super::tls::TlsConnector;
 use super::trust::Tls;
@@ -211,7 +211,10 @@ impl Transport {
             let query = query.unwrap_or_default();
             let mut response = self.exchange(&here, ask.bearing(authorization), &query)?;
             if !is_home {
-                response.away_from = Some(ask.what(target));
+                response.away = Some(Away {
+                    request: ask.what(target),
+                    is_upgrade: url::is_upgrade(target, &here),
+                });
             }
             let Some(location) = response.redirect().filter(|_| ask.form.is_none()) else {
                 return Ok(response);
@@ -253,7 +256,7 @@ impl Transport {
             response,
             authorization: ask.authorization.map(str::to_owned),
             is_blob: ask.is_blob,
-            away_from: None,
+            away: None,
         })
     }
 

@@ -32,6 +32,12 @@ pub(super) fn origin(url: &Uri) -> Option<(String, String, u16)> {
     Some((scheme, url.host()?.to_ascii_lowercase(), port))
 }
 
+/// Whether a redirect leads from HTTP to HTTPS of the same host.
+pub(super) fn is_upgrade(from: &Uri, to: &Uri) -> bool {
+    let schemes = (from.scheme_str(), to.scheme_str());
+    schemes == (Some("http"), Some("https")) && from.host() == to.host()
+}
+
 /// Whether the URL's host and port are written as `authority`, which is in lower case.
 pub(super) fn is_at(url: &Uri, authority: &str) -> bool {
     let own = url.authority();

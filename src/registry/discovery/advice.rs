@@ -1,7 +1,7 @@
 //! What helps when a registry lists no repositories: it depends on whose registry it is, and on what
 //! its sources answered.
 
-use crate::registry::client::HTTPS_ADVICE;
+use crate::registry::client::{HTTPS_ADVICE, UPGRADE_ADVICE};
 
 /// Registries that are known by their host, and why they may list nothing.
 const KNOWN: [(&str, &str); 7] = [
@@ -41,6 +41,9 @@ pub(super) fn advice(authority: &str, answers: &[String], refusal: &str) -> Stri
     }
     if is_answer(&|answer| answer.ends_with("/v2/_catalog: not a listing")) {
         return format!("{authority} doesn't answer like a registry; check address and port");
+    }
+    if is_answer(&|answer| answer.contains(": redirected to HTTPS: ")) {
+        return UPGRADE_ADVICE.to_owned();
     }
     if is_answer(&|answer| answer.starts_with("GET http:") && answer.contains(": 400")) {
         return HTTPS_ADVICE.to_owned();

@@ -170,6 +170,11 @@ impl FakeRegistry {
         state.listing.private = private.to_vec();
     }
 
+    /// Refuses every request without a user's password in this way, and names no challenge.
+    pub fn refuse_strangers(&self, refusal: Reply) {
+        self.state().access.silent = Some(refusal);
+    }
+
     pub fn guard_catalog(&self, guard: Guard) {
         self.state().access.catalog = guard;
     }
