@@ -16,7 +16,8 @@ const KNOWN: [(&str, &str); 7] = [
     ("quay.io", "Quay lists what the account may read"),
     (
         "jfrog.io",
-        "Artifactory has a catalog for each of its repositories, not for all",
+        "Artifactory has a catalog for each of its repositories (append the key of one to \
+         --storage-registry-repo), not for all",
     ),
 ];
 

@@ -5,6 +5,7 @@
 //! that refuses the catalog without saying what it wants; but never over an HTTP
 //! that no flag asked for, where anyone on the way could read it.
 
+use super::prefix::Prefix;
 use crate::registry::client::challenge::Challenge;
 use crate::registry::client::{Client, Scope, error};
 use crate::registry::paging::{Names, PagedListing, RepositoryText, texts};
@@ -80,10 +81,26 @@ impl Catalog {
     }
 }
 
+/// The names in the catalog that Artifactory has for each of its own repositories, the key of which is the
+/// first component of a path (its "repository path method"). They are listed below the key, or with it.
+pub(super) fn names_of_key(client: &Client, prefix: &Prefix) -> Result<BTreeSet<String>> {
+    let key = prefix.key();
+    let names = read_at(client, &format!("/v2/{key}/_catalog"), Scope::Catalog)?;
+    let start = format!("{key}/");
+    if names.iter().all(|name| name.starts_with(&start)) {
+        return Ok(names);
+    }
+    Ok(names.iter().map(|name| format!("{start}{name}")).collect())
+}
+
 fn read(client: &Client, scope: Scope) -> Result<BTreeSet<String>> {
+    read_at(client, "/v2/_catalog", scope)
+}
+
+fn read_at(client: &Client, path: &str, scope: Scope) -> Result<BTreeSet<String>> {
     let listing = PagedListing {
         client,
-        path: "/v2/_catalog",
+        path,
         scope,
         is_numbered: false,
         names: names_on,
