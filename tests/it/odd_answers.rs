@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::certificates::Certificates;
 use crate::support::daemon::Daemon;
-use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply, ToTls};
 use crate::support::guarded::{Guarded, assert_nothing_secret};
 use crate::support::story::{EACH_TIME, Index, LONG_WAIT, ready_daemon, starting_daemon};
 use crate::support::tls_front::tls_before;
@@ -246,4 +246,37 @@ fn a_redirect_to_https_is_told_with_the_flag_that_helps() {
         "redirects to HTTPS, where credentials don't follow: set --storage-registry-scheme=HTTPS";
     assert!(told.contains(help) && told.contains(": 401"), "{told}");
     assert!(daemon.get("/readyz").body_text().contains(help));
+}
+
+/// The log said "no answer in time" for ever. Issue 11, 6b (F2).
+#[test]
+fn a_port_of_plain_http_that_does_not_answer_a_tls_greeting_is_found_out() {
+    for answer in [ToTls::Silence, ToTls::End] {
+        let guarded = Guarded::by(Guard::Open);
+        guarded.fake.answer_tls(answer);
+        let registry = format!("--storage-registry-repo={}", guarded.fake.host());
+        let daemon = Daemon::start(&[&registry, &guarded.flag]);
+        let told = daemon.wait_for_log(" speaks http");
+        assert!(told.contains("--storage-registry-scheme=HTTP"), "{told}");
+        daemon.wait_ready();
+        let all = guarded.fake.requests("* *");
+        assert!(all.iter().all(|one| one.header("Authorization").is_none()));
+    }
+}
+
+/// A port that answers plain HTTP with 400 or a redirect is rather one of TLS that is slow.
+#[test]
+fn a_port_that_answers_neither_tls_nor_as_a_registry_is_not_spoken_to_in_plain_http() {
+    for status in [400, 301] {
+        let fake = registry_of(1);
+        fake.answer_tls(ToTls::End);
+        fake.spoil("GET /v2/")
+            .with(Fault::Answer(Reply::new(status)));
+        let registry = format!("--storage-registry-repo={}", fake.host());
+        let daemon = Daemon::start(&[&registry]);
+        let told = daemon.wait_for_complaint(&["first scan failed", "GET https://"]);
+        let help = "if the port does not speak TLS, set --storage-registry-scheme=HTTP";
+        assert!(told.contains(help), "{told}");
+        assert_eq!(fake.count("* *"), fake.count("GET /v2/"), "{}", fake.seen());
+    }
 }

@@ -192,9 +192,10 @@ impl Client {
         let probe = || {
             let last = *lock(&self.probed);
             let scheme = probe::scheme(&self.transport, &self.authority);
-            let scheme = scheme.or_else(|error| last.ok_or(error))?;
+            let known = |error| last.map(|scheme| (scheme, "")).ok_or(error);
+            let (scheme, how) = scheme.or_else(known)?;
             if last != Some(scheme) {
-                log::info!("{} speaks {scheme}", self.authority);
+                log::info!("{} speaks {scheme}{how}", self.authority);
             }
             *lock(&self.probed) = Some(scheme);
             self.is_doubtful.store(false, Ordering::Relaxed);

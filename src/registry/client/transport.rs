@@ -5,7 +5,9 @@
 
 use super::proxy::{Proxies, ProxyConnector};
 use super::response::{Away, UpstreamResponse, repeats};
-use super::timeouts::{BLOB, BODY, CONNECT, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL};
+use super::timeouts::{
+    BLOB, BODY, CONNECT, CONNECT_OF_PROBE, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL,
+};
 use super::tls::TlsConnector;
 use super::trust::Tls;
 use super::{error, url};
@@ -225,12 +227,14 @@ impl Transport {
         Err(error::protocol(&ask.what(target), why))
     }
 
-    /// Whether anything answers to `GET url`, without credentials and without following redirects.
-    pub(super) fn touch(&self, target: &Uri) -> Result<(), ureq::Error> {
+    /// The status that `GET url` is answered with, without credentials and without following redirects.
+    pub(super) fn touch(&self, target: &Uri) -> Result<u16, ureq::Error> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let status = self.agent.get(target).call()?.status().as_u16();
+        let request = self.agent.get(target).config();
+        let request = request.timeout_connect(Some(CONNECT_OF_PROBE)).build();
+        let status = request.call()?.status().as_u16();
         log::debug!("{}: {status}", Ask::JSON.what(target));
-        Ok(())
+        Ok(status)
     }
 
     /// The query of a request to the registry itself as the log shows it, so that paging can be followed: not
