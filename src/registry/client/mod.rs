@@ -37,11 +37,10 @@ use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::{Once, lock};
 use auth::{Authenticator, ChallengeRound, MAX_WAITING, kept_or_shared};
 use challenge::Challenge;
-use retry::{Retry, RetryPolicy};
+use retry::{Hop, Retry};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 use transport::Transport;
 use ureq::http::Uri;
 
@@ -61,7 +60,6 @@ pub(super) struct Client {
     is_doubtful: AtomicBool,
     transport: Arc<Transport>,
     pub(super) authenticator: Authenticator,
-    retries: Mutex<RetryPolicy>,
     /// For the catalog and for tags: how many page lengths are too long for the registry, once it has accepted
     /// one.
     too_long: Mutex<[Option<usize>; 2]>,
@@ -85,7 +83,6 @@ impl Client {
             is_doubtful: AtomicBool::new(false),
             transport,
             authenticator: Authenticator::new(authority.clone(), credentials, own, permitted),
-            retries: Mutex::default(),
             too_long: Mutex::default(),
             authority,
         }
@@ -120,21 +117,22 @@ impl Client {
         let target = url.parse::<Uri>();
         let target = target.map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
         let what = ask.what(&target);
-        let mut attempt = 1;
+        let (retries, mut attempt) = (&self.transport.retries, 1);
         loop {
-            let sent = self.wait_for_turn(&what)?;
-            let error = match self.send_once(&target, ask, scope) {
+            let mut hop = retries.wait(&target, ask.is_blob, &what)?;
+            let error = match self.send_once(&target, ask, scope, &mut hop) {
                 Ok(response) if error::may_pass(response.status()) => response.into_error(),
+                // It was not sent to where a redirect leads.
+                Err(error) if error.kind() == ErrorKind::Paused => return Err(error),
                 Err(error) if error.kind().is_no_answer() => error,
                 result => {
-                    lock(&self.retries).answered(sent);
+                    retries.answered(&hop);
                     let status = result.as_ref().map(UpstreamResponse::status);
                     self.doubt_scheme(matches!(status, Ok(400 | 401)));
                     return result;
                 }
             };
-            let retry = lock(&self.retries).failed(&error, attempt, sent, Instant::now());
-            let Retry::After(pause) = retry else {
+            let Retry::After(pause) = retries.failed(&hop, ask.is_blob, &error, attempt) else {
                 self.doubt_scheme(error.kind() == ErrorKind::Unavailable);
                 return Err(error);
             };
@@ -144,27 +142,24 @@ impl Client {
         }
     }
 
-    /// Waits until the request `what` may be sent: the time by then.
-    fn wait_for_turn(&self, what: &str) -> Result<Instant> {
-        let began = Instant::now();
-        loop {
-            let now = Instant::now();
-            let turn = lock(&self.retries).turn(now - began, now);
-            match turn.map_err(|paused| paused.error(what, now))? {
-                Duration::ZERO => return Ok(now),
-                wait => thread::sleep(wait),
-            }
-        }
-    }
-
     /// One request, and further ones while they are answered by a challenge that can be met.
-    fn send_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<UpstreamResponse> {
+    fn send_once(
+        &self,
+        target: &Uri,
+        ask: Ask,
+        scope: Scope,
+        hop: &mut Hop,
+    ) -> Result<UpstreamResponse> {
         let known = self.authenticator.known(target, scope)?;
-        let mut response = self.transport.call(target, ask.bearing(known.as_deref()))?;
+        let mut response = self
+            .transport
+            .follow(target, ask.bearing(known.as_deref()), hop)?;
         let is_home = url::origin(response.url()) == url::origin(target);
         let unasked = is_home.then(|| self.authenticator.unasked(scope, &response));
         if let Some(unasked) = unasked.flatten() {
-            response = self.transport.call(target, ask.bearing(Some(&unasked)))?;
+            response = self
+                .transport
+                .follow(target, ask.bearing(Some(&unasked)), hop)?;
             if response.status() < 400 {
                 let password = Challenge::Basic { realm: None };
                 self.authenticator.set_challenge(scope, Some(password));
@@ -178,7 +173,9 @@ impl Client {
             let Some(answer) = self.authenticator.respond(scope, &response, round)? else {
                 break;
             };
-            response = self.transport.call(target, ask.bearing(Some(&answer)))?;
+            response = self
+                .transport
+                .follow(target, ask.bearing(Some(&answer)), hop)?;
         }
         Ok(response)
     }

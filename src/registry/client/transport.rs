@@ -5,6 +5,7 @@
 
 use super::proxy::{Proxies, ProxyConnector};
 use super::response::{Away, UpstreamResponse, repeats};
+use super::retry::{Hop, Retries};
 use super::timeouts::{
     BLOB, BODY, CONNECT, CONNECT_OF_PROBE, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL,
 };
@@ -36,6 +37,8 @@ pub(super) struct Transport {
     /// The registry's own `host[:port]`, in lower case.
     own: String,
     requests: AtomicU64,
+    /// When requests to each host may be sent.
+    pub(super) retries: Retries,
 }
 
 /// Looks names up as the system does: of the proxy, if the URL has one. It refuses what leads to a
@@ -85,7 +88,7 @@ pub(crate) struct Ask<'a> {
     head: Duration,
     body: Duration,
     /// Whether it's a blob, which may lie in a storage behind the registry.
-    is_blob: bool,
+    pub(super) is_blob: bool,
     /// The first byte of the body that is asked for.
     start: u64,
     /// A form, already encoded. It holds a secret, which goes to the host it's meant for or nowhere.
@@ -195,6 +198,7 @@ impl Transport {
             agent: Agent::with_parts(config, connector, resolver),
             own,
             requests: AtomicU64::new(0),
+            retries: Retries::default(),
         }
     }
 
@@ -205,6 +209,11 @@ impl Transport {
 
     /// Sends one request and follows redirects. Any final status is `Ok`.
     pub(super) fn call(&self, target: &Uri, ask: Ask) -> Result<UpstreamResponse> {
+        self.follow(target, ask, &mut Hop::to(target))
+    }
+
+    /// The same; `hop` has had its turn, and is at last where the response, or none, came from.
+    pub(super) fn follow(&self, target: &Uri, ask: Ask, hop: &mut Hop) -> Result<UpstreamResponse> {
         let mut here = target.clone();
         for _ in 0..=MAX_REDIRECTS {
             let is_home = url::origin(&here) == url::origin(target);
@@ -222,6 +231,8 @@ impl Transport {
                 return Ok(response);
             };
             here = check_redirect(&here, &location)?;
+            self.retries.answered(hop);
+            *hop = self.retries.wait(&here, ask.is_blob, &ask.what(&here))?;
         }
         let why = format!("over {MAX_REDIRECTS} redirects");
         Err(error::protocol(&ask.what(target), why))

@@ -22,7 +22,10 @@ const METADATA_NAMES: [&str; 4] = [
 ];
 
 /// Scheme, host and port: what credentials are bound to (RFC 6454).
-pub(super) fn origin(url: &Uri) -> Option<(String, String, u16)> {
+pub(super) type Origin = (String, String, u16);
+
+/// The origin of a URL.
+pub(super) fn origin(url: &Uri) -> Option<Origin> {
     let scheme = url.scheme_str()?.to_ascii_lowercase();
     let port = match (url.port_u16(), scheme.as_str()) {
         (Some(port), _) => port,
