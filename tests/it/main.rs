@@ -50,3 +50,4 @@ mod throttled;
 mod tls;
 mod verdicts;
 mod walk;
+mod ways_out;
