@@ -4,7 +4,7 @@
 //! name or spelling, unless the registry itself was configured to be there.
 
 use super::proxy::{Proxies, ProxyConnector};
-use super::response::{Away, UpstreamResponse, repeats};
+use super::response::{Away, Secrets, UpstreamResponse};
 use super::retry::{Hop, Retries};
 use super::timeouts::{
     BLOB, BODY, CONNECT, CONNECT_OF_PROBE, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL,
@@ -13,11 +13,12 @@ use super::tls::TlsConnector;
 use super::trust::Tls;
 use super::{error, url};
 use crate::storage::{Error, ErrorKind, Result};
+use crate::sync::lock;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use ureq::http::header::AUTHORIZATION;
 use ureq::http::{Response, Uri};
@@ -39,6 +40,8 @@ pub(super) struct Transport {
     requests: AtomicU64,
     /// When requests to each host may be sent.
     pub(super) retries: Retries,
+    /// What was sent as credentials.
+    pub(super) secrets: Mutex<Secrets>,
 }
 
 /// Looks names up as the system does: of the proxy, if the URL has one. It refuses what leads to a
@@ -199,6 +202,7 @@ impl Transport {
             own,
             requests: AtomicU64::new(0),
             retries: Retries::default(),
+            secrets: Mutex::default(),
         }
     }
 
@@ -218,14 +222,14 @@ impl Transport {
         for _ in 0..=MAX_REDIRECTS {
             let is_home = url::origin(&here) == url::origin(target);
             let authorization = ask.authorization.filter(|_| is_home);
-            let query = self.shown_query(target, &ask).filter(|_| here == *target);
+            let query = self.shown_query(target).filter(|_| here == *target);
             let query = query.unwrap_or_default();
             let mut response = self.exchange(&here, ask.bearing(authorization), &query)?;
             if !is_home {
-                response.away = Some(Away {
-                    request: ask.what(target),
-                    is_upgrade: url::is_upgrade(target, &here),
-                });
+                let is_upgrade = url::is_upgrade(target, &here);
+                let to = if is_upgrade { "HTTPS" } else { "another host" };
+                let told = format!("{}: redirected to {to}", ask.what(target));
+                response.away = Some(Away { told, is_upgrade });
             }
             let Some(location) = response.redirect().filter(|_| ask.form.is_none()) else {
                 return Ok(response);
@@ -250,15 +254,28 @@ impl Transport {
 
     /// The query of a request to the registry itself as the log shows it, so that paging can be followed: not
     /// where a redirect leads to, nor if it repeats credentials, as a hostile `Link` may.
-    fn shown_query(&self, target: &Uri, ask: &Ask) -> Option<String> {
+    fn shown_query(&self, target: &Uri) -> Option<String> {
         let query = target.query().filter(|_| url::is_at(target, &self.own))?;
-        let is_secret = ask.authorization.is_some_and(|sent| repeats(query, sent));
-        (!is_secret).then(|| format!("?{query}"))
+        (!lock(&self.secrets).are_in(query)).then(|| format!("?{query}"))
+    }
+
+    /// What no message about a request may repeat. Tokens live for a short time, and there may be one for each
+    /// repository, so that each counts only where it is sent.
+    fn secrets(&self, ask: &Ask) -> Secrets {
+        let mut kept = lock(&self.secrets);
+        let sent = ask.authorization.unwrap_or_default();
+        if sent.starts_with("Basic ") {
+            kept.note(sent);
+        }
+        let mut secrets = kept.clone();
+        secrets.note(sent);
+        secrets
     }
 
     fn exchange(&self, here: &Uri, ask: Ask, query: &str) -> Result<UpstreamResponse> {
         let what = ask.what(here);
         self.requests.fetch_add(1, Ordering::Relaxed);
+        let secrets = self.secrets(&ask);
         let response = self.send(here, ask).map_err(|cause| {
             let error = error::transport(&what, url::is_at(here, &self.own), &cause);
             log::debug!("{error:#}");
@@ -270,6 +287,7 @@ impl Transport {
             url: here.clone(),
             response,
             authorization: ask.authorization.map(str::to_owned),
+            secrets,
             is_blob: ask.is_blob,
             away: None,
         })
