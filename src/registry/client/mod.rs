@@ -3,9 +3,8 @@
 //! 1. The scheme is probed, unless a flag says it ([`probe`]).
 //! 2. The request waits, or isn't sent, if the registry asked for a pause or limits its clients ([`retry`]).
 //! 3. It is sent with the credentials that earlier challenges asked for ([`auth`], [`transport`]).
-//! 4. A refusal that names no challenge is answered by the password, if there is one, once.
-//!    A 401 with one is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more; twice
-//!    if the challenge names no scope.
+//! 4. A 401 is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more; twice
+//!    if the challenge names no scope. A refusal without a challenge is answered by the password, once.
 //! 5. A failure that may pass is repeated a few times.
 //!
 //! It knows paths and scopes, and neither repositories nor listings. Nothing in a response is trusted:

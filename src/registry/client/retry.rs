@@ -79,8 +79,7 @@ impl Retries {
     pub(super) fn wait(&self, target: &Uri, is_blob: bool, what: &str) -> Result<Hop> {
         let began = Instant::now();
         loop {
-            let mut hop = Hop::to(target);
-            hop.sent = Instant::now();
+            let hop = Hop::to(target);
             let (waited, now) = (hop.sent - began, hop.sent);
             let turn = self.at(&hop, |policy| policy.turn(is_blob, waited, now));
             match turn.map_err(|paused| paused.error(what, now))? {
