@@ -374,3 +374,28 @@ fn what_a_redirect_leads_to_is_not_for_readyz_but_for_the_log() {
     let log = daemon.log();
     assert!(log.contains(&format!("GET {target}: 403")), "{told}\n{log}");
 }
+
+/// The same where what it leads to is answered with 200: the URL was in `/readyz`. Issue 17, 9.
+#[test]
+fn a_page_that_a_redirect_leads_to_is_not_for_readyz_but_for_the_log() {
+    let (fake, inside) = (registry(), FakeRegistry::start());
+    inside.page("/secret", Reply::new(200).body("<html>hunter2"));
+    let target = format!("{}/secret", inside.url());
+    for path in ["/v2/_catalog", "/v2/charts-index/manifests/latest"] {
+        let reply = Reply::redirect(307, &target);
+        fake.spoil(&format!("GET {path}"))
+            .with(Fault::Answer(reply));
+    }
+    let daemon = starting_daemon(&fake, &[]);
+    daemon.wait_for_log(" ERROR first scan failed");
+    let text = daemon.get("/readyz").body_text();
+    for word in ["secret", "hunter2", &inside.host()] {
+        assert!(!text.contains(word), "{word} in {text}");
+    }
+    assert!(
+        text.contains("redirected to another host: not a listing"),
+        "{text}"
+    );
+    let log = daemon.log();
+    assert!(log.contains(&format!("GET {target}: 200")), "{log}");
+}

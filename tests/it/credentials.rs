@@ -6,7 +6,7 @@ use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
 use crate::support::guarded::{AUTH, Guarded, assert_nothing_secret};
 use crate::support::process::{DEADLINE, wait_until};
-use crate::support::story::{Index, refresh_until_logged};
+use crate::support::story::{Index, refresh_until_logged, skip_reason};
 
 #[test]
 fn every_form_of_a_dockerconfigjson_is_understood() {
@@ -358,4 +358,47 @@ fn an_entry_that_cannot_be_used_is_told_at_the_start_and_with_the_refusal() {
     let daemon = guarded.assert_refused(&["401", &why]);
     let told = daemon.wait_for_log(" WARN --storage-registry-config ");
     assert!(told.contains(&why), "{told}");
+}
+
+/// A registry's error text that echoes the password, in any encoding; also one that was asked with a token, where
+/// the registry, its own token server, has learnt the password before. Issue 17, 10.
+#[test]
+fn a_password_that_a_registry_echoes_reaches_neither_the_log_nor_an_answer() {
+    let echoes = [
+        ("DENIED", "for pass:word-1"),
+        ("DENIED", "for reader%3Apass%3Aword-1"),
+        ("DENIED", r"for pass\u003aword\u002d1"),
+        ("DENIED", "for cmVhZGVyOnBhc3M6d29yZC0x"),
+        ("DENIED", "for cGFzczp3b3JkLTE="),
+        ("DENIED", "for 706173733a776f72642d31"),
+        ("WORD_ONE", "no"),
+    ];
+    let secret = r#"{"auths":{"HOST":{"username":"reader","password":"WORD_ONE"}}}"#;
+    std::thread::scope(|scope| {
+        for guard in [Guard::Basic, Guard::Bearer] {
+            for (code, words) in echoes {
+                scope.spawn(move || {
+                    let mut guarded = Guarded::by(guard);
+                    if code == "WORD_ONE" {
+                        guarded = guarded.credentials(secret);
+                        guarded.fake.add_user("reader", code);
+                    }
+                    let echo = Fault::Answer(Reply::error(403, code, words));
+                    guarded
+                        .fake
+                        .spoil("GET /v2/team/web/manifests/*")
+                        .with(echo);
+                    let daemon = guarded.start();
+                    daemon.wait_ready();
+                    let told = skip_reason(&daemon, "team/web:1.0.0");
+                    assert!(told.contains("/manifests/1.0.0: 403"), "{told}");
+                    let skipped = daemon.get("/api/skipped").body_text();
+                    for text in [&daemon.log(), &skipped, &told] {
+                        let echoed = text.contains(": for ") || text.contains("WORD_ONE");
+                        assert!(!echoed, "{words} in {text}");
+                    }
+                });
+            }
+        }
+    });
 }

@@ -13,15 +13,19 @@ const MAX_DETAIL: usize = 200;
 const MAX_CODE: usize = 64;
 
 /// The error that a response with a status other than success is. `body` may hold the spec's list of
-/// errors (distribution-spec v1.1.0, "Error Codes"): the code of the first is always shown, its message
-/// only if it `may_be_quoted`.
+/// errors (distribution-spec v1.1.0, "Error Codes"): the code of the first is shown, and its message if it
+/// `may_be_quoted`, but neither where it `holds_a_secret`.
 pub(super) fn status(
     what: &str,
     status: u16,
     body: &[u8],
-    may_be_quoted: impl Fn(&str) -> bool,
+    may_be_quoted: bool,
+    holds_a_secret: impl Fn(&str) -> bool,
 ) -> Error {
-    let (code, words) = first_listed(body).unwrap_or_default();
+    let (mut code, words) = first_listed(body).unwrap_or_default();
+    if holds_a_secret(&code) {
+        code.clear();
+    }
     let what = format!("{what}: {status} {code}");
     let error = Error::new(kind(status), what.trim_end()).with_status(status);
     // nginx ends the handshake without the certificate that it wants, and tells so in a page. No status: it
@@ -31,7 +35,7 @@ pub(super) fn status(
         let error = Error::new(ErrorKind::Refused, format!("{what}: {why}"));
         return error.with_public(why).advise(CLIENT_CERTIFICATE);
     }
-    if words.is_empty() || !may_be_quoted(&words) {
+    if words.is_empty() || !may_be_quoted || holds_a_secret(&words) {
         return error;
     }
     let words: String = words.chars().take(MAX_DETAIL).collect();
@@ -126,6 +130,19 @@ pub(super) fn is_not_tls(error: &ureq::Error) -> bool {
     failure.is_some_and(|failure| matches!(failure.cause, rustls::Error::InvalidMessage(_)))
 }
 
+/// Whether the peer let our TLS greeting wait, or ended the connection after it.
+pub(super) fn is_silence(error: &ureq::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    match error {
+        ureq::Error::Timeout(_) => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof
+        ),
+        _ => false,
+    }
+}
+
 fn tls_failure(error: &ureq::Error) -> Option<&TlsFailure> {
     match error {
         ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
@@ -162,8 +179,9 @@ fn first_listed(body: &[u8]) -> Option<(String, String)> {
 mod tests {
     use super::*;
 
+    /// That nothing is secret.
     fn open(_: &str) -> bool {
-        true
+        false
     }
 
     fn logged(error: Error) -> String {
@@ -174,7 +192,7 @@ mod tests {
     fn a_status_is_told_with_the_specs_code() {
         let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":[]}]}"#;
         let url = "GET https://reg.example/v2/team/web/tags/list";
-        let error = status(url, 401, body, open);
+        let error = status(url, 401, body, true, open);
         let answer = format!("{url}: 401 UNAUTHORIZED");
         assert_eq!(final_answer(&error), Some(&*answer));
         assert_eq!(
@@ -186,7 +204,7 @@ mod tests {
 
     #[test]
     fn of_a_body_that_must_not_be_quoted_only_a_code_is_told() {
-        let text = |body: &str| logged(status("GET x", 401, body.as_bytes(), |_| false));
+        let text = |body: &str| logged(status("GET x", 401, body.as_bytes(), false, open));
         assert_eq!(
             text(r#"{"errors":[{"code":"UNAUTHORIZED","message":"Basic dTpw"}]}"#),
             "GET x: 401 UNAUTHORIZED"
@@ -199,17 +217,25 @@ mod tests {
         assert_eq!(text(&long), "GET x: 401");
     }
 
+    /// A code is shown to anyone, and a password may be of the same characters.
+    #[test]
+    fn a_code_that_is_a_secret_is_not_told() {
+        let body = br#"{"errors":[{"code":"SWORDFISH","message":"no"}]}"#;
+        let error = status("GET x", 401, body, true, |text| text == "SWORDFISH");
+        assert_eq!(logged(error), "GET x: 401: no");
+    }
+
     #[test]
     fn other_bodies_are_not_quoted() {
         for body in ["<html>", "", r#"{"errors":[]}"#, r#"{"errors":"x"}"#] {
-            let error = status("GET x", 503, body.as_bytes(), open);
+            let error = status("GET x", 503, body.as_bytes(), true, open);
             assert_eq!(logged(error), "GET x: 503", "{body}");
         }
     }
 
     #[test]
     fn only_404_is_definite_and_what_may_pass_is_unavailable() {
-        let kind = |code| status("GET x", code, b"", open).kind();
+        let kind = |code| status("GET x", code, b"", true, open).kind();
         assert_eq!(kind(404), ErrorKind::NotFound);
         for code in [408, 429, 500, 502, 503] {
             assert_eq!(kind(code), ErrorKind::Unavailable, "{code}");

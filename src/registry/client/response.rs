@@ -8,6 +8,7 @@ use crate::storage::{Error, ErrorKind, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use ureq::Body;
 use ureq::http::header::{CONTENT_LENGTH, HeaderMap, LOCATION};
@@ -22,18 +23,32 @@ const MAX_ERROR_BODY: u64 = 8 * 1024;
 /// requests for ever, and one request each quarter of an hour does no harm.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
+/// For a registry that is asked in plain HTTP and redirects to HTTPS.
+pub(crate) const UPGRADE_ADVICE: &str = "the registry redirects to HTTPS, where credentials don't follow: set \
+                                         --storage-registry-scheme=HTTPS";
+
 /// The head of a response, its body still to be read.
 pub(crate) struct UpstreamResponse {
     pub(super) what: String,
     pub(super) url: Uri,
     pub(super) response: Response<Body>,
-    /// The `Authorization` that was sent, which no message may repeat.
+    /// The `Authorization` that was sent.
     pub(super) authorization: Option<String>,
+    /// What no message may repeat.
+    pub(super) secrets: Secrets,
     /// Whether a blob was asked for, which may lie in a storage behind the registry.
     pub(super) is_blob: bool,
-    /// The request of which a redirect has led to another origin, if so. What that says may be meant for this
-    /// network alone, so only the log tells of it.
-    pub(super) away_from: Option<String>,
+    /// The redirect that has led to another origin, if one has. What that says may be meant for this network
+    /// alone, so only the log tells of it.
+    pub(super) away: Option<Away>,
+}
+
+/// A redirect to another origin.
+pub(super) struct Away {
+    /// Method and URL of the request that was redirected, and that it was.
+    pub(super) told: String,
+    /// Whether it has led from HTTP to HTTPS of the same host.
+    pub(super) is_upgrade: bool,
 }
 
 impl UpstreamResponse {
@@ -41,9 +56,9 @@ impl UpstreamResponse {
         self.response.status().as_u16()
     }
 
-    /// Method and URL, for a message.
+    /// Method and URL, for a message that anyone may read: not those that a redirect has led to elsewhere.
     pub(crate) fn what(&self) -> &str {
-        &self.what
+        self.away.as_ref().map_or(&self.what, |away| &away.told)
     }
 
     /// Where the response came from, after redirects.
@@ -89,14 +104,16 @@ impl UpstreamResponse {
 
     /// The error that this response is.
     pub(super) fn into_error(mut self) -> Error {
-        let sent = self.authorization.take();
-        let is_blob = self.is_blob;
-        if let Some(request) = self.away_from.take() {
+        let (is_blob, secrets) = (self.is_blob, self.secrets.clone());
+        if let Some(Away { told, is_upgrade }) = self.away.take() {
             let place = self.what.clone();
             return self.error(|_, status, _| {
-                let what = format!("{request}: redirected to another host");
-                let error = error::status(&what, status, b"", |_| false);
-                error.with_detail(format_args!(" ({place})"))
+                let error = error::status(&told, status, b"", false, |_| false);
+                let error = error.with_detail(format_args!(" ({place})"));
+                match is_upgrade && matches!(status, 401 | 403 | 404) {
+                    true => error.advise(UPGRADE_ADVICE),
+                    false => error,
+                }
             });
         }
         self.error(|what, status, body| match status {
@@ -106,17 +123,16 @@ impl UpstreamResponse {
                     .with_status(404)
                     .with_detail(" with a body that is not the registry's")
             }
-            _ => error::status(what, status, body, |words| {
-                sent.as_ref().is_none_or(|sent| !repeats(words, sent))
-            }),
+            _ => error::status(what, status, body, true, |words| secrets.are_in(words)),
         })
     }
 
     /// The error that this response of a token server is. Nothing of it is quoted, because it may repeat
     /// any secret, and its 404 says nothing about what the registry holds.
     pub(super) fn into_token_error(self) -> Error {
+        let secrets = self.secrets.clone();
         self.error(|what, status, body| {
-            let error = error::status(what, status, body, |_| false);
+            let error = error::status(what, status, body, false, |code| secrets.are_in(code));
             match status {
                 404 => Error::new(ErrorKind::Refused, error.what()).with_status(404),
                 _ => error,
@@ -158,6 +174,33 @@ impl UpstreamResponse {
     }
 }
 
+/// Every password and identity token that was sent, by any request, and what this one has sent: a registry that
+/// is asked with a token has learnt the password too, if it is its own token server.
+#[derive(Clone, Default)]
+pub(super) struct Secrets(Vec<Arc<str>>);
+
+impl Secrets {
+    /// Most that are remembered: the password for the registry and those for some of its paths, also after
+    /// they have changed.
+    const MOST: usize = 32;
+
+    /// Notes an `Authorization`, or an identity token after a blank.
+    pub(super) fn note(&mut self, sent: &str) {
+        if self.0.iter().any(|known| **known == *sent) {
+            return;
+        }
+        if self.0.len() >= Secrets::MOST {
+            self.0.remove(0);
+        }
+        self.0.push(sent.into());
+    }
+
+    /// Whether a text repeats one of them.
+    pub(super) fn are_in(&self, text: &str) -> bool {
+        self.0.iter().any(|sent| repeats(text, sent))
+    }
+}
+
 /// Whether a text repeats a secret of an `Authorization`: its token, or the password in it, as it is or
 /// encoded.
 fn repeats(text: &str, authorization: &str) -> bool {
@@ -166,10 +209,38 @@ fn repeats(text: &str, authorization: &str) -> bool {
     let decoded = String::from_utf8(STANDARD.decode(secret).unwrap_or_default());
     let decoded = decoded.unwrap_or_default();
     let password = decoded.split_once(':').map_or("", |(_, password)| password);
-    let texts = [text, &*percent_decoded(text)].map(str::to_ascii_lowercase);
+    let unescaped = unescaped(text);
+    let texts = [
+        text,
+        &*percent_decoded(&unescaped),
+        &percent_decoded(text),
+        &unescaped,
+    ];
+    let texts = texts.map(str::to_ascii_lowercase);
     let encodings = [secret, password].into_iter().flat_map(encodings);
     let mut encodings = encodings.map(|encoded| encoded.to_ascii_lowercase());
     encodings.any(|one| !one.is_empty() && texts.iter().any(|text| text.contains(&one)))
+}
+
+/// Without the escapes of JSON, Go and C, as a text that was quoted twice has them.
+fn unescaped(text: &str) -> String {
+    let (mut unescaped, mut rest) = (String::new(), text);
+    while let Some((before, escape)) = rest.split_once('\\') {
+        unescaped.push_str(before);
+        let hex = |length: usize| {
+            let code = u32::from_str_radix(escape.get(1..=length)?, 16).ok()?;
+            Some((char::from_u32(code)?, length + 1))
+        };
+        let character = match escape.as_bytes().first() {
+            Some(b'u') => hex(4),
+            Some(b'x') => hex(2),
+            Some(b'\\') => Some(('\\', 1)),
+            _ => None,
+        };
+        unescaped.extend(character.map(|(character, _)| character));
+        rest = &escape[character.map_or(0, |(_, length)| length)..];
+    }
+    unescaped + rest
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -269,10 +340,17 @@ mod tests {
             "s3cret%3ax".to_owned(),
             "%73%33%63%72%65%74%3A%78".to_owned(),
             "7333637265743A78".to_owned(),
+            r"s3cret\u003ax".to_owned(),
+            r"s3cret\u003Ax, \x73".to_owned(),
+            r"\x733cret:x".to_owned(),
+            r"\s3cret\:x".to_owned(),
+            r"s3cret\u00253ax".to_owned(),
         ] {
             assert!(repeats(&text, &ours), "{text}");
         }
         assert!(repeats("token abc.def is over", "Bearer abc.def"));
+        let quoted = format!("Basic {}", STANDARD.encode(r#"reader:a"b\c"#));
+        assert!(repeats(r#"denied: a\"b\\c"#, &quoted));
         let empty = format!("Basic {}", STANDARD.encode("reader:"));
         assert!(!repeats("reader is denied", &ours) && !repeats("denied", &empty));
     }

@@ -8,6 +8,7 @@ use super::transport::{Ask, Transport};
 use super::{error, url};
 use crate::credentials::Credential;
 use crate::storage::Result;
+use crate::sync::lock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -91,6 +92,7 @@ impl TokenRequest<'_> {
             "grant_type=refresh_token&client_id=oci-chartrepo&service={service}&scope={scope}\
              &refresh_token={token}"
         );
+        lock(&self.transport.secrets).note(&format!("identity {identity}"));
         let response = self.transport.call(self.realm, Ask::post(&form))?;
         match response.status() {
             404 | 405 => self.get(Some(&basic("<token>", identity))),

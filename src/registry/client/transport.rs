@@ -4,17 +4,21 @@
 //! name or spelling, unless the registry itself was configured to be there.
 
 use super::proxy::{Proxies, ProxyConnector};
-use super::response::UpstreamResponse;
-use super::timeouts::{BLOB, BODY, CONNECT, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL};
+use super::response::{Away, Secrets, UpstreamResponse};
+use super::retry::{Hop, Retries};
+use super::timeouts::{
+    BLOB, BODY, CONNECT, CONNECT_OF_PROBE, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL,
+};
 use super::tls::TlsConnector;
 use super::trust::Tls;
 use super::{error, url};
 use crate::storage::{Error, ErrorKind, Result};
+use crate::sync::lock;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use ureq::http::header::AUTHORIZATION;
 use ureq::http::{Response, Uri};
@@ -34,6 +38,10 @@ pub(super) struct Transport {
     /// The registry's own `host[:port]`, in lower case.
     own: String,
     requests: AtomicU64,
+    /// When requests to each host may be sent.
+    pub(super) retries: Retries,
+    /// What was sent as credentials.
+    pub(super) secrets: Mutex<Secrets>,
 }
 
 /// Looks names up as the system does: of the proxy, if the URL has one. It refuses what leads to a
@@ -83,7 +91,7 @@ pub(crate) struct Ask<'a> {
     head: Duration,
     body: Duration,
     /// Whether it's a blob, which may lie in a storage behind the registry.
-    is_blob: bool,
+    pub(super) is_blob: bool,
     /// The first byte of the body that is asked for.
     start: u64,
     /// A form, already encoded. It holds a secret, which goes to the host it's meant for or nowhere.
@@ -193,6 +201,8 @@ impl Transport {
             agent: Agent::with_parts(config, connector, resolver),
             own,
             requests: AtomicU64::new(0),
+            retries: Retries::default(),
+            secrets: Mutex::default(),
         }
     }
 
@@ -203,47 +213,83 @@ impl Transport {
 
     /// Sends one request and follows redirects. Any final status is `Ok`.
     pub(super) fn call(&self, target: &Uri, ask: Ask) -> Result<UpstreamResponse> {
+        self.follow(target, ask, &mut Hop::to(target))
+    }
+
+    /// The same; `hop` has had its turn, and is at last where the response, or none, came from.
+    pub(super) fn follow(&self, target: &Uri, ask: Ask, hop: &mut Hop) -> Result<UpstreamResponse> {
         let mut here = target.clone();
         for _ in 0..=MAX_REDIRECTS {
             let is_home = url::origin(&here) == url::origin(target);
             let authorization = ask.authorization.filter(|_| is_home);
-            let mut response = self.exchange(&here, ask.bearing(authorization))?;
+            let query = self.shown_query(target).filter(|_| here == *target);
+            let query = query.unwrap_or_default();
+            let mut response = self.exchange(&here, ask.bearing(authorization), &query)?;
             if !is_home {
-                response.away_from = Some(ask.what(target));
+                let is_upgrade = url::is_upgrade(target, &here);
+                let to = if is_upgrade { "HTTPS" } else { "another host" };
+                let told = format!("{}: redirected to {to}", ask.what(target));
+                response.away = Some(Away { told, is_upgrade });
             }
             let Some(location) = response.redirect().filter(|_| ask.form.is_none()) else {
                 return Ok(response);
             };
             here = check_redirect(&here, &location)?;
+            self.retries.answered(hop);
+            *hop = self.retries.wait(&here, ask.is_blob, &ask.what(&here))?;
         }
         let why = format!("over {MAX_REDIRECTS} redirects");
         Err(error::protocol(&ask.what(target), why))
     }
 
-    /// Whether anything answers to `GET url`, without credentials and without following redirects.
-    pub(super) fn touch(&self, target: &Uri) -> Result<(), ureq::Error> {
+    /// The status that `GET url` is answered with, without credentials and without following redirects.
+    pub(super) fn touch(&self, target: &Uri) -> Result<u16, ureq::Error> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let status = self.agent.get(target).call()?.status().as_u16();
+        let request = self.agent.get(target).config();
+        let request = request.timeout_connect(Some(CONNECT_OF_PROBE)).build();
+        let status = request.call()?.status().as_u16();
         log::debug!("{}: {status}", Ask::JSON.what(target));
-        Ok(())
+        Ok(status)
     }
 
-    fn exchange(&self, here: &Uri, ask: Ask) -> Result<UpstreamResponse> {
+    /// The query of a request to the registry itself as the log shows it, so that paging can be followed: not
+    /// where a redirect leads to, nor if it repeats credentials, as a hostile `Link` may.
+    fn shown_query(&self, target: &Uri) -> Option<String> {
+        let query = target.query().filter(|_| url::is_at(target, &self.own))?;
+        (!lock(&self.secrets).are_in(query)).then(|| format!("?{query}"))
+    }
+
+    /// What no message about a request may repeat. Tokens live for a short time, and there may be one for each
+    /// repository, so that each counts only where it is sent.
+    fn secrets(&self, ask: &Ask) -> Secrets {
+        let mut kept = lock(&self.secrets);
+        let sent = ask.authorization.unwrap_or_default();
+        if sent.starts_with("Basic ") {
+            kept.note(sent);
+        }
+        let mut secrets = kept.clone();
+        secrets.note(sent);
+        secrets
+    }
+
+    fn exchange(&self, here: &Uri, ask: Ask, query: &str) -> Result<UpstreamResponse> {
         let what = ask.what(here);
         self.requests.fetch_add(1, Ordering::Relaxed);
+        let secrets = self.secrets(&ask);
         let response = self.send(here, ask).map_err(|cause| {
             let error = error::transport(&what, url::is_at(here, &self.own), &cause);
             log::debug!("{error:#}");
             error
         })?;
-        log::debug!("{what}: {}", response.status().as_u16());
+        log::debug!("{what}{query}: {}", response.status().as_u16());
         Ok(UpstreamResponse {
             what,
             url: here.clone(),
             response,
             authorization: ask.authorization.map(str::to_owned),
+            secrets,
             is_blob: ask.is_blob,
-            away_from: None,
+            away: None,
         })
     }
 
