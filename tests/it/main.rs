@@ -36,6 +36,7 @@ mod local;
 mod log_reader;
 mod mirror;
 mod odd_answers;
+mod other_registries;
 mod paging;
 mod paper_readers;
 mod prefixes;
