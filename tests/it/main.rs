@@ -42,6 +42,7 @@ mod paper_readers;
 mod prefixes;
 mod properties;
 mod proxies;
+mod pushed_by_hand;
 mod real_setups;
 mod registries;
 mod shares;
