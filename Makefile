@@ -15,10 +15,10 @@ BINARY := $(or $(CARGO_TARGET_DIR),target)/release/oci-chartrepo
 ENGINE ?= $(shell for engine in docker podman buildah; do \
 	$$engine info >/dev/null 2>&1 && echo $$engine && break; done)
 
-.PHONY: help build run test lint attack fuzz bench bench-tools tools image image-test clean
+.PHONY: help build run test test-registries lint attack fuzz bench bench-tools tools image image-test clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Only the last crate is told to link statically: a flag for all crates would also reach the
 # procedural macros, which can't be static, unless --target were given.
@@ -34,6 +34,11 @@ run: build ## serve sample charts from a folder of .tgz files on http://localhos
 
 test: tools build ## run every test, against real registries and helms
 	OCI_CHARTREPO_RELEASE=$(abspath $(BINARY)) $(CARGO) test --locked -- --test-threads=8
+
+test-registries: ## tell the main story to registries that take minutes to fetch and start (Pulp)
+	tests/tools/fetch
+	tests/tools/fetch pulp-container postgresql-15
+	$(CARGO) test --locked --test it -- --include-ignored other_registries::
 
 fuzz: ## fuzz each parser for a minute (FUZZ_SECONDS=60), and say what was found
 	tests/fuzz/run $(FUZZ_SECONDS)

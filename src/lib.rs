@@ -90,7 +90,7 @@ const REGISTRY_PAUSE: Duration = Duration::from_secs(30);
 /// The same of a directory, which doesn't mind.
 const DIRECTORY_PAUSE: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether a refresh ends.
+/// How often it is looked whether a refresh ends, and whether responses make progress.
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT, then lets running downloads end.
@@ -133,7 +133,11 @@ pub fn run(config: Config) -> io::Result<()> {
     let signal = loop {
         match ended.recv_timeout(WATCH_INTERVAL) {
             Ok(signal) => break signal,
-            Err(RecvTimeoutError::Timeout) => warned = current.watch(warned, Instant::now()),
+            Err(RecvTimeoutError::Timeout) => {
+                let now = Instant::now();
+                warned = current.watch(warned, now);
+                server.watch(now);
+            }
             Err(RecvTimeoutError::Disconnected) => break "a signal",
         }
     };
@@ -155,6 +159,7 @@ pub fn run(config: Config) -> io::Result<()> {
 /// away from everyone.
 pub fn index(config: Config) -> io::Result<()> {
     start_log(&config)?;
+    watch_scan()?;
     let (storage, _) = open(config.storage)?;
     let snapshot = refresh::once(&*storage, config.scan).map_err(failed)?;
     io::stdout().write_all(&snapshot.index().identity().bytes)
@@ -165,6 +170,7 @@ pub fn index(config: Config) -> io::Result<()> {
 /// Errors with all that is missing there in the end.
 pub fn mirror(config: Config) -> io::Result<()> {
     start_log(&config)?;
+    watch_scan()?;
     let (storage, mirror) = open(config.storage)?;
     let scanned = refresh::once(&*storage, config.scan);
     let missing = mirror.map_or_else(Vec::new, |mirror| mirror.complete());
@@ -187,6 +193,18 @@ pub fn mirror(config: Config) -> io::Result<()> {
     };
     log::info!("the mirror is complete: {}", snapshot.counts);
     Ok(())
+}
+
+/// Warns while a command takes very long, as on a file system that hangs, for as long as the process lives.
+fn watch_scan() -> io::Result<()> {
+    spawn("watch", || {
+        let (began, mut pause) = (Instant::now(), refresh::VERY_LONG);
+        loop {
+            thread::sleep(pause);
+            pause = began.elapsed();
+            log::warn!("this has been under way for {} s", pause.as_secs());
+        }
+    })
 }
 
 fn start_log(config: &Config) -> io::Result<()> {

@@ -33,7 +33,9 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("helm", &["oci"]),
     (
         "inventory",
-        &["helm", "observe", "oci", "pacing", "storage", "sync"],
+        &[
+            "archives", "helm", "observe", "oci", "pacing", "storage", "sync",
+        ],
     ),
     ("layout", &["files", "observe", "oci", "storage", "sync"]),
     (

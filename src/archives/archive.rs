@@ -14,7 +14,7 @@ use tar::{Archive, Entry, EntryType, PaxExtensions};
 
 /// Most bytes of an archive, and most that it may unpack to: Helm's `MaxDecompressedChartSize`. Helm
 /// counts the files alone; here the headers between them count too.
-pub(super) const MAX_UNPACKED: u64 = 100 * 1024 * 1024;
+pub(crate) const MAX_UNPACKED: u64 = 100 * 1024 * 1024;
 /// Largest extended header, in bytes: Go's limit.
 const MAX_EXTENDED_HEADER: u64 = 1024 * 1024;
 /// The files that hold metadata, or for which Helm refuses a chart if they don't parse.
@@ -43,7 +43,7 @@ impl PackedChart {
     /// is still being copied; that unpacks at most [`MAX_UNPACKED`] bytes, once for each state of a file.
     ///
     /// Errors with the reason when it isn't whole, and when Helm would refuse it.
-    pub(super) fn read(file: impl Read) -> Result<PackedChart> {
+    pub(super) fn read(file: &mut dyn Read) -> Result<PackedChart> {
         let mut file = BufReader::with_capacity(BUFFER, Hashing::new(file));
         let mut unpacked = MultiGzDecoder::new(&mut file).take(MAX_UNPACKED + 1);
         let metadata = read_metadata(&mut unpacked).and_then(|metadata| {

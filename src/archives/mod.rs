@@ -19,7 +19,8 @@ use crate::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE, PROVENANCE_TYPE};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Tag, qualified};
 use crate::storage::{Error, ErrorKind, Result, Revision, Storage};
 use crate::sync::{in_parallel, lock};
-use archive::{MAX_UNPACKED, PackedChart, broken, unreadable};
+pub(crate) use archive::MAX_UNPACKED;
+use archive::{PackedChart, broken, unreadable};
 use folder::{ArchiveState, search};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -92,6 +93,11 @@ struct UnreadConfigs {
     bytes: usize,
 }
 
+/// The config blob that `helm push` would make of a chart archive. Errors as [`PackedChart::read`].
+pub(crate) fn config_of(archive: &mut dyn Read) -> Result<Vec<u8>> {
+    Ok(PackedChart::read(archive)?.config)
+}
+
 impl Archives {
     /// Reads nothing yet.
     pub fn new(directory: PathBuf) -> Archives {
@@ -142,7 +148,7 @@ impl Archives {
 
     fn read_chart(&self, path: &Path, has_provenance: bool) -> Result<LocalChart> {
         let (file, metadata) = self.root.open(path, MAX_UNPACKED)?;
-        let packed = PackedChart::read(&file)?;
+        let packed = PackedChart::read(&mut &file)?;
         let after = file.metadata().map_err(unreadable)?;
         if stamp(&metadata) != stamp(&after) {
             return Err(broken("is being written"));
@@ -163,8 +169,8 @@ impl Archives {
         if let Some(config) = lock(&self.unread).take(digest) {
             return Ok(config);
         }
-        let (archive, _) = self.root.open(&file.path, MAX_UNPACKED)?;
-        let chart = PackedChart::read(archive).map_err(|error| in_file(&file.path, &error))?;
+        let (mut archive, _) = self.root.open(&file.path, MAX_UNPACKED)?;
+        let chart = PackedChart::read(&mut archive).map_err(|error| in_file(&file.path, &error))?;
         Ok(chart.config)
     }
 }

@@ -6,6 +6,7 @@ use crate::sync::lock;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -120,7 +121,6 @@ fn stamps(files: &[NamedFile]) -> Option<Vec<FileStamp>> {
 }
 
 fn stamp(path: &Path) -> Option<FileStamp> {
-    use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
 }
@@ -131,7 +131,14 @@ fn read<T>(files: &[NamedFile], parse: &Parse<T>) -> io::Result<T> {
         let error = |kind, why: &dyn fmt::Display| io::Error::new(kind, format!("{file}: {why}"));
         let unreadable = |cause: io::Error| error(cause.kind(), &cause);
         let mut bytes = Vec::new();
-        let opened = fs::File::open(&file.path).map_err(unreadable)?;
+        // Without NONBLOCK the open of a FIFO without a writer would never return.
+        let mut options = fs::OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let opened = options.open(&file.path).map_err(unreadable)?;
+        let kind = opened.metadata().map_err(unreadable)?.file_type();
+        if kind.is_fifo() {
+            return Err(error(INVALID, &"a pipe, which can't be read again"));
+        }
         let read = opened.take(MAX_FILE + 1).read_to_end(&mut bytes);
         if read.map_err(unreadable)? as u64 > MAX_FILE {
             return Err(error(INVALID, &format_args!("over {MAX_FILE} bytes")));

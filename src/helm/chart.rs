@@ -16,11 +16,18 @@ pub const PROVENANCE_TYPE: &str = "application/vnd.cncf.helm.chart.provenance.v1
 /// is bounded because its content is kept in memory and repeated in the index.
 pub const MAX_CONFIG: u64 = 1024 * 1024;
 
+/// Shortest config blob that can hold a name and a version, in bytes: `{"name":"a","version":"1"}`. A
+/// chart that was pushed by hand has a shorter one, `{}` or nothing, and every Helm pulls it
+/// (oras-project/oras#318).
+const SHORTEST_CONFIG: u64 = 26;
+
 /// The descriptors of a chart's parts, without media types: the field names say what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChartLayers {
     /// The config blob: the chart's metadata.
     pub config: Descriptor,
+    /// Whether `config` is not the artifact's own, but made of the archive's Chart.yaml.
+    pub has_packed_config: bool,
     /// The `.tgz`.
     pub archive: Descriptor,
     /// The `.tgz.prov`, for a signed chart.
@@ -50,9 +57,15 @@ impl ChartLayers {
         }
         Ok(ChartLayers {
             config: config.untyped(),
+            has_packed_config: false,
             archive: archive.untyped(),
             provenance: layer(PROVENANCE_TYPE).map(|layer| Box::new(layer.untyped())),
         })
+    }
+
+    /// Whether the metadata can be in the archive alone.
+    pub fn lacks_config(&self) -> bool {
+        !self.has_packed_config && self.config.size < SHORTEST_CONFIG
     }
 }
 

@@ -1,15 +1,17 @@
 //! What an artifact is: a chart, or the reason why it isn't one. The manifest's digest stands for all of
 //! it, so this is read once for each digest.
 
+use crate::archives::{MAX_UNPACKED, config_of};
 use crate::helm::chart::CONFIG_TYPE;
 use crate::helm::index::parse_created;
 use crate::helm::{ChartLayers, PackedMetadata};
 use crate::oci::{
     Descriptor, Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference,
-    RepositoryName, qualified,
+    RepositoryName, Verifying, qualified,
 };
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage, read_blob};
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -44,6 +46,13 @@ pub(super) enum ChartConfig {
 pub(super) type CheckResult = (Digest, Option<Artifact>);
 
 impl ChartConfig {
+    pub(super) fn parse(bytes: &[u8]) -> ChartConfig {
+        match PackedMetadata::parse(bytes) {
+            Ok(metadata) => ChartConfig::Metadata(metadata),
+            Err(reason) => ChartConfig::NotAChart(reason.into()),
+        }
+    }
+
     /// The name of its chart.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
@@ -98,13 +107,35 @@ impl Reader<'_> {
         }
     }
 
-    /// What a config blob says.
-    pub(super) fn config(&self, config: &Descriptor) -> Result<ChartConfig, Error> {
-        let bytes = read_blob(self.storage, self.repository, config)?;
-        Ok(match PackedMetadata::parse(&bytes) {
-            Ok(metadata) => ChartConfig::Metadata(metadata),
-            Err(reason) => ChartConfig::NotAChart(reason.to_string().into()),
-        })
+    /// What a chart's config blob says.
+    pub(super) fn config(&self, chart: &ChartLayers) -> Result<ChartConfig, Error> {
+        if !chart.has_packed_config {
+            let bytes = read_blob(self.storage, self.repository, &chart.config)?;
+            return Ok(ChartConfig::parse(&bytes));
+        }
+        let unpacked = self.unpacked(&chart.archive)?;
+        Ok(unpacked.map_or_else(ChartConfig::NotAChart, |config| ChartConfig::parse(&config)))
+    }
+
+    /// The config blob that is made of an archive's Chart.yaml, or why there is none.
+    pub(super) fn unpacked(
+        &self,
+        archive: &Descriptor,
+    ) -> Result<Result<Vec<u8>, Arc<str>>, Error> {
+        if archive.size > MAX_UNPACKED {
+            let why =
+                format!("its config blob is empty, and its archive over {MAX_UNPACKED} bytes");
+            return Ok(Err(why.into()));
+        }
+        let source = self.storage.blob(self.repository, archive)?;
+        let mut source = Verifying::new(source, &archive.digest, archive.size);
+        let config = config_of(&mut source);
+        // Only of the right bytes it can be said that they hold no chart.
+        io::copy(&mut source, &mut io::sink()).map_err(|cause| {
+            let name = qualified(self.repository, &archive.digest.to_string());
+            Error::new(ErrorKind::from(&cause), format!("{name}: {cause}"))
+        })?;
+        Ok(config.map_err(|why| format!("its config blob is empty, and its archive {why}").into()))
     }
 
     /// Errors if a blob of a chart is not there to be handed out, as far as that is cheap to know.

@@ -233,7 +233,7 @@ impl Inventory {
                 pending.push(PendingTag {
                     repository: name.clone(),
                     text: tag.text.clone(),
-                    config: is_missing.then(|| config.clone()),
+                    chart: is_missing.then(|| layers.clone()),
                 });
             }
         }

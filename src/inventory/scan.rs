@@ -8,6 +8,7 @@ use super::known::Inventory;
 use super::listing::{self, Listings};
 use super::progress::Progress;
 use super::tag::{CheckScope, ConfigKey, TagCheck};
+use crate::helm::ChartLayers;
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
@@ -33,6 +34,8 @@ pub(crate) struct Scan<'a> {
     /// After how long a known tag is checked again; none if every scan is to check all.
     pub(crate) interval: Option<Duration>,
     progress: Progress,
+    /// By the digest of the archive: the config blob that was made of it, or why there is none.
+    unpacked: Mutex<HashMap<Digest, Result<Descriptor, Arc<str>>>>,
 }
 
 impl<'a> Scan<'a> {
@@ -49,6 +52,7 @@ impl<'a> Scan<'a> {
             concurrency,
             interval,
             progress,
+            unpacked: Mutex::default(),
         }
     }
 
@@ -167,8 +171,8 @@ impl<'a> Scan<'a> {
         loop {
             let pending = inventory.pending(scope, &failed, now);
             in_parallel(&pending, self.concurrency, |tag| {
-                if let Some(config) = &tag.config {
-                    self.read_config(&tag.repository, config, &configs);
+                if let Some(chart) = &tag.chart {
+                    self.read_config(&tag.repository, chart, &configs);
                 }
             });
             read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
@@ -211,10 +215,11 @@ impl<'a> Scan<'a> {
                 let bytes = self.storage.manifest(repository, reference)?;
                 let digest = Digest::sha256(&bytes);
                 let known = inventory.artifacts.get(&digest);
-                let artifact = known
-                    .is_none()
-                    .then(|| reader.artifact(&bytes))
-                    .transpose()?;
+                let artifact = known.is_none().then(|| {
+                    let artifact = reader.artifact(&bytes)?;
+                    self.with_config(artifact, repository, &has_room, configs)
+                });
+                let artifact = artifact.transpose()?;
                 known
                     .or(artifact.as_ref())
                     .map_or(Ok(()), |artifact| reader.check_blobs(artifact))?;
@@ -226,20 +231,65 @@ impl<'a> Scan<'a> {
             && inventory.lacks_metadata(repository, &layers.config)
             && has_room(layers.config.size)
         {
-            self.read_config(repository, &layers.config, configs);
+            self.read_config(repository, layers, configs);
         }
         Ok((digest, artifact))
     }
 
-    /// Reads a config blob, unless that has been done in this scan.
-    fn read_config(&self, repository: &RepositoryName, config: &Descriptor, configs: &Configs) {
-        let key = (repository.clone(), config.digest.clone());
+    /// The same, but for a chart whose metadata can be in its archive alone: that is read for it, each
+    /// archive once in a scan and one at a time, because it may be large.
+    fn with_config(
+        &self,
+        artifact: Artifact,
+        repository: &RepositoryName,
+        has_room: impl Fn(u64) -> bool,
+        configs: &Configs,
+    ) -> Result<Artifact, Error> {
+        let Artifact::Chart { layers, created } = &artifact else {
+            return Ok(artifact);
+        };
+        if !layers.lacks_config() {
+            return Ok(artifact);
+        }
+        let mut unpacked = lock(&self.unpacked);
+        let config = match unpacked.get(&layers.archive.digest) {
+            Some(known) => known.clone(),
+            None => {
+                let config = self.reader(repository).unpacked(&layers.archive)?;
+                let made = config.map(|config| {
+                    let made = Descriptor::of(&config);
+                    if has_room(made.size) {
+                        let key = (repository.clone(), made.digest.clone());
+                        lock(configs).insert(key, Some(Ok(ChartConfig::parse(&config))));
+                    }
+                    made
+                });
+                unpacked.insert(layers.archive.digest.clone(), made.clone());
+                made
+            }
+        };
+        Ok(match config {
+            Err(reason) => Artifact::NotAChart(reason),
+            Ok(config) => Artifact::Chart {
+                layers: Arc::new(ChartLayers {
+                    config,
+                    has_packed_config: true,
+                    ..ChartLayers::clone(layers)
+                }),
+                created: *created,
+            },
+        })
+    }
+
+    /// Reads the config blob of a chart, unless that has been done in this scan.
+    fn read_config(&self, repository: &RepositoryName, chart: &ChartLayers, configs: &Configs) {
+        let key = (repository.clone(), chart.config.digest.clone());
         if let Entry::Vacant(entry) = lock(configs).entry(key.clone()) {
             entry.insert(None);
         } else {
             return;
         }
-        let reading = contained(|| self.reader(repository).config(config));
+        let reading = contained(|| self.reader(repository).config(chart));
         lock(configs).insert(key, Some(reading));
     }
 

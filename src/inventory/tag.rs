@@ -3,8 +3,8 @@
 
 use super::contents::Skipped;
 use super::filter::{Filter, Newest, version_of};
-use crate::helm::Version;
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+use crate::helm::{ChartLayers, Version};
+use crate::oci::{Digest, Reference, RepositoryName};
 use crate::pacing::Backoff;
 use crate::storage::{Error, ErrorKind};
 use std::cmp::Reverse;
@@ -76,8 +76,8 @@ pub(super) struct TagCheck {
 pub(super) struct PendingTag {
     pub(super) repository: RepositoryName,
     pub(super) text: Arc<str>,
-    /// The config blob, if it's to be read: it is unknown, and within the budget.
-    pub(super) config: Option<Descriptor>,
+    /// The chart, if its config blob is to be read: that is unknown, and within the budget.
+    pub(super) chart: Option<Arc<ChartLayers>>,
 }
 
 /// A config blob of a repository.

@@ -60,6 +60,15 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Descriptor {
+        Descriptor {
+            media_type: MediaType::default(),
+            digest: Digest::sha256(bytes),
+            size: bytes.len() as u64,
+        }
+    }
+
     /// The same without its type, to save memory where the type is known: a snapshot holds thousands.
     pub fn untyped(&self) -> Descriptor {
         Descriptor {

@@ -26,7 +26,7 @@ const MAX_RECHECKS: usize = 1000;
 /// `/readyz` tells of a refresh that takes so long: most take seconds.
 const LONG: Duration = Duration::from_secs(10);
 /// The log warns of one that takes so long: the first of a large registry is over by then.
-const VERY_LONG: Duration = Duration::from_secs(300);
+pub const VERY_LONG: Duration = Duration::from_secs(300);
 
 /// Tags to check out of turn.
 type Rechecks = BTreeSet<(RepositoryName, Reference)>;
@@ -169,10 +169,15 @@ impl Current {
     pub fn run(&self, storage: &dyn Storage, options: Options) {
         let check_interval = lock(&self.state).schedule.timing().check_interval;
         let mut refresher = Refresher::new(storage, options, check_interval);
-        if let Some((snapshot, as_of)) = refresher.restore() {
-            let mut state = lock(&self.state);
+        // Of what is on disk: a file system may hang. The first refresh stays wanted.
+        self.begin(Task::Check);
+        let restored = refresher.restore();
+        let mut state = lock(&self.state);
+        if let Some((snapshot, as_of)) = restored {
             (state.snapshot, state.restored) = (Some(Arc::new(snapshot)), Some(as_of));
         }
+        state.schedule.rest(None, Instant::now());
+        drop(state);
         while let Some(work) = self.wait_for_work() {
             if work.refresh {
                 self.refresh(&mut refresher);
@@ -304,7 +309,13 @@ fn report_failure(error: &Error, is_serving: bool, earliest: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::Filter;
+    use crate::oci::Descriptor;
+    use crate::snapshot::IndexStyle;
+    use crate::storage::Former;
     use std::fs;
+    use std::io::{self, Read};
+    use std::sync::mpsc;
     use std::thread;
 
     /// How often this thread has gone to sleep so far.
@@ -343,6 +354,68 @@ mod tests {
         assert_eq!([watch(400, 700), watch(400, 900)], [400, 900]);
         lock(&current.state).schedule.rest(None, at(900));
         assert_eq!(watch(900, 901), 0);
+    }
+
+    /// A mirror on a file system that hangs.
+    struct Hanging(Mutex<mpsc::Receiver<()>>);
+
+    impl Storage for Hanging {
+        fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn tags(&self, _: &RepositoryName) -> Result<Vec<String>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn manifest(&self, _: &RepositoryName, _: &Reference) -> Result<Vec<u8>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn blob(&self, _: &RepositoryName, _: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
+            Ok(Box::new(io::empty()))
+        }
+
+        fn former(&self) -> Option<Former<'_>> {
+            let _ = lock(&self.0).recv();
+            None
+        }
+    }
+
+    /// Nothing told of a mirror that could not be read to its end at the start: issue 17, 4.
+    #[test]
+    fn a_mirror_that_hangs_at_the_start_is_told_as_a_refresh_is_and_delays_the_first_one_alone() {
+        let second = Duration::from_secs(1);
+        let current = Current::new(Timing {
+            max_stale: Duration::ZERO,
+            max_wait: Duration::ZERO,
+            interval: 300 * second,
+            check_interval: Some(300 * second),
+            longest_pause: second,
+        });
+        let (answer, hanging) = mpsc::channel();
+        let storage = Hanging(Mutex::new(hanging));
+        let options = Options {
+            concurrency: 1,
+            filter: Filter::default(),
+            style: IndexStyle::default(),
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| current.run(&storage, options));
+            let wait_for = |what: &dyn Fn() -> bool| {
+                let deadline = Instant::now() + 60 * second;
+                while !what() && Instant::now() < deadline {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                assert!(what());
+            };
+            let later = Instant::now() + 400 * second;
+            wait_for(&|| current.overdue_at(later).is_some());
+            assert!(current.get().is_none());
+            drop(answer);
+            wait_for(&|| current.get().is_some());
+            current.stop();
+        });
     }
 
     #[test]

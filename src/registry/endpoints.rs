@@ -1,13 +1,16 @@
 //! The endpoints of the distribution-spec (v1.1.0) that are called: tags, manifests and blobs of one
 //! repository. A body that isn't what the endpoint returns is an error, never an empty result.
 
-use super::client::{Ask, Client, Scope, error};
+use super::client::{Ask, Client, Scope, UpstreamResponse, error};
 use super::paging::{Names, PagedListing, TagText, texts};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::storage::{MAX_MANIFEST, Result, Skip};
+use crate::sync::lock;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::collections::HashMap;
 use std::io::Read;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// All manifest types, because some registries answer 404 if the type that they have isn't accepted,
@@ -16,11 +19,20 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json";
 
+/// Most manifests whose digest of another algorithm is remembered: 15 MB. When there are more, they are
+/// read again.
+const MAX_NAMED_OTHERWISE: usize = 65_536;
+/// Longest digest of another algorithm that is remembered, in bytes: sha512's has 135.
+const LONGEST_DIGEST: usize = 256;
+
 /// The endpoints of one registry.
 pub(super) struct Endpoints {
     pub(super) client: Client,
     /// Whether the registry has shown that its `HEAD` of a manifest returns no digest.
     without_head: AtomicBool,
+    /// By what the registry calls a manifest, where that isn't its sha256: what we call it. An unchanged
+    /// tag costs one `HEAD` so, whatever algorithm the registry prefers.
+    named_otherwise: Mutex<HashMap<String, Digest>>,
 }
 
 impl Endpoints {
@@ -28,6 +40,7 @@ impl Endpoints {
         Endpoints {
             client,
             without_head: AtomicBool::new(false),
+            named_otherwise: Mutex::default(),
         }
     }
 
@@ -49,12 +62,28 @@ impl Endpoints {
         let ask = Ask::JSON.accepting(MANIFEST_TYPES);
         let response = self.client.get(&path, ask, Scope::Pull(name.as_str()))?;
         let what = response.what().to_owned();
+        let told = told_digest(&response);
         let bytes = response.read(MAX_MANIFEST)?;
         // The page of an ingress or a log-in may come with 200 too, and says nothing about the tag.
         let is_object = bytes.trim_ascii_start().starts_with(b"{");
         match serde_json::from_slice::<IgnoredAny>(&bytes) {
-            Ok(_) if is_object => Ok(bytes),
+            Ok(_) if is_object => {
+                self.note_digest(told, &bytes);
+                Ok(bytes)
+            }
             _ => Err(error::unexpected_body(&what, "not a manifest")),
+        }
+    }
+
+    fn note_digest(&self, told: Option<String>, manifest: &[u8]) {
+        let ours = Digest::sha256(manifest);
+        let told = told.filter(|told| told.len() <= LONGEST_DIGEST && *told != ours.to_string());
+        if let Some(told) = told {
+            let mut named_otherwise = lock(&self.named_otherwise);
+            if named_otherwise.len() >= MAX_NAMED_OTHERWISE {
+                named_otherwise.clear();
+            }
+            named_otherwise.insert(told, ours);
         }
     }
 
@@ -72,13 +101,14 @@ impl Endpoints {
         let path = format!("/v2/{name}/manifests/{}", reference.as_str());
         let ask = Ask::CHECK.accepting(MANIFEST_TYPES);
         let response = self.client.send(&path, ask, Scope::Pull(name.as_str()))?;
-        let digest = response.texts("docker-content-digest");
-        let digest = digest.first().and_then(|text| text.parse().ok());
-        let digest = digest.filter(|_| response.status() == 200);
+        let told = told_digest(&response).filter(|_| response.status() == 200);
+        let known = |told: &String| lock(&self.named_otherwise).get(told).cloned();
+        let digest = told.as_ref();
+        let digest = digest.and_then(|told| known(told).or_else(|| told.parse().ok()));
         // The page of an ingress says nothing about the registry.
         let types = response.texts("content-type");
         let is_page = types.iter().any(|kind| kind.starts_with("text/"));
-        let lacks_digest = matches!(response.status(), 200 | 405 | 501) && digest.is_none();
+        let lacks_digest = matches!(response.status(), 200 | 405 | 501) && told.is_none();
         // Several threads may find out at the same time; one of them says it.
         if lacks_digest && !is_page && !self.without_head.swap(true, Ordering::Relaxed) {
             let what = response.what();
@@ -105,6 +135,12 @@ impl Endpoints {
         };
         Ok(Skip::new(response.into_reader(size), left_out))
     }
+}
+
+/// What a registry calls the manifest in its response: by any algorithm that there may be.
+fn told_digest(response: &UpstreamResponse) -> Option<String> {
+    let told = response.texts("docker-content-digest").into_iter().next()?;
+    told.contains(':').then_some(told)
 }
 
 #[derive(Deserialize)]

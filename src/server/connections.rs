@@ -110,11 +110,11 @@ impl Connection {
         entered.map(drop).map_err(evicted)
     }
 
-    fn phase(&self) -> ConnectionPhase {
+    pub(super) fn phase(&self) -> ConnectionPhase {
         PHASES[usize::from(self.phase.load(Ordering::Acquire).min(3))]
     }
 
-    fn last_progress(&self) -> Instant {
+    pub(super) fn last_progress(&self) -> Instant {
         self.accepted + Duration::from_millis(self.progress.load(Ordering::Relaxed))
     }
 
@@ -129,7 +129,7 @@ impl Connection {
     }
 
     /// Cuts it off if it is still in `phase`; its thread notices and ends.
-    fn evict(&self, phase: ConnectionPhase) -> bool {
+    pub(super) fn evict(&self, phase: ConnectionPhase) -> bool {
         let (old, new) = (phase as u8, ConnectionPhase::Evicted as u8);
         let swapped = (self.phase).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire);
         if swapped.is_ok() {
@@ -165,10 +165,7 @@ impl Connection {
 fn client(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
-        IpAddr::V6(address) => {
-            let network = address.to_bits() >> 64 << 64;
-            Ipv6Addr::from_bits(network).into()
-        }
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -274,6 +271,11 @@ impl ConnectionTable {
             );
             one.evict(ConnectionPhase::Sending);
         }
+    }
+
+    /// Visits all connections.
+    pub(super) fn for_each(&self, visit: impl FnMut(&Arc<Connection>)) {
+        lock(&self.open).all.values().for_each(visit);
     }
 
     /// Whether no further request is taken.
@@ -398,7 +400,7 @@ impl Drop for TableEntry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener};
@@ -408,11 +410,11 @@ mod tests {
         TcpStream::connect(listener.local_addr().unwrap()).unwrap()
     }
 
-    fn table(most: usize) -> Arc<ConnectionTable> {
+    pub(in crate::server) fn table(most: usize) -> Arc<ConnectionTable> {
         Arc::new(ConnectionTable::new(RESERVED_DESCRIPTORS + most as u64))
     }
 
-    fn enter(table: &Arc<ConnectionTable>, last: u8) -> Option<TableEntry> {
+    pub(in crate::server) fn enter(table: &Arc<ConnectionTable>, last: u8) -> Option<TableEntry> {
         let peer = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
         table.enter(stream(), peer).ok()
     }

@@ -36,6 +36,7 @@ mod request;
 mod respond;
 mod response;
 mod route;
+mod stuck;
 mod threads;
 
 use crate::refresh::Current;
@@ -52,7 +53,7 @@ use std::net::{
 };
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use threads::{Job, Threads};
 
 /// Connections that the kernel holds for us until we accept them.
@@ -142,6 +143,11 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Cuts off the clients whose responses have made no progress for minutes.
+    pub fn watch(&self, now: Instant) {
+        stuck::cut_stuck(&self.connections, now);
     }
 
     /// Takes no more requests and waits up to `grace` for the responses under way; whether all ended.

@@ -136,6 +136,7 @@ pub(super) mod tests {
             metadata: ChartMetadata::parse(config.as_bytes()).unwrap().into(),
             created: None,
             layers: Arc::new(ChartLayers {
+                has_packed_config: false,
                 config: blob(&config),
                 archive: blob(archive),
                 provenance: None,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault};
 use crate::support::process::{Scratch, run, text};
-use crate::support::story::Index;
+use crate::support::story::{Index, wait_for_charts};
 
 /// The flags of this issue, as DESIGN and README list them.
 const FLAGS: [&str; 18] = [
@@ -462,4 +462,34 @@ fn a_mistake_in_a_variable_names_it_and_not_the_flag() {
         complaint.starts_with("oci-chartrepo: --port \"x\""),
         "{complaint}"
     );
+}
+
+/// The daemon waited in `open` for a writer, for ever and without a word: issue 17, 4.
+#[test]
+fn a_pipe_as_the_secret_is_refused_at_the_start_and_left_alone_later() {
+    let scratch = Scratch::new("pipe");
+    let path = scratch.join("dockerconfigjson");
+    let flag = format!("--storage-registry-config={}", path.display());
+    let pipe = || {
+        drop(run(
+            Path::new("mkfifo"),
+            &[path.to_str().expect("UTF-8")],
+            &[],
+        ))
+    };
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    let registry = fake.flag();
+    pipe();
+    let words = ["--storage-registry-config", "a pipe"];
+    assert_mistake(&[&registry, &flag], &words);
+
+    std::fs::remove_file(&path).expect("rm");
+    std::fs::write(&path, "{}").expect("write");
+    let daemon = Daemon::start_ready(&[&registry, &flag, "--max-stale=0", "--max-wait=1m"]);
+    std::fs::remove_file(&path).expect("rm");
+    pipe();
+    fake.push(&Chart::new("db", "1.0.0"));
+    wait_for_charts(&daemon, &["db 1.0.0", "web 1.0.0"]);
+    daemon.wait_for_complaint(&words);
 }

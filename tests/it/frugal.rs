@@ -496,3 +496,34 @@ fn a_refresh_is_made_on_demand_no_sooner_than_four_times_the_duration_of_the_las
         assert!(pause >= 5 * LISTING, "{pause:?}");
     }
 }
+
+/// The manifest of every such tag was read at every check: issue 11, G24.
+#[test]
+fn an_unchanged_tag_costs_a_head_whatever_algorithm_the_registrys_digests_are_of() {
+    let named = ["sha512", "blake3"].map(|algorithm| format!("{algorithm}:{}", "5".repeat(128)));
+    for (number, named) in named.into_iter().enumerate() {
+        let fake = FakeRegistry::start();
+        let name = format!("web{number}");
+        fake.push(&Chart::new(&name, "1.0.0"));
+        let digest = || Fault::Header("Docker-Content-Digest", named.clone());
+        fake.spoil(MANIFESTS).with(digest());
+        fake.spoil(HEADS).with(digest());
+        let flags = [EACH_TIME, LONG_WAIT, "--refresh-interval=1s"];
+        let daemon = ready_daemon(&fake, &flags);
+
+        wait_for_count(&fake, &daemon, HEADS, 3);
+        assert_eq!(fake.count(MANIFESTS), 1, "{}", fake.seen());
+
+        // A tag that moves has another digest, which is none that is known.
+        fake.push(&Chart::new(&name, "1.0.0").archive("moved"));
+        let moved = || Fault::Header("Docker-Content-Digest", named.replace('5', "6"));
+        fake.heal(MANIFESTS);
+        fake.heal(HEADS);
+        fake.spoil(MANIFESTS).with(moved());
+        fake.spoil(HEADS).with(moved());
+        wait_for_count(&fake, &daemon, MANIFESTS, 2);
+        let heads = fake.count(HEADS);
+        wait_for_count(&fake, &daemon, HEADS, heads + 2);
+        assert_eq!(fake.count(MANIFESTS), 2, "{}", fake.seen());
+    }
+}

@@ -22,7 +22,7 @@ const JSON_WRITERS: [&str; 2] = ["3.17.3", NEWEST_HELM];
 const MERGED_AWAY: [&str; 2] = ["build-metadata", "short"];
 
 /// Name and version → all the rest.
-type Entries = BTreeMap<(String, String), Value>;
+pub type Entries = BTreeMap<(String, String), Value>;
 
 #[test]
 fn the_zoo_is_large_enough() {
@@ -129,7 +129,7 @@ fn same_for_every_reader(part: &Part, index: &[u8]) {
 
 /// Fails with every difference, field by field. Of the charts in `may_lack`, a reader may lack
 /// versions, but not all.
-fn assert_same(reader: &str, gold: &Entries, ours: &Entries, may_lack: &[&str]) {
+pub fn assert_same(reader: &str, gold: &Entries, ours: &Entries, may_lack: &[&str]) {
     let mut differences = Vec::new();
     for (key, expected) in gold {
         let lackable = may_lack.contains(&key.0.as_str());
@@ -161,7 +161,7 @@ fn differing_fields(key: &(String, String), expected: &Value, ours: &Value) -> V
     differing.map(told).collect()
 }
 
-fn gold(part: &Part) -> Entries {
+pub fn gold(part: &Part) -> Entries {
     entries(
         &index_of(&Helm::new(NEWEST_HELM), &part.archives),
         &["created"],
@@ -169,7 +169,7 @@ fn gold(part: &Part) -> Entries {
 }
 
 /// All entries of an index, without the fields that are no fact of the archive.
-fn entries(index: &Value, without: &[&str]) -> Entries {
+pub fn entries(index: &Value, without: &[&str]) -> Entries {
     let lists = object(&index["entries"]).values();
     let all = lists.flat_map(|list| list.as_array().expect("a list of versions"));
     let mut entries = Entries::new();

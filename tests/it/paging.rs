@@ -88,6 +88,7 @@ fn a_link_to_another_host_or_path_gives_only_its_query() {
     assert_eq!(stranger.seen(), "");
 }
 
+/// Issue 11, B6 (opencontainers/distribution-spec#470).
 #[test]
 fn a_link_that_leads_back_is_a_failed_listing_and_what_was_known_stays() {
     let fake = registry_in_pages_of_two();
@@ -112,7 +113,9 @@ fn a_link_that_leads_back_is_a_failed_listing_and_what_was_known_stays() {
     assert_everything_is_listed(&daemon);
 }
 
-/// europa#45: a registry may filter a page after it was cut off, so that nothing is left of it.
+/// A registry may filter a page after it was cut off, so that nothing is left of it. Such a page ended the
+/// listing, and known charts were deleted: issue 11, B6 (puppetlabs/europa#45,
+/// opencontainers/distribution-spec#470).
 #[test]
 fn an_empty_a_short_and_a_repeated_page_with_a_link_is_followed() {
     let fake = registry_in_pages_of_two();

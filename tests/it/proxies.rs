@@ -273,6 +273,7 @@ fn the_base_url_of_a_chart_repository_is_answered() {
     }
 }
 
+/// ChartMuseum's flag, for clients that want absolute URLs: issue 11, E14.
 #[test]
 fn a_chart_url_makes_the_urls_of_archives_absolute() {
     let fake = team_and_db();

@@ -101,6 +101,7 @@ fn a_server_certificate_that_the_ca_file_holds_is_accepted() {
     }
 }
 
+/// The other side of issue 11, C7: what is accepted byte for byte is not accepted for anything.
 #[test]
 fn a_certificate_in_the_ca_file_is_still_good_only_for_its_names_and_its_time() {
     for is_alone in [true, false] {

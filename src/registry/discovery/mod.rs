@@ -30,6 +30,9 @@ use std::sync::Mutex;
 /// The public advice about a refusal; the log says more.
 const CREDENTIALS_ADVICE: &str = "check what --storage-registry-config holds for this registry";
 
+/// Of a listing that is empty.
+const CACHE_HINT: &str = "a pull-through cache lists only what was pulled through it";
+
 /// Where repositories are listed. In the order in which they're tried, except that the catalog is
 /// asked twice: see [`ListingSource::OpenCatalog`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,8 +229,8 @@ impl Discovery {
         let text = format!("{authority} lists no repositories ({})", answers.join("; "));
         let logged = advice(authority, answers, &client.explain_refusal());
         if is_empty {
-            let text = format!("{text}; if there should be any: {logged}");
-            self.log_once(Level::Info, &text);
+            let text = format!("{text}; if there should be any: {logged}; {CACHE_HINT}");
+            self.log_once(Level::Warn, &text);
             return Ok(Vec::new());
         }
         let public = advice(authority, answers, CREDENTIALS_ADVICE);

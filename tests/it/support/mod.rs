@@ -15,6 +15,7 @@ pub mod keyring;
 pub mod layout;
 pub mod nginx;
 pub mod odd;
+pub mod other_registry;
 pub mod paper;
 pub mod process;
 pub mod readers;

@@ -71,6 +71,7 @@ fn found(repository: &str, config: &[u8], created: &str) -> Option<StoredChart> 
         // No two archives alike, or they would be one chart.
         layers: Arc::new(ChartLayers {
             config: blob(config),
+            has_packed_config: false,
             archive: blob(&archive(repository, config)),
             provenance: None,
         }),
