@@ -27,8 +27,8 @@ build: ## build the static release binary
 	@echo "$(BINARY): $$(wc -c <$(BINARY)) bytes"
 
 run: build ## serve sample charts from a folder of .tgz files on http://localhost:8080 (PORT=8080)
-	@$(CARGO) run --quiet --release --locked --example pack-demo deploy/demo/charts target/demo
-	@printf '%s\n' '' 'Sample charts are in target/demo; try, with any helm:' '' \
+	@$(CARGO) run --quiet --release --locked --example pack-demo deploy/demo/charts deploy/chart target/demo
+	@printf '%s\n' '' 'Sample charts, and the chart of this program, are in target/demo; try, with any helm:' '' \
 		'  helm repo add demo http://localhost:$(PORT)' '  helm search repo demo/ --versions' ''
 	$(BINARY) --port=$(PORT) --storage=local --storage-local-rootdir=target/demo
 

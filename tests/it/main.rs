@@ -10,6 +10,7 @@ mod archives;
 mod auth;
 mod binary;
 mod byte_stable;
+mod chart;
 mod chart_cache;
 mod clients;
 mod codings;
