@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, program};
 use crate::support::fake_registry::{Chart, FakeRegistry};
 use crate::support::helm::Helm;
 use crate::support::kubernetes::{assert_valid, documents};
@@ -251,17 +251,13 @@ fn the_pods_run_with_the_arguments_that_are_rendered() {
     // and the one of `helm test`, to its end
     let reading = of_kind("Pod");
     let words: Vec<&str> = reading.iter().map(String::as_str).collect();
-    let told = run_ok(Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")), &words, &[]);
+    let told = run_ok(Path::new(program()), &words, &[]);
     assert!(told.contains("web-1.0.0.tgz"), "{told}");
 }
 
 #[test]
 fn the_chart_has_a_value_for_each_flag() {
-    let help = run_ok(
-        Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")),
-        &["--help"],
-        &[],
-    );
+    let help = run_ok(Path::new(program()), &["--help"], &[]);
     let flags = help.lines().filter_map(|line| line.strip_prefix("  --"));
     let flags: Vec<&str> = flags.filter_map(|line| line.split(' ').next()).collect();
     let objects = rendered(&Helm::new(NEWEST_HELM), &["--values", &everything()]);

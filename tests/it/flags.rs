@@ -8,7 +8,7 @@ use std::process::Output;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, program};
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault};
 use crate::support::process::{Scratch, run, text};
 use crate::support::story::Index;
@@ -34,7 +34,7 @@ fn run_with(arguments: &[&str]) -> Output {
 }
 
 fn run_in(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let program = Path::new(env!("CARGO_BIN_EXE_oci-chartrepo"));
+    let program = Path::new(program());
     run(program, arguments, environment)
 }
 
