@@ -38,12 +38,13 @@ fn the_release_binary_is_static_movable_and_under_4_5_megabytes() {
         headers.contains("LOAD"),
         "readelf read something:\n{headers}"
     );
-    assert!(
-        headers.contains("DYN (Position-Independent"),
-        "it is loaded at a fixed address:\n{headers}"
-    );
     let machine = headers.lines().find(|line| line.contains("Machine:"));
     let machine = machine.and_then(|line| line.split_whitespace().last());
+    // glibc for armv7 can't start a static program elsewhere than at a fixed address.
+    assert!(
+        machine == Some("ARM") || headers.contains("DYN (Position-Independent"),
+        "it is loaded at a fixed address:\n{headers}"
+    );
     let largest = LARGEST_BINARY
         .iter()
         .find(|(name, _)| machine == Some(name));
