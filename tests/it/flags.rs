@@ -1,6 +1,7 @@
 //! Flags: the original program's spelling works to the letter, a mistake names its flag and exits
 //! with 2, and what the world refuses exits with 1.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -238,6 +239,24 @@ fn files_that_are_named_must_be_there_and_be_what_they_should_be() {
     let authority = "--storage-registry-ca-file";
     for path in [&missing, &directory, &no_pem, &empty] {
         assert_mistake(&[&format!("{authority}={path}")], &[authority, path]);
+    }
+}
+
+#[test]
+fn the_readmes_table_names_only_flags_that_exist() {
+    let known: Vec<String> = flags().into_iter().map(|(name, _)| name).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("README");
+    assert!(
+        readme.lines().count() <= 200,
+        "README is to be read at once"
+    );
+    let ours = readme.lines().filter(|line| line.starts_with("| `--"));
+    let words = ours.flat_map(|line| line.split(['`', ' ', '=', ',']));
+    let named: Vec<&str> = words.filter(|word| word.starts_with("--")).collect();
+    assert!(named.len() > 8, "{named:?}");
+    for flag in named {
+        assert!(known.iter().any(|known| known == flag), "{flag}");
     }
 }
 
