@@ -150,7 +150,8 @@ impl Args {
     }
 
     fn typed(arguments: impl Iterator<Item = OsString>) -> Result<Args, Mistake> {
-        let mut typed = pico_args::Arguments::from_vec(arguments.flat_map(canonical).collect());
+        let arguments = arguments.enumerate().flat_map(canonical).collect();
+        let mut typed = pico_args::Arguments::from_vec(arguments);
         let command = typed.subcommand().map_err(|error| error.to_string())?;
         let command = match command.as_deref() {
             None => Command::Serve,
@@ -253,18 +254,23 @@ fn values(typed: &mut pico_args::Arguments, flag: &Flag) -> Result<Vec<String>, 
     }
 }
 
-/// `-port` is `--port`, `-h` is `--help` and `-V` is `--version`; and `--flag=` has a value, the empty
-/// one, as a template with a blank to fill writes it.
-fn canonical(argument: OsString) -> Vec<OsString> {
-    let Some(text) = argument.to_str().filter(|text| text.starts_with('-')) else {
+/// `-port` is `--port`; `-h` is `--help` and `-V` is `--version`, and so are `help` and `version` in the
+/// first place; and `--flag=` has a value, the empty one, as a template with a blank to fill writes it.
+fn canonical((place, argument): (usize, OsString)) -> Vec<OsString> {
+    let Some(text) = argument.to_str() else {
         return vec![argument];
     };
+    let is_letter = text.split('=').next().is_some_and(|name| name.len() == 2);
     let (dash, text) = match text {
         "-h" => ("", "--help"),
         "-V" => ("", "--version"),
-        _ if text.starts_with("--") || text.len() == 2 => ("", text),
+        "help" | "version" if place == 0 => ("--", text),
+        _ if text.starts_with("--") || !text.starts_with('-') || is_letter => ("", text),
         _ => ("-", text),
     };
+    if !text.starts_with('-') && dash.is_empty() {
+        return vec![argument];
+    }
     match text.strip_suffix('=') {
         Some(flag) => vec![format!("{dash}{flag}").into(), OsString::new()],
         None => vec![format!("{dash}{text}").into()],
@@ -274,9 +280,10 @@ fn canonical(argument: OsString) -> Vec<OsString> {
 fn left_over(argument: &str) -> Mistake {
     let name = argument.split('=').next().unwrap_or_default();
     if !name.starts_with('-') {
-        return format!(
-            "unexpected argument {argument:?}: there are flags, and `index` or `mirror` before them, see --help"
-        );
+        return match argument {
+            "index" | "mirror" => format!("{argument} must stand before all flags"),
+            _ => format!("unexpected argument {argument:?}: flags begin with --, see --help"),
+        };
     }
     match flags().find(|flag| flag.name == name) {
         Some(_) if name != argument => format!("{name} takes no value"),
@@ -390,6 +397,9 @@ mod tests {
         let args = parse("--storage-registry-scheme= --port= -h").unwrap();
         assert_eq!(args.value("--storage-registry-scheme"), Some(""));
         assert!(args.has("--help") && !args.has("--version"));
+        assert!(parse("help").unwrap().has("--help"));
+        assert!(parse("version").unwrap().has("--version"));
+        assert!(parse("index version").is_err());
     }
 
     #[test]
@@ -427,12 +437,14 @@ mod tests {
             ),
             (
                 "indices",
-                "unexpected argument \"indices\": there are flags, and `index` or `mirror` before them, see --help",
+                "unexpected argument \"indices\": flags begin with --, see --help",
             ),
+            ("--port 1 index", "index must stand before all flags"),
             (
-                "--port 1 index",
-                "unexpected argument \"index\": there are flags, and `index` or `mirror` before them, see --help",
+                "index foo",
+                "unexpected argument \"foo\": flags begin with --, see --help",
             ),
+            ("-x=1", "unknown flag -x, see --help"),
         ] {
             assert_eq!(parse(line), Err(text.into()), "{line}");
         }

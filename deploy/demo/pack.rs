@@ -2,7 +2,7 @@
 //! layout, as `helm push` would, but with nothing except cargo on the machine: the first half of
 //! `make run`. The same sources give the same bytes, wherever and whenever they are packed.
 //!
-//! Usage: `pack-demo CHARTS FOLDER`, or `pack-demo --layout CHARTS LAYOUT`; the second is replaced.
+//! Usage: `pack-demo CHARTS... FOLDER`, or `pack-demo --layout CHARTS... LAYOUT`; the last is replaced.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -33,11 +33,11 @@ const BESIDE: &str = "file://";
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let done = match arguments.as_slice() {
-        [option, charts, layout] if option.as_os_str() == "--layout" => {
+        [option, charts @ .., layout] if option.as_os_str() == "--layout" => {
             pack(charts, layout, write_layout)
         }
-        [charts, folder] => pack(charts, folder, write_archives),
-        _ => Err("usage: pack-demo [--layout] CHARTS TARGET".into()),
+        [charts @ .., folder] if !charts.is_empty() => pack(charts, folder, write_archives),
+        _ => Err("usage: pack-demo [--layout] CHARTS... TARGET".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,11 +50,19 @@ fn main() -> ExitCode {
 
 /// Fills a new directory beside the old one before it takes its place: a daemon that is reading it
 /// never sees half of it.
-fn pack(charts: &Path, target: &Path, write: fn(&Path, &[Chart]) -> Result<()>) -> Result<()> {
+fn pack(
+    folders: &[PathBuf],
+    target: &Path,
+    write: fn(&Path, &[Chart]) -> Result<()>,
+) -> Result<()> {
     let fresh = target.with_extension("part");
     remove(&fresh)?;
     fs::create_dir_all(&fresh)?;
-    write(&fresh, &all_versions(charts)?)?;
+    let mut charts = Vec::new();
+    for folder in folders {
+        charts.extend(all_versions(folder)?);
+    }
+    write(&fresh, &charts)?;
     remove(target)?;
     Ok(fs::rename(&fresh, target)?)
 }
@@ -165,7 +173,7 @@ impl Chart {
     }
 }
 
-/// A regular file that anybody may read, of no one in particular.
+/// A regular file that all users may read, owned by root.
 fn append(archive: &mut tar::Builder<impl Write>, place: &Path, bytes: &[u8]) -> Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);

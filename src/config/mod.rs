@@ -16,11 +16,13 @@ use crate::server::ServerOptions;
 use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
 use log::Level;
 use quantity::size;
-use reading::{all_parsed, mistake, one_of, parsed, read, time};
+use reading::{all_parsed, mistake, number, one_of, read, time};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Most requests at a time: more would be an attack on the registry.
 const MAX_CONCURRENCY: usize = 64;
+const MAX_PORT: usize = u16::MAX as usize;
 /// Longest grace: past an hour, no one waits for an orderly end.
 const MAX_GRACE: Duration = Duration::from_secs(3600);
 /// Shortest interval: the tags of a registry are looked at one by one.
@@ -60,7 +62,7 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// The least grave events that are logged.
     pub log_level: Level,
-    /// What is logged of the environment.
+    /// What is logged of the flags and the environment before all else.
     pub warnings: Vec<String>,
 }
 
@@ -71,12 +73,7 @@ impl Config {
     }
 
     fn read(args: &Args) -> Result<Config, Mistake> {
-        let concurrency = parsed(args, "--concurrency")?.unwrap_or(8);
-        if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
-            return Err(format!(
-                "--concurrency {concurrency}: not between 1 and {MAX_CONCURRENCY}"
-            ));
-        }
+        let concurrency = number(args, "--concurrency", 1..=MAX_CONCURRENCY)?.unwrap_or(8);
         let refresh_interval = time(args, "--refresh-interval", MAX_AGE)?;
         if refresh_interval.is_some_and(|interval| interval < MIN_INTERVAL) {
             return Err("--refresh-interval: under 1s".into());
@@ -87,6 +84,7 @@ impl Config {
             StorageChoice::Registry(..) => STALE_REGISTRY,
             StorageChoice::Layout(_) | StorageChoice::Local(_) => Duration::ZERO,
         };
+        let unsaid = storage::unsaid(args, &storage);
         Ok(Config {
             command: args.command,
             scan: scan(args, concurrency, &storage)?,
@@ -98,7 +96,7 @@ impl Config {
             shutdown_grace: time(args, "--shutdown-grace", MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
             log_level: read(args, "--log-level", level)?.unwrap_or(Level::Info),
-            warnings: args.ignored.clone(),
+            warnings: args.ignored.iter().cloned().chain(unsaid).collect(),
         })
     }
 }
@@ -116,7 +114,8 @@ fn scan(args: &Args, concurrency: usize, storage: &StorageChoice) -> Result<Opti
                 _ if args.has("--any-name") => NameRule::OfAnyRepository,
                 _ => NameRule::OfRepository,
             },
-            max_versions: parsed(args, "--max-versions")?,
+            max_versions: number(args, "--max-versions", 1..=usize::MAX)?
+                .and_then(NonZeroUsize::new),
         },
         style: IndexStyle {
             format: one_of(args, "--index-format", &formats)?,
@@ -129,7 +128,10 @@ fn server(args: &Args) -> Result<ServerOptions, Mistake> {
     let host = args.value("--listen-host").filter(|host| !host.is_empty());
     Ok(ServerOptions {
         listen_host: host.map(str::to_owned),
-        port: parsed(args, "--port")?.unwrap_or(8080),
+        port: match number(args, "--port", 0..=MAX_PORT)? {
+            Some(port) => port as u16,
+            None => 8080,
+        },
         context_path: read(args, "--context-path", context_path)?.unwrap_or_default(),
         idle_timeout: match time(args, "--idle-timeout", MAX_IDLE)? {
             Some(time) if time < MIN_IDLE => return Err("--idle-timeout: under 1s".into()),
@@ -246,7 +248,7 @@ mod tests {
         );
         assert_eq!(
             error("--concurrency 0"),
-            "--concurrency 0: not between 1 and 64"
+            "--concurrency \"0\": not a whole number from 1 to 64"
         );
         let secret = error("--storage-registry-repo http://u:hunter2@host");
         assert!(

@@ -3,6 +3,8 @@
 use super::quantity::{duration, typed};
 use crate::args::{Args, Mistake};
 use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -21,15 +23,32 @@ pub(super) fn read<T, E: Display>(
     args.value(flag).map(read).transpose()
 }
 
-/// What a flag says, parsed.
-pub(super) fn parsed<T: FromStr<Err: Display>>(
+/// A whole number in this range.
+pub(super) fn number(
     args: &Args,
     flag: &str,
-) -> Result<Option<T>, Mistake> {
-    read(args, flag, str::parse)
+    range: RangeInclusive<usize>,
+) -> Result<Option<usize>, Mistake> {
+    let (least, most) = (range.start(), range.end());
+    let why = match *most {
+        usize::MAX => format!("not a whole number from {least} on"),
+        most => format!("not a whole number from {least} to {most}"),
+    };
+    read(args, flag, |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or(&why)
+    })
 }
 
-/// The same of a flag that may be given more than once.
+/// A file. A name that is empty, as a template with a blank to fill writes it, is none.
+pub(super) fn file(args: &Args, flag: &str) -> Result<Option<PathBuf>, Mistake> {
+    match args.value(flag) {
+        Some("") => Err(format!("{flag} names no file")),
+        named => Ok(named.map(PathBuf::from)),
+    }
+}
+
+/// The values, parsed, of a flag that may be given more than once.
 pub(super) fn all_parsed<T: FromStr<Err: Display>>(
     args: &Args,
     flag: &str,

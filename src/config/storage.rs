@@ -2,7 +2,7 @@
 
 use super::address::Address;
 use super::quantity::size;
-use super::reading::{all_parsed, mistake, one_of, read};
+use super::reading::{all_parsed, file, mistake, one_of, read};
 use crate::args::{Args, Command, Mistake};
 use crate::credentials::SecretFile;
 use crate::mirror::MirrorOptions;
@@ -13,11 +13,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where the original looked for credentials, and where deployments mount them.
+/// The flag that names the registry, and what it is by default, as in the program that this one replaces.
+const REPO: &str = "--storage-registry-repo";
+const DEFAULT_REPO: &str = "localhost:5000";
+/// Where that one looked for credentials, and where deployments mount them.
 const DEFAULT_CONFIG: &str = "/etc/secret/dockerconfigjson";
 /// Flags that mean nothing with another storage than this.
 const OF_STORAGE: [(&str, &str); 13] = [
-    ("registry", "--storage-registry-repo"),
+    ("registry", REPO),
     ("registry", "--storage-registry-scheme"),
     ("registry", "--storage-registry-config"),
     ("registry", "--storage-registry-ca-file"),
@@ -64,10 +67,17 @@ pub(super) fn choice(args: &Args, concurrency: usize) -> Result<StorageChoice, M
     })
 }
 
+/// What is logged because nothing was typed about it: a program that is started without flags fails for
+/// an address that its user has never seen.
+pub(super) fn unsaid(args: &Args, storage: &StorageChoice) -> Option<String> {
+    let is_unsaid = matches!(storage, StorageChoice::Registry(..)) && !args.has(REPO);
+    is_unsaid.then(|| format!("the registry is {DEFAULT_REPO}: {REPO} names another"))
+}
+
 fn registry(args: &Args, connections: usize) -> Result<RegistryOptions, Mistake> {
     only_flags_of("registry", args)?;
-    let flag = "--storage-registry-repo";
-    let repo = args.value(flag).unwrap_or("localhost:5000");
+    let flag = REPO;
+    let repo = args.value(flag).unwrap_or(DEFAULT_REPO);
     if repo.contains('@') {
         // Not quoted: what stands before the @ is a secret.
         return Err(format!(
@@ -92,16 +102,15 @@ fn registry(args: &Args, connections: usize) -> Result<RegistryOptions, Mistake>
         authority: address.authority,
         prefix: address.prefix,
         tls: Arc::new(tls(args)?),
-        credentials: Arc::new(credentials(args.value("--storage-registry-config"))?),
+        credentials: Arc::new(credentials(file(args, "--storage-registry-config")?)?),
         connections,
     })
 }
 
 fn tls(args: &Args) -> Result<Tls, Mistake> {
-    let path = |flag| args.value(flag).map(PathBuf::from);
     let named = TlsFiles {
-        authorities: path("--storage-registry-ca-file"),
-        certificate: match (path(CERT_FILE), path(KEY_FILE)) {
+        authorities: file(args, "--storage-registry-ca-file")?,
+        certificate: match (file(args, CERT_FILE)?, file(args, KEY_FILE)?) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
             (Some(_), None) => return Err(format!("{CERT_FILE} needs {KEY_FILE}")),
@@ -202,8 +211,8 @@ fn repositories(
 }
 
 /// A file that was named must be there; at the default place it needn't.
-fn credentials(file: Option<&str>) -> Result<SecretFile, Mistake> {
+fn credentials(file: Option<PathBuf>) -> Result<SecretFile, Mistake> {
     let required = file.is_some();
-    let path = PathBuf::from(file.unwrap_or(DEFAULT_CONFIG));
+    let path = file.unwrap_or_else(|| DEFAULT_CONFIG.into());
     SecretFile::open(path, required).map_err(|error| error.to_string())
 }

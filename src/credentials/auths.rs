@@ -77,7 +77,11 @@ impl Auths {
         if text.trim_ascii().is_empty() {
             return Ok(Auths::default());
         }
-        let file: BTreeMap<String, Value> = serde_json::from_slice(text).map_err(position)?;
+        let file: BTreeMap<String, Value> =
+            serde_json::from_slice(text).map_err(|error| match is_base64(text) {
+                true => "base64 of something; needed is what it decodes to".into(),
+                false => position(error),
+            })?;
         if file.get("kind").is_some_and(|kind| kind == "Secret") {
             return Err(
                 "a Secret's manifest; needed is what its .dockerconfigjson decodes to".into(),
@@ -151,6 +155,12 @@ struct AuthEntry {
     password: Option<String>,
     identitytoken: Option<String>,
     registrytoken: Option<String>,
+}
+
+/// Whether it's what a Secret's manifest shows in place of the file. JSON begins with a brace.
+fn is_base64(text: &[u8]) -> bool {
+    let is_of_it = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\r\n ".contains(byte);
+    text.iter().all(is_of_it)
 }
 
 /// Why an entry can't be used that holds nothing.

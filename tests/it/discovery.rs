@@ -239,6 +239,22 @@ fn where_no_source_tells_one_sentence_says_what_each_answered_in_no_words_of_the
     daemon.wait_ready();
 }
 
+/// A 401 was told as "lists no repositories", with the advice to name some, which doesn't help.
+#[test]
+fn a_registry_that_asks_for_credentials_is_told_as_one() {
+    let fake = FakeRegistry::start();
+    let closed = Reply::error(401, "UNAUTHORIZED", "");
+    fake.spoil("GET /v2/*").with(Fault::Answer(closed));
+    let daemon = starting_daemon(&fake, &[]);
+    let told = daemon.wait_for_log(" ERROR first scan failed");
+    assert!(
+        told.contains(&format!("{} asks for credentials (", fake.host())),
+        "{told}"
+    );
+    assert!(told.contains("there is no file with credentials"), "{told}");
+    assert!(!told.contains("--repository"), "{told}");
+}
+
 #[test]
 fn a_web_server_that_is_no_registry_is_told_as_one() {
     let fake = FakeRegistry::start();

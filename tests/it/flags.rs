@@ -1,6 +1,7 @@
 //! Flags: the original program's spelling works to the letter, a mistake names its flag and exits
 //! with 2, and what the world refuses exits with 1.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -8,39 +9,33 @@ use std::process::Output;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, program};
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault};
 use crate::support::process::{Scratch, run, text};
 use crate::support::story::{Index, wait_for_charts};
 
-/// The flags of this issue, as DESIGN and README list them.
-const FLAGS: [&str; 18] = [
-    "--port",
-    "--listen-host",
-    "--storage",
-    "--storage-registry-repo",
-    "--storage-registry-scheme",
-    "--storage-registry-config",
-    "--storage-registry-ca-file",
-    "--storage-registry-cert-file",
-    "--storage-registry-key-file",
-    "--storage-registry-insecure-skip-tls-verify",
-    "--repository",
-    "--concurrency",
-    "--chart-cache-size",
-    "--index-format",
-    "--shutdown-grace",
-    "--log-level",
-    "--help",
-    "--version",
-];
+/// All flags, as the program lists them, and whether they take a value.
+fn flags() -> Vec<(String, bool)> {
+    let help = text(&run_with(&["--help"]).stdout);
+    let flag = |line: &str| {
+        let mut words = line.strip_prefix("  --")?.split(' ');
+        let name = format!("--{}", words.next()?);
+        let takes_value = words
+            .next()
+            .is_some_and(|word| word.starts_with(char::is_uppercase));
+        Some((name, takes_value))
+    };
+    let flags: Vec<_> = help.lines().filter_map(flag).collect();
+    assert!(flags.len() > 30, "{help}");
+    flags
+}
 
 fn run_with(arguments: &[&str]) -> Output {
     run_in(arguments, &[])
 }
 
 fn run_in(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let program = Path::new(env!("CARGO_BIN_EXE_oci-chartrepo"));
+    let program = Path::new(program());
     run(program, arguments, environment)
 }
 
@@ -105,18 +100,67 @@ fn a_value_that_makes_no_sense_names_its_flag() {
 }
 
 #[test]
-fn a_flag_without_its_value_is_named() {
-    for flag in FLAGS {
-        if ![
-            "--help",
-            "--version",
-            "--storage-registry-insecure-skip-tls-verify",
-        ]
-        .contains(&flag)
-        {
-            assert_mistake(&[flag], &[flag]);
+fn a_flag_without_its_value_or_with_one_too_many_is_named() {
+    for (flag, takes_value) in flags() {
+        match takes_value {
+            true => assert_mistake(&[&flag], &[&flag, "needs a value"]),
+            false => assert_mistake(&[&format!("{flag}=true")], &[&flag, "takes no value"]),
         }
     }
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_told_in_words_of_the_flag() {
+    for (typed, told) in [
+        (
+            "--port=80800",
+            "--port \"80800\": not a whole number from 0 to 65535",
+        ),
+        (
+            "--max-versions=0",
+            "--max-versions \"0\": not a whole number from 1 on",
+        ),
+        (
+            "--concurrency=many",
+            "--concurrency \"many\": not a whole number from 1 to 64",
+        ),
+        (
+            "--storage-registry-config=",
+            "--storage-registry-config names no file",
+        ),
+        (
+            "--storage-registry-ca-file=",
+            "--storage-registry-ca-file names no file",
+        ),
+    ] {
+        assert_mistake(&[typed], &[&format!("oci-chartrepo: {told}\n")]);
+    }
+}
+
+#[test]
+fn a_start_without_an_address_names_the_flag() {
+    let flag = " WARN the registry is localhost:5000: --storage-registry-repo names another\n";
+    let daemon = Daemon::start(&[]);
+    assert!(daemon.log().contains(flag), "{}", daemon.log());
+    let daemon = Daemon::start(&["--storage-registry-repo=localhost:1"]);
+    assert!(!daemon.log().contains("names another"), "{}", daemon.log());
+}
+
+#[test]
+fn a_file_in_another_form_than_the_one_needed_says_which_it_is() {
+    let scratch = Scratch::new("forms");
+    let certificate =
+        "-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n";
+    let path = scratch.file("ca.pem", certificate).display().to_string();
+    assert_mistake(
+        &[&format!("--storage-registry-ca-file={path}")],
+        &["TRUSTED CERTIFICATE"],
+    );
+    let path = scratch
+        .file("secret", "eyJhdXRocyI6e319\n")
+        .display()
+        .to_string();
+    assert_mistake(&[&format!("--storage-registry-config={path}")], &["base64"]);
 }
 
 #[test]
@@ -199,14 +243,29 @@ fn files_that_are_named_must_be_there_and_be_what_they_should_be() {
 }
 
 #[test]
-fn help_tells_every_flag_on_stdout() {
-    for flag in ["--help", "-h"] {
+fn the_readmes_table_names_only_flags_that_exist() {
+    let known: Vec<String> = flags().into_iter().map(|(name, _)| name).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("README");
+    assert!(
+        readme.lines().count() <= 200,
+        "README is to be read at once"
+    );
+    let ours = readme.lines().filter(|line| line.starts_with("| `--"));
+    let words = ours.flat_map(|line| line.split(['`', ' ', '=', ',']));
+    let named: Vec<&str> = words.filter(|word| word.starts_with("--")).collect();
+    assert!(named.len() > 8, "{named:?}");
+    for flag in named {
+        assert!(known.iter().any(|known| known == flag), "{flag}");
+    }
+}
+
+#[test]
+fn help_is_on_stdout_and_as_wide_as_a_terminal() {
+    for flag in ["--help", "-h", "help"] {
         let output = run_with(&[flag]);
         assert_eq!(output.status.code(), Some(0));
         let help = text(&output.stdout);
-        for flag in FLAGS {
-            assert!(help.contains(flag), "{flag} in:\n{help}");
-        }
         let longest = help.lines().map(|line| line.chars().count()).max();
         assert!(longest <= Some(100), "a terminal shows it: {longest:?}");
         assert_eq!(text(&output.stderr), "");

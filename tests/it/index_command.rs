@@ -3,6 +3,7 @@
 
 use std::process::{Command, Output};
 
+use crate::support::daemon::program;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::layout::Layout;
 use crate::support::process::Scratch;
@@ -11,7 +12,7 @@ use crate::support::story::{Index, ready_daemon};
 fn index(flags: &[&str]) -> Output {
     let mut command = Command::new("timeout");
     command
-        .args(["60", env!("CARGO_BIN_EXE_oci-chartrepo"), "index"])
+        .args(["60", program(), "index"])
         .args(flags)
         .env_clear();
     command.output().expect("timeout runs")
@@ -103,7 +104,7 @@ fn a_registry_that_is_not_there_ends_it_with_1_and_a_mistake_with_2() {
         assert_eq!(output.status.code(), Some(2), "{flags:?}");
         assert!(stderr(&output).contains(word), "{}", stderr(&output));
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_oci-chartrepo"))
+    let output = Command::new(program())
         .arg("indexes")
         .env_clear()
         .output()

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::support::daemon::program;
 use crate::support::fake_registry::{Chart, FakeRegistry};
 use crate::support::story::{
     EACH_TIME, Index, LONG_WAIT, ready_daemon, skip_reason, wait_for_charts,
@@ -54,7 +55,7 @@ fn a_bound_that_is_reached_is_told_by_the_log_by_readyz_and_by_the_exit_code() {
     daemon.wait_for_complaint(&[told, "--exclude"]);
     let ready = daemon.get("/readyz").body_text();
     assert!(ready.contains(told), "{ready}");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oci-chartrepo"));
+    let mut command = Command::new(program());
     let output = command
         .args(["index", &fake.flag()])
         .output()

@@ -5,12 +5,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::support::certificates::{Certificates, Recipe, openssl};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, program};
 use crate::support::docker_registry::{DockerRegistry, Options};
 use crate::support::fake_registry::{Chart, FakeRegistry};
 use crate::support::helm::argument;
 use crate::support::nginx::Nginx;
-use crate::support::process::{Scratch, run, text};
+use crate::support::process::{Scratch, run, run_ok, text};
 use crate::support::story::{Index, refresh_until_logged};
 
 /// A registry with one chart, and nginx before it.
@@ -280,6 +280,70 @@ fn a_registry_that_wants_a_client_certificate_is_shown_one_and_told_about_withou
     daemon.wait_ready();
 }
 
+/// The ways to speak TLS that registries have, on each architecture: its cryptography is assembly of its
+/// own.
+#[test]
+fn every_cipher_key_exchange_and_kind_of_certificate_is_spoken() {
+    const P256: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+    const P384: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp384r1"];
+    const RSA: &[&str] = &["-newkey", "rsa:2048"];
+    const LONG_RSA: &[&str] = &["-newkey", "rsa:4096"];
+    const ED25519: &[&str] = &["-newkey", "ed25519"];
+    for (key, version, settings) in [
+        (
+            P256,
+            "1.3",
+            &[
+                "ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;",
+                "ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;",
+                "ssl_conf_command Ciphersuites TLS_CHACHA20_POLY1305_SHA256;",
+                "ssl_ecdh_curve X25519;",
+                "ssl_ecdh_curve P-256;",
+            ][..],
+        ),
+        (P384, "1.3", &["ssl_ecdh_curve P-384;"]),
+        (RSA, "1.3", &["ssl_ecdh_curve X25519;"]),
+        (LONG_RSA, "1.3", &["ssl_ecdh_curve X25519;"]),
+        (ED25519, "1.3", &["ssl_ecdh_curve X25519;"]),
+        (
+            P256,
+            "1.2",
+            &[
+                "ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256;",
+                "ssl_ciphers ECDHE-ECDSA-CHACHA20-POLY1305;",
+            ],
+        ),
+        (P384, "1.2", &["ssl_ciphers ECDHE-ECDSA-AES256-GCM-SHA384;"]),
+        (RSA, "1.2", &["ssl_ciphers ECDHE-RSA-CHACHA20-POLY1305;"]),
+        (
+            LONG_RSA,
+            "1.2",
+            &[
+                "ssl_ciphers ECDHE-RSA-AES256-GCM-SHA384;",
+                "ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256;",
+            ],
+        ),
+    ] {
+        let certificates = Certificates::by(&Recipe {
+            key,
+            ..Recipe::default()
+        });
+        for setting in settings {
+            let front = Front::with(
+                &certificates,
+                &format!("ssl_protocols TLSv{version}; {setting}"),
+            );
+            let repo = format!("--storage-registry-repo=https://{}", front.nginx.host());
+            let authority = ca_file(&certificates.authority());
+            let index = run_ok(Path::new(program()), &["index", &repo, &authority], &[]);
+            assert!(
+                index.contains("charts/web-1.0.0.tgz"),
+                "{version} {setting} {key:?}: {index}"
+            );
+        }
+    }
+}
+
 /// A truncated file was told as a list of hundreds of numbers, a DER one as "holds no certificate".
 #[test]
 fn a_file_that_cannot_be_used_is_told_in_one_short_sentence() {
@@ -317,7 +381,10 @@ fn a_file_that_cannot_be_used_is_told_in_one_short_sentence() {
             vec![ca_file(&one_line)],
             "breaks off: a BEGIN line has no END line",
         ),
-        (vec![ca_file(&trusted)], "holds no certificate"),
+        (
+            vec![ca_file(&trusted)],
+            "holds a TRUSTED CERTIFICATE, which",
+        ),
         (vec![ca_file(&damaged)], "is damaged"),
         (vec![ca_file(&key)], "holds more than certificates"),
         (
@@ -336,11 +403,7 @@ fn a_file_that_cannot_be_used_is_told_in_one_short_sentence() {
         ),
     ] {
         let arguments: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let output = run(
-            Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")),
-            &arguments,
-            &[],
-        );
+        let output = run(Path::new(program()), &arguments, &[]);
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(

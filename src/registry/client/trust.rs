@@ -149,7 +149,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut roots = RootCertStore::empty();
     match found.iter().position(|der| roots.add(der.clone()).is_err()) {
         Some(at) => Err(format!("its certificate {} can't be decoded", at + 1)),
-        None if found.is_empty() => Err("holds no certificate".into()),
+        None if found.is_empty() => Err(no_certificate(pem)),
         None => Ok(found),
     }
 }
@@ -163,9 +163,18 @@ fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
         }
     }
     match chain.is_empty() {
-        true => Err("holds no certificate".into()),
+        true => Err(no_certificate(pem)),
         false => Ok(chain),
     }
+}
+
+fn no_certificate(pem: &[u8]) -> String {
+    let is_trusted = pem.windows(19).any(|word| word == b"TRUSTED CERTIFICATE");
+    match is_trusted {
+        true => "holds a TRUSTED CERTIFICATE, which only openssl reads (openssl x509 makes a plain one of it)",
+        false => "holds no certificate",
+    }
+    .into()
 }
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {

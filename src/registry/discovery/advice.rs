@@ -21,6 +21,11 @@ const KNOWN: [(&str, &str); 7] = [
     ),
 ];
 
+/// Whether each source was closed to these credentials, or to none: to name repositories wouldn't help.
+pub(super) fn all_want_credentials(answers: &[String]) -> bool {
+    !answers.is_empty() && answers.iter().all(|answer| answer.contains(": 401"))
+}
+
 /// What may help; `refusal` is about credentials.
 pub(super) fn advice(authority: &str, answers: &[String], refusal: &str) -> String {
     let host = authority.split(':').next().unwrap_or_default();
@@ -48,6 +53,9 @@ pub(super) fn advice(authority: &str, answers: &[String], refusal: &str) -> Stri
     }
     if is_answer(&|answer| answer.starts_with("GET http:") && answer.contains(": 400")) {
         return HTTPS_ADVICE.to_owned();
+    }
+    if all_want_credentials(answers) {
+        return refusal.to_owned();
     }
     if is_answer(&|answer| answer.contains(": 401") || answer.contains(": 403")) {
         return format!("{refusal}; or {flag}");
@@ -78,6 +86,16 @@ mod tests {
             of("reg:5000", &["GET http://reg:5000/v2/_catalog: 401"])
                 .contains("--storage-registry-config")
         );
+        let closed = [
+            "GET http://reg/v2/_catalog: 401",
+            "GET http://reg/v2/c: 401",
+        ];
+        assert_eq!(of("reg", &closed), "check --storage-registry-config");
+        let partly = [
+            "GET http://reg/v2/_catalog: 403",
+            "GET http://reg/v2/c: 401",
+        ];
+        assert!(of("reg", &partly).ends_with("or name them with --repository"));
         assert_eq!(
             of("reg:81", &["GET http://reg:81/v2/_catalog: not a listing"]),
             "reg:81 doesn't answer like a registry; check address and port"

@@ -226,7 +226,11 @@ impl Discovery {
         is_empty: bool,
     ) -> Result<Vec<RepositoryName>> {
         let authority = &client.authority;
-        let text = format!("{authority} lists no repositories ({})", answers.join("; "));
+        let what = match advice::all_want_credentials(answers) {
+            true => "asks for credentials",
+            false => "lists no repositories",
+        };
+        let text = format!("{authority} {what} ({})", answers.join("; "));
         let logged = advice(authority, answers, &client.explain_refusal());
         if is_empty {
             let text = format!("{text}; if there should be any: {logged}; {CACHE_HINT}");

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use crate::support::daemon::program;
 use crate::support::helm::argument;
 use crate::support::layout::Layout;
 use crate::support::process::{Scratch, run, text};
 
 /// Runs the daemon with flags that are a mistake and answers what it said.
 fn refused(flags: &[&str]) -> String {
-    let output = run(Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")), flags, &[]);
+    let output = run(Path::new(program()), flags, &[]);
     assert_eq!(
         output.status.code(),
         Some(2),

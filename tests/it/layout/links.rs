@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{daemon_on, reading_daemon_on};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{self, Daemon};
 use crate::support::helm::argument;
 use crate::support::layout::{Layout, flags};
 use crate::support::process::{Scratch, run_ok};
@@ -150,7 +150,7 @@ fn a_tree_that_can_only_be_read_is_served_and_left_as_it_is() {
     );
     fs::create_dir(tree.join("lost+found")).expect("mkdir");
     let program = place.0.join("oci-chartrepo");
-    fs::copy(env!("CARGO_BIN_EXE_oci-chartrepo"), &program).expect("copy the daemon");
+    fs::copy(daemon::program(), &program).expect("copy the daemon");
     let closed = partly.place(&partly.chart("closed", "1.0.0").config);
     chmod("a=rX", &place.0);
     chmod("a=", &tree.join("lost+found"));

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::support::daemon::program;
 use crate::support::folder::{Folder, flags};
 use crate::support::helm::argument;
 use crate::support::layout::Layout;
@@ -9,7 +10,7 @@ use crate::support::process::{run, text};
 
 /// Runs the daemon with flags that are a mistake and answers what it said.
 fn refused(flags: &[&str]) -> String {
-    let output = run(Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")), flags, &[]);
+    let output = run(Path::new(program()), flags, &[]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{flags:?}: {said}");
     said

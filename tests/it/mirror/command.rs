@@ -4,16 +4,13 @@
 use std::process::{Command, Output};
 
 use super::{Place, index};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, program};
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::story::{Index, ready_daemon};
 
 fn oci_chartrepo(arguments: &[&str]) -> Output {
     let mut command = Command::new("timeout");
-    command
-        .args(["60", env!("CARGO_BIN_EXE_oci-chartrepo")])
-        .args(arguments)
-        .env_clear();
+    command.args(["60", program()]).args(arguments).env_clear();
     command.output().expect("timeout runs")
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{LISTED, Place, filled, index};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, program};
 use crate::support::fake_registry::{Chart, FakeRegistry};
 use crate::support::helm::argument;
 use crate::support::process::{DEADLINE, wait_until};
@@ -28,7 +28,7 @@ impl Small {
             argument(&path)
         );
         let mut command = Command::new("unshare");
-        let daemon = env!("CARGO_BIN_EXE_oci-chartrepo");
+        let daemon = program();
         command.args([
             "--user",
             "--map-root-user",
@@ -173,7 +173,7 @@ fn a_directory_that_can_not_be_written_is_served_and_told_of_once() {
         argument(&place.path())
     );
     let mut command = Command::new("unshare");
-    let program = env!("CARGO_BIN_EXE_oci-chartrepo");
+    let program = program();
     command.args([
         "--user",
         "--map-root-user",

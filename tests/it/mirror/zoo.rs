@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{Place, index};
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, program};
 use crate::support::docker_registry::{DockerRegistry, Options};
 use crate::support::helm::{Helm, argument};
 use crate::support::layout;
@@ -14,7 +14,7 @@ use crate::support::tools::{NEWEST_HELM, tool};
 use crate::support::zoo::zoo;
 
 fn mirror(registry: &str, place: &Place) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oci-chartrepo"));
+    let mut command = Command::new(program());
     let registry = format!("--storage-registry-repo={registry}");
     command
         .args(["mirror", &registry, &place.flag()])

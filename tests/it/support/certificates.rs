@@ -5,13 +5,7 @@ use std::path::{Path, PathBuf};
 use super::process::{Scratch, run_ok};
 
 const NAMES: &str = "IP:127.0.0.1,DNS:localhost";
-const P256: [&str; 5] = [
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:prime256v1",
-    "-nodes",
-];
+const P256: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
 
 pub struct Certificates(Scratch);
 
@@ -19,6 +13,8 @@ pub struct Certificates(Scratch);
 pub struct Recipe {
     /// The curve of its authority's key, and the digest that is signed.
     pub authority: (&'static str, &'static str),
+    /// How openssl makes the server's key.
+    pub key: &'static [&'static str],
     /// Whom it is valid for.
     pub names: &'static str,
     /// Whether it is its own authority.
@@ -31,6 +27,7 @@ impl Default for Recipe {
     fn default() -> Recipe {
         Recipe {
             authority: ("prime256v1", "sha256"),
+            key: P256,
             names: NAMES,
             is_alone: false,
             is_expired: false,
@@ -52,7 +49,7 @@ impl Certificates {
         let (file, key_file) = (made.path("ca.pem"), made.path("ca.key"));
         let into = ["-keyout", &key_file, "-out", &file];
         openssl(&[&authority[..], &key, &into].concat());
-        made.request("server");
+        made.request("server", recipe.key);
         let is_authority = if recipe.is_alone { "TRUE" } else { "FALSE" };
         let extensions = format!(
             "subjectAltName={}\nbasicConstraints=CA:{is_authority}\n",
@@ -85,7 +82,7 @@ impl Certificates {
 
     /// The certificate and the key of a client, signed by the authority of this server.
     pub fn client(&self) -> (PathBuf, PathBuf) {
-        self.request("client");
+        self.request("client", P256);
         let extensions = "extendedKeyUsage=clientAuth\n";
         self.sign("client", extensions, "sha256", &Recipe::default());
         (self.0.join("client.pem"), self.0.join("client.key"))
@@ -108,13 +105,14 @@ impl Certificates {
         self.0.join(name).display().to_string()
     }
 
-    fn request(&self, name: &str) {
+    fn request(&self, name: &str, new_key: &[&str]) {
         let (key, request) = (
             self.path(&format!("{name}.key")),
             self.path(&format!("{name}.csr")),
         );
         let subject = ["req", "-subj", "/CN=charts test"];
-        openssl(&[&subject[..], &P256, &["-keyout", &key, "-out", &request]].concat());
+        let into = ["-nodes", "-keyout", &key, "-out", &request];
+        openssl(&[&subject[..], new_key, &into].concat());
     }
 
     fn sign(&self, name: &str, extensions: &str, digest: &str, recipe: &Recipe) {

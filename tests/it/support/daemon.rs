@@ -1,7 +1,9 @@
 //! The daemon under test: the real binary as a child on a free port, with its log collected.
 
+use std::env;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::http::{self, Answer};
@@ -13,6 +15,15 @@ const READY_DEADLINE: Duration = Duration::from_secs(300);
 /// What a test wants unless it says otherwise.
 const DEFAULTS: [&str; 3] = ["--port=0", "--listen-host=127.0.0.1", "--log-level=debug"];
 
+/// The program under test: what cargo built, or what runs the binary of another architecture.
+pub fn program() -> &'static str {
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+        let built = env!("CARGO_BIN_EXE_oci-chartrepo");
+        env::var("OCI_CHARTREPO_PROGRAM").unwrap_or_else(|_| built.to_owned())
+    });
+    &PROGRAM
+}
+
 pub struct Daemon {
     child: Child,
     port: u16,
@@ -22,7 +33,7 @@ pub struct Daemon {
 impl Daemon {
     /// The daemon with these flags, once it listens.
     pub fn start(arguments: &[&str]) -> Daemon {
-        Daemon::start_as(Command::new(env!("CARGO_BIN_EXE_oci-chartrepo")), arguments)
+        Daemon::start_as(Command::new(program()), arguments)
     }
 
     /// The same, by another command: another binary, or one that runs it somewhere else.
@@ -40,7 +51,7 @@ impl Daemon {
 
     /// The daemon once it listens, and its stderr, of which nothing more is read.
     pub fn start_unread(arguments: &[&str]) -> (Daemon, BufReader<ChildStderr>) {
-        let mut child = spawn(Command::new(env!("CARGO_BIN_EXE_oci-chartrepo")), arguments);
+        let mut child = spawn(Command::new(program()), arguments);
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let mut line = String::new();
         while !line.contains("INFO listening on http://") {

@@ -12,6 +12,7 @@ pub mod guarded;
 pub mod helm;
 pub mod http;
 pub mod keyring;
+pub mod kubernetes;
 pub mod layout;
 pub mod nginx;
 pub mod odd;

@@ -30,6 +30,11 @@ pub fn python_path() -> PathBuf {
     path
 }
 
+/// The definitions of one version of Kubernetes, as JSON schemas.
+pub fn kubernetes_schemas(version: &str) -> PathBuf {
+    tool(&format!("kubernetes-schemas/{version}.json"))
+}
+
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools")
 }
