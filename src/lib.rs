@@ -47,6 +47,7 @@
 
 pub mod archives;
 pub mod args;
+mod budget;
 pub mod config;
 pub mod credentials;
 mod files;

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     (
         "archives",
         &["files", "helm", "observe", "oci", "storage", "sync"],
     ),
     ("args", &[]),
+    ("budget", &[]),
     (
         "config",
         &[
@@ -32,11 +33,13 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("helm", &["oci"]),
     (
         "inventory",
-        &["helm", "observe", "oci", "pacing", "storage", "sync"],
+        &[
+            "budget", "helm", "observe", "oci", "pacing", "storage", "sync",
+        ],
     ),
     ("layout", &["files", "observe", "oci", "storage", "sync"]),
     ("observe", &[]),
-    ("oci", &[]),
+    ("oci", &["budget"]),
     ("pacing", &[]),
     (
         "refresh",
@@ -54,10 +57,11 @@ const ROOMS: [(&str, &[&str]); 20] = [
         "registry",
         &["credentials", "observe", "oci", "pacing", "storage", "sync"],
     ),
-    ("representation", &["oci"]),
+    ("representation", &["budget", "oci"]),
     (
         "server",
         &[
+            "budget",
             "inventory",
             "observe",
             "oci",
@@ -71,7 +75,14 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ),
     (
         "snapshot",
-        &["helm", "inventory", "oci", "representation", "sync"],
+        &[
+            "budget",
+            "helm",
+            "inventory",
+            "oci",
+            "representation",
+            "sync",
+        ],
     ),
     ("storage", &["oci"]),
     ("sync", &[]),

@@ -6,7 +6,7 @@ use crate::helm::index::parse_created;
 use crate::helm::{ChartLayers, PackedMetadata};
 use crate::oci::{
     Descriptor, Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference,
-    RepositoryName, qualified,
+    RepositoryName, excerpt, qualified,
 };
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage, read_blob};
 use std::collections::{BTreeSet, HashMap};
@@ -42,8 +42,9 @@ pub(super) enum ChartConfig {
 pub(super) type CheckResult = (Digest, Option<Artifact>);
 
 impl Artifact {
-    fn not_a_chart(reason: impl ToString) -> Artifact {
-        Artifact::NotAChart(reason.to_string().into())
+    /// The reason may hold words of the pusher's.
+    fn not_a_chart(reason: impl AsRef<str>) -> Artifact {
+        Artifact::NotAChart(excerpt(reason.as_ref()).into())
     }
 
     /// Whether it is known if this is a chart that can be listed.
@@ -77,7 +78,7 @@ impl Reader<'_> {
         let bytes = read_blob(self.storage, self.repository, config)?;
         Ok(match PackedMetadata::parse(&bytes) {
             Ok(metadata) => ChartConfig::Metadata(metadata),
-            Err(reason) => ChartConfig::NotAChart(reason.to_string().into()),
+            Err(reason) => ChartConfig::NotAChart(excerpt(&reason).into()),
         })
     }
 

@@ -89,14 +89,15 @@ impl Inventory {
 
     /// All charts, and all that is skipped.
     pub(crate) fn contents(&self) -> Contents {
-        let mut contents = Contents {
-            charts: Vec::new(),
-            skipped: self.excluded.clone(),
-        };
+        let mut contents = Contents::default();
+        let excluded = self.excluded.iter().cloned();
+        excluded.for_each(|one| contents.skipped.push(one));
         let mut budget = Budget::default();
         for (name, repository) in &self.repositories {
             let start = contents.charts.len();
-            contents.skipped.extend(repository.skipped(name));
+            if let Some(skipped) = repository.skipped(name) {
+                contents.skipped.push(skipped);
+            }
             for tag in &repository.tags {
                 match self.finding(name, tag, &mut budget) {
                     Some(Ok(chart)) => contents.charts.push(Arc::new(chart)),

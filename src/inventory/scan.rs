@@ -413,7 +413,7 @@ mod tests {
         let shelf = Shelf::of(&[("a", &["1.0.0"])], 1);
         shelf.fail("blob a", Some(ErrorKind::NotFound));
         let mut inventory = scanned(&shelf);
-        let skipped = inventory.contents().skipped;
+        let skipped = inventory.contents().skipped.kept;
         assert_eq!(skipped.len(), 1);
         assert!(skipped[0].reason.contains("on purpose"), "{}", skipped[0]);
         shelf.asked();
@@ -544,6 +544,7 @@ mod tests {
             let skipped: Vec<_> = inventory
                 .contents()
                 .skipped
+                .kept
                 .iter()
                 .map(ToString::to_string)
                 .collect();

@@ -32,14 +32,18 @@ impl Snapshot {
                 Arc::new(ChartRepository::new(&charts, style.format, urls))
             }
         };
-        skipped.extend_from_slice(&root.shadowed);
-        skipped.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
-        date(&mut skipped, last.map_or(&[], |last| &last.skipped), now);
+        root.shadowed
+            .iter()
+            .cloned()
+            .for_each(|one| skipped.push(one));
         let counts = Counts {
             charts: root.names,
             versions: root.charts.len(),
-            skipped: skipped.len(),
+            skipped: skipped.total(),
         };
+        let mut skipped = skipped.kept;
+        skipped.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+        date(&mut skipped, last.map_or(&[], |last| &last.skipped), now);
         let mut repositories = BTreeMap::new();
         let mut end = 0;
         for of_repository in charts.chunk_by(|one, other| one.repository == other.repository) {
@@ -301,10 +305,8 @@ pub(super) mod tests {
             let skipped = skipped
                 .iter()
                 .map(|(tag, reason)| Skipped::new((*tag).into(), *reason));
-            let harvest = Contents {
-                skipped: skipped.collect(),
-                ..Contents::default()
-            };
+            let mut harvest = Contents::default();
+            skipped.for_each(|one| harvest.skipped.push(one));
             Snapshot::build(harvest, &IndexStyle::default(), walked_at, last)
         };
         let since = |snapshot: &Snapshot| {
@@ -342,12 +344,10 @@ pub(super) mod tests {
     fn what_the_storage_says_is_not_told_to_everybody() {
         let mut skipped = Skipped::new("a:1".into(), "GET http://inside/v2/a: 500: secret");
         skipped.public = Some("could not be read: unreachable or failing".into());
-        let harvest = Contents {
-            skipped: vec![skipped],
-            ..Contents::default()
-        };
+        let mut harvest = Contents::default();
+        harvest.skipped.push(skipped);
         let told = Snapshot::build(harvest, &IndexStyle::default(), 0, None)
-            .skipped_json()
+            .skipped_json(0, 9)
             .unwrap();
         let told = String::from_utf8(told.identity().bytes.to_vec()).unwrap();
         assert!(

@@ -8,6 +8,7 @@ mod repository;
 pub use pages::PageError;
 pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};
 
+use crate::budget::SKIPPED_PAGE;
 use crate::helm::ChartVersion;
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::RepositoryName;
@@ -36,7 +37,7 @@ pub struct Snapshot {
     /// Where in `charts` each repository's charts stand.
     repositories: BTreeMap<RepositoryName, Range<usize>>,
     pages: Pages,
-    /// What isn't listed, and why; sorted.
+    /// What isn't listed, and why; sorted. If there is more than the budget allows, `counts` tells of it.
     pub skipped: Vec<Skipped>,
     /// How much it holds.
     pub counts: Counts,
@@ -231,12 +232,21 @@ impl Snapshot {
         })
     }
 
-    /// `/api/skipped`: what isn't listed, and why.
+    /// `/api/skipped`: what isn't listed, and why, from the one at `offset` on, at most `limit` of them and
+    /// at most [`SKIPPED_PAGE`].
     ///
     /// Errors when too many requests wait for pages.
-    pub fn skipped_json(&self) -> Result<Arc<Representation>, PageError> {
-        let skipped = || serde_json::to_vec(&SkippedList(&self.skipped)).unwrap_or_default();
-        self.pages.get(PageKey::Skipped, || Ok(json(skipped())))
+    pub fn skipped_json(
+        &self,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Arc<Representation>, PageError> {
+        let from = offset.min(self.skipped.len());
+        let page = &self.skipped[from..];
+        let page = &page[..limit.min(SKIPPED_PAGE).min(page.len())];
+        let skipped = || serde_json::to_vec(&SkippedLines(page)).unwrap_or_default();
+        let key = PageKey::Skipped(from, page.len());
+        self.pages.get(key, || Ok(json(skipped())))
     }
 }
 
@@ -244,7 +254,7 @@ fn json(bytes: Vec<u8>) -> Arc<Representation> {
     Arc::new(Representation::new(bytes))
 }
 
-struct SkippedList<'a>(&'a [Skipped]);
+struct SkippedLines<'a>(&'a [Skipped]);
 
 #[derive(Serialize)]
 struct SkippedLine<'a> {
@@ -253,7 +263,7 @@ struct SkippedLine<'a> {
     since: String,
 }
 
-impl Serialize for SkippedList<'_> {
+impl Serialize for SkippedLines<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(|skipped| SkippedLine {
             reference: &skipped.reference,

@@ -47,8 +47,8 @@ pub(super) enum PageKey {
     Version(String, String),
     /// The newest release of one.
     Latest(String),
-    /// What isn't listed.
-    Skipped,
+    /// So many that aren't listed, from one on.
+    Skipped(usize, usize),
 }
 
 /// The pages of one snapshot.
