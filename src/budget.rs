@@ -13,3 +13,21 @@ pub(crate) const TEXT: usize = 300;
 pub(crate) const SKIPPED: usize = 8 * MIB;
 /// Most entries of one page of `/api/skipped`: 300 KB at most lengths of names.
 pub(crate) const SKIPPED_PAGE: usize = 500;
+/// Most bytes of one response that is kept in memory: an index of 10,000 versions. A larger one is written
+/// anew for each client, from the charts' metadata, which takes a tenth of the time in which Helm reads it.
+pub(crate) const WHOLE: usize = 8 * MIB;
+/// The same of JSON, which is written as fast as it would be copied.
+pub(crate) const WHOLE_JSON: usize = 64 * KIB;
+/// Most bytes of responses that are kept beside the index: the indexes of prefixes, and small pages.
+pub(crate) const PAGES: usize = 16 * MIB;
+/// Most bytes of an index that one version of a chart takes, in each repository and in all. One counts
+/// [`ENTRY`] bytes at least. So 64,000 versions are listed, or 64 MiB.
+pub(crate) const RENDERED_VERSION: usize = MIB;
+pub(crate) const RENDERED_REPOSITORY: usize = 8 * MIB;
+pub(crate) const RENDERED: usize = 64 * MIB;
+/// What a listed version takes in memory beside its metadata, in bytes.
+pub(crate) const ENTRY: usize = KIB;
+/// Most bytes of all bodies together that are being sent and are held for it, other than archives.
+pub(crate) const IN_FLIGHT: usize = 16 * MIB;
+/// A body from this size on counts, in bytes: a thousand smaller ones take no more.
+pub(crate) const LEAST_IN_FLIGHT: usize = 16 * KIB;

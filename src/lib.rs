@@ -75,7 +75,7 @@ use registry::Registry;
 use server::Server;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -142,7 +142,8 @@ pub fn index(config: Config) -> io::Result<()> {
     observe::log::init(config.log_level)?;
     let snapshot = refresh::once(&*open(config.storage), config.scan)
         .map_err(|error| io::Error::other(format!("{error:#}")))?;
-    io::stdout().write_all(&snapshot.index().identity().bytes)
+    let index = snapshot.index().identity();
+    index.content.write(&mut io::stdout())
 }
 
 fn open(choice: StorageChoice) -> Arc<dyn Storage> {

@@ -3,11 +3,15 @@
 
 use super::json;
 use super::metadata::ChartMetadata;
+use super::yaml::entry_length;
 use std::sync::Arc;
 
 /// Largest metadata, as a multiple of its config blob, once every field that Helm always writes is
 /// written. An honest config at most doubles; but an empty dependency, two bytes, becomes 28.
 const MAX_GROWTH: usize = 4;
+
+/// What an entry takes in addition to its metadata, in bytes: URL, date, digest and their names.
+const REST_OF_ENTRY: usize = 256;
 
 /// A [`ChartMetadata`] as JSON, with the two fields that are needed most. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub struct PackedMetadata {
     text: Arc<str>,
     version_at: u32,
     json_at: u32,
+    /// How many bytes it takes in an index.
+    rendered: u32,
 }
 
 impl PackedMetadata {
@@ -25,7 +31,7 @@ impl PackedMetadata {
     /// blob's length would not bound the memory it takes.
     pub fn parse(config: &[u8]) -> Result<PackedMetadata, String> {
         let packed = PackedMetadata::from(ChartMetadata::parse(config)?);
-        let (before, after) = (config.len(), packed.len());
+        let (before, after) = (config.len(), packed.size());
         match after > before * MAX_GROWTH {
             true => Err(format!(
                 "config blob of {before} bytes becomes {after} bytes of metadata, over {MAX_GROWTH} \
@@ -50,9 +56,20 @@ impl PackedMetadata {
         &self.text[self.json_at as usize..]
     }
 
-    /// The length of the whole text, in bytes.
-    pub(super) fn len(&self) -> usize {
+    /// How many bytes an index takes for it at most, as YAML or as JSON: every field that is written, and
+    /// an estimate of URL, date and digest.
+    pub fn rendered(&self) -> usize {
+        self.rendered as usize + REST_OF_ENTRY + 3 * self.name().len() + self.version().len()
+    }
+
+    /// What it takes in memory, in bytes.
+    pub fn size(&self) -> usize {
         self.text.len()
+    }
+
+    /// Whether both are one text in memory.
+    pub fn is_shared_with(&self, other: &PackedMetadata) -> bool {
+        Arc::ptr_eq(&self.text, &other.text)
     }
 }
 
@@ -61,11 +78,15 @@ impl From<ChartMetadata> for PackedMetadata {
         let (name, version) = (metadata.name(), metadata.version());
         // A config blob is at most a megabyte, so both offsets fit.
         let (version_at, json_at) = (name.len() as u32, (name.len() + version.len()) as u32);
-        let text = [name, version, &json::to_string(&metadata)].concat().into();
+        let json = json::to_string(&metadata);
+        let rendered = entry_length(&json).max(json::escaped_length(&json));
+        let text = [name, version, &json].concat().into();
         PackedMetadata {
             text,
             version_at,
             json_at,
+            // Of a megabyte come six at most, and as many line breaks as it has values.
+            rendered: rendered as u32,
         }
     }
 }

@@ -335,7 +335,7 @@ fn report_skipped(snapshot: &Snapshot, last: Option<&Snapshot>) {
 
 /// Warns when the index exceeds what Rancher or Flux reads, and says when it fits again.
 fn report_size(snapshot: &Snapshot, last: Option<&Snapshot>) {
-    let length = |snapshot: &Snapshot| snapshot.index().identity().bytes.len();
+    let length = |snapshot: &Snapshot| snapshot.index().identity().length;
     let (before, now) = (last.map_or(0, length), length(snapshot));
     for (reader, most) in READERS {
         if now > most && before <= most {

@@ -1,27 +1,28 @@
 //! Responses for programs: the charts as ChartMuseum lists them, and what is not listed and why.
 
-use super::request::Request;
-use super::response::{JSON, Response};
+use super::response::{Asked, JSON, Response};
 use super::route::Api;
 use crate::budget;
-use crate::snapshot::Snapshot;
 use std::num::ParseIntError;
 
 /// The response to `/api/…`.
-pub(super) fn respond(snapshot: &Snapshot, request: &Request, api: &Api) -> Response {
+pub(super) fn respond(asked: &Asked, api: &Api) -> Response {
+    let (snapshot, client) = (asked.snapshot, asked.client);
     let page = match api {
-        Api::Charts => snapshot.charts_json(),
-        Api::Chart(name) => snapshot.chart_json(name),
-        Api::ChartVersion(name, version) => snapshot.chart_version_json(name, version),
-        Api::Skipped => return skipped(snapshot, request),
+        Api::Charts => snapshot.charts_json(client),
+        Api::Chart(name) => snapshot.chart_json(name, client),
+        Api::ChartVersion(name, version) => snapshot.chart_version_json(name, version, client),
+        Api::Skipped => return skipped(asked),
     };
-    Response::page(page, JSON, request, |why| error(404, &why))
+    asked.page(page, JSON, |why| error(404, &why))
 }
 
 /// One page of what isn't listed: `?offset=` and `?limit=` choose it, as in ChartMuseum's API. The total
 /// is in a header field, and so is the way to the next page (RFC 8288).
-fn skipped(snapshot: &Snapshot, request: &Request) -> Response {
-    let parameter = |name, absent| parameter(&request.target, name).unwrap_or(Ok(absent));
+fn skipped(asked: &Asked) -> Response {
+    let snapshot = asked.snapshot;
+    let target = &asked.request.target;
+    let parameter = |name, absent| parameter(target, name).unwrap_or(Ok(absent));
     let (Ok(offset), Ok(limit)) = (
         parameter("offset", 0),
         parameter("limit", budget::SKIPPED_PAGE),
@@ -29,8 +30,9 @@ fn skipped(snapshot: &Snapshot, request: &Request) -> Response {
         return error(400, "offset and limit are numbers");
     };
     let limit = limit.clamp(1, budget::SKIPPED_PAGE);
-    let page = snapshot.skipped_json(offset, limit);
-    let response = Response::page(page, JSON, request, |why| error(404, &why))
+    let page = snapshot.skipped_json(offset, limit, asked.client);
+    let response = asked
+        .page(page, JSON, |why| error(404, &why))
         .with("X-Total-Count", snapshot.counts.skipped.to_string());
     let next = offset.saturating_add(limit);
     match next < snapshot.skipped.len() {

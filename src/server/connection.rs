@@ -35,6 +35,9 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
         };
         connection.enter(ConnectionPhase::Responding)?;
         let response = respond(responder, &request, connection);
+        let outdated = responder.current.get().map_or(0, |now| now.outdated());
+        let in_flight = &responder.in_flight;
+        let response = in_flight.admit(response, connection.connection(), outdated);
         // After a 400, the client and we may disagree on where its next request begins.
         let keep_alive = request.keep_alive && response.status != 400 && connection.may_stay();
         let has_body = request.has_body;

@@ -4,6 +4,7 @@
 //! A connection's thread notes its phase in one atomic word, without a lock. An eviction changes the
 //! same word, so that a connection that has just begun to move is never cut off.
 
+use crate::snapshot::ClientKey;
 use crate::sync::{lock, wait_while};
 use socket2::SockRef;
 use std::collections::HashMap;
@@ -33,6 +34,8 @@ const SLOW: u64 = 32 * 1024;
 /// The same of a client whose address has more downloads than that of the waiting one would have: what is
 /// faster ends soon by itself.
 const FAST: u64 = 1024 * 1024;
+/// After how many milliseconds a client that holds memory is judged by its pace.
+const JUDGED_SOON: u64 = 500;
 /// Paces of a stream: there is none; it is not judged yet.
 pub(super) const NO_STREAM: u64 = u64::MAX;
 pub(super) const UNJUDGED: u64 = u64::MAX - 1;
@@ -82,6 +85,10 @@ pub(super) struct Connection {
     progress: AtomicU64,
     /// How many bytes a second its client takes of a download that is streamed to it.
     stream_pace: AtomicU64,
+    /// When the response that is being sent began, in milliseconds since the connection was accepted, and
+    /// how many bytes of it the client has taken.
+    began: AtomicU64,
+    sent: AtomicU64,
 }
 
 impl Connection {
@@ -91,6 +98,8 @@ impl Connection {
             peer,
             client: client(peer),
             stream_pace: AtomicU64::new(NO_STREAM),
+            began: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             phase: AtomicU8::new(ConnectionPhase::Waiting as u8),
             accepted: Instant::now(),
             progress: AtomicU64::new(0),
@@ -101,13 +110,51 @@ impl Connection {
     ///
     /// Errors when it was evicted.
     pub(super) fn enter(&self, phase: ConnectionPhase) -> io::Result<()> {
-        let passed = self.accepted.elapsed().as_millis();
-        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
-        self.progress.store(passed, Ordering::Relaxed);
+        self.progress.store(self.age(), Ordering::Relaxed);
         let next = |now| (now != ConnectionPhase::Evicted as u8).then_some(phase as u8);
         let entered = (self.phase).fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
         let evicted = |_| io::Error::new(io::ErrorKind::ConnectionAborted, "evicted");
         entered.map(drop).map_err(evicted)
+    }
+
+    /// How long ago it was accepted, in milliseconds.
+    fn age(&self) -> u64 {
+        u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The client as the turns at pages know it.
+    pub(super) fn key(&self) -> ClientKey {
+        match self.client {
+            IpAddr::V4(address) => address.to_bits().into(),
+            IpAddr::V6(address) => address.to_bits(),
+        }
+    }
+
+    /// Notes that a response begins.
+    pub(super) fn begin_response(&self) {
+        self.began.store(self.age(), Ordering::Relaxed);
+        self.sent.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes how many bytes of it the client has taken so far.
+    pub(super) fn set_sent(&self, bytes: u64) {
+        self.sent.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes a second the client has taken of the response so far, if it is slow: what is faster
+    /// ends soon by itself.
+    pub(super) fn slow_pace(&self) -> Option<u64> {
+        let took = self
+            .age()
+            .saturating_sub(self.began.load(Ordering::Relaxed));
+        let pace = self.sent.load(Ordering::Relaxed) * 1000 / took.max(1);
+        let is_sending = self.phase() == ConnectionPhase::Sending;
+        (is_sending && took >= JUDGED_SOON && pace < FAST).then_some(pace)
+    }
+
+    /// Cuts it off in the middle of a response.
+    pub(super) fn cut_off(&self) -> bool {
+        self.evict(ConnectionPhase::Sending)
     }
 
     fn phase(&self) -> ConnectionPhase {
@@ -376,6 +423,11 @@ pub(super) struct TableEntry {
 }
 
 impl TableEntry {
+    /// The connection.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
     /// Whether the connection may serve another request after this one.
     pub(super) fn may_stay(&self) -> bool {
         !self.table.is_stopping()

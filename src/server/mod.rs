@@ -30,6 +30,7 @@ mod blocks;
 mod connection;
 mod connections;
 mod downloads;
+mod flight;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod request;
@@ -115,6 +116,7 @@ impl Server {
             responder: Arc::new(Responder {
                 current,
                 downloads: Downloads::new(storage, options.chart_cache_size, connections),
+                in_flight: Arc::default(),
                 read_limits: ReadLimits::new(options.idle_timeout),
                 context_path: options.context_path,
             }),

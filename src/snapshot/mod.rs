@@ -4,20 +4,24 @@
 mod build;
 mod pages;
 mod repository;
+mod share;
 
-pub use pages::PageError;
+pub(crate) use pages::Turn;
+pub use pages::{ClientKey, PageError};
 pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};
 
-use crate::budget::SKIPPED_PAGE;
-use crate::helm::ChartVersion;
+use crate::budget::{SKIPPED_PAGE, WHOLE_JSON};
+use crate::helm::index::is_release;
+use crate::helm::{ChartVersion, IndexFile};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
 use pages::{PageKey, Pages};
-use repository::{ChartRepository, chart_version, index_file};
+use repository::{ChartRepository, Listed, Versions, index, length, rendered};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Write};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -39,6 +43,9 @@ pub struct Snapshot {
     pages: Pages,
     /// What isn't listed, and why; sorted. If there is more than the budget allows, `counts` tells of it.
     pub skipped: Vec<Skipped>,
+    /// How many charts are left out because the index has no room for them.
+    pub left_out: usize,
+    outdated: usize,
     /// How much it holds.
     pub counts: Counts,
 }
@@ -76,53 +83,68 @@ impl Snapshot {
     }
 
     /// `/PREFIX/index.yaml`, in the configured format: the index of the repositories at or below the prefix,
-    /// as if there were no others. `/index.yaml` without a prefix.
+    /// as if there were no others. `/index.yaml` without a prefix. Requests of one `client` take turns with
+    /// those of others, here and for all other pages.
     ///
     /// Errors when no chart lies there, or when too many requests wait for pages.
     pub fn index_below(
         &self,
         prefix: Option<&RepositoryName>,
+        client: ClientKey,
     ) -> Result<Arc<Representation>, PageError> {
-        self.index_in(self.style.format, prefix)
+        self.index_in(self.style.format, prefix, client)
     }
 
     /// `/PREFIX/index.json`, and `/index.json`. Errors as [`Snapshot::index_below`] does.
     pub fn index_json_below(
         &self,
         prefix: Option<&RepositoryName>,
+        client: ClientKey,
     ) -> Result<Arc<Representation>, PageError> {
-        self.index_in(IndexFormat::Json, prefix)
+        self.index_in(IndexFormat::Json, prefix, client)
     }
 
     fn index_in(
         &self,
         format: IndexFormat,
         prefix: Option<&RepositoryName>,
+        client: ClientKey,
     ) -> Result<Arc<Representation>, PageError> {
-        let Some(prefix) = prefix else {
-            return Ok(self.root_index(format));
+        let below = match prefix {
+            None => None,
+            Some(prefix) => Some(self.below(prefix).ok_or_else(|| {
+                let why = "no repository below this path holds a chart";
+                PageError::NotFound(why.to_owned())
+            })?),
         };
-        let Some((prefix, ranges)) = self.below(prefix) else {
-            return Err(PageError::NotFound(
-                "no repository below this path holds a chart".to_owned(),
-            ));
+        let is_part = |(_, ranges): &(_, Vec<Range<usize>>)| count(ranges) < self.charts.len();
+        let Some((prefix, ranges)) = below.filter(is_part) else {
+            return self.root_index(format, client);
         };
-        if ranges.iter().map(Range::len).sum::<usize>() == self.charts.len() {
-            return Ok(self.root_index(format));
-        }
         let urls = self.style.urls.below(&prefix);
-        self.pages.get(PageKey::Index(prefix, format), || {
-            let charts: Vec<_> = self.in_ranges(ranges).cloned().collect();
-            let below = ChartRepository::new(&charts, format, urls);
-            Ok(below.index().clone())
+        let key = PageKey::Index(Some(prefix), format);
+        if let Some(page) = self.pages.kept(&key) {
+            return Ok(page);
+        }
+        let charts: Vec<_> = self.in_ranges(ranges).cloned().collect();
+        self.pages.get(key, client, length(&charts), || {
+            ChartRepository::new(&charts, format, &urls).index().clone()
         })
     }
 
-    fn root_index(&self, format: IndexFormat) -> Arc<Representation> {
-        match format == self.style.format {
-            true => self.root.index().clone(),
-            false => self.root.index_json().clone(),
+    fn root_index(
+        &self,
+        format: IndexFormat,
+        client: ClientKey,
+    ) -> Result<Arc<Representation>, PageError> {
+        if format == self.style.format {
+            return Ok(self.root.index().clone());
         }
+        let (charts, urls) = (self.root.charts.clone(), self.style.urls.clone());
+        let key = PageKey::Index(None, format);
+        let expected = length(&charts);
+        self.pages
+            .get(key, client, expected, || index(charts, urls, format))
     }
 
     /// The chart whose archive is `/PREFIX/charts/NAME-VERSION.tgz`, by that file name. No index is rendered
@@ -177,25 +199,32 @@ impl Snapshot {
     /// without its pages (`offset`, `limit`): all versions of all charts, by name, newest first.
     ///
     /// Errors when too many requests wait for pages.
-    pub fn charts_json(&self) -> Result<Arc<Representation>, PageError> {
-        let charts = || Ok(json(self.root.index_file().entries_to_json()));
-        self.pages.get(PageKey::Charts, charts)
+    pub fn charts_json(&self, client: ClientKey) -> Result<Arc<Representation>, PageError> {
+        let all = || self.root.charts.clone();
+        self.page(PageKey::Charts, client, all, |file, out| {
+            file.write_entries(out)
+        })
     }
 
     /// `/api/charts/NAME`: all versions of one chart, newest first.
     ///
     /// Errors when there are none, or when too many requests wait for pages.
-    pub fn chart_json(&self, name: &str) -> Result<Arc<Representation>, PageError> {
-        let versions = self.root.versions(name);
+    pub fn chart_json(
+        &self,
+        name: &str,
+        client: ClientKey,
+    ) -> Result<Arc<Representation>, PageError> {
+        let versions = &self.root.charts[self.root.versions(name)];
         if versions.is_empty() {
             return Err(PageError::NotFound("chart not found".to_owned()));
         }
         let key = PageKey::Chart(name.to_owned());
-        self.pages.get(key, || {
-            Ok(json(
-                index_file(&versions, &self.style.urls).versions_to_json(name),
-            ))
-        })
+        self.page(
+            key,
+            client,
+            || versions.into(),
+            |file, out| file.write_versions(out),
+        )
     }
 
     /// `/api/charts/NAME/VERSION`: one version; `latest` is the newest one that is no prerelease.
@@ -205,31 +234,23 @@ impl Snapshot {
         &self,
         name: &str,
         version: &str,
+        client: ClientKey,
     ) -> Result<Arc<Representation>, PageError> {
-        let versions = self.root.versions(name);
+        let versions = &self.root.charts[self.root.versions(name)];
         if versions.is_empty() {
             return Err(PageError::NotFound("no chart name found".to_owned()));
         }
-        let missing =
-            || PageError::NotFound(format!("no chart version found for {name}-{version}"));
-        if version == "latest" {
-            let latest = || {
-                index_file(&versions, &self.style.urls)
-                    .latest(name)
-                    .map(|chart| json(chart.to_json()))
-            };
-            return self.pages.get(PageKey::Latest(name.to_owned()), || {
-                latest().ok_or_else(missing)
-            });
-        }
-        let chart = versions
-            .iter()
-            .find(|chart| chart.metadata.version() == version);
-        let chart = chart.ok_or_else(missing)?;
-        let key = PageKey::Version(name.to_owned(), version.to_owned());
-        self.pages.get(key, || {
-            Ok(json(chart_version(chart, &self.style.urls).to_json()))
-        })
+        let is_it = |chart: &&Arc<StoredChart>| match version {
+            "latest" => is_release(&chart.metadata),
+            _ => chart.metadata.version() == version,
+        };
+        let missing = format!("no chart version found for {name}-{version}");
+        let chart = versions.iter().find(is_it);
+        let chart = chart.ok_or(PageError::NotFound(missing))?;
+        let found = chart.metadata.version();
+        let key = PageKey::Version(name.to_owned(), found.to_owned());
+        let one = || [chart.clone()].into();
+        self.page(key, client, one, |file, out| file.write_one(out))
     }
 
     /// `/api/skipped`: what isn't listed, and why, from the one at `offset` on, at most `limit` of them and
@@ -240,18 +261,50 @@ impl Snapshot {
         &self,
         offset: usize,
         limit: usize,
+        client: ClientKey,
     ) -> Result<Arc<Representation>, PageError> {
         let from = offset.min(self.skipped.len());
         let page = &self.skipped[from..];
         let page = &page[..limit.min(SKIPPED_PAGE).min(page.len())];
-        let skipped = || serde_json::to_vec(&SkippedLines(page)).unwrap_or_default();
         let key = PageKey::Skipped(from, page.len());
-        self.pages.get(key, || Ok(json(skipped())))
+        self.pages.get(key, client, 0, || {
+            let lines = serde_json::to_vec(&SkippedLines(page)).unwrap_or_default();
+            Arc::new(Representation::new(lines))
+        })
+    }
+
+    /// The turn to make something of so many bytes for a client.
+    pub(crate) fn turn(&self, client: ClientKey, expected: usize) -> Option<Turn> {
+        self.pages.turn(client, expected)
+    }
+
+    /// How many bytes of snapshots before this one are in none of its charts. What was taken from such a
+    /// snapshot holds at most as many more as this has grown by since.
+    pub fn outdated(&self) -> usize {
+        self.outdated
+    }
+
+    /// The JSON that `write` makes of some charts.
+    fn page(
+        &self,
+        key: PageKey,
+        client: ClientKey,
+        charts: impl FnOnce() -> Listed,
+        write: fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()>,
+    ) -> Result<Arc<Representation>, PageError> {
+        if let Some(page) = self.pages.kept(&key) {
+            return Ok(page);
+        }
+        let charts = charts();
+        let (expected, urls) = (length(&charts), self.style.urls.clone());
+        self.pages.get(key, client, expected, || {
+            rendered(charts, urls, WHOLE_JSON, write)
+        })
     }
 }
 
-fn json(bytes: Vec<u8>) -> Arc<Representation> {
-    Arc::new(Representation::new(bytes))
+fn count(ranges: &[Range<usize>]) -> usize {
+    ranges.iter().map(Range::len).sum()
 }
 
 struct SkippedLines<'a>(&'a [Skipped]);
@@ -285,7 +338,7 @@ mod tests {
     use super::*;
 
     fn below(snapshot: &Snapshot, prefix: &str) -> Option<Arc<Representation>> {
-        snapshot.index_below(Some(&prefix.parse().unwrap())).ok()
+        snapshot.index_below(Some(&prefix.parse().unwrap()), 0).ok()
     }
 
     fn teams() -> Vec<StoredChart> {
@@ -308,16 +361,16 @@ mod tests {
             let alone = snapshot(teams().drain(charts).collect());
             let index = below(&all, prefix).unwrap();
             assert_eq!(
-                index.identity().bytes,
-                alone.index().identity().bytes,
+                index.identity().to_vec(),
+                alone.index().identity().to_vec(),
                 "{prefix}"
             );
             let json = all
-                .index_json_below(Some(&prefix.parse().unwrap()))
+                .index_json_below(Some(&prefix.parse().unwrap()), 0)
                 .unwrap();
             assert_eq!(
                 json.identity().etag,
-                alone.index_json_below(None).unwrap().identity().etag,
+                alone.index_json_below(None, 0).unwrap().identity().etag,
                 "{prefix}"
             );
         }
@@ -366,9 +419,9 @@ mod tests {
         let all = snapshot(teams().drain(..2).collect());
         assert!(Arc::ptr_eq(&below(&all, "team").unwrap(), all.index()));
         let json = all
-            .index_json_below(Some(&"team".parse().unwrap()))
+            .index_json_below(Some(&"team".parse().unwrap()), 0)
             .unwrap();
-        assert!(Arc::ptr_eq(&json, &all.index_json_below(None).unwrap()));
+        assert!(Arc::ptr_eq(&json, &all.index_json_below(None, 0).unwrap()));
     }
 
     #[test]
