@@ -20,8 +20,8 @@ pub(crate) const WHOLE: usize = 8 * MIB;
 pub(crate) const WHOLE_JSON: usize = 64 * KIB;
 /// Most bytes of responses that are kept beside the index: the indexes of prefixes, and small pages.
 pub(crate) const PAGES: usize = 16 * MIB;
-/// Most bytes of an index that one version of a chart takes, in each repository and in all. One counts
-/// [`ENTRY`] bytes at least. So 64,000 versions are listed, or 64 MiB.
+/// Most bytes of an index that one version of a chart takes, all of a repository, and all together. A
+/// version counts [`ENTRY`] bytes at least, so 64,000 of them are listed, or 64 MiB.
 pub(crate) const RENDERED_VERSION: usize = MIB;
 pub(crate) const RENDERED_REPOSITORY: usize = 8 * MIB;
 pub(crate) const RENDERED: usize = 64 * MIB;

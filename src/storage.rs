@@ -100,6 +100,9 @@ pub struct Revision(pub u64);
 /// Manifests") asks registries to take at least.
 pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
 
+/// For how large a small blob room is made at once, in bytes: that of the largest config blob.
+const EXPECTED: u64 = 1024 * 1024;
+
 /// What a failure means to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -280,7 +283,8 @@ pub fn read_verified(
     repository: &RepositoryName,
     blob: &Descriptor,
 ) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // A text that grows while it is read is copied. The size is only what the manifest says.
+    let mut bytes = Vec::with_capacity(blob.size.min(EXPECTED) as usize);
     let read = Verifying::new(source, &blob.digest, blob.size).read_to_end(&mut bytes);
     read.map_err(|error| {
         let text = format!("blob {repository}@{}: {error}", blob.digest);

@@ -30,7 +30,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("credentials", &["sync"]),
     ("files", &["storage"]),
     ("fuzzing", &["layout", "observe", "registry", "server"]),
-    ("helm", &["oci"]),
+    ("helm", &["budget", "oci"]),
     (
         "inventory",
         &[

@@ -4,6 +4,7 @@
 use super::json;
 use super::metadata::ChartMetadata;
 use super::yaml::entry_length;
+use crate::budget::RENDERED_VERSION;
 use std::sync::Arc;
 
 /// Largest metadata, as a multiple of its config blob, once every field that Helm always writes is
@@ -27,10 +28,13 @@ pub struct PackedMetadata {
 impl PackedMetadata {
     /// Reads a config blob, as [`ChartMetadata::parse`] does.
     ///
-    /// Errors as it does, and when the metadata is so much longer than the config blob that the
+    /// Errors as it does, when an index would take too many bytes for it, and when the metadata is so much longer than the config blob that the
     /// blob's length would not bound the memory it takes.
     pub fn parse(config: &[u8]) -> Result<PackedMetadata, String> {
         let packed = PackedMetadata::from(ChartMetadata::parse(config)?);
+        if packed.rendered() > RENDERED_VERSION {
+            return Err(format!("its entry has over {RENDERED_VERSION} bytes"));
+        }
         let (before, after) = (config.len(), packed.size());
         match after > before * MAX_GROWTH {
             true => Err(format!(
@@ -78,11 +82,12 @@ impl From<ChartMetadata> for PackedMetadata {
         let (name, version) = (metadata.name(), metadata.version());
         // A config blob is at most a megabyte, so both offsets fit.
         let (version_at, json_at) = (name.len() as u32, (name.len() + version.len()) as u32);
-        let json = json::to_string(&metadata);
-        let rendered = entry_length(&json).max(json::escaped_length(&json));
-        let text = [name, version, &json].concat().into();
+        let mut text = [name, version].concat();
+        json::append(&mut text, &metadata);
+        let json = &text[json_at as usize..];
+        let rendered = entry_length(json).max(json::escaped_length(json));
         PackedMetadata {
-            text,
+            text: text.into(),
             version_at,
             json_at,
             // Of a megabyte come six at most, and as many line breaks as it has values.

@@ -9,6 +9,7 @@ use crate::oci::{
     RepositoryName, excerpt, qualified,
 };
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage, read_blob};
+use crate::sync::OneThread;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -59,13 +60,15 @@ impl Artifact {
 /// Reads artifacts of one repository. An error says nothing about the artifact: it could not be read.
 pub(super) struct Reader<'a> {
     pub(super) storage: &'a dyn Storage,
+    /// Parses, which takes several times a text's length.
+    pub(super) parsing: &'a OneThread,
     pub(super) repository: &'a RepositoryName,
 }
 
 impl Reader<'_> {
     /// What the manifest in these bytes stands for.
-    pub(super) fn artifact(&self, manifest: &[u8]) -> Result<Artifact, Error> {
-        match Manifest::parse(manifest) {
+    pub(super) fn artifact(&self, manifest: Vec<u8>) -> Result<Artifact, Error> {
+        match self.parse(manifest) {
             Ok(Manifest::Image(manifest)) => Ok(chart(&manifest)),
             Ok(Manifest::Index(index)) => self.chart_among(&index),
             Ok(Manifest::Schema1) => Ok(Artifact::not_a_chart("a Docker image of schema 1")),
@@ -73,13 +76,19 @@ impl Reader<'_> {
         }
     }
 
+    fn parse(&self, manifest: Vec<u8>) -> Result<Manifest, String> {
+        self.parsing.run(move || Manifest::parse(&manifest))
+    }
+
     /// What a config blob says.
     pub(super) fn config(&self, config: &Descriptor) -> Result<ChartConfig, Error> {
         let bytes = read_blob(self.storage, self.repository, config)?;
-        Ok(match PackedMetadata::parse(&bytes) {
-            Ok(metadata) => ChartConfig::Metadata(metadata),
-            Err(reason) => ChartConfig::NotAChart(excerpt(&reason).into()),
-        })
+        Ok(
+            match self.parsing.run(move || PackedMetadata::parse(&bytes)) {
+                Ok(metadata) => ChartConfig::Metadata(metadata),
+                Err(reason) => ChartConfig::NotAChart(excerpt(&reason).into()),
+            },
+        )
     }
 
     /// Errors if a blob of a chart is not there to be handed out, as far as that is cheap to know.
@@ -135,7 +144,7 @@ impl Reader<'_> {
             let text = format!("{name}: other bytes than the digest's");
             return Err(Error::new(ErrorKind::Invalid, text));
         }
-        match Manifest::parse(&bytes) {
+        match self.parse(bytes) {
             Ok(Manifest::Image(manifest)) if manifest.config.media_type.is(CONFIG_TYPE) => {
                 Ok(Some(manifest))
             }

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::tag::{CheckScope, ConfigKey, TagCheck};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
-use crate::sync::{in_parallel, lock};
+use crate::sync::{OneThread, in_parallel, lock};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +29,7 @@ pub(crate) struct Scan<'a> {
     /// After how long a known tag is checked again; none if every scan is to check all.
     pub(crate) interval: Option<Duration>,
     progress: Progress,
+    parsing: OneThread,
 }
 
 impl<'a> Scan<'a> {
@@ -45,6 +46,7 @@ impl<'a> Scan<'a> {
             concurrency,
             interval,
             progress,
+            parsing: OneThread::default(),
         }
     }
 
@@ -154,7 +156,7 @@ impl<'a> Scan<'a> {
                 let known = inventory.artifacts.get(&digest);
                 let artifact = known
                     .is_none()
-                    .then(|| reader.artifact(&bytes))
+                    .then(|| reader.artifact(bytes))
                     .transpose()?;
                 known
                     .or(artifact.as_ref())
@@ -187,6 +189,7 @@ impl<'a> Scan<'a> {
     fn reader<'r>(&'r self, repository: &'r RepositoryName) -> Reader<'r> {
         Reader {
             storage: self.storage,
+            parsing: &self.parsing,
             repository,
         }
     }

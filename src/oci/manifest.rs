@@ -7,6 +7,7 @@ use super::json::{MAX_VALUES, holds_over};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -18,8 +19,17 @@ const INDEX_TYPES: [&str; 2] = [
 
 /// A media type (RFC 6838), as it stands in a descriptor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "Cow<str>")]
 pub struct MediaType(Box<str>);
+
+/// Longest media type that is kept whole, in characters: RFC 6838 §4.2 allows 127 on each side of the slash.
+const MAX_MEDIA_TYPE: usize = 255;
+
+impl From<Cow<'_, str>> for MediaType {
+    fn from(text: Cow<str>) -> MediaType {
+        MediaType(text.chars().take(MAX_MEDIA_TYPE).collect())
+    }
+}
 
 impl MediaType {
     /// The type as it was sent.

@@ -1,9 +1,9 @@
 //! Which charts an index has room for. Each pusher can write megabytes of metadata, and whatever is listed
-//! takes memory here and in every client that reads the index. So a version, a repository and all together
-//! have a budget of rendered bytes. Pure, and the same on every replica: sizes, names and versions decide,
+//! takes memory here and in every client that reads the index. So a repository and all together have a
+//! budget of rendered bytes. Pure, and the same on every replica: sizes, names and versions decide,
 //! not the order of answers.
 
-use crate::budget::{ENTRY, RENDERED, RENDERED_REPOSITORY, RENDERED_VERSION};
+use crate::budget::{ENTRY, RENDERED, RENDERED_REPOSITORY};
 use crate::helm::Version;
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{Digest, qualified};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(super) fn leave_out(charts: &mut Vec<Arc<StoredChart>>) -> Vec<Skipped> {
     let needs = by_repository(charts).map(need).collect();
     let share = fair_share(needs, RENDERED).min(RENDERED_REPOSITORY);
-    let over = by_repository(charts).filter(|of_one| need(of_one) > share || has_large(of_one));
+    let over = by_repository(charts).filter(|of_one| need(of_one) > share);
     let left_out: HashSet<*const StoredChart> = over
         .flat_map(|of_one| over_share(of_one, share))
         .map(Arc::as_ptr)
@@ -25,8 +25,7 @@ pub(super) fn leave_out(charts: &mut Vec<Arc<StoredChart>>) -> Vec<Skipped> {
     if left_out.is_empty() {
         return Vec::new();
     }
-    let large: Arc<str> = format!("its entry has over {RENDERED_VERSION} bytes").into();
-    let many: Arc<str> = format!(
+    let reason: Arc<str> = format!(
         "newer versions take its repository's share of the index, {share} bytes of {RENDERED}"
     )
     .into();
@@ -34,7 +33,6 @@ pub(super) fn leave_out(charts: &mut Vec<Arc<StoredChart>>) -> Vec<Skipped> {
     charts.retain(|chart| {
         let is_over = left_out.contains(&Arc::as_ptr(chart));
         if is_over {
-            let reason = if is_large(chart) { &large } else { &many };
             let reference = qualified(&chart.repository, chart.reference.as_str());
             skipped.push(Skipped::new(reference, reason.clone()));
         }
@@ -48,36 +46,28 @@ fn by_repository(charts: &[Arc<StoredChart>]) -> impl Iterator<Item = &[Arc<Stor
 }
 
 /// What a chart counts, in bytes.
-pub(super) fn weight(chart: &StoredChart) -> usize {
+fn weight(chart: &StoredChart) -> usize {
     chart.metadata.rendered().max(ENTRY)
-}
-
-fn is_large(chart: &StoredChart) -> bool {
-    weight(chart) > RENDERED_VERSION
-}
-
-fn has_large(of_one: &[Arc<StoredChart>]) -> bool {
-    of_one.iter().any(|chart| is_large(chart))
 }
 
 /// What the charts of one repository need. Those that share a config blob, as tags of one manifest do,
 /// count once.
 fn need(of_one: &[Arc<StoredChart>]) -> usize {
     let mut seen: HashSet<&Digest> = HashSet::new();
-    let counted = of_one.iter().filter(|chart| !is_large(chart));
-    let counted = counted.filter(|chart| seen.insert(&chart.layers.config.digest));
+    let counted = of_one
+        .iter()
+        .filter(|chart| seen.insert(&chart.layers.config.digest));
     counted.map(|chart| weight(chart)).sum()
 }
 
-/// The charts of one repository that are too large, or for which newer ones leave no room.
+/// The charts of one repository for which newer ones leave no room.
 fn over_share(of_one: &[Arc<StoredChart>], share: usize) -> Vec<&Arc<StoredChart>> {
     let mut newest: Vec<&Arc<StoredChart>> = of_one.iter().collect();
     newest.sort_by_cached_key(|chart| Reverse(Version::parse(chart.metadata.version())));
     let (mut left, mut kept) = (share, HashSet::new());
     newest.retain(|chart| {
         let config = &chart.layers.config.digest;
-        let fits = !is_large(chart) && weight(chart) <= left;
-        if fits && kept.insert(config) {
+        if weight(chart) <= left && kept.insert(config) {
             left -= weight(chart);
         }
         !kept.contains(config)
@@ -152,9 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_too_large_costs_itself_alone_and_tags_of_one_config_count_once() {
-        let mut charts = vec![large("a", "1.0.0", 1_000_000); 20];
-        charts.push(large("a", "2.0.0", RENDERED_VERSION));
-        assert_eq!(left_out(charts), ["a:2.0.0"]);
+    fn tags_of_one_config_count_once() {
+        let charts = vec![large("a", "1.0.0", 1_000_000); 20];
+        assert!(left_out(charts).is_empty());
     }
 }

@@ -43,7 +43,7 @@ pub struct Bloated {
     fault: Option<String>,
 }
 
-pub const ALL: [Bloat; 6] = [
+pub const ALL: [Bloat; 7] = [
     Bloat {
         name: "manifests with a media type of 1 MB",
         full: 300,
@@ -69,10 +69,16 @@ pub const ALL: [Bloat; 6] = [
         play: many_entries,
     },
     Bloat {
-        name: "MiB of config blobs to be escaped",
+        name: "MiB of config blobs of 1 MiB to be escaped",
         full: 64,
         reduced: 24,
-        play: escapes,
+        play: |count, _| escapes(count, 1_048_000),
+    },
+    Bloat {
+        name: "MiB of config blobs of 250 KB to be escaped",
+        full: 64,
+        reduced: 24,
+        play: |count, _| escapes(4 * count, 250_000),
     },
     Bloat {
         name: "changes of 20 MiB under slow readers",
@@ -226,19 +232,13 @@ fn entries(
     Bloated::of(&daemon, rendered)
 }
 
-fn escapes(count: usize, _: Duration) -> Bloated {
+fn escapes(count: usize, length: usize) -> Bloated {
     let fake = FakeRegistry::start();
     // Of 10 bytes come 40 when they are escaped.
     let text = "\u{7f}\u{7f}\u{7f}\u{80}\u{90}\u{9f}a";
     for number in 0..count {
-        let (repository, version) = (format!("team/web{}", number / 8), number % 8);
-        push(
-            &fake,
-            &repository,
-            &format!("{version}.0.0"),
-            text,
-            1_048_000,
-        );
+        let (repository, version) = (format!("team/web{}", number % 8), number / 8);
+        push(&fake, &repository, &format!("{version}.0.0"), text, length);
     }
     let daemon = daemon(&fake, &[]);
     thread::scope(|scope| {

@@ -116,14 +116,24 @@ impl UpstreamResponse {
     fn error(self, make: impl Fn(&str, u16, &[u8]) -> Error) -> Error {
         let (what, status, retry_at) = (self.what.clone(), self.status(), self.retry_at());
         let source = self.response.into_body().into_reader();
-        let body = collect(source, MAX_ERROR_BODY, ERROR_BODY).unwrap_or_default();
+        let body = collect(source, 0, MAX_ERROR_BODY, ERROR_BODY).unwrap_or_default();
         make(&what, status, &body).with_retry_at(retry_at)
     }
 
     /// The whole body, of at most `limit` bytes.
     pub(crate) fn read(self, limit: u64) -> Result<Vec<u8>> {
         let what = self.what.clone();
-        let bytes = collect(self.into_reader(u64::MAX), limit + 1, BODY);
+        let declared = self.headers().get(CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
+        let expected = declared
+            .filter(|length: &u64| *length <= limit)
+            .unwrap_or(0);
+        let bytes = collect(
+            self.into_reader(u64::MAX),
+            expected as usize,
+            limit + 1,
+            BODY,
+        );
         let bytes = bytes.map_err(|cause| error::body(&what, cause))?;
         if bytes.len() as u64 > limit {
             let why = format!("the response is over {limit} bytes");
@@ -158,10 +168,16 @@ fn repeats(text: &str, authorization: &str) -> bool {
 }
 
 /// Reads to the end, or to `limit` bytes, for `longest` and one more read at most.
-fn collect(source: impl Read, limit: u64, longest: Duration) -> io::Result<Vec<u8>> {
+/// `expected` is how many there may be: a text that grows while it is read is copied.
+fn collect(
+    source: impl Read,
+    expected: usize,
+    limit: u64,
+    longest: Duration,
+) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + longest;
     let mut source = source.take(limit);
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(expected);
     let mut chunk = [0; 16 * 1024];
     loop {
         let count = source.read(&mut chunk)?;
