@@ -20,13 +20,14 @@ pub(crate) const WHOLE: usize = 8 * MIB;
 pub(crate) const WHOLE_JSON: usize = 64 * KIB;
 /// Most bytes of responses that are kept beside the index: the indexes of prefixes, and small pages.
 pub(crate) const PAGES: usize = 16 * MIB;
-/// Most bytes of an index that one version of a chart takes, all of a repository, and all together. A
-/// version counts [`ENTRY`] bytes at least, so 64,000 of them are listed, or 64 MiB.
-pub(crate) const RENDERED_VERSION: usize = MIB;
-pub(crate) const RENDERED_REPOSITORY: usize = 8 * MIB;
-pub(crate) const RENDERED: usize = 64 * MIB;
-/// What a listed version takes in memory beside its metadata, in bytes.
-pub(crate) const ENTRY: usize = KIB;
+/// Most bytes of an index that one version of a chart takes, all of a repository, and all together: more
+/// than plain text takes that is within the bounds of config blobs, but not what unfolds, such as
+/// characters to be escaped. A version counts [`ENTRY`] bytes at least.
+pub(crate) const RENDERED_VERSION: usize = MIB + MIB / 4;
+pub(crate) const RENDERED_REPOSITORY: usize = 12 * MIB;
+pub(crate) const RENDERED: usize = 96 * MIB;
+/// What a listed version takes in memory beside its metadata, in bytes, at most.
+pub(crate) const ENTRY: usize = KIB + KIB / 2;
 /// Most bytes of all bodies together that are being sent and are held for it, other than archives.
 pub(crate) const IN_FLIGHT: usize = 16 * MIB;
 /// A body from this size on counts, in bytes: a thousand smaller ones take no more.

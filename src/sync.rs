@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SendError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +29,9 @@ pub(crate) fn wait_while<'a, T>(
     waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
+/// Most keys of which a [`Gate`] remembers when they were served: four for each connection.
+const MAX_SERVED: usize = 4096;
+
 /// Bounds of a [`Gate`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GateLimits {
@@ -41,8 +44,9 @@ pub(crate) struct GateLimits {
 }
 
 /// Lets a bounded number of callers pass at once; further ones wait in line. The key with the fewest
-/// passes is served first, so that the share of each shrinks as more keys come; among equals it is first
-/// come first served.
+/// passes is served first, so that the share of each shrinks as more keys come; of those with as few the
+/// one that was served the longest time ago, so that keys take turns. A full line refuses the last of the
+/// key that has the most in it.
 pub(crate) struct Gate<K: Copy + Eq + Hash> {
     limits: GateLimits,
     line: Mutex<Line<K>>,
@@ -54,6 +58,8 @@ struct Line<K: Copy + Eq + Hash> {
     /// None of them can pass now: a [`Pass`] that is given back is handed to the first that can.
     waiting: VecDeque<Waiting<K>>,
     next_ticket: u64,
+    /// The last ticket that was served of each key, as far as is remembered.
+    served: HashMap<K, u64>,
 }
 
 struct Waiting<K: Copy + Eq + Hash> {
@@ -75,7 +81,8 @@ impl<K: Copy + Eq + Hash> Gate<K> {
             passed: 0,
             passed_by_key: HashMap::new(),
             waiting: VecDeque::new(),
-            next_ticket: 0,
+            next_ticket: 1,
+            served: HashMap::new(),
         };
         Arc::new(Gate {
             limits,
@@ -91,7 +98,9 @@ impl<K: Copy + Eq + Hash> Gate<K> {
             line.count(key);
             return Some(self.pass(key));
         }
-        if line.is_full(&self.limits, key) {
+        if line.is_over_share(&self.limits, key)
+            || (line.waiting.len() >= self.limits.waiting && !line.make_room(key))
+        {
             return None;
         }
         let (hand_over, handed_over) = sync_channel(1);
@@ -134,13 +143,36 @@ impl<K: Copy + Eq + Hash> Line<K> {
         self.passed_by_key.get(&key).copied().unwrap_or(0)
     }
 
-    fn is_full(&self, limits: &GateLimits, key: K) -> bool {
-        let own = self.waiting.iter().filter(|one| one.key == key).count();
-        self.waiting.len() >= limits.waiting
-            || own >= limits.waiting * limits.per_key / limits.at_once
+    fn is_over_share(&self, limits: &GateLimits, key: K) -> bool {
+        self.waiting_of(key) >= limits.waiting * limits.per_key / limits.at_once
+    }
+
+    fn waiting_of(&self, key: K) -> usize {
+        self.waiting.iter().filter(|one| one.key == key).count()
+    }
+
+    /// Refuses the last in line of the key that has the most there, if that are more than those of `key`
+    /// would be.
+    fn make_room(&mut self, key: K) -> bool {
+        let mut counts: HashMap<K, usize> = HashMap::new();
+        for one in &self.waiting {
+            *counts.entry(one.key).or_default() += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        let Some((greedy, _)) = most.filter(|(_, count)| *count > self.waiting_of(key) + 1) else {
+            return false;
+        };
+        // Its caller sees that no pass can come any more.
+        let last = self.waiting.iter().rposition(|one| one.key == greedy);
+        last.is_some_and(|last| self.waiting.remove(last).is_some())
     }
 
     fn count(&mut self, key: K) {
+        if self.served.len() >= MAX_SERVED {
+            self.served.clear();
+        }
+        self.served.insert(key, self.next_ticket);
+        self.next_ticket += 1;
         self.passed += 1;
         *self.passed_by_key.entry(key).or_default() += 1;
     }
@@ -157,7 +189,9 @@ impl<K: Copy + Eq + Hash> Line<K> {
     fn next(&mut self, limits: &GateLimits) -> Option<Waiting<K>> {
         let line = self.waiting.iter().enumerate();
         let with_room = line.filter(|(_, one)| self.has_room(limits, one.key));
-        let (at, _) = with_room.min_by_key(|(_, one)| self.passed_of(one.key))?;
+        let served = |key| self.served.get(&key).copied().unwrap_or(0);
+        let (at, _) =
+            with_room.min_by_key(|(_, one)| (self.passed_of(one.key), served(one.key)))?;
         let next = self.waiting.remove(at)?;
         self.count(next.key);
         Some(next)
@@ -367,19 +401,30 @@ impl<K: Clone + Eq + Hash, V: Clone> Lru<K, V> {
 /// memory for each thread, which keeps what it once needed: work that takes megabytes for a moment
 /// would keep them as many times as there are threads.
 #[derive(Default)]
-pub(crate) struct OneThread(OnceLock<Sender<Work>>);
+pub(crate) struct OneThread(OnceLock<SyncSender<Work>>);
 
 type Work = Box<dyn FnOnce() + Send>;
 
 impl OneThread {
     /// What `work` returns; panics as it does.
     pub(crate) fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
+        let result = Arc::new(Mutex::new(None));
+        let place = result.clone();
+        self.run_boxed(Box::new(move || {
+            let done = work();
+            *lock(&place) = Some(done);
+        }));
+        let result = lock(&result).take();
+        result.expect("it is there unless it has panicked")
+    }
+
+    fn run_boxed(&self, work: Work) {
         let (report, reported) = sync_channel(1);
         let work: Work = Box::new(move || {
             let _ = report.send(catch_unwind(AssertUnwindSafe(work)));
         });
         let start = || {
-            let (sender, receiver) = channel::<Work>();
+            let (sender, receiver) = sync_channel::<Work>(1);
             let builder = thread::Builder::new().name("parse".into());
             // Without a thread, the sender gives the work back.
             let _ = builder.spawn(move || receiver.into_iter().for_each(|work| work()));
@@ -388,8 +433,10 @@ impl OneThread {
         if let Err(SendError(work)) = self.0.get_or_init(start).send(work) {
             work();
         }
-        let result = reported.recv().expect("it is sent, also after a panic");
-        result.unwrap_or_else(|panic| resume_unwind(panic))
+        match reported.recv() {
+            Ok(Err(panic)) => resume_unwind(panic),
+            Ok(Ok(())) | Err(_) => {}
+        }
     }
 }
 
@@ -506,9 +553,46 @@ mod tests {
         thread::scope(|scope| {
             let waiting = scope.spawn(|| gate.enter(1, SOON * 10).is_none());
             wait_for(|| lock(&gate.line).waiting.len() == 1);
-            assert!(lock(&gate.line).is_full(&gate.limits, 1));
-            assert!(!lock(&gate.line).is_full(&gate.limits, 3));
+            assert!(lock(&gate.line).is_over_share(&gate.limits, 1));
+            assert!(!lock(&gate.line).is_over_share(&gate.limits, 3));
             assert!(waiting.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn keys_take_turns_however_many_wait_of_one() {
+        let gate = gate(1, 1, 9);
+        let pass = gate.enter(1, SOON);
+        let served = Mutex::new(Vec::new());
+        let wait = |key| {
+            let _pass = gate.enter(key, LONG).expect("its turn comes");
+            lock(&served).push(key);
+        };
+        thread::scope(|scope| {
+            for (count, key) in [1, 1, 1, 2, 1, 2, 3].into_iter().enumerate() {
+                scope.spawn(move || wait(key));
+                wait_for(|| lock(&gate.line).waiting.len() == count + 1);
+            }
+            drop(pass);
+        });
+        assert_eq!(*lock(&served), [2, 3, 1, 2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_full_line_refuses_the_last_of_the_key_with_the_most_in_it() {
+        let gate = gate(1, 1, 2);
+        let _pass = gate.enter(1, SOON);
+        thread::scope(|scope| {
+            let first = scope.spawn(|| gate.enter(1, LONG).is_some());
+            wait_for(|| lock(&gate.line).waiting.len() == 1);
+            let last = scope.spawn(|| gate.enter(1, LONG).is_some());
+            wait_for(|| lock(&gate.line).waiting.len() == 2);
+            let other = scope.spawn(|| gate.enter(2, LONG).is_some());
+            assert!(!last.join().unwrap(), "it made room");
+            wait_for(|| lock(&gate.line).waiting.len() == 2);
+            assert!(gate.enter(3, LONG).is_none(), "no key has more than one");
+            drop(_pass);
+            assert!(first.join().unwrap() && other.join().unwrap());
         });
     }
 

@@ -17,9 +17,7 @@ pub(super) fn to_string(value: &impl Serialize) -> String {
 
 /// Appends `value` to `text`, as [`to_string`] makes it.
 pub(super) fn append(text: &mut String, value: &impl Serialize) {
-    let mut bytes = std::mem::take(text).into_bytes();
-    serde_json::to_writer(&mut bytes, value).expect("memory takes it");
-    *text = String::from_utf8(bytes).expect("JSON is UTF-8");
+    *text += &to_string(value);
 }
 
 /// Writes a piece of JSON. The characters that are escaped stand in its strings alone.

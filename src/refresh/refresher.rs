@@ -27,6 +27,10 @@ const CHECKED_AT_ONCE: usize = 8;
 /// Rancher reads no more of an index than this, in bytes; and Flux.
 const READERS: [(&str, usize); 2] = [("Rancher", 5 << 20), ("Flux", 50 << 20)];
 
+/// What helps when a bound is reached.
+const OVER_BOUND: &str =
+    "--exclude and --max-versions make it fit, and /api/skipped names what is left out";
+
 /// What to scan, and how the index is written.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -241,8 +245,8 @@ impl<'a> Refresher<'a> {
 /// One scan and its snapshot; repeated where that may help.
 ///
 /// Errors when the repositories can't be listed, when a repository or tag gives no answer even then, or
-/// when there is no chart: the flags are then most likely mistyped. What was denied or is invalid is
-/// left out.
+/// when there is no chart: the flags are then most likely mistyped; or when a bound takes charts from the
+/// index. What was denied or is invalid is left out.
 pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> {
     // Known tags are not checked again in so short a life.
     let mut refresher = Refresher::new(storage, options, Some(LONGER_THAN_A_SCAN));
@@ -251,6 +255,13 @@ pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> 
     loop {
         match refresher.refresh(None) {
             Ok(Some(snapshot)) if snapshot.counts.versions == 0 => return Err(no_chart(&snapshot)),
+            Ok(Some(snapshot)) if snapshot.counts.over_bound > 0 => {
+                let text = format!(
+                    "the index would lack charts: {}; {OVER_BOUND}",
+                    snapshot.counts
+                );
+                return Err(Error::new(ErrorKind::Invalid, text));
+            }
             Ok(Some(snapshot)) => return Ok(snapshot),
             Ok(None) => {}
             Err(error) if attempt >= FIRST_ATTEMPTS || !error.kind().is_no_answer() => {
@@ -308,6 +319,10 @@ fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: String) {
         report_skipped(snapshot, last);
     }
     report_size(snapshot, last);
+    let over_before = last.map_or(0, |last| last.counts.over_bound);
+    if snapshot.counts.over_bound > over_before {
+        log::warn!("{}; {OVER_BOUND}", snapshot.counts);
+    }
     let etag = |snapshot: &Snapshot| snapshot.index().identity().etag.clone();
     let has_changed =
         last.is_none_or(|last| etag(last) != etag(snapshot) || last.counts != snapshot.counts);

@@ -1,6 +1,7 @@
 //! Responses for programs: the charts as ChartMuseum lists them, and what is not listed and why.
 
-use super::response::{Asked, JSON, Response};
+use super::page::Asked;
+use super::response::{JSON, Response};
 use super::route::Api;
 use crate::budget;
 use std::num::ParseIntError;

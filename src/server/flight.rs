@@ -3,8 +3,7 @@
 //! Beyond the budget the slowest client of the oldest body is cut off first; if that isn't enough, a
 //! response waits for a moment, and is refused then.
 
-use super::connections::Connection;
-use super::response::{Response, ResponseBody};
+use super::client::Connection;
 use crate::budget::{IN_FLIGHT, LEAST_IN_FLIGHT};
 use crate::representation::Content;
 use crate::sync::{lock, wait_while};
@@ -17,6 +16,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How often it looks meanwhile for a client that has turned out to be slow.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// A page of a snapshot that is sent.
+pub(super) struct Page {
+    pub(super) content: Content,
+    pub(super) length: usize,
+    /// How much was outdated in the snapshot that it's from.
+    pub(super) outdated: usize,
+    /// Counts what it holds until it's sent.
+    pub(super) flight: Option<Flight>,
+}
+
 /// All bodies that are being sent.
 #[derive(Default)]
 pub(super) struct InFlight {
@@ -27,13 +36,13 @@ pub(super) struct InFlight {
 #[derive(Default)]
 struct Bodies {
     /// By their address in memory, which they keep while they are here.
-    all: HashMap<usize, Body>,
+    all: HashMap<usize, HeldBody>,
     next: u64,
     /// How many bytes of older snapshots are in none of the charts of the one in force.
     outdated: usize,
 }
 
-struct Body {
+struct HeldBody {
     /// Counts up: which one is older.
     number: u64,
     length: usize,
@@ -50,24 +59,22 @@ pub(super) struct Flight {
 }
 
 impl InFlight {
-    /// Counts the body of a response, or makes a refusal of it. `outdated` is that of the snapshot in
-    /// force.
+    /// Counts a page that is about to be sent, until it's dropped. `outdated` is that of the snapshot in
+    /// force. Whether there is room for it.
     pub(super) fn admit(
         self: &Arc<Self>,
-        mut response: Response,
+        page: &mut Page,
         reader: &Arc<Connection>,
         outdated: usize,
-    ) -> Response {
-        let ResponseBody::Page(page) = &mut response.body else {
-            return response;
-        };
+    ) -> bool {
+        if page.length < LEAST_IN_FLIGHT {
+            return true;
+        }
         let (key, made) = match &page.content {
             Content::Whole(bytes) => (Arc::as_ptr(bytes).addr(), None),
             Content::Made(render) => (Arc::as_ptr(render).addr(), Some(page.outdated)),
         };
-        if page.length < LEAST_IN_FLIGHT {
-            return response;
-        }
+        let deadline = Instant::now() + LONGEST_WAIT;
         let mut bodies = lock(&self.bodies);
         bodies.outdated = bodies.outdated.max(outdated);
         bodies.add(key, page.length, made, reader);
@@ -76,21 +83,17 @@ impl InFlight {
             key,
             reader: reader.clone(),
         });
-        let deadline = Instant::now() + LONGEST_WAIT;
         bodies.evict();
         while bodies.size() > IN_FLIGHT {
             // What waits holds its body too.
             if bodies.size() > 2 * IN_FLIGHT || Instant::now() >= deadline {
-                drop(bodies);
-                return Response::text(503, "too many slow clients").retry_later();
+                return false;
             }
-            bodies = wait_while(&self.left, bodies, LOOK_AGAIN, |bodies| {
-                bodies.size() > IN_FLIGHT
-            });
+            let is_full = |bodies: &mut Bodies| bodies.size() > IN_FLIGHT;
+            bodies = wait_while(&self.left, bodies, LOOK_AGAIN, is_full);
             bodies.evict();
         }
-        drop(bodies);
-        response
+        true
     }
 }
 
@@ -98,7 +101,7 @@ impl Bodies {
     fn add(&mut self, key: usize, length: usize, made: Option<usize>, reader: &Arc<Connection>) {
         let number = self.next;
         self.next += 1;
-        let body = self.all.entry(key).or_insert(Body {
+        let body = self.all.entry(key).or_insert(HeldBody {
             number,
             length,
             made,
@@ -138,8 +141,8 @@ impl Bodies {
     /// Cuts off slow readers, the slowest of the oldest body first, as long as that is needed.
     fn evict(&mut self) {
         while self.size() > IN_FLIGHT {
-            let holds = |body: &Body| body.made.is_none_or(|then| then < self.outdated);
-            let slowest = |(key, body): (&usize, &Body)| {
+            let holds = |body: &HeldBody| body.made.is_none_or(|then| then < self.outdated);
+            let slowest = |(key, body): (&usize, &HeldBody)| {
                 let slow = body
                     .readers
                     .iter()
@@ -169,5 +172,101 @@ impl Drop for Flight {
     fn drop(&mut self) {
         lock(&self.all.bodies).remove(self.key, &self.reader);
         self.all.left.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::ConnectionPhase;
+    use super::*;
+    use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+    use std::thread;
+
+    const MIB: usize = 1024 * 1024;
+
+    /// A client in the middle of a response of which it has taken so many bytes.
+    fn reader(sent: u64) -> Arc<Connection> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let reader = Connection::new(stream, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        reader.begin_response();
+        reader.enter(ConnectionPhase::Sending).unwrap();
+        reader.set_sent(sent);
+        Arc::new(reader)
+    }
+
+    fn whole(length: usize) -> Page {
+        Page {
+            content: Content::Whole(Arc::new(Vec::new().into())),
+            length,
+            outdated: 0,
+            flight: None,
+        }
+    }
+
+    fn made(length: usize, outdated: usize) -> Page {
+        Page {
+            content: Content::Made(Arc::new(move |_| {
+                let _own = length;
+                Ok(())
+            })),
+            length,
+            outdated,
+            flight: None,
+        }
+    }
+
+    fn is_cut(reader: &Connection) -> bool {
+        reader.enter(ConnectionPhase::Sending).is_err()
+    }
+
+    #[test]
+    fn the_slowest_reader_of_the_oldest_body_is_cut_off_first_and_shared_bodies_count_once() {
+        let in_flight = Arc::new(InFlight::default());
+        let (old, new) = ([reader(9), reader(5)], reader(0));
+        let mut pages = [whole(9 * MIB), whole(9 * MIB), whole(6 * MIB)];
+        pages[1].content = pages[0].content.clone();
+        for (page, one) in pages[..2].iter_mut().zip(&old) {
+            assert!(in_flight.admit(page, one, 0));
+        }
+        assert!(in_flight.admit(&mut pages[2], &new, 0));
+        assert_eq!(lock(&in_flight.bodies).size(), 15 * MIB);
+        thread::sleep(Duration::from_millis(600));
+        let mut next = whole(4 * MIB);
+        assert!(in_flight.admit(&mut next, &reader(0), 0));
+        assert!(is_cut(&old[1]) && is_cut(&old[0]) && !is_cut(&new));
+        drop((pages, next));
+        assert!(lock(&in_flight.bodies).all.is_empty());
+    }
+
+    #[test]
+    fn fast_readers_are_not_cut_off_and_a_body_beyond_all_room_is_refused() {
+        let in_flight = Arc::new(InFlight::default());
+        let fast = reader(u64::MAX / 2000);
+        thread::sleep(Duration::from_millis(600));
+        let (mut first, mut second) = (whole(IN_FLIGHT), whole(2 * IN_FLIGHT));
+        assert!(in_flight.admit(&mut first, &fast, 0));
+        assert!(!in_flight.admit(&mut second, &reader(0), 0));
+        assert!(!is_cut(&fast));
+    }
+
+    #[test]
+    fn what_is_made_from_an_older_snapshot_counts_what_is_outdated_since() {
+        let in_flight = Arc::new(InFlight::default());
+        let readers = [0, 0, 0].map(reader);
+        let mut pages = [
+            made(20 * MIB, 0),
+            made(20 * MIB, MIB),
+            made(20 * MIB, 3 * MIB),
+        ];
+        for ((page, one), outdated) in pages.iter_mut().zip(&readers).zip([0, 1, 3]) {
+            assert!(in_flight.admit(page, one, outdated * MIB));
+        }
+        assert_eq!(lock(&in_flight.bodies).size(), 3 * MIB);
+        thread::sleep(Duration::from_millis(600));
+        let mut next = made(20 * MIB, 18 * MIB);
+        assert!(in_flight.admit(&mut next, &reader(0), 18 * MIB));
+        assert_eq!(lock(&in_flight.bodies).size(), 15 * MIB);
+        assert!(is_cut(&readers[0]) && is_cut(&readers[1]) && !is_cut(&readers[2]));
     }
 }

@@ -27,12 +27,14 @@
 mod api;
 mod archive;
 mod blocks;
+mod client;
 mod connection;
 mod connections;
 mod downloads;
 mod flight;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod page;
 mod request;
 mod respond;
 mod response;

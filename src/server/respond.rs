@@ -2,11 +2,12 @@
 //! field holds bytes of the client's, except the `Location` of its own path.
 
 use super::api;
-use super::connections::Connection;
+use super::client::Connection;
 use super::downloads::Downloads;
 use super::flight::InFlight;
+use super::page::Asked;
 use super::request::{ReadLimits, Request};
-use super::response::{Asked, JSON, Response, YAML};
+use super::response::{JSON, Response, YAML};
 use super::route::{BadTarget, Base, Route, route};
 use crate::oci::RepositoryName;
 use crate::refresh::{Current, Failing};

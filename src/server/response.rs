@@ -3,12 +3,11 @@
 //! the middle is never completed.
 
 use super::blocks::{BLOCK, Buffer};
-use super::connections::{Connection, ConnectionPhase, NO_STREAM, UNJUDGED};
-use super::flight::Flight;
-use super::request::{Request, is_timeout};
+use super::client::{Connection, ConnectionPhase, NO_STREAM, UNJUDGED};
+use super::flight::Page;
+use super::request::is_timeout;
 use crate::pacing::Pace;
-use crate::representation::{Coding, Content, Representation};
-use crate::snapshot::{ClientKey, PageError, Snapshot};
+use crate::representation::Content;
 use crate::sync::Pass;
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
@@ -71,16 +70,6 @@ pub(super) enum ResponseBody {
     Absent,
 }
 
-/// A representation that is sent.
-pub(super) struct Page {
-    pub(super) content: Content,
-    pub(super) length: usize,
-    /// How much was outdated in the snapshot that it's from.
-    pub(super) outdated: usize,
-    /// Counts what it holds until it's sent.
-    pub(super) flight: Option<Flight>,
-}
-
 /// An archive that is sent while it is downloaded. A read that fails means that the connection must
 /// be cut.
 pub(super) struct ArchiveStream {
@@ -102,63 +91,6 @@ impl ResponseBody {
             ResponseBody::Stream(stream) => Some(stream.length),
             ResponseBody::Withheld(length) => Some(*length),
             ResponseBody::Absent => None,
-        }
-    }
-}
-
-/// A request, and the snapshot that it's answered from.
-pub(super) struct Asked<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) request: &'a Request,
-    pub(super) client: ClientKey,
-}
-
-impl Asked<'_> {
-    /// A representation in the coding that the request asks for. A cache may keep it, but must ask
-    /// each time.
-    pub(super) fn represent(
-        &self,
-        representation: &Representation,
-        content_type: &'static str,
-    ) -> Response {
-        let accepted = self.request.headers.accept_encoding.as_deref();
-        let length = representation.identity().length;
-        let coded = representation.select(accepted, || self.snapshot.turn(self.client, length));
-        let response = if self.request.knows(&coded.etag) {
-            Response::not_modified(&coded.etag)
-        } else {
-            let page = Page {
-                content: coded.content.clone(),
-                length: coded.length,
-                outdated: self.snapshot.outdated(),
-                flight: None,
-            };
-            let response = Response::new(200, ResponseBody::Page(page))
-                .with("Content-Type", content_type)
-                .with("ETag", coded.etag.clone());
-            match coded.coding {
-                Coding::Identity => response,
-                Coding::Gzip => response.with("Content-Encoding", "gzip"),
-            }
-        };
-        response
-            .with("Cache-Control", "no-cache")
-            .with("Vary", "Accept-Encoding")
-    }
-
-    /// A page of the snapshot; `not_found` responds with the reason where there is none.
-    pub(super) fn page(
-        &self,
-        page: Result<Arc<Representation>, PageError>,
-        content_type: &'static str,
-        not_found: impl FnOnce(String) -> Response,
-    ) -> Response {
-        match page {
-            Ok(page) => self.represent(&page, content_type),
-            Err(PageError::NotFound(why)) => not_found(why),
-            Err(PageError::Busy) => {
-                Response::text(503, "too many requests wait for a page to be made").retry_later()
-            }
         }
     }
 }

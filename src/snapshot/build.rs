@@ -27,7 +27,7 @@ impl Snapshot {
         } = contents;
         sort(&mut charts);
         let over = share::leave_out(&mut charts);
-        let left_out = over.len();
+        let over_bound = over.len();
         let outdated = last.map_or(0, |last| last.outdated + reuse(&mut charts, &last.charts));
         let root = match last.filter(|last| are_same(&last.charts, &charts)) {
             Some(last) => last.root.clone(),
@@ -39,6 +39,7 @@ impl Snapshot {
             charts: root.names(),
             versions: root.charts.len(),
             skipped: skipped.total(),
+            over_bound,
         };
         let mut skipped = skipped.kept;
         skipped.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
@@ -58,7 +59,6 @@ impl Snapshot {
             repositories,
             pages,
             skipped,
-            left_out,
             outdated,
             counts,
         }
@@ -271,7 +271,8 @@ pub(super) mod tests {
             Counts {
                 charts: 1,
                 versions: 1,
-                skipped: 0
+                skipped: 0,
+                over_bound: 0,
             }
         );
     }
@@ -323,7 +324,8 @@ pub(super) mod tests {
             Counts {
                 charts: 1,
                 versions: 1,
-                skipped: 2
+                skipped: 2,
+                over_bound: 0,
             }
         );
     }
@@ -400,7 +402,8 @@ pub(super) mod tests {
             Counts {
                 charts: 1,
                 versions: 1,
-                skipped: 1
+                skipped: 1,
+                over_bound: 0,
             }
         );
         let archive = "amb-1.0.0-x-1.0.0.tgz";

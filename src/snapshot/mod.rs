@@ -17,7 +17,7 @@ use crate::inventory::{Skipped, StoredChart};
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
 use pages::{PageKey, Pages};
-use repository::{ChartRepository, Listed, Versions, index, length, rendered};
+use repository::{ChartRepository, ListedCharts, Versions, index, length, rendered};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,8 +43,7 @@ pub struct Snapshot {
     pages: Pages,
     /// What isn't listed, and why; sorted. If there is more than the budget allows, `counts` tells of it.
     pub skipped: Vec<Skipped>,
-    /// How many charts are left out because the index has no room for them.
-    pub left_out: usize,
+    /// See [`Snapshot::outdated`].
     outdated: usize,
     /// How much it holds.
     pub counts: Counts,
@@ -57,6 +56,8 @@ pub struct Counts {
     pub charts: usize,
     pub versions: usize,
     pub skipped: usize,
+    /// Tags that are not listed because a bound is reached.
+    pub over_bound: usize,
 }
 
 impl fmt::Display for Counts {
@@ -65,6 +66,7 @@ impl fmt::Display for Counts {
             charts,
             versions,
             skipped,
+            over_bound,
         } = self;
         let s = |count: &usize| if *count == 1 { "" } else { "s" };
         write!(
@@ -72,7 +74,12 @@ impl fmt::Display for Counts {
             "{charts} chart{}, {versions} version{}, {skipped} skipped",
             s(charts),
             s(versions)
-        )
+        )?;
+        match over_bound {
+            0 => Ok(()),
+            1 => f.write_str("; a bound is reached, 1 tag is left out"),
+            many => write!(f, "; a bound is reached, {many} tags are left out"),
+        }
     }
 }
 
@@ -289,7 +296,7 @@ impl Snapshot {
         &self,
         key: PageKey,
         client: ClientKey,
-        charts: impl FnOnce() -> Listed,
+        charts: impl FnOnce() -> ListedCharts,
         write: fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()>,
     ) -> Result<Arc<Representation>, PageError> {
         if let Some(page) = self.pages.kept(&key) {

@@ -73,14 +73,14 @@ pub struct IndexStyle {
 /// An index and its archives.
 pub(super) struct ChartRepository {
     /// What is listed, in the order of the index.
-    pub(super) charts: Listed,
+    pub(super) charts: ListedCharts,
     index: Arc<Representation>,
     /// What isn't listed, because another archive has its file name.
     pub(super) shadowed: Vec<Skipped>,
 }
 
 /// Charts in the order of an index.
-pub(super) type Listed = Arc<[Arc<StoredChart>]>;
+pub(super) type ListedCharts = Arc<[Arc<StoredChart>]>;
 
 impl ChartRepository {
     /// Lists `charts`, which are in order of precedence: of those with the same archive name the first.
@@ -99,7 +99,7 @@ impl ChartRepository {
         }
         let mut listed: Vec<_> = by_archive_name.into_values().cloned().collect();
         index::sort(&mut listed, |chart| (&chart.metadata, chart.created));
-        let charts: Listed = listed.into();
+        let charts: ListedCharts = listed.into();
         ChartRepository {
             index: index(charts.clone(), urls.clone(), format),
             charts,
@@ -151,7 +151,11 @@ fn shadow(name: &str, listed: &StoredChart, other: &StoredChart) -> Option<Skipp
 }
 
 /// The index of those charts.
-pub(super) fn index(charts: Listed, urls: ArchiveUrls, format: IndexFormat) -> Arc<Representation> {
+pub(super) fn index(
+    charts: ListedCharts,
+    urls: ArchiveUrls,
+    format: IndexFormat,
+) -> Arc<Representation> {
     match format {
         IndexFormat::Yaml => rendered(charts, urls, WHOLE, |file, out| file.write_yaml(out)),
         IndexFormat::Json => rendered(charts, urls, WHOLE_JSON, |file, out| file.write_json(out)),
@@ -160,7 +164,7 @@ pub(super) fn index(charts: Listed, urls: ArchiveUrls, format: IndexFormat) -> A
 
 /// What `write` makes of the charts.
 pub(super) fn rendered(
-    charts: Listed,
+    charts: ListedCharts,
     urls: ArchiveUrls,
     most: usize,
     write: impl Fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()> + Send + Sync + 'static,

@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_repository_over_its_share_loses_its_oldest_versions_and_no_other_loses_anything() {
-        let versions: Vec<_> = (0..9)
+        let versions: Vec<_> = (0..12)
             .map(|number| large("a", &format!("{number}.0.0"), 1_000_000))
             .collect();
         let mut charts = Vec::new();
@@ -136,9 +136,9 @@ mod tests {
         }
         charts.push(large("small", "1.0.0", 10));
         let left_out = left_out(charts);
-        let of_each = |version: &str| left_out.iter().filter(|one| one.ends_with(version)).count();
-        assert_eq!([of_each(":0.0.0"), of_each(":1.0.0")], [9, 9]);
-        assert_eq!(left_out.len(), 18, "{left_out:?}");
+        let is_oldest = |one: &String| one.ends_with(":0.0.0") && !one.starts_with("small");
+        assert!(left_out.iter().all(is_oldest), "{left_out:?}");
+        assert_eq!(left_out.len(), 9);
     }
 
     #[test]
