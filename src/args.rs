@@ -1,15 +1,38 @@
-//! Flags exactly as typed: no I/O, no environment, no meaning. `--flag value` and `--flag=value`,
-//! and with one dash too, as Go programs take them and as the original did.
+//! Flags exactly as given: no I/O and no meaning. `--flag value` and `--flag=value`, and with one dash
+//! too, as Go programs take them and as the original did; and each flag's variable of the environment,
+//! which the caller hands in.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
-/// What was typed: each flag that was given, and its values.
+/// Each flag that was given, and its values.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Args {
-    /// `index`, rather than to serve.
-    pub index_only: bool,
+    /// What to do.
+    pub command: Command,
+    /// Variables that were ignored, and why: to be logged.
+    pub ignored: Vec<String>,
     given: BTreeMap<&'static str, Vec<String>>,
+    /// Those of the given flags that were given by their variables.
+    by_variable: Vec<&'static str>,
+}
+
+/// What precedes a flag's name in that of its variable.
+const VARIABLES: &str = "OCI_CHARTREPO_";
+/// Flags that have no variable: an image's `OCI_CHARTREPO_VERSION` is no wish to print it.
+const WITHOUT_VARIABLE: [&str; 2] = ["--help", "--version"];
+/// What Kubernetes puts into `OCI_CHARTREPO_PORT` beside a Service `oci-chartrepo` begins so.
+const OF_KUBERNETES: &str = "tcp://";
+/// What the program does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Command {
+    /// It serves until it's stopped.
+    #[default]
+    Serve,
+    /// It scans once, and writes the index: `index`.
+    Index,
+    /// It scans once, and fetches everything to a directory: `mirror`.
+    Mirror,
 }
 
 /// Least letters of a flag that are enough to guess it by.
@@ -22,6 +45,7 @@ oci-chartrepo: serves the Helm charts of an OCI registry as a classic chart repo
 
 Usage: oci-chartrepo [flags]          serves until it's stopped
        oci-chartrepo index [flags]    scans once and writes the index to stdout
+       oci-chartrepo mirror [flags]   scans once and copies all charts to --mirror-dir
 
   --port PORT                        port to listen on [8080]
   --listen-host HOST                 address to listen on [all, IPv4 and IPv6]
@@ -37,7 +61,10 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --storage-registry-scheme SCHEME   HTTP or HTTPS [from the URL, else probed]
   --storage-registry-config FILE     credentials, a dockerconfigjson
                                      [/etc/secret/dockerconfigjson, if it's there]
-  --storage-registry-ca-file FILE    certificates (PEM) to trust besides the bundled ones
+  --storage-registry-ca-file FILE    certificates (PEM) to trust besides the bundled ones, of
+                                     authorities or of the registry itself; read again on change
+  --storage-registry-cert-file FILE  our own certificate (PEM), for a registry that wants one
+  --storage-registry-key-file FILE   its private key (PEM)
   --storage-registry-insecure-skip-tls-verify
                                      accept any certificate
   --storage-local-rootdir DIR        with --storage=local: a folder of .tgz files, as helm package
@@ -49,6 +76,8 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      a part of one component, ** for any part (repeatable)
   --exclude PATTERN                  leave out repositories that match (repeatable)
   --all-tags                         also read tags that are no versions, such as latest
+  --any-name                         also list a chart whose name is not the last component of its
+                                     repository, as helm push makes it
   --max-versions N                   list only the newest N versions of each chart, and its newest
                                      release [all]
   --refresh-interval DURATION        how often known tags are checked, and everything is listed
@@ -60,12 +89,22 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --concurrency N                    requests to the registry at a time during a scan [8]
   --chart-cache-size SIZE            archives kept in memory, as in 500KiB, 32MiB or 1GiB; 0 keeps
                                      none [32MiB]
+  --mirror-dir DIR                   with --storage=registry: what is read is kept in this folder,
+                                     as OCI image layouts, and served while the registry is away
+  --mirror WHAT                      on-demand: archives are kept as they are downloaded; all: all
+                                     that are listed are fetched [on-demand]
+  --mirror-size SIZE                 most bytes of archives kept there [all that are listed]
   --index-format FORMAT              what /index.yaml holds: yaml, or json, which is YAML too and
                                      read faster by Helm from 3.14 on [yaml]
   --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
   --log-level LEVEL                  error, warn, info, debug or trace [info]
   --help                             print this text
   --version                          print the version
+
+A flag may also be given by a variable of the environment, OCI_CHARTREPO_ and its name in capitals
+with _ for -, as in OCI_CHARTREPO_LOG_LEVEL=debug. The flag wins over its variable, and an empty
+variable counts as none. A flag without a value is true or false; repeatable ones take a list with
+commas.
 ";
 
 /// A flag, as `--help` describes it.
@@ -95,13 +134,30 @@ fn flags() -> impl Iterator<Item = Flag> {
 pub type Mistake = String;
 
 impl Args {
-    /// Reads the arguments behind the program's name.
-    pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Args, Mistake> {
+    /// Reads the arguments behind the program's name, and of the environment the variables of those
+    /// flags that are not among them.
+    pub fn parse(
+        arguments: impl Iterator<Item = OsString>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Args, Mistake> {
+        let mut args = Args::typed(arguments)?;
+        for (name, value) in environment {
+            if let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLES)) {
+                args.take_variable(name, &value)?;
+            }
+        }
+        Ok(args)
+    }
+
+    fn typed(arguments: impl Iterator<Item = OsString>) -> Result<Args, Mistake> {
         let mut typed = pico_args::Arguments::from_vec(arguments.flat_map(canonical).collect());
         let command = typed.subcommand().map_err(|error| error.to_string())?;
-        if let Some(other) = command.as_deref().filter(|command| *command != "index") {
-            return Err(left_over(other));
-        }
+        let command = match command.as_deref() {
+            None => Command::Serve,
+            Some("index") => Command::Index,
+            Some("mirror") => Command::Mirror,
+            Some(other) => return Err(left_over(other)),
+        };
         let mut given = BTreeMap::new();
         for flag in flags() {
             let values = match flag.takes_value {
@@ -115,10 +171,50 @@ impl Args {
         }
         match typed.finish().first() {
             None => Ok(Args {
-                index_only: command.is_some(),
+                command,
                 given,
+                ..Args::default()
             }),
             Some(rest) => Err(left_over(&rest.to_string_lossy())),
+        }
+    }
+
+    fn take_variable(&mut self, name: &str, value: &OsStr) -> Result<(), Mistake> {
+        let Some(flag) = flags().find(|flag| variable(flag.name) == name) else {
+            self.ignored.extend(unknown_variable(name));
+            return Ok(());
+        };
+        if value.is_empty() || WITHOUT_VARIABLE.contains(&flag.name) || self.has(flag.name) {
+            return Ok(());
+        }
+        let value = value.to_str().ok_or(format!("{name} is not UTF-8"))?;
+        if value.starts_with(OF_KUBERNETES) {
+            self.ignored.push(format!(
+                "{name}={value} is ignored: Kubernetes sets it for a Service; use {}",
+                flag.name
+            ));
+            return Ok(());
+        }
+        let values = match (flag.takes_value, value) {
+            (true, list) if flag.is_repeatable => list.split(',').map(str::to_owned).collect(),
+            (true, value) => vec![value.to_owned()],
+            (false, "true") => vec![String::new()],
+            (false, "false") => return Ok(()),
+            (false, _) => return Err(format!("{name} {value:?}: not true or false")),
+        };
+        self.given.insert(flag.name, values);
+        self.by_variable.push(flag.name);
+        Ok(())
+    }
+
+    /// The mistake, which begins with the flag that it is about, with the flag's variable in its place if
+    /// that is where it was made.
+    pub fn blame_variable(&self, mistake: Mistake) -> Mistake {
+        let end = mistake.find([' ', '=', ':']).unwrap_or(mistake.len());
+        let (flag, rest) = mistake.split_at(end);
+        match self.by_variable.contains(&flag) {
+            true => variable(flag) + rest,
+            false => mistake,
         }
     }
 
@@ -179,7 +275,7 @@ fn left_over(argument: &str) -> Mistake {
     let name = argument.split('=').next().unwrap_or_default();
     if !name.starts_with('-') {
         return format!(
-            "unexpected argument {argument:?}: there are flags, and `index` before them, see --help"
+            "unexpected argument {argument:?}: there are flags, and `index` or `mirror` before them, see --help"
         );
     }
     match flags().find(|flag| flag.name == name) {
@@ -190,6 +286,20 @@ fn left_over(argument: &str) -> Mistake {
             None => format!("unknown flag {name}, see --help"),
         },
     }
+}
+
+/// The variable of a flag.
+fn variable(flag: &str) -> String {
+    let name = flag.trim_start_matches('-').replace('-', "_");
+    VARIABLES.to_owned() + &name.to_ascii_uppercase()
+}
+
+/// What is logged of a variable that is no flag's, if it was most likely meant to be one. Kubernetes sets
+/// many more for a Service, such as `OCI_CHARTREPO_SERVICE_HOST`, and those mean nothing.
+fn unknown_variable(name: &str) -> Option<String> {
+    let flag = name.strip_prefix(VARIABLES)?.to_ascii_lowercase();
+    let meant = variable(nearest(&format!("--{}", flag.replace('_', "-")))?);
+    Some(format!("{name} is ignored: did you mean {meant}?"))
 }
 
 /// The flag that was most likely meant: one that holds what was typed, or differs in a third of it at
@@ -224,7 +334,14 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Args, Mistake> {
-        Args::parse(line.split_whitespace().map(OsString::from))
+        parse_in(line, &[])
+    }
+
+    fn parse_in(line: &str, environment: &[(&str, &str)]) -> Result<Args, Mistake> {
+        let variables = environment
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        Args::parse(line.split_whitespace().map(OsString::from), variables)
     }
 
     #[test]
@@ -310,14 +427,92 @@ mod tests {
             ),
             (
                 "indices",
-                "unexpected argument \"indices\": there are flags, and `index` before them, see --help",
+                "unexpected argument \"indices\": there are flags, and `index` or `mirror` before them, see --help",
             ),
             (
                 "--port 1 index",
-                "unexpected argument \"index\": there are flags, and `index` before them, see --help",
+                "unexpected argument \"index\": there are flags, and `index` or `mirror` before them, see --help",
             ),
         ] {
             assert_eq!(parse(line), Err(text.into()), "{line}");
         }
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_and_wins_over_it() {
+        for flag in flags().filter(|flag| !WITHOUT_VARIABLE.contains(&flag.name)) {
+            let (name, value) = match flag.takes_value {
+                true => (variable(flag.name), "x"),
+                false => (variable(flag.name), "true"),
+            };
+            let args = parse_in("", &[(&name, value)]).unwrap();
+            assert!(args.has(flag.name), "{name}");
+            let typed = match flag.takes_value {
+                true => format!("{}=y", flag.name),
+                false => flag.name.to_owned(),
+            };
+            let both = parse_in(&typed, &[(&name, "tcp://x")]).unwrap();
+            assert_eq!(both, parse(&typed).unwrap(), "{name}");
+        }
+        assert_eq!(variable("--log-level"), "OCI_CHARTREPO_LOG_LEVEL");
+    }
+
+    #[test]
+    fn a_variable_may_hold_a_list_a_truth_or_nothing() {
+        let args = |name: &str, value: &str| {
+            let name = format!("{VARIABLES}{name}");
+            parse_in("", &[(&name, value), ("PORT", "1"), ("OCI_CHARTREPO", "1")])
+        };
+        let list = args("REPOSITORY", "a,b/c").unwrap();
+        assert_eq!(list.values("--repository"), ["a", "b/c"]);
+        for (name, value) in [
+            ("ALL_TAGS", "false"),
+            ("PORT", ""),
+            ("HELP", "true"),
+            ("VERSION", "1.2.3"),
+        ] {
+            assert_eq!(args(name, value), Ok(Args::default()), "{name}={value}");
+        }
+        let mistake = "OCI_CHARTREPO_ALL_TAGS \"yes\": not true or false";
+        assert_eq!(args("ALL_TAGS", "yes"), Err(mistake.into()));
+    }
+
+    #[test]
+    fn a_mistake_in_a_variable_names_the_variable() {
+        let args = parse_in("--port 1", &[("OCI_CHARTREPO_STORAGE", "layout")]).unwrap();
+        let blamed = |mistake: &str| args.blame_variable(mistake.to_owned());
+        assert_eq!(
+            blamed("--storage=layout needs --storage-layout-dir"),
+            "OCI_CHARTREPO_STORAGE=layout needs --storage-layout-dir"
+        );
+        for other in ["--storage-layout-dir: x", "--port \"1\": x", ""] {
+            assert_eq!(blamed(other), other);
+        }
+    }
+
+    #[test]
+    fn what_kubernetes_sets_for_a_service_of_our_name_is_ignored() {
+        let service = [
+            ("OCI_CHARTREPO_PORT", "tcp://10.0.0.1:8080"),
+            ("OCI_CHARTREPO_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("OCI_CHARTREPO_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("OCI_CHARTREPO_PORT_8080_TCP_PORT", "8080"),
+            ("OCI_CHARTREPO_PORT_8080_TCP_PROTO", "tcp"),
+            ("OCI_CHARTREPO_SERVICE_HOST", "10.0.0.1"),
+            ("OCI_CHARTREPO_SERVICE_PORT", "8080"),
+            ("OCI_CHARTREPO_SERVICE_PORT_HTTP", "8080"),
+        ];
+        let args = parse_in("", &service).unwrap();
+        let why = "OCI_CHARTREPO_PORT=tcp://10.0.0.1:8080 is ignored: \
+                   Kubernetes sets it for a Service; use --port";
+        assert_eq!(args.ignored, [why]);
+        assert!(!args.has("--port"));
+    }
+
+    #[test]
+    fn a_mistyped_variable_is_told() {
+        let args = parse_in("", &[("OCI_CHARTREPO_LOGLEVEL", "debug")]).unwrap();
+        let why = "OCI_CHARTREPO_LOGLEVEL is ignored: did you mean OCI_CHARTREPO_LOG_LEVEL?";
+        assert_eq!(args.ignored, [why]);
     }
 }

@@ -59,7 +59,7 @@ impl Root {
     /// A file's whole content. If it grows while it's read, it is cut off at `limit`.
     pub(crate) fn read(&self, inner: &Path, limit: u64) -> Result<(Vec<u8>, Stamp)> {
         let (file, metadata) = self.open(inner, limit)?;
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(metadata.len() as usize);
         let read = file.take(limit).read_to_end(&mut bytes);
         read.map_err(|cause| failed(&self.path(inner), cause))?;
         Ok((bytes, stamp(&metadata)))

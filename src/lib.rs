@@ -39,6 +39,7 @@
 //! | back-off | the time until something that failed is tried again |
 //! | paused | the registry asked for no requests until a time; they are not sent |
 //! | snapshot | what is served, as of one scan |
+//! | mirror | what is kept of a registry on disk, for a restart without it |
 //! | shadowed | not listed, because another chart has the same archive name and precedence |
 //! | page | a response that is rendered when it is first asked for |
 //! | gate, pass | a bound on how many do something at once, and the right to be one of them |
@@ -56,6 +57,7 @@ pub mod fuzzing;
 pub mod helm;
 pub mod inventory;
 pub mod layout;
+pub mod mirror;
 pub mod observe;
 pub mod oci;
 mod pacing;
@@ -70,6 +72,7 @@ mod sync;
 use archives::Archives;
 use config::{Config, StorageChoice};
 use layout::Layout;
+use mirror::Mirror;
 use refresh::{Current, Timing};
 use registry::Registry;
 use server::Server;
@@ -77,9 +80,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use storage::Storage;
 
 /// The longest pause after refreshes that failed and that no request wants: a registry that is down is
@@ -88,19 +91,22 @@ const REGISTRY_PAUSE: Duration = Duration::from_secs(30);
 /// The same of a directory, which doesn't mind.
 const DIRECTORY_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether a refresh ends.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Serves until SIGTERM or SIGINT, then lets running downloads end.
 ///
 /// Errors when the port can't be had, or the system gives no signals or threads at the start.
 pub fn run(config: Config) -> io::Result<()> {
-    observe::log::init(config.log_level)?;
+    start_log(&config)?;
     let ended = watch_signals()?;
     let interval = config.refresh_interval;
     // To check a tag again costs a request to a registry, and next to nothing in a directory.
     let (check_interval, longest_pause) = match config.storage {
-        StorageChoice::Registry(_) => (Some(interval), REGISTRY_PAUSE),
+        StorageChoice::Registry(..) => (Some(interval), REGISTRY_PAUSE),
         StorageChoice::Layout(_) | StorageChoice::Local(_) => (None, DIRECTORY_PAUSE),
     };
-    let storage = open(config.storage);
+    let (storage, mirror) = open(config.storage)?;
     let current = Arc::new(Current::new(Timing {
         max_stale: config.max_stale,
         max_wait: config.max_wait,
@@ -116,12 +122,22 @@ pub fn run(config: Config) -> io::Result<()> {
         let current = current.clone();
         move || current.run(&*storage, config.scan)
     })?;
+    if let Some(mirror) = mirror {
+        spawn("mirror", move || mirror.run())?;
+    }
     spawn("accept", {
         let server = server.clone();
         move || server.run()
     })?;
 
-    let signal = ended.recv().unwrap_or("a signal");
+    let mut warned = Duration::ZERO;
+    let signal = loop {
+        match ended.recv_timeout(WATCH_INTERVAL) {
+            Ok(signal) => break signal,
+            Err(RecvTimeoutError::Timeout) => warned = current.watch(warned, Instant::now()),
+            Err(RecvTimeoutError::Disconnected) => break "a signal",
+        }
+    };
     log::info!(
         "{signal} received: no new requests; running downloads have {:?} to end",
         config.shutdown_grace
@@ -139,32 +155,78 @@ pub fn run(config: Config) -> io::Result<()> {
 /// Errors when there's no telling whether the index would be whole: who publishes it would take charts
 /// away from everyone.
 pub fn index(config: Config) -> io::Result<()> {
-    observe::log::init(config.log_level)?;
-    let snapshot = refresh::once(&*open(config.storage), config.scan)
-        .map_err(|error| io::Error::other(format!("{error:#}")))?;
+    start_log(&config)?;
+    let (storage, _) = open(config.storage)?;
+    let snapshot = refresh::once(&*storage, config.scan).map_err(failed)?;
     let index = snapshot.index().identity();
     index.content.write(&mut io::stdout())
 }
 
-fn open(choice: StorageChoice) -> Arc<dyn Storage> {
-    match choice {
-        StorageChoice::Registry(options) => Arc::new(registry(options)),
+/// Walks once, and fetches everything that is listed to the mirror's directory.
+///
+/// Errors with all that is missing there in the end.
+pub fn mirror(config: Config) -> io::Result<()> {
+    start_log(&config)?;
+    let (storage, mirror) = open(config.storage)?;
+    let scanned = refresh::once(&*storage, config.scan);
+    let missing = mirror.map_or_else(Vec::new, |mirror| mirror.complete());
+    let snapshot = match (scanned, &*missing) {
+        (Ok(snapshot), []) => snapshot,
+        (Err(error), []) => return Err(failed(error)),
+        (scanned, _) => {
+            let mut text = match missing.len() {
+                1 => "1 file is missing in the mirror".to_owned(),
+                many => format!("{many} files are missing in the mirror"),
+            };
+            for line in missing
+                .into_iter()
+                .chain(scanned.err().map(|error| format!("{error:#}")))
+            {
+                text += &format!("\n  {line}");
+            }
+            return Err(io::Error::other(text));
+        }
+    };
+    log::info!("the mirror is complete: {}", snapshot.counts);
+    Ok(())
+}
+
+fn start_log(config: &Config) -> io::Result<()> {
+    observe::log::init(config.log_level)?;
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    Ok(())
+}
+
+fn failed(error: storage::Error) -> io::Error {
+    io::Error::other(format!("{error:#}"))
+}
+
+/// A storage, and the mirror in it, if there is one.
+type Opened = (Arc<dyn Storage>, Option<Arc<Mirror>>);
+
+fn open(choice: StorageChoice) -> io::Result<Opened> {
+    let storage: Arc<dyn Storage> = match choice {
+        StorageChoice::Registry(options, None) => Arc::new(registry(*options)),
+        StorageChoice::Registry(options, Some(mirror)) => {
+            let mirror = Arc::new(Mirror::open(Arc::new(registry(*options)), mirror)?);
+            return Ok((mirror.clone(), Some(mirror)));
+        }
         StorageChoice::Layout(directory) => Arc::new(Layout::new(directory)),
         StorageChoice::Local(directory) => Arc::new(Archives::new(directory)),
-    }
+    };
+    Ok((storage, None))
 }
 
 fn registry(options: registry::RegistryOptions) -> Registry {
-    if options.tls.insecure {
+    if options.tls.is_insecure {
         log::warn!(
             "certificates of the registry are not checked (--storage-registry-insecure-skip-tls-verify)"
         );
     }
-    if options.credentials.current().0.needs_helper {
-        log::warn!(
-            "--storage-registry-config leaves credentials to a helper program, which can't be run here: \
-             only those in the file itself are used"
-        );
+    for complaint in options.credentials.complaints() {
+        log::warn!("{complaint}");
     }
     Registry::new(options)
 }

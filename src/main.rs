@@ -1,7 +1,7 @@
 //! argv → exit code: 0 after an orderly end, 1 when the world fails us, 2 for a mistake in the flags.
 //! The only place that prints a fatal error.
 
-use oci_chartrepo::args::{Args, HELP};
+use oci_chartrepo::args::{Args, Command, HELP};
 use oci_chartrepo::config::Config;
 use oci_chartrepo::observe::log;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    let args = match Args::parse(std::env::args_os().skip(1)) {
+    let args = match Args::parse(std::env::args_os().skip(1), std::env::vars_os()) {
         Ok(args) => args,
         Err(mistake) => return fail(2, mistake),
     };
@@ -30,10 +30,10 @@ fn run() -> ExitCode {
         Ok(config) => config,
         Err(mistake) => return fail(2, mistake),
     };
-    let result = if config.index_only {
-        oci_chartrepo::index(config)
-    } else {
-        oci_chartrepo::run(config)
+    let result = match config.command {
+        Command::Serve => oci_chartrepo::run(config),
+        Command::Index => oci_chartrepo::index(config),
+        Command::Mirror => oci_chartrepo::mirror(config),
     };
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,

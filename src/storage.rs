@@ -4,6 +4,7 @@
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, excerpt};
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Where charts are read from: an OCI registry, OCI image layouts, or a folder of chart archives.
@@ -61,6 +62,51 @@ pub trait Storage: Send + Sync {
     fn requests(&self) -> u64 {
         0
     }
+
+    /// What former scans have left on disk: it is read at the start, before the storage itself is asked.
+    fn former(&self) -> Option<Former<'_>> {
+        None
+    }
+
+    /// The tags of a repository of which a former scan has decided that they name no chart.
+    fn decisions(&self, _: &RepositoryName) -> Vec<KeptTag> {
+        Vec::new()
+    }
+
+    /// Takes note of what is known by now, where that is kept for the next start. `known` costs something,
+    /// and returns nothing new unless it `has_changed`.
+    fn keep(&self, _has_changed: bool, _known: &dyn Fn() -> Known) {}
+}
+
+/// What former scans have left on disk.
+pub struct Former<'a> {
+    /// What they have read, as a storage of that alone.
+    pub storage: Box<dyn Storage + 'a>,
+    /// When the repositories were last listed (RFC 3339); empty if that is not known.
+    pub as_of: String,
+}
+
+/// What is known of every repository that there is; without tags, if they could not be listed.
+pub type Known = Vec<(RepositoryName, Option<Vec<KeptTag>>)>;
+
+/// What is known of a tag.
+pub struct KeptTag {
+    /// The tag.
+    pub tag: Arc<str>,
+    /// The manifest that it names.
+    pub manifest: Digest,
+    /// What that stands for.
+    pub standing: Standing,
+}
+
+/// Whether a manifest is in the index.
+pub enum Standing {
+    /// It is listed there.
+    Listed,
+    /// It is a chart that is not listed: it is over a budget, or not all of it was read.
+    Unlisted,
+    /// It is no chart, for this reason.
+    NotAChart(Arc<str>),
 }
 
 /// Leaves out the first bytes of a source.
@@ -99,9 +145,8 @@ pub struct Revision(pub u64);
 /// Largest manifest that is read: 4 MiB, the size that distribution-spec v1.1.0 ("Pushing
 /// Manifests") asks registries to take at least.
 pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
-
-/// For how large a small blob room is made at once, in bytes: that of the largest config blob.
-const EXPECTED: u64 = 1024 * 1024;
+/// Most bytes for which there is room before a small blob is read: as much as nearly all config blobs have.
+const FIRST_ROOM: u64 = 64 * 1024;
 
 /// What a failure means to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,8 +328,8 @@ pub fn read_verified(
     repository: &RepositoryName,
     blob: &Descriptor,
 ) -> Result<Vec<u8>> {
-    // A text that grows while it is read is copied. The size is only what the manifest says.
-    let mut bytes = Vec::with_capacity(blob.size.min(EXPECTED) as usize);
+    // Room for all at once, or else a small file takes seven reads; but a length may be a lie.
+    let mut bytes = Vec::with_capacity(blob.size.min(FIRST_ROOM) as usize);
     let read = Verifying::new(source, &blob.digest, blob.size).read_to_end(&mut bytes);
     read.map_err(|error| {
         let text = format!("blob {repository}@{}: {error}", blob.digest);

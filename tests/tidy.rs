@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     (
         "archives",
         &["files", "helm", "observe", "oci", "storage", "sync"],
@@ -19,6 +19,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "args",
             "credentials",
             "inventory",
+            "mirror",
             "observe",
             "oci",
             "refresh",
@@ -38,6 +39,10 @@ const ROOMS: [(&str, &[&str]); 21] = [
         ],
     ),
     ("layout", &["files", "observe", "oci", "storage", "sync"]),
+    (
+        "mirror",
+        &["files", "helm", "oci", "pacing", "storage", "sync"],
+    ),
     ("observe", &[]),
     ("oci", &["budget"]),
     ("pacing", &[]),
@@ -89,8 +94,8 @@ const ROOMS: [(&str, &[&str]); 21] = [
     (
         "lib",
         &[
-            "archives", "config", "layout", "observe", "refresh", "registry", "server", "snapshot",
-            "storage",
+            "archives", "config", "layout", "mirror", "observe", "refresh", "registry", "server",
+            "snapshot", "storage",
         ],
     ),
 ];
@@ -109,7 +114,14 @@ const KEPT_TO: [(&str, &[&str]); 12] = [
     ("tar::", &["archives"]),
     (
         "std::fs",
-        &["archives", "config", "credentials", "files", "layout"],
+        &[
+            "archives",
+            "config",
+            "credentials",
+            "files",
+            "layout",
+            "mirror",
+        ],
     ),
     ("std::net", &["registry", "server"]),
 ];

@@ -1,30 +1,24 @@
-//! From what was typed to what is meant: where a user's mistake is found, and named by its flag.
+//! From what was typed to what is meant: where a user's mistake is found, and named by its flag or
+//! variable.
 
 mod address;
 mod quantity;
+mod reading;
+mod storage;
 
-use crate::args::{Args, Mistake};
-use crate::credentials::SecretFile;
-use crate::inventory::Filter;
+pub use storage::StorageChoice;
+
+use crate::args::{Args, Command, Mistake};
+use crate::inventory::{Filter, NameRule};
 use crate::observe::log::level;
-use crate::oci::RepositoryName;
 use crate::refresh::Options;
-use crate::registry::{RegistryOptions, Tls, certificates};
 use crate::server::ServerOptions;
 use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
-use address::Address;
 use log::Level;
-use quantity::{duration, size, typed};
-use std::ffi::OsString;
-use std::fmt::Display;
-use std::fs;
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::sync::Arc;
+use quantity::size;
+use reading::{all_parsed, mistake, one_of, parsed, read, time};
 use std::time::Duration;
 
-/// Where the original looked for credentials, and where deployments mount them.
-const DEFAULT_CONFIG: &str = "/etc/secret/dockerconfigjson";
 /// Most requests at a time: more would be an attack on the registry.
 const MAX_CONCURRENCY: usize = 64;
 /// Longest grace: past an hour, no one waits for an orderly end.
@@ -46,34 +40,10 @@ const MAX_IDLE: Duration = Duration::from_secs(3600);
 /// `helm repo update` after it take between them.
 const STALE_REGISTRY: Duration = Duration::from_secs(5);
 
-/// Flags that mean nothing with another storage than this.
-const OF_STORAGE: [(&str, &str); 8] = [
-    ("registry", "--storage-registry-repo"),
-    ("registry", "--storage-registry-scheme"),
-    ("registry", "--storage-registry-config"),
-    ("registry", "--storage-registry-ca-file"),
-    ("registry", "--storage-registry-insecure-skip-tls-verify"),
-    ("registry", "--repository"),
-    ("layout", LAYOUT_DIR),
-    ("local", LOCAL_ROOTDIR),
-];
-const LAYOUT_DIR: &str = "--storage-layout-dir";
-const LOCAL_ROOTDIR: &str = "--storage-local-rootdir";
-
-/// Where the charts are.
-pub enum StorageChoice {
-    /// In a registry.
-    Registry(RegistryOptions),
-    /// In OCI image layouts in this directory.
-    Layout(PathBuf),
-    /// In chart archives in this directory.
-    Local(PathBuf),
-}
-
 /// All settings, checked.
 pub struct Config {
-    /// Whether only an index is to be written, once.
-    pub index_only: bool,
+    /// What to do.
+    pub command: Command,
     /// Where the charts are.
     pub storage: StorageChoice,
     /// What to scan, and how the index is written.
@@ -90,11 +60,17 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// The least grave events that are logged.
     pub log_level: Level,
+    /// What is logged of the environment.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
     /// Makes sense of `args`. Reads the files that they name.
     pub fn new(args: &Args) -> Result<Config, Mistake> {
+        Config::read(args).map_err(|mistake| args.blame_variable(mistake))
+    }
+
+    fn read(args: &Args) -> Result<Config, Mistake> {
         let concurrency = parsed(args, "--concurrency")?.unwrap_or(8);
         if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
             return Err(format!(
@@ -105,19 +81,14 @@ impl Config {
         if refresh_interval.is_some_and(|interval| interval < MIN_INTERVAL) {
             return Err("--refresh-interval: under 1s".into());
         }
-        let kinds = [("registry", 0), ("layout", 1), ("local", 2)];
-        let storage = match one_of(args, "--storage", &kinds)? {
-            0 => StorageChoice::Registry(registry(args, concurrency)?),
-            1 => StorageChoice::Layout(layout(args)?),
-            _ => StorageChoice::Local(local(args)?),
-        };
+        let storage = storage::choice(args, concurrency)?;
         // A directory doesn't mind being asked at each request whether it has changed.
         let stale = match storage {
-            StorageChoice::Registry(_) => STALE_REGISTRY,
+            StorageChoice::Registry(..) => STALE_REGISTRY,
             StorageChoice::Layout(_) | StorageChoice::Local(_) => Duration::ZERO,
         };
         Ok(Config {
-            index_only: args.index_only,
+            command: args.command,
             scan: scan(args, concurrency, &storage)?,
             storage,
             refresh_interval: refresh_interval.unwrap_or(Duration::from_secs(300)),
@@ -127,49 +98,9 @@ impl Config {
             shutdown_grace: time(args, "--shutdown-grace", MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
             log_level: read(args, "--log-level", level)?.unwrap_or(Level::Info),
+            warnings: args.ignored.clone(),
         })
     }
-}
-
-fn mistake(flag: &str, value: &str, why: impl Display) -> Mistake {
-    format!("{flag} {value:?}: {why}")
-}
-
-/// What a flag says, as `read` understands its value; `None` if it wasn't given.
-fn read<T, E: Display>(
-    args: &Args,
-    flag: &str,
-    read: impl Fn(&str) -> Result<T, E>,
-) -> Result<Option<T>, Mistake> {
-    let read = |text| read(text).map_err(|why| mistake(flag, text, why));
-    args.value(flag).map(read).transpose()
-}
-
-fn parsed<T: FromStr<Err: Display>>(args: &Args, flag: &str) -> Result<Option<T>, Mistake> {
-    read(args, flag, str::parse)
-}
-
-/// The same of a flag that may be given more than once.
-fn all_parsed<T: FromStr<Err: Display>>(args: &Args, flag: &str) -> Result<Vec<T>, Mistake> {
-    let parse = |text: &String| text.parse().map_err(|why| mistake(flag, text, why));
-    args.values(flag).iter().map(parse).collect()
-}
-
-/// A time of at most `longest`.
-fn time(args: &Args, flag: &str, longest: Duration) -> Result<Option<Duration>, Mistake> {
-    read(args, flag, |text| match duration(text)? {
-        time if time > longest => Err(format!("longer than {}", typed(longest))),
-        time => Ok(time),
-    })
-}
-
-/// What the given word stands for; the first one without it.
-fn one_of<T: Copy>(args: &Args, flag: &str, words: &[(&str, T)]) -> Result<T, Mistake> {
-    let meaning = |given: &str| words.iter().find(|(word, _)| *word == given);
-    let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let why = format!("not one of: {}", names.join(", "));
-    let given = read(args, flag, |text| meaning(text).ok_or(&why))?;
-    Ok(given.unwrap_or(&words[0]).1)
 }
 
 fn scan(args: &Args, concurrency: usize, storage: &StorageChoice) -> Result<Options, Mistake> {
@@ -180,6 +111,11 @@ fn scan(args: &Args, concurrency: usize, storage: &StorageChoice) -> Result<Opti
             include: all_parsed(args, "--include")?,
             exclude: all_parsed(args, "--exclude")?,
             all_tags: args.has("--all-tags"),
+            names: match storage {
+                StorageChoice::Local(_) => NameRule::Any,
+                _ if args.has("--any-name") => NameRule::OfAnyRepository,
+                _ => NameRule::OfRepository,
+            },
             max_versions: parsed(args, "--max-versions")?,
         },
         style: IndexStyle {
@@ -228,7 +164,7 @@ fn archive_urls(text: Option<&str>, storage: &StorageChoice) -> Result<ArchiveUr
     }
     if text == "oci" {
         return match storage {
-            StorageChoice::Registry(options) => {
+            StorageChoice::Registry(options, _) => {
                 Ok(ArchiveUrls::Registry(options.authority.clone()))
             }
             _ => Err("--chart-url=oci goes with --storage=registry".into()),
@@ -250,113 +186,12 @@ fn archive_urls(text: Option<&str>, storage: &StorageChoice) -> Result<ArchiveUr
     }
 }
 
-fn registry(args: &Args, connections: usize) -> Result<RegistryOptions, Mistake> {
-    only_flags_of("registry", args)?;
-    let flag = "--storage-registry-repo";
-    let repo = args.value(flag).unwrap_or("localhost:5000");
-    if repo.contains('@') {
-        // Not quoted: what stands before the @ is a secret.
-        return Err(format!(
-            "{flag}: credentials belong into --storage-registry-config"
-        ));
-    }
-    let address = Address::parse(repo).map_err(|why| mistake(flag, repo, why))?;
-    let scheme = read(args, "--storage-registry-scheme", |text| match text {
-        "" => Ok(None),
-        text => text.parse().map(Some),
-    })?;
-    let authorities = read(args, "--storage-registry-ca-file", |file| {
-        certificates(&fs::read(file).map_err(|error| error.to_string())?)
-    })?;
-    Ok(RegistryOptions {
-        scheme: scheme.flatten().or(address.scheme),
-        repositories: repositories(args, address.prefix.as_ref())?,
-        authority: address.authority,
-        prefix: address.prefix,
-        tls: Tls {
-            authorities: authorities.unwrap_or_default(),
-            insecure: args.has("--storage-registry-insecure-skip-tls-verify"),
-        },
-        credentials: Arc::new(credentials(args.value("--storage-registry-config"))?),
-        connections,
-    })
-}
-
-fn layout(args: &Args) -> Result<PathBuf, Mistake> {
-    only_flags_of("layout", args)?;
-    let (directory, names) = directory(args, "layout", LAYOUT_DIR)?;
-    let is_archive = |name: &OsString| name.as_encoded_bytes().ends_with(b".tgz");
-    if !is_layout(&names) && names.iter().any(is_archive) {
-        let why = format!("holds .tgz files: --storage=local {LOCAL_ROOTDIR} serves those");
-        return Err(mistake(LAYOUT_DIR, directory, why));
-    }
-    Ok(directory.into())
-}
-
-fn local(args: &Args) -> Result<PathBuf, Mistake> {
-    only_flags_of("local", args)?;
-    let (directory, names) = directory(args, "local", LOCAL_ROOTDIR)?;
-    if is_layout(&names) {
-        let why = format!("is an OCI image layout: --storage=layout {LAYOUT_DIR} serves it");
-        return Err(mistake(LOCAL_ROOTDIR, directory, why));
-    }
-    Ok(directory.into())
-}
-
-fn only_flags_of(storage: &str, args: &Args) -> Result<(), Mistake> {
-    let mut others = OF_STORAGE.iter().filter(|(other, _)| *other != storage);
-    match others.find(|(_, flag)| args.has(flag)) {
-        Some((other, flag)) => Err(format!("{flag} goes with --storage={other}")),
-        None => Ok(()),
-    }
-}
-
-fn is_layout(names: &[OsString]) -> bool {
-    names.iter().any(|name| name == "oci-layout")
-}
-
-/// The directory that `flag` names, and the names in it.
-fn directory<'a>(
-    args: &'a Args,
-    storage: &str,
-    flag: &str,
-) -> Result<(&'a str, Vec<OsString>), Mistake> {
-    let directory = args.value(flag);
-    let directory = directory.ok_or_else(|| format!("--storage={storage} needs {flag}"))?;
-    let listed = fs::read_dir(directory).map_err(|error| mistake(flag, directory, error))?;
-    let names = listed.flatten().map(|entry| entry.file_name());
-    Ok((directory, names.collect()))
-}
-
-fn repositories(
-    args: &Args,
-    prefix: Option<&RepositoryName>,
-) -> Result<Vec<RepositoryName>, Mistake> {
-    let flag = "--repository";
-    let mut names: Vec<RepositoryName> = all_parsed(args, flag)?;
-    for name in &names {
-        if let Some(prefix) = prefix.filter(|prefix| !name.is_below(prefix)) {
-            let why = "not below the prefix in --storage-registry-repo";
-            let why = format!("{why}; is it {prefix}/{name}?");
-            return Err(mistake(flag, name.as_str(), why));
-        }
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
-/// A file that was named must be there; at the default place it needn't.
-fn credentials(file: Option<&str>) -> Result<SecretFile, Mistake> {
-    let required = file.is_some();
-    let path = PathBuf::from(file.unwrap_or(DEFAULT_CONFIG));
-    SecretFile::open(path, required).map_err(|error| format!("--storage-registry-config: {error}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::ffi::OsString;
+    use std::iter;
+    use std::path::PathBuf;
 
     #[test]
     fn a_context_path_is_plain_and_its_slashes_are_put_right() {
@@ -401,7 +236,8 @@ mod tests {
     #[test]
     fn a_mistake_names_its_flag() {
         let error = |line: &str| {
-            let args = Args::parse(line.split_whitespace().map(OsString::from)).unwrap();
+            let words = line.split_whitespace().map(OsString::from);
+            let args = Args::parse(words, iter::empty()).unwrap();
             Config::new(&args).err().unwrap()
         };
         assert_eq!(
@@ -416,6 +252,10 @@ mod tests {
         assert!(
             secret.starts_with("--storage-registry-repo") && !secret.contains("hunter2"),
             "{secret}"
+        );
+        assert_eq!(
+            error("--storage-registry-repo https://h/a --storage-registry-scheme HTTP"),
+            "--storage-registry-repo \"https://h/a\": contradicts --storage-registry-scheme=http"
         );
         assert!(error("--port http").starts_with("--port \"http\": "));
         assert_eq!(

@@ -35,10 +35,27 @@ impl fmt::Debug for Credential {
     }
 }
 
+impl Credential {
+    /// What is likely to be a mistake in it, such as a password from a file that ends with a line break.
+    pub(super) fn oddity(&self) -> Option<&'static str> {
+        match self {
+            Credential::Password { password, .. } if password.is_empty() => {
+                Some("its password is empty")
+            }
+            Credential::Password { password, .. } if password.ends_with(char::is_whitespace) => {
+                Some("its password ends with a line break or blank")
+            }
+            _ => None,
+        }
+    }
+}
+
 /// The credentials in one dockerconfigjson.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Auths {
     entries: Vec<HostEntry>,
+    /// The registries that have an entry which can't be used, and why: "has …".
+    pub(super) unusable: BTreeMap<String, &'static str>,
     /// Whether the file leaves some registry to an external helper program, which isn't run.
     pub needs_helper: bool,
 }
@@ -61,10 +78,16 @@ impl Auths {
             return Ok(Auths::default());
         }
         let file: BTreeMap<String, Value> = serde_json::from_slice(text).map_err(position)?;
+        if file.get("kind").is_some_and(|kind| kind == "Secret") {
+            return Err(
+                "a Secret's manifest; needed is what its .dockerconfigjson decodes to".into(),
+            );
+        }
         let helpers = file.get("credHelpers").and_then(Value::as_object);
         let store = file.get("credsStore").and_then(Value::as_str);
         let needs_helper = helpers.is_some_and(|map| !map.is_empty())
             || store.is_some_and(|name| !name.is_empty());
+        let is_dockercfg = !file.contains_key("auths");
         let map = match file.get("auths") {
             Some(Value::Object(map)) => map.clone(),
             Some(Value::Null) => Default::default(),
@@ -74,11 +97,25 @@ impl Auths {
                 .filter(|(_, value)| value.is_object())
                 .collect(),
         };
-        let entries = map.into_iter().filter_map(HostEntry::read);
-        let mut entries: Vec<HostEntry> = entries.collect();
+        let (mut entries, mut unusable) = (Vec::new(), BTreeMap::new());
+        for (key, value) in map {
+            let (host, path) = split_key(&key);
+            let host = canonical_host(host);
+            match read_entry(value) {
+                Ok(credential) => entries.push(HostEntry {
+                    host,
+                    path: path.to_owned(),
+                    credential,
+                }),
+                // Docker leaves such entries behind for its helpers; of a map alone, they are other settings.
+                Err(EMPTY) if needs_helper || is_dockercfg => {}
+                Err(why) => drop(unusable.insert(host, why)),
+            }
+        }
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.path.len()));
         Ok(Auths {
             entries,
+            unusable,
             needs_helper,
         })
     }
@@ -100,17 +137,6 @@ impl Auths {
 }
 
 impl HostEntry {
-    /// `None` for an entry that holds no credential, as docker leaves behind for its helpers.
-    fn read((key, value): (String, Value)) -> Option<HostEntry> {
-        let (host, path) = split_key(&key);
-        let entry: AuthEntry = serde_json::from_value(value).ok()?;
-        Some(HostEntry {
-            host: canonical_host(host),
-            path: path.to_owned(),
-            credential: entry.credential()?,
-        })
-    }
-
     fn covers(&self, repository: Option<&str>) -> bool {
         let rest = repository.and_then(|name| name.strip_prefix(&self.path));
         self.path.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -127,24 +153,34 @@ struct AuthEntry {
     registrytoken: Option<String>,
 }
 
-impl AuthEntry {
-    fn credential(self) -> Option<Credential> {
-        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        if let Some(token) = given(self.registrytoken) {
-            return Some(Credential::RegistryToken(token));
-        }
-        if let Some(token) = given(self.identitytoken) {
-            return Some(Credential::IdentityToken(token));
-        }
-        if let Some(password) = self.auth.and_then(|auth| decode_auth(&auth)) {
-            return Some(password);
-        }
-        // RFC 7617 §2: with a colon it would end there.
-        let username = given(self.username).filter(|name| !name.contains(':'))?;
-        Some(Credential::Password {
+/// Why an entry can't be used that holds nothing.
+const EMPTY: &str = "has neither auth, nor a username, nor a token";
+
+/// The credential in an entry, or why there is none.
+fn read_entry(value: Value) -> Result<Credential, &'static str> {
+    let entry = serde_json::from_value::<AuthEntry>(value);
+    let entry = entry.map_err(|_| "is not an object whose fields are strings")?;
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    if let Some(token) = given(entry.registrytoken) {
+        return Ok(Credential::RegistryToken(token));
+    }
+    if let Some(token) = given(entry.identitytoken) {
+        return Ok(Credential::IdentityToken(token));
+    }
+    let auth = given(entry.auth);
+    if let Some(password) = auth.as_deref().and_then(decode_auth) {
+        return Ok(password);
+    }
+    match given(entry.username) {
+        // RFC 7617 §2: the username would end at the colon.
+        Some(username) if username.contains(':') => Err("has a username with a colon in it"),
+        Some(username) => Ok(Credential::Password {
             username,
-            password: self.password.unwrap_or_default(),
-        })
+            password: entry.password.unwrap_or_default(),
+        }),
+        None if auth.is_some() => Err("has an auth that is not base64 of NAME:PASSWORD"),
+        None if entry.password.is_some() => Err("has a password without a username"),
+        None => Err(EMPTY),
     }
 }
 
@@ -286,12 +322,47 @@ mod tests {
             r#"{"auths":{"a":{"auth":"!"}}}"#,
             r#"{"auths":{"a":{"username":"u:v","password":"p"}}}"#,
         ] {
-            assert_eq!(
-                Auths::parse(text.as_bytes()).unwrap(),
-                Auths::default(),
-                "{text}"
-            );
+            assert_eq!(lookup(text, "a", None), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_used_is_told_with_the_reason() {
+        for (entry, why) in [
+            (
+                r#"{"auth":"!"}"#,
+                Some("has an auth that is not base64 of NAME:PASSWORD"),
+            ),
+            (
+                r#"{"auth":"dXA="}"#,
+                Some("has an auth that is not base64 of NAME:PASSWORD"),
+            ),
+            (
+                r#"{"username":"u:v","password":"p"}"#,
+                Some("has a username with a colon in it"),
+            ),
+            (
+                r#"{"password":"p"}"#,
+                Some("has a password without a username"),
+            ),
+            (
+                r#""dTpw""#,
+                Some("is not an object whose fields are strings"),
+            ),
+            (
+                r#"{"auth":1}"#,
+                Some("is not an object whose fields are strings"),
+            ),
+            ("{}", Some(EMPTY)),
+            (r#"{"auth":"dTpw"}"#, None),
+        ] {
+            let text = format!(r#"{{"auths":{{"a":{entry}}}}}"#);
+            let auths = Auths::parse(text.as_bytes()).unwrap();
+            assert_eq!(auths.unusable.get("a").copied(), why, "{entry}");
+        }
+        let left_by_docker = r#"{"auths":{"a":{}},"credsStore":"desktop"}"#;
+        let auths = Auths::parse(left_by_docker.as_bytes()).unwrap();
+        assert!(auths.unusable.is_empty());
     }
 
     #[test]
@@ -327,6 +398,7 @@ mod tests {
             r#"["hunter2"]"#,
             r#"{"auths":"hunter2"}"#,
             r#"{"auths":{"a":{"password":"hunter2"}"#,
+            r#"{"kind":"Secret","data":{".dockerconfigjson":"hunter2"}}"#,
         ] {
             let reason = Auths::parse(text.as_bytes()).unwrap_err();
             assert!(!reason.contains("hunter2"), "{reason}");

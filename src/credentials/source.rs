@@ -1,98 +1,72 @@
-//! A dockerconfigjson on disk, read again whenever it changes, because secrets rotate: kubelet swaps
-//! the directory that a secret is mounted as.
+//! The dockerconfigjson that a flag names, as it is now, and what it says about a refusal.
 
 use super::auths::{Auths, canonical_host};
-use crate::sync::lock;
-use std::fmt::Display;
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::SystemTime;
+use super::watched::{NamedFile, WatchedFiles};
+use std::io;
+use std::path::PathBuf;
 
-/// Largest secret that is read: 1 MiB, Kubernetes' own bound for one.
-const MAX_FILE: u64 = 1024 * 1024;
-/// The kind of the error that a file is which can be read, but is no dockerconfigjson.
-const INVALID: io::ErrorKind = io::ErrorKind::InvalidData;
+/// The flag that names the file.
+const FLAG: &str = "--storage-registry-config";
 /// Most registries named in a message: a developer's own file may list dozens.
 const MAX_SHOWN: usize = 5;
 
 /// A dockerconfigjson on disk, which may appear, change and disappear while we run.
-#[derive(Debug)]
 pub struct SecretFile {
-    path: PathBuf,
-    state: Mutex<FileState>,
+    file: NamedFile,
+    auths: WatchedFiles<Auths>,
 }
-
-#[derive(Debug)]
-struct FileState {
-    stamp: Option<FileStamp>,
-    auths: Auths,
-    generation: u64,
-    /// Whether the last attempt to read the file failed, which was reported then.
-    unreadable: bool,
-}
-
-/// Modification time, inode and length: they change when the file does. Kubernetes swaps a directory, so
-/// that the path leads to another file.
-type FileStamp = (SystemTime, u64, u64);
 
 impl SecretFile {
     /// Reads the file for the first time. A missing one means no credentials, unless it's `required`.
     ///
     /// Errors with a text that names the file when it can't be read, or is no dockerconfigjson.
     pub fn open(path: PathBuf, required: bool) -> io::Result<SecretFile> {
-        let stamp = stamp(&path);
-        let auths = match (&stamp, required) {
-            (None, false) => Auths::default(),
-            _ => read(&path)?,
-        };
-        let state = Mutex::new(FileState {
-            stamp,
-            auths,
-            generation: 0,
-            unreadable: false,
-        });
-        Ok(SecretFile { path, state })
+        let file = NamedFile { flag: FLAG, path };
+        let if_missing = (!required).then(Auths::default);
+        let auths = WatchedFiles::open(vec![file.clone()], if_missing, |files| {
+            let (file, bytes) = &files[0];
+            Auths::parse(bytes).map_err(|why| format!("{file}: not a dockerconfigjson: {why}"))
+        })?;
+        Ok(SecretFile { file, auths })
     }
 
     /// The credentials in the file now, and a number that changes whenever they do. When the file has
     /// become unreadable, the last good credentials stay in force, and the reason is returned once.
     pub fn current(&self) -> (Auths, u64, Option<io::Error>) {
-        let mut state = lock(&self.state);
-        let now = stamp(&self.path);
-        let mut problem = None;
-        if now.is_some() && now != state.stamp {
-            match read(&self.path) {
-                Ok(auths) => {
-                    state.auths = auths;
-                    state.generation += 1;
-                }
-                Err(error) => problem = Some(error),
-            }
-            // An unreadable file may become readable without being written: it's read again.
-            let unreadable = matches!(&problem, Some(error) if error.kind() != INVALID);
-            if !unreadable {
-                state.stamp = now;
-            }
-            if std::mem::replace(&mut state.unreadable, unreadable) && unreadable {
-                problem = None;
-            }
-        }
-        (state.auths.clone(), state.generation, problem)
+        self.auths.current()
+    }
+
+    /// Sentences about entries that can't be used, and about registries that are left to a helper program.
+    pub fn complaints(&self) -> Vec<String> {
+        let (auths, ..) = self.current();
+        let unusable = auths.unusable.iter();
+        let unusable = unusable.map(|(host, why)| format!("its entry for {host} {why}"));
+        let helper = auths.needs_helper.then(|| {
+            "it leaves credentials to a helper program, which can't be run here: only those in the file \
+             itself are used"
+                .to_owned()
+        });
+        let complaints = unusable.chain(helper);
+        complaints
+            .map(|complaint| format!("{}: {complaint}", self.file))
+            .collect()
     }
 
     /// Why `host[:port]` may have refused a request, as far as the file shows: for the log, and without a
     /// secret.
     pub fn explain_refusal(&self, host: &str) -> String {
-        let state = lock(&self.state);
-        let file = format!("--storage-registry-config {}", self.path.display());
-        if state.stamp.is_none() {
+        let file = &self.file;
+        let Some(auths) = self.auths.last() else {
             return format!("there is no file with credentials ({file})");
+        };
+        let (hosts, canonical) = (auths.hosts(), canonical_host(host));
+        if hosts.contains(canonical.as_str()) {
+            let odd = auths.credential(host, None).and_then(|one| one.oddity());
+            let odd = odd.map_or_else(String::new, |odd| format!(" ({odd})"));
+            return format!("what {file} holds for {host} was refused, or lacks the right{odd}");
         }
-        let hosts = state.auths.hosts();
-        if hosts.contains(canonical_host(host).as_str()) {
-            return format!("what {file} holds for {host} was refused, or lacks the right");
+        if let Some(why) = auths.unusable.get(&canonical) {
+            return format!("the entry of {file} for {host} {why}");
         }
         let shown: Vec<&str> = hosts.iter().copied().take(MAX_SHOWN).collect();
         match shown.join(", ") {
@@ -102,30 +76,11 @@ impl SecretFile {
     }
 }
 
-fn stamp(path: &Path) -> Option<FileStamp> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
-}
-
-fn read(path: &Path) -> io::Result<Auths> {
-    let error =
-        |kind, why: &dyn Display| io::Error::new(kind, format!("{}: {why}", path.display()));
-    let unreadable = |cause: io::Error| error(cause.kind(), &cause);
-    let invalid = |why| error(INVALID, &format_args!("not a dockerconfigjson: {why}"));
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
-    let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
-    match read.map_err(unreadable)? as u64 > MAX_FILE {
-        true => Err(invalid(format!("over {MAX_FILE} bytes"))),
-        false => Auths::parse(&bytes).map_err(invalid),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::credentials::Credential;
+    use std::fs;
 
     fn username(source: &SecretFile) -> Option<String> {
         match source.current().0.credential("h", None) {
@@ -166,15 +121,27 @@ mod tests {
         let other = r#"{"auths":{"reg":{"auth":"dTpw"},"reg/team":{"auth":"dTpw"},"docker.io":{"auth":"dTpw"}}}"#;
         let own =
             r#"{"auths":{"https://REG:5000/v1/":{"username":"hunter","password":"hunter2"}}}"#;
+        let refused = format!("what {file} holds for reg:5000 was refused, or lacks the right");
         for (text, expected) in [
             ("{}", format!("{file} holds no credentials")),
             (
                 other,
                 format!("{file} has no entry for reg:5000, but for index.docker.io, reg"),
             ),
+            (own, refused.clone()),
             (
-                own,
-                format!("what {file} holds for reg:5000 was refused, or lacks the right"),
+                r#"{"auths":{"reg:5000":{"username":"hunter","passwd":"hunter2"}}}"#,
+                format!("{refused} (its password is empty)"),
+            ),
+            (
+                r#"{"auths":{"reg:5000":{"username":"hunter","password":"hunter2\n"}}}"#,
+                format!("{refused} (its password ends with a line break or blank)"),
+            ),
+            (
+                r#"{"auths":{"reg:5000":{"auth":"hunter2"}}}"#,
+                format!(
+                    "the entry of {file} for reg:5000 has an auth that is not base64 of NAME:PASSWORD"
+                ),
             ),
         ] {
             fs::write(&path, text).unwrap();

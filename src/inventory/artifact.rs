@@ -35,6 +35,8 @@ pub(super) enum Artifact {
 /// What a config blob says.
 pub(super) enum ChartConfig {
     Metadata(PackedMetadata),
+    /// The chart's name, of a chart that isn't listed: the rest was read and not kept.
+    Named(Arc<str>),
     /// Why it isn't a chart's.
     NotAChart(Arc<str>),
 }
@@ -42,18 +44,42 @@ pub(super) enum ChartConfig {
 /// What a tag names; without the artifact if the inventory has it already.
 pub(super) type CheckResult = (Digest, Option<Artifact>);
 
+impl ChartConfig {
+    /// The name of its chart.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            ChartConfig::Metadata(metadata) => Some(metadata.name()),
+            ChartConfig::Named(name) => Some(name),
+            ChartConfig::NotAChart(_) => None,
+        }
+    }
+
+    /// Forgets all but what decides whether it is wanted.
+    pub(super) fn forget(&mut self) {
+        if let ChartConfig::Metadata(metadata) = self {
+            *self = ChartConfig::Named(metadata.name().into());
+        }
+    }
+}
+
 impl Artifact {
     /// The reason may hold words of the pusher's.
     fn not_a_chart(reason: impl AsRef<str>) -> Artifact {
         Artifact::NotAChart(excerpt(reason.as_ref()).into())
     }
 
+    /// The config blob of a chart.
+    pub(super) fn config(&self) -> Option<&Digest> {
+        match self {
+            Artifact::Chart { layers, .. } => Some(&layers.config.digest),
+            Artifact::NotAChart(_) => None,
+        }
+    }
+
     /// Whether it is known if this is a chart that can be listed.
     pub(super) fn is_decided(&self, configs: &HashMap<Digest, ChartConfig>) -> bool {
-        match self {
-            Artifact::Chart { layers, .. } => configs.contains_key(&layers.config.digest),
-            Artifact::NotAChart(_) => true,
-        }
+        self.config()
+            .is_none_or(|config| configs.contains_key(config))
     }
 }
 

@@ -110,6 +110,8 @@ pub struct Contents {
     pub charts: Vec<Arc<StoredChart>>,
     /// Everything else.
     pub skipped: SkippedList,
+    /// How many tags are left out because a bound is reached.
+    pub over_bound: usize,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! old to be listed. Pure.
 
 use crate::helm::Version;
-use crate::oci::{Reference, RepositoryName};
+use crate::oci::{Reference, RepositoryName, is_component};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -31,9 +31,24 @@ pub struct Filter {
     pub exclude: Vec<Pattern>,
     /// Also look at tags that are no versions.
     pub all_tags: bool,
+    /// Which names charts may have.
+    pub names: NameRule,
     /// Read only so many tags of a repository, and list so many versions of each of its charts: the newest,
     /// and the newest release.
     pub max_versions: Option<NonZeroUsize>,
+}
+
+/// Which names charts may have.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum NameRule {
+    /// The last component of their repository, where `helm push` puts each chart: so a team that may push to
+    /// its own repositories alone can't publish another team's chart.
+    #[default]
+    OfRepository,
+    /// That of any repository, with capitals too. Other characters would make names that look like others.
+    OfAnyRepository,
+    /// Any name, as in a folder of archives, which has no repositories.
+    Any,
 }
 
 impl Filter {
@@ -46,6 +61,24 @@ impl Filter {
         let included =
             self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(name));
         (!included).then(|| "left out: no --include matches".to_owned())
+    }
+
+    /// Why a chart of this name isn't listed from a repository, if it isn't.
+    pub(super) fn misnamed(&self, repository: &RepositoryName, name: &str) -> Option<String> {
+        let last = repository.as_str().rsplit('/').next().unwrap_or_default();
+        let why = match self.names {
+            NameRule::OfRepository if name != last => {
+                "is not the repository's last component; --any-name would list it"
+            }
+            NameRule::OfAnyRepository if !is_component(&name.to_ascii_lowercase()) => {
+                "is of other characters than a repository's"
+            }
+            _ => return None,
+        };
+        Some(format!(
+            "the chart's name \"{}\" {why}",
+            name.escape_default()
+        ))
     }
 
     /// Why a tag isn't worth a request, if it isn't.

@@ -1,14 +1,15 @@
 //! The inventory, and what is read from it. How it learns is told in [`record`](super::record).
 
 use super::artifact::{Artifact, ChartConfig};
-use super::budget::Budget;
+use super::budget::{Demand, Plan};
 use super::contents::{Contents, Skipped, StoredChart};
-use super::filter::{Filter, Newest, TOO_OLD};
+use super::filter::{Filter, Newest, TOO_OLD, version_of};
 use super::tag::{KnownTag, Repository};
 use crate::helm::Version;
-use crate::oci::{Digest, Reference, RepositoryName, qualified};
-use crate::storage::ErrorKind;
-use std::collections::{BTreeMap, HashMap};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
+use crate::storage::{ErrorKind, KeptTag, Known, Standing};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ pub(crate) struct Inventory {
     pub(super) repositories: BTreeMap<RepositoryName, Repository>,
     /// By the digest of the manifest.
     pub(super) artifacts: HashMap<Digest, Artifact>,
+    /// How many tags are listed beyond their repositories' shares of what is known.
+    pub(super) unknown_tags: usize,
     /// By the digest of the config blob.
     pub(super) configs: HashMap<Digest, ChartConfig>,
     /// Tags that were rechecked out of turn not long ago, and when.
@@ -51,6 +54,7 @@ impl Inventory {
             excluded: Vec::new(),
             repositories: BTreeMap::new(),
             artifacts: HashMap::new(),
+            unknown_tags: 0,
             configs: HashMap::new(),
             rechecked: BTreeMap::new(),
             paused_until: None,
@@ -89,17 +93,20 @@ impl Inventory {
 
     /// All charts, and all that is skipped.
     pub(crate) fn contents(&self) -> Contents {
-        let mut contents = Contents::default();
+        let mut contents = Contents {
+            over_bound: self.unknown_tags,
+            ..Contents::default()
+        };
         let excluded = self.excluded.iter().cloned();
         excluded.for_each(|one| contents.skipped.push(one));
-        let mut budget = Budget::default();
+        let plan = self.plan(|tag| tag.manifest.as_ref());
         for (name, repository) in &self.repositories {
             let start = contents.charts.len();
             if let Some(skipped) = repository.skipped(name) {
                 contents.skipped.push(skipped);
             }
             for tag in &repository.tags {
-                match self.finding(name, tag, &mut budget) {
+                match self.finding(name, tag, &plan, &mut contents.over_bound) {
                     Some(Ok(chart)) => contents.charts.push(Arc::new(chart)),
                     Some(Err(skipped)) => contents.skipped.push(skipped),
                     None => {}
@@ -112,12 +119,52 @@ impl Inventory {
         contents
     }
 
+    /// What is worth to be kept for the next start: all tags that are read with the present flags, the newest
+    /// versions of each repository first.
+    pub(crate) fn kept(&self) -> Known {
+        let listed = self.contents().charts;
+        let listed: HashSet<(&str, &str)> = listed
+            .iter()
+            .map(|chart| (chart.repository.as_str(), chart.reference.as_str()))
+            .collect();
+        let kept = |(name, repository): (&RepositoryName, &Repository)| {
+            let is_known = repository.failure.is_none() || !repository.tags.is_empty();
+            let mut tags: Vec<&KnownTag> = repository.tags.iter().collect();
+            tags.sort_by_cached_key(|tag| Reverse(version_of(&tag.text)));
+            let kept = tags.into_iter().filter_map(|tag| {
+                let is_listed = listed.contains(&(name.as_str(), &tag.text));
+                self.kept_tag(tag, is_listed)
+            });
+            (name.clone(), is_known.then(|| kept.collect()))
+        };
+        self.repositories.iter().map(kept).collect()
+    }
+
+    fn kept_tag(&self, tag: &KnownTag, is_listed: bool) -> Option<KeptTag> {
+        tag.due?;
+        let manifest = tag.manifest.as_ref().or(tag.seen.as_ref())?;
+        let standing = match self.artifacts.get(manifest)? {
+            Artifact::NotAChart(reason) => Standing::NotAChart(reason.clone()),
+            Artifact::Chart { .. } if is_listed => Standing::Listed,
+            Artifact::Chart { layers, .. } => match self.configs.get(&layers.config.digest) {
+                Some(ChartConfig::NotAChart(reason)) => Standing::NotAChart(reason.clone()),
+                _ => Standing::Unlisted,
+            },
+        };
+        Some(KeptTag {
+            tag: tag.text.clone(),
+            manifest: manifest.clone(),
+            standing,
+        })
+    }
+
     /// The chart of a tag, or why it is skipped; nothing before it was asked for.
-    fn finding<'a>(
-        &'a self,
-        name: &'a RepositoryName,
+    fn finding(
+        &self,
+        name: &RepositoryName,
         tag: &KnownTag,
-        budget: &mut Budget<'a>,
+        plan: &Plan,
+        over_bound: &mut usize,
     ) -> Option<Result<StoredChart, Skipped>> {
         let reference = || qualified(name, &tag.text);
         let skip = |reason: Arc<str>| Some(Err(Skipped::new(reference(), reason)));
@@ -134,18 +181,20 @@ impl Inventory {
             Some(Artifact::NotAChart(reason)) => return skip(reason.clone()),
             Some(Artifact::Chart { layers, created }) => (layers, *created),
         };
-        if let Err(over) = budget.spend(name, &layers.config) {
+        if let Some(reason) = self.unwanted(name, &layers.config) {
+            return skip(reason);
+        }
+        if let Err(over) = plan.check(name, &layers.config) {
+            *over_bound += 1;
             return skip(over.into());
         }
-        let metadata = match self.configs.get(&layers.config.digest) {
-            None => return failed.or_else(|| skip("its config blob is still to be read".into())),
-            Some(ChartConfig::NotAChart(reason)) => return skip(reason.clone()),
-            Some(ChartConfig::Metadata(metadata)) => metadata.clone(),
+        let Some(ChartConfig::Metadata(metadata)) = self.configs.get(&layers.config.digest) else {
+            return failed.or_else(|| skip("its config blob is still to be read".into()));
         };
         Some(Ok(StoredChart {
             repository: name.clone(),
             reference: Reference::try_from(tag.text.clone()).ok()?,
-            metadata,
+            metadata: metadata.clone(),
             created,
             layers: layers.clone(),
         }))
@@ -173,6 +222,46 @@ impl Inventory {
             unanswered: count(ErrorKind::is_no_answer) + unasked,
             denied: count(|kind| kind == ErrorKind::Refused),
         }
+    }
+
+    /// Which config blobs are kept, of the manifests that `target` finds.
+    pub(super) fn plan(&self, target: fn(&KnownTag) -> Option<&Digest>) -> Plan<'_> {
+        Plan::new(self.demands(target))
+    }
+
+    /// The config blobs that would be kept if there were room for all.
+    pub(super) fn demands(&self, target: fn(&KnownTag) -> Option<&Digest>) -> Vec<Demand<'_>> {
+        let mut demands = Vec::new();
+        for (name, repository) in &self.repositories {
+            let mut configs = Vec::new();
+            for tag in repository.tags.iter().filter(|tag| tag.due.is_some()) {
+                if let Some(Artifact::Chart { layers, .. }) = self.artifact(target(tag))
+                    && self.unwanted(name, &layers.config).is_none()
+                {
+                    configs.push((&*tag.text, &layers.config));
+                }
+            }
+            demands.push(Demand {
+                repository: name,
+                configs,
+            });
+        }
+        demands
+    }
+
+    /// Why a config blob isn't kept for this repository, as far as is known: it's no chart's, or that of a
+    /// chart that belongs elsewhere.
+    pub(super) fn unwanted(
+        &self,
+        repository: &RepositoryName,
+        config: &Descriptor,
+    ) -> Option<Arc<str>> {
+        let config = self.configs.get(&config.digest)?;
+        if let ChartConfig::NotAChart(reason) = config {
+            return Some(reason.clone());
+        }
+        let name = config.name()?;
+        self.filter.misnamed(repository, name).map(Arc::from)
     }
 
     pub(super) fn artifact(&self, manifest: Option<&Digest>) -> Option<&Artifact> {

@@ -1,13 +1,15 @@
 //! The tags of all repositories, listed side by side. However many a registry lists, and in whatever order
-//! it answers, never many more of them are held than may be known: those that come first in the order of
-//! repositories.
+//! it answers, never many more of them are held than may be known: an equal share of each repository, the
+//! newest versions, so that one repository with a million tags takes nothing from the others.
 
+use super::filter::version_of;
 use super::progress::Progress;
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Most tags in all: twenty times the largest registry that we aim at.
 pub(super) const MAX_TAGS: usize = 1_000_000;
@@ -20,6 +22,8 @@ pub(crate) struct Listings {
     pub(super) tags: Vec<(RepositoryName, Result<Vec<String>, Error>)>,
     /// Whether others are left alone for a while, because they gave no answer.
     pub(super) is_partial: bool,
+    /// How many tags are listed that are over the shares of their repositories.
+    pub(super) left_out: usize,
 }
 
 impl Listings {
@@ -41,13 +45,14 @@ impl Listings {
     }
 }
 
-/// The listing of each of `repositories`; an empty one where those before it leave no room.
+/// The listing of each of `repositories`, the newest versions of it if it is over its share, and how many
+/// tags are left out.
 pub(super) fn list(
     storage: &dyn Storage,
     concurrency: usize,
     repositories: &[RepositoryName],
     progress: &Progress,
-) -> Vec<Result<Vec<String>, Error>> {
+) -> (Vec<Result<Vec<String>, Error>>, usize) {
     progress.begin("repositories listed", repositories.len());
     let held = Mutex::new(Held::new(MAX_TAGS));
     let positions: Vec<usize> = (0..repositories.len()).collect();
@@ -56,11 +61,14 @@ pub(super) fn list(
         progress.count(storage);
         tags.map(|tags| lock(&held).admit(*at, tags))
     });
-    let mut listings = std::mem::take(&mut lock(&held).all);
+    let Held {
+        mut all, left_out, ..
+    } = held.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut listing = |(at, result): (usize, Result<(), Error>)| {
-        result.map(|()| listings.remove(&at).unwrap_or_default())
+        result.map(|()| all.remove(&at).unwrap_or_default())
     };
-    results.into_iter().enumerate().map(&mut listing).collect()
+    let listings = results.into_iter().enumerate().map(&mut listing).collect();
+    (listings, left_out)
 }
 
 /// Listings by the position of their repository.
@@ -70,6 +78,9 @@ struct Held {
     count: usize,
     /// How many are wanted.
     most: usize,
+    /// Each repository's share, once there are too many: the most tags that it may have.
+    share: usize,
+    left_out: usize,
 }
 
 impl Held {
@@ -78,23 +89,42 @@ impl Held {
             all: BTreeMap::new(),
             count: 0,
             most,
+            share: usize::MAX,
+            left_out: 0,
         }
     }
 
-    /// Adds a listing. Drops the last ones if those before them leave them no room: listings that are still
-    /// to come can only leave them less.
+    /// Adds a listing. If there are too many tags then, the longest listings are cut to an equal share.
+    /// Listings that are still to come can only make it smaller, so what is left out now would be left out
+    /// in any order.
     fn admit(&mut self, at: usize, tags: Vec<String>) {
         self.count += tags.len();
         self.all.insert(at, tags);
-        while let Some(last) = self.all.last_entry() {
-            let others = self.count - last.get().len();
-            if others < self.most {
-                return;
-            }
-            last.remove();
-            self.count = others;
+        if self.count <= self.most && self.share == usize::MAX {
+            return;
         }
+        let lengths: Vec<usize> = self.all.values().map(Vec::len).collect();
+        self.share = self.share.min(share(lengths, self.most));
+        for tags in self.all.values_mut().filter(|tags| tags.len() > self.share) {
+            self.left_out += tags.len() - self.share;
+            tags.sort_by_cached_key(|tag| (Reverse(version_of(tag)), tag.clone()));
+            tags.truncate(self.share);
+        }
+        self.count = self.all.values().map(Vec::len).sum();
     }
+}
+
+/// The largest length to which lists of these lengths can be cut so that they hold at most `most` in all.
+fn share(mut lengths: Vec<usize>, most: usize) -> usize {
+    lengths.sort_unstable();
+    let (mut left, mut lists) = (most, lengths.len());
+    for length in lengths {
+        if length > left / lists {
+            return left / lists;
+        }
+        (left, lists) = (left - length, lists - 1);
+    }
+    usize::MAX
 }
 
 #[cfg(test)]
@@ -102,9 +132,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_listings_are_held_in_whatever_order_they_come_and_no_more_than_have_room() {
+    fn the_same_tags_are_held_in_whatever_order_listings_come_and_no_more_than_have_room() {
         const MOST: usize = 10;
-        let lengths = [3, 0, 4, 5, 1, 9, 2];
+        let lengths = [9, 0, 4, 5, 1, 9, 2];
         let orders = [
             [0, 1, 2, 3, 4, 5, 6],
             [6, 5, 4, 3, 2, 1, 0],
@@ -113,20 +143,23 @@ mod tests {
         for order in orders {
             let mut held = Held::new(MOST);
             for at in order {
-                held.admit(at, vec![String::new(); lengths[at]]);
+                let tags = (0..lengths[at]).map(|minor| format!("1.{minor}.0"));
+                held.admit(at, tags.collect());
                 let count = held.all.values().map(Vec::len).sum::<usize>();
                 assert_eq!(count, held.count);
-                assert!(
-                    count < MOST + 9,
-                    "at most one more than there is room for: {count}"
-                );
+                assert!(count <= MOST, "{count}");
             }
-            // 3 + 0 + 4 leave room for some of 5.
-            assert_eq!(
-                held.all.keys().collect::<Vec<_>>(),
-                [&0, &1, &2, &3],
-                "{order:?}"
-            );
+            let counts: Vec<usize> = held.all.values().map(Vec::len).collect();
+            assert_eq!(counts, [1, 0, 1, 1, 1, 1, 1], "{order:?}");
+            assert_eq!(held.all[&0], ["1.8.0"], "the newest");
+            assert_eq!(held.left_out, 24);
         }
+    }
+
+    #[test]
+    fn a_long_listing_takes_no_room_that_others_need() {
+        assert_eq!(share(vec![1000, 1, 2, 3], 10), 4);
+        assert_eq!(share(vec![1000, 1000, 2], 10), 4);
+        assert_eq!(share(vec![5, 5], 10), usize::MAX);
     }
 }

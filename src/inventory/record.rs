@@ -2,15 +2,13 @@
 //! reads no clock. It never holds more than the last listings named.
 
 use super::artifact::{Artifact, ChartConfig, CheckResult};
-use super::budget::Budget;
+use super::budget::{MAX_ALL, MAX_REPOSITORY};
 use super::contents::Skipped;
-use super::filter::version_of;
 use super::known::Inventory;
 use super::listing::MAX_TAGS;
-use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck};
-use crate::oci::{Digest, Reference, RepositoryName, qualified};
-use crate::storage::{Error, ErrorKind};
-use std::cmp::Reverse;
+use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck, rank};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
+use crate::storage::{Error, ErrorKind, KeptTag, Standing};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -48,6 +46,15 @@ impl Inventory {
         self.excluded = excluded;
     }
 
+    /// Notes how many tags are listed and not to be known.
+    pub(super) fn note_unknown_tags(&mut self, count: usize) {
+        if count > 0 && self.unknown_tags == 0 {
+            log::warn!("over {MAX_TAGS} tags are listed in all: {count} of them are left out");
+        }
+        self.changed |= self.unknown_tags != count;
+        self.unknown_tags = count;
+    }
+
     /// Whether a repository's tags are not to be listed yet, because the last attempt gave no answer.
     pub(super) fn is_backing_off(&self, name: &RepositoryName, now: Instant) -> bool {
         self.repositories
@@ -55,12 +62,11 @@ impl Inventory {
             .is_some_and(|one| one.is_backing_off(now))
     }
 
-    /// Notes what a repository lists. `room` is for how many tags there still is room.
+    /// Notes what a repository lists.
     pub(super) fn list(
         &mut self,
         name: &RepositoryName,
         listing: Result<Vec<String>, Error>,
-        room: &mut usize,
         now: Instant,
     ) {
         let Some(repository) = self.repositories.get_mut(name) else {
@@ -68,7 +74,7 @@ impl Inventory {
         };
         let mut warning = None;
         match listing {
-            Ok(tags) => self.changed |= repository.list(tags, &self.filter, *room, now),
+            Ok(tags) => self.changed |= repository.list(tags, &self.filter, now),
             Err(error) => match pause(&error) {
                 Some(until) => self.paused_until = self.paused_until.max(Some(until)),
                 None => {
@@ -82,10 +88,29 @@ impl Inventory {
         if let Some(error) = warning.filter(|_| count > 0) {
             self.warn(name.to_string(), &error);
         }
-        let had_room = *room > 0;
-        *room = room.saturating_sub(count);
-        if had_room && *room == 0 {
-            log::warn!("over {MAX_TAGS} tags in all: those after {name} are left out");
+    }
+
+    /// Notes which tags of a repository a former scan has found to name no chart; they are due again then.
+    pub(super) fn decide(&mut self, name: &RepositoryName, decisions: Vec<KeptTag>, due: Instant) {
+        for decided in decisions {
+            let known = self.tag(name, &decided.tag).filter(|tag| tag.due.is_some());
+            if let (Some(tag), Standing::NotAChart(reason)) = (known, decided.standing) {
+                (tag.manifest, tag.due) = (Some(decided.manifest.clone()), Some(due));
+                let artifact = Artifact::NotAChart(reason);
+                self.artifacts.insert(decided.manifest, artifact);
+            }
+        }
+    }
+
+    /// Forgets what failed, so that it is asked for as if it had never been.
+    pub(super) fn forget_failures(&mut self, now: Instant) {
+        for repository in self.repositories.values_mut() {
+            repository.failure = None;
+            for tag in &mut repository.tags {
+                if tag.failure.take().is_some() {
+                    tag.due = Some(now);
+                }
+            }
         }
     }
 
@@ -95,17 +120,17 @@ impl Inventory {
         let Some(most) = self.filter.max_versions else {
             return;
         };
-        let (artifacts, configs) = (&self.artifacts, &self.configs);
-        let is_chart = |digest: &Digest| match artifacts.get(digest) {
-            Some(Artifact::Chart { layers, .. }) => {
-                let config = configs.get(&layers.config.digest);
-                !matches!(config, Some(ChartConfig::NotAChart(_)))
-            }
-            _ => false,
-        };
-        for repository in self.repositories.values_mut() {
+        let mut repositories = std::mem::take(&mut self.repositories);
+        for (name, repository) in &mut repositories {
+            let is_chart = |digest: &Digest| match self.artifact(Some(digest)) {
+                Some(Artifact::Chart { layers, .. }) => {
+                    self.unwanted(name, &layers.config).is_none()
+                }
+                _ => false,
+            };
             repository.select(most.get(), is_chart, now);
         }
+        self.repositories = repositories;
     }
 
     /// Makes a tag due, because a blob of its chart returned 404; not the repository's other tags, which
@@ -150,20 +175,15 @@ impl Inventory {
         for check in checks {
             *counts.entry(&check.repository).or_default() += 1;
         }
-        let mut rooms = HashMap::new();
-        let mut budget = Budget::default();
-        for (name, repository) in &self.repositories {
-            for tag in repository.tags.iter().filter(|tag| tag.due.is_some()) {
-                if let Some(Artifact::Chart { layers, .. }) = self.artifact(tag.target()) {
-                    // Those that are over a bound take no room.
-                    let _ = budget.spend(name, &layers.config);
-                }
-            }
-            if let Some(count) = counts.get(name) {
-                rooms.insert(name.clone(), budget.left_in(name) / count);
+        let (mut rooms, mut left) = (HashMap::new(), MAX_ALL);
+        for demand in self.demands(KnownTag::target) {
+            let bytes = demand.bytes().min(MAX_REPOSITORY);
+            left = left.saturating_sub(bytes);
+            if let Some(count) = counts.get(demand.repository) {
+                rooms.insert(demand.repository.clone(), (MAX_REPOSITORY - bytes) / count);
             }
         }
-        let most = budget.left_in_all() / (checks.len() as u64).max(1);
+        let most = left / (checks.len() as u64).max(1);
         rooms.values_mut().for_each(|room| *room = most.min(*room));
         rooms
     }
@@ -191,18 +211,24 @@ impl Inventory {
         true
     }
 
-    /// The tags whose manifest was read, but not all that their chart needs. This is the one place where
-    /// the budget decides what is read.
-    pub(super) fn pending(&self, scope: CheckScope, now: Instant) -> Vec<PendingTag> {
-        let mut budget = Budget::default();
+    /// The tags whose manifest was read, but not all that their chart needs, unless reading it has `failed`.
+    /// This is the one place where the budget decides what is read.
+    pub(super) fn pending(
+        &self,
+        scope: CheckScope,
+        failed: &HashMap<ConfigKey, Error>,
+        now: Instant,
+    ) -> Vec<PendingTag> {
+        let plan = self.plan(KnownTag::target);
         let mut pending = Vec::new();
         for (name, tag) in self.tags().filter(|(_, tag)| tag.due.is_some()) {
             let Some(Artifact::Chart { layers, .. }) = self.artifact(tag.target()) else {
                 continue;
             };
             let config = &layers.config;
-            let is_within = budget.spend(name, config).is_ok();
-            let is_missing = is_within && !self.configs.contains_key(&config.digest);
+            let is_missing = self.lacks_metadata(name, config)
+                && plan.check(name, config).is_ok()
+                && !failed.contains_key(&(name.clone(), config.digest.clone()));
             if (is_missing || tag.seen.is_some()) && tag.may_be_read(scope, now) {
                 pending.push(PendingTag {
                     repository: name.clone(),
@@ -214,23 +240,28 @@ impl Inventory {
         pending
     }
 
-    /// Notes what was read of config blobs.
+    /// Notes what was read of config blobs, and why others could not be. Whether all of those that were
+    /// read are kept, so that no others have room now.
     pub(super) fn add_configs(
         &mut self,
         readings: HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>,
-    ) -> HashMap<ConfigKey, Error> {
-        let mut failed = HashMap::new();
-        for (key, reading) in readings {
+        failed: &mut HashMap<ConfigKey, Error>,
+    ) -> bool {
+        let mut are_kept = true;
+        for ((name, digest), reading) in readings {
             match reading {
                 Some(Ok(config)) => {
-                    self.configs.insert(key.1, config);
+                    let chart = config.name();
+                    are_kept &=
+                        chart.is_some_and(|chart| self.filter.misnamed(&name, chart).is_none());
+                    self.configs.insert(digest, config);
                     self.changed = true;
                 }
-                Some(Err(error)) => drop(failed.insert(key, error)),
+                Some(Err(error)) => drop(failed.insert((name, digest), error)),
                 None => {}
             }
         }
-        failed
+        are_kept
     }
 
     /// Lists what a tag names by now if all of it was read, or is over the budget; else notes why not.
@@ -286,7 +317,8 @@ impl Inventory {
         }
     }
 
-    /// Drops artifacts that no tag names, and config blobs that are over the budget or too old.
+    /// Drops artifacts that no tag names, and of config blobs that are over the budget or too old all but
+    /// what decides whether they are wanted.
     fn drop_unused(&mut self) {
         let named = self
             .tags()
@@ -296,17 +328,17 @@ impl Inventory {
         let targets: [fn(&KnownTag) -> Option<&Digest>; 2] =
             [KnownTag::target, |tag| tag.manifest.as_ref()];
         for target in targets {
-            let mut budget = Budget::default();
-            for (name, tag) in self.tags().filter(|(_, tag)| tag.due.is_some()) {
-                if let Some(Artifact::Chart { layers, .. }) = self.artifact(target(tag))
-                    && budget.spend(name, &layers.config).is_ok()
-                {
-                    kept.insert(layers.config.digest.clone());
-                }
-            }
+            kept.extend(self.plan(target).kept().cloned());
         }
         self.artifacts.retain(|digest, _| named.contains(digest));
-        self.configs.retain(|digest, _| kept.contains(digest));
+        let configs = self.artifacts.values().filter_map(Artifact::config);
+        let named: HashSet<&Digest> = configs.collect();
+        self.configs.retain(|digest, config| {
+            if !kept.contains(digest) {
+                config.forget();
+            }
+            named.contains(digest)
+        });
     }
 
     fn warn(&mut self, reference: String, error: &Error) {
@@ -328,36 +360,16 @@ impl Inventory {
         }
     }
 
+    /// Whether a config blob is to be read for this repository, as far as is known.
+    pub(super) fn lacks_metadata(&self, repository: &RepositoryName, config: &Descriptor) -> bool {
+        let known = self.configs.get(&config.digest);
+        !matches!(known, Some(ChartConfig::Metadata(_)))
+            && self.unwanted(repository, config).is_none()
+    }
+
     fn tag(&mut self, name: &RepositoryName, text: &str) -> Option<&mut KnownTag> {
         self.repositories.get_mut(name)?.tag(text)
     }
-}
-
-/// The order in which tags are read. A tag that was never read gets its position among the unread tags of
-/// its repository, newest version first: 0, 1, 2 and so on. If a scan is cut short, the newest versions of
-/// all repositories have then been read. Tags that were read before get 0.
-fn rank<'a>(
-    tags: Vec<(&'a RepositoryName, &'a KnownTag)>,
-) -> Vec<(usize, &'a RepositoryName, &'a KnownTag)> {
-    let mut ranked = Vec::with_capacity(tags.len());
-    for of_repository in tags.chunk_by(|one, other| one.0 == other.0) {
-        let mut unread = Vec::new();
-        for (name, tag) in of_repository {
-            match tag.target() {
-                Some(_) => ranked.push((0, *name, *tag)),
-                None => unread.push(*tag),
-            }
-        }
-        unread.sort_by_cached_key(|tag| Reverse(version_of(&tag.text)));
-        let name = of_repository[0].0;
-        ranked.extend(
-            unread
-                .into_iter()
-                .enumerate()
-                .map(|(rank, tag)| (rank, name, tag)),
-        );
-    }
-    ranked
 }
 
 /// Until when the storage takes no requests, if that is why this one was not sent.

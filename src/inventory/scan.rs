@@ -5,7 +5,7 @@
 
 use super::artifact::{Artifact, ChartConfig, CheckResult, Reader};
 use super::known::Inventory;
-use super::listing::{self, Listings, MAX_TAGS};
+use super::listing::{self, Listings};
 use super::progress::Progress;
 use super::tag::{CheckScope, ConfigKey, TagCheck};
 use crate::oci::{Descriptor, Digest, RepositoryName};
@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 /// A check of due tags asks for no more of them after this, so that a refresh that is wanted meanwhile
 /// doesn't wait for long: as long as a request waits for a refresh by default. The others stay due.
 const LONGEST_CHECK: Duration = Duration::from_secs(2);
+
+/// After this, what was read so far is recorded and kept, and then the rest is read: a scan may take
+/// hours, and a crash costs no more than this.
+const LONGEST_ROUND: Duration = Duration::from_secs(30);
 
 /// How to scan.
 pub(crate) struct Scan<'a> {
@@ -62,20 +66,25 @@ impl<'a> Scan<'a> {
         let mut asked = inventory.included(&repositories);
         let included = asked.len();
         asked.retain(|name| !(may_wait && inventory.is_backing_off(name, now)));
-        let listings = listing::list(self.storage, self.concurrency, &asked, &self.progress);
+        let (listings, left_out) =
+            listing::list(self.storage, self.concurrency, &asked, &self.progress);
         Listings {
             repositories,
             is_partial: asked.len() < included,
             tags: asked.into_iter().zip(listings).collect(),
+            left_out,
         }
     }
 
     /// Records what is listed, and checks the tags in `scope`.
     pub(crate) fn refresh(&self, inventory: &mut Inventory, listings: Listings, scope: CheckScope) {
         inventory.keep(listings.repositories);
-        let (mut room, now) = (MAX_TAGS, Instant::now());
+        inventory.note_unknown_tags(listings.left_out);
+        let now = Instant::now();
         for (repository, tags) in listings.tags {
-            inventory.list(&repository, tags, &mut room, now);
+            inventory.list(&repository, tags, now);
+            let due = now + self.interval.unwrap_or_default();
+            inventory.decide(&repository, self.storage.decisions(&repository), due);
         }
         inventory.select(now);
         let mut read = self.check(inventory, scope);
@@ -85,50 +94,100 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Reads what former scans have left, where the storage is that alone. What can't be read there is
+    /// as if it had never been read.
+    pub(crate) fn restore(&self, inventory: &mut Inventory) -> Result<(), Error> {
+        let repositories = self.storage.repositories()?;
+        let listings = self.list(inventory, repositories, CheckScope::First);
+        self.refresh(inventory, listings, CheckScope::First);
+        inventory.forget_failures(Instant::now());
+        Ok(())
+    }
+
     /// Checks the tags in `scope`, and reads the config blobs that are missing. How many tags could be
     /// read.
     pub(crate) fn check(&self, inventory: &mut Inventory, scope: CheckScope) -> usize {
-        let checks = inventory.checks(scope, Instant::now());
+        let mut checks = inventory.checks(scope, Instant::now());
         self.progress.begin("tags read", checks.len());
+        let mut read = 0;
+        loop {
+            let (count, left) = self.check_round(inventory, checks, scope);
+            read += count;
+            if left.is_empty() || matches!(scope, CheckScope::Due(_)) {
+                return read;
+            }
+            self.storage.keep(true, &|| inventory.kept());
+            checks = left;
+        }
+    }
+
+    /// Checks as many of `checks` as there is time for. How many tags could be read, and what is left.
+    fn check_round(
+        &self,
+        inventory: &mut Inventory,
+        checks: Vec<TagCheck>,
+        scope: CheckScope,
+    ) -> (usize, Vec<TagCheck>) {
         let configs = Configs::default();
         // Only a scan that finds a new config blob needs to know how much room there is.
         let room = LazyLock::new(|| inventory.config_room(&checks));
-        let deadline = matches!(scope, CheckScope::Due(_)).then(|| Instant::now() + LONGEST_CHECK);
+        let longest = match scope {
+            CheckScope::Due(_) => LONGEST_CHECK,
+            _ => LONGEST_ROUND,
+        };
+        let deadline = Instant::now() + longest;
+        let is_in_time = || Instant::now() < deadline;
         let results = in_parallel(&checks, self.concurrency, |check| {
-            let is_in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
+            let is_in_time = is_in_time();
             let has_room = |size: u64| {
                 room.get(&check.repository)
                     .is_some_and(|most| size <= *most)
             };
             let check_tag = || self.check_tag(inventory, check, has_room, &configs);
             let result = is_in_time.then(|| contained(check_tag));
-            self.progress.count(self.storage);
+            if is_in_time {
+                self.progress.count(self.storage);
+            }
             result
         });
         drop(room);
         let now = Instant::now();
         // Each tag once: one whose config blob is gone would else count as read the second time.
         let mut read: BTreeSet<(RepositoryName, Arc<str>)> = BTreeSet::new();
-        for (check, result) in checks.iter().zip(results) {
-            if result.is_some_and(|result| inventory.record(check, result, now)) {
-                read.insert((check.repository.clone(), check.reference.as_str().into()));
+        let mut left = Vec::new();
+        for (check, result) in checks.into_iter().zip(results) {
+            let Some(result) = result else {
+                left.push(check);
+                continue;
+            };
+            if inventory.record(&check, result, now) {
+                read.insert((check.repository, check.reference.as_str().into()));
             }
         }
-        let pending = inventory.pending(scope, now);
-        in_parallel(&pending, self.concurrency, |tag| {
-            if let Some(config) = &tag.config {
-                self.read_config(&tag.repository, config, &configs);
+        let mut failed = HashMap::new();
+        inventory.add_configs(std::mem::take(&mut lock(&configs)), &mut failed);
+        loop {
+            let pending = inventory.pending(scope, &failed, now);
+            in_parallel(&pending, self.concurrency, |tag| {
+                if let Some(config) = &tag.config {
+                    self.read_config(&tag.repository, config, &configs);
+                }
+            });
+            read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
+            // A config blob that is no chart's has no share, so that another has room.
+            let readings = std::mem::take(&mut *lock(&configs));
+            let is_cut_short = matches!(scope, CheckScope::Due(_)) && !is_in_time();
+            if inventory.add_configs(readings, &mut failed) || is_cut_short {
+                break;
             }
-        });
-        read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
-        let failed = inventory.add_configs(std::mem::take(&mut lock(&configs)));
+        }
         let (now, interval) = (Instant::now(), self.interval.unwrap_or_default());
         for (repository, tag) in &read {
             inventory.settle(repository, tag, &failed, interval, now);
         }
         inventory.select(now);
         inventory.end_scan();
-        read.len()
+        (read.len(), left)
     }
 
     /// Asks which manifest a tag names. It's read only if that is not known, because registries count a
@@ -166,7 +225,7 @@ impl<'a> Scan<'a> {
         };
         if let Some(Artifact::Chart { layers, .. }) =
             artifact.as_ref().or(inventory.artifacts.get(&digest))
-            && !inventory.configs.contains_key(&layers.config.digest)
+            && inventory.lacks_metadata(repository, &layers.config)
             && has_room(layers.config.size)
         {
             self.read_config(repository, &layers.config, configs);
@@ -209,7 +268,7 @@ pub(crate) fn contained<R>(work: impl FnOnce() -> Result<R, Error>) -> Result<R,
 
 #[cfg(test)]
 mod tests {
-    use super::super::filter::Filter;
+    use super::super::filter::{Filter, NameRule};
     use super::*;
     use crate::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE};
     use crate::oci::{Reference, qualified};
@@ -230,7 +289,7 @@ mod tests {
     }
 
     impl Shelf {
-        /// Charts, each named as its repository, whose config blobs have at least so many bytes.
+        /// Charts, each named as its repository's last component, whose config blobs have at least so many bytes.
         fn of(charts: &[(&str, &[&str])], size: usize) -> Shelf {
             let mut shelf = Shelf::default();
             for (name, versions) in charts {
@@ -242,15 +301,19 @@ mod tests {
         }
 
         fn put(&mut self, name: &str, version: &str, size: usize) {
-            let description = "a".repeat(size);
-            let config = serde_json::json!({"apiVersion": "v2", "name": name, "version": version, "description": description});
+            let (description, last) = ("a".repeat(size), name.rsplit('/').next());
+            let config = serde_json::json!({"apiVersion": "v2", "name": last, "version": version, "description": description});
+            self.put_config(name, version, config.to_string().into_bytes());
+        }
+
+        fn put_config(&mut self, name: &str, version: &str, config: Vec<u8>) {
             let mut blob = |media_type: &str, bytes: Vec<u8>| {
                 let digest = Digest::sha256(&bytes);
                 let descriptor = serde_json::json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()});
                 self.blobs.insert(digest, bytes);
                 descriptor
             };
-            let config = blob(CONFIG_TYPE, config.to_string().into_bytes());
+            let config = blob(CONFIG_TYPE, config);
             let archive = blob(ARCHIVE_TYPE, format!("{name} {version}").into_bytes());
             let manifest =
                 serde_json::json!({"schemaVersion": 2, "config": config, "layers": [archive]});
@@ -427,7 +490,7 @@ mod tests {
     #[test]
     fn tags_that_name_the_same_manifest_share_what_was_read_of_it() {
         let mut shelf = Shelf::of(&[("a", &["1.0.0"])], 1);
-        for alias in ["a:1.0.1", "b:1.0.0"] {
+        for alias in ["a:1.0.1", "b/a:1.0.0"] {
             shelf
                 .manifests
                 .insert(alias.to_owned(), shelf.manifests["a:1.0.0"].clone());
@@ -533,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_the_budget_is_decided_by_names_whatever_came_first() {
+    fn the_oldest_versions_are_over_the_budget_whatever_came_first() {
         const MIB: usize = 1024 * 1024;
         let all = [
             "1.0.0", "2.0.0", "3.0.0", "4.0.0", "5.0.0", "6.0.0", "7.0.0", "8.0.0", "9.0.0",
@@ -557,7 +620,7 @@ mod tests {
         assert_eq!(charts.len(), 9);
         assert_eq!(
             skipped,
-            ["skipped a:9.0.0: over 8388608 bytes of config blobs in a"]
+            ["skipped a:1.0.0: over 8388608 bytes of config blobs in a"]
         );
         assert_eq!((charts, skipped), contents(&all));
     }
@@ -580,6 +643,64 @@ mod tests {
         shelf.put("a", "2.0.0", MIB - 100);
         shelf.put("a", "3.0.0", 10);
         refresh(&shelf, &mut inventory, CheckScope::New);
-        assert_eq!(count(&shelf), 1, "a small one has room");
+        assert_eq!(
+            count(&shelf),
+            2,
+            "the newest have room, and no other is read"
+        );
+    }
+
+    /// 64 config blobs of a megabyte in repositories that sort first emptied the index.
+    #[test]
+    fn config_blobs_of_no_chart_take_nothing_from_others_and_are_read_once() {
+        const MIB: usize = 1024 * 1024;
+        let mut shelf = Shelf::default();
+        for (at, minor) in (0..8).flat_map(|at| (0..9).map(move |minor| (at, minor))) {
+            let text = format!("{at} {minor} {}", "x".repeat(MIB - 100));
+            shelf.put_config(&format!("a{at}"), &format!("1.{minor}.0"), text.into());
+        }
+        for team in 0..40 {
+            shelf.put(&format!("team{team}/web"), "1.0.0", 1000);
+        }
+        shelf.put("a0", "0.1.0", MIB - 100);
+        let mut inventory = scanned(&shelf);
+        let contents = inventory.contents();
+        assert_eq!((contents.charts.len(), contents.over_bound), (41, 0));
+        shelf.asked();
+        refresh(&shelf, &mut inventory, CheckScope::New);
+        let again = shelf.asked().into_iter();
+        assert_eq!(again.filter(|what| what.starts_with("blob")).count(), 0);
+    }
+
+    #[test]
+    fn a_chart_whose_name_is_not_its_repositorys_is_listed_only_with_any_name() {
+        let mut shelf = Shelf::default();
+        let config = r#"{"name":"payments","version":"9.9.9"}"#;
+        for repository in ["evil/web", "team/payments"] {
+            shelf.put_config(repository, "9.9.9", config.into());
+        }
+        let mut inventory = scanned(&shelf);
+        assert_eq!(charts(&inventory), ["team/payments:9.9.9"]);
+        let skipped = inventory.contents().skipped;
+        assert_eq!(
+            skipped.kept[0].to_string(),
+            "skipped evil/web:9.9.9: the chart's name \"payments\" is not the repository's last \
+             component; --any-name would list it"
+        );
+        // What its config blob says is forgotten with the last chart that is listed, but not its name.
+        shelf.manifests.remove("team/payments:9.9.9");
+        shelf.asked();
+        for _ in 0..2 {
+            refresh(&shelf, &mut inventory, CheckScope::All);
+            assert_eq!(shelf.asked(), ["HEAD evil/web:9.9.9", "tags evil/web"]);
+        }
+        assert!(charts(&inventory).is_empty());
+        let filter = Filter {
+            names: NameRule::OfAnyRepository,
+            ..Filter::default()
+        };
+        let mut inventory = Inventory::new(filter);
+        refresh(&shelf, &mut inventory, CheckScope::First);
+        assert_eq!(charts(&inventory), ["evil/web:9.9.9"]);
     }
 }

@@ -7,6 +7,7 @@ use crate::helm::Version;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::pacing::Backoff;
 use crate::storage::{Error, ErrorKind};
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -98,18 +99,11 @@ impl Repository {
         Some(failure.skipped(name.to_string()))
     }
 
-    /// Adopts a listing: adds new tags, and forgets vanished ones. `room` is for how many tags there is
-    /// room. Returns whether the contents have changed.
-    pub(super) fn list(
-        &mut self,
-        mut listed: Vec<String>,
-        filter: &Filter,
-        room: usize,
-        now: Instant,
-    ) -> bool {
+    /// Adopts a listing: adds new tags, and forgets vanished ones. Returns whether the contents have
+    /// changed.
+    pub(super) fn list(&mut self, mut listed: Vec<String>, filter: &Filter, now: Instant) -> bool {
         listed.sort_unstable();
         listed.dedup();
-        listed.truncate(room);
         let was_skipped = self.failure.take().is_some() && self.tags.is_empty();
         if listed
             .iter()
@@ -282,6 +276,33 @@ impl Failure {
         *noted = Some(Box::new(Failure { error, backoff }));
         is_news
     }
+}
+
+/// The order in which tags are read. A tag that was never read gets its position among the unread tags of
+/// its repository, newest version first: 0, 1, 2 and so on. If a scan is cut short, the newest versions of
+/// all repositories have then been read. Tags that were read before get 0.
+pub(super) fn rank<'a>(
+    tags: Vec<(&'a RepositoryName, &'a KnownTag)>,
+) -> Vec<(usize, &'a RepositoryName, &'a KnownTag)> {
+    let mut ranked = Vec::with_capacity(tags.len());
+    for of_repository in tags.chunk_by(|one, other| one.0 == other.0) {
+        let mut unread = Vec::new();
+        for (name, tag) in of_repository {
+            match tag.target() {
+                Some(_) => ranked.push((0, *name, *tag)),
+                None => unread.push(*tag),
+            }
+        }
+        unread.sort_by_cached_key(|tag| Reverse(version_of(&tag.text)));
+        let name = of_repository[0].0;
+        ranked.extend(
+            unread
+                .into_iter()
+                .enumerate()
+                .map(|(rank, tag)| (rank, name, tag)),
+        );
+    }
+    ranked
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! belongs there: skopeo and oras write a bare tag, Helm's cache and containerd a whole
 //! `host/repository:tag`.
 
-use crate::oci::json::BoundedList;
+use crate::oci::json::{BoundedList, BoundedText, reason};
 use crate::oci::{Digest, RepositoryName, Tag};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashSet};
@@ -15,6 +15,8 @@ pub(super) const MAX_MANIFESTS: usize = 100_000;
 /// Deepest nesting of image indexes: tools make one level, hostile ones loops.
 pub(super) const MAX_DEPTH: usize = 4;
 
+/// Longest name of an entry, in bytes: a host, a repository, a tag and a digest have 800 at most.
+const MAX_NAME: usize = 1024;
 /// Longest part of an invalid digest that is shown, in characters: more than any digest has.
 const MAX_SHOWN: usize = 150;
 
@@ -37,7 +39,7 @@ impl Index {
         let why = match serde_json::from_slice::<Index>(bytes) {
             Ok(index) if index.manifests.0.len() <= MAX_MANIFESTS => return Ok(index),
             Ok(_) => format!("over {MAX_MANIFESTS} manifests"),
-            Err(cause) => cause.to_string(),
+            Err(cause) => reason(&cause),
         };
         Err(format!("not an image index: {why}"))
     }
@@ -58,7 +60,7 @@ struct ListedEntry {
 #[derive(Deserialize)]
 struct Annotations {
     #[serde(rename = "org.opencontainers.image.ref.name")]
-    ref_name: Option<serde_json::Value>,
+    ref_name: Option<BoundedText<{ MAX_NAME + 1 }>>,
 }
 
 impl ListedEntry {
@@ -67,7 +69,8 @@ impl ListedEntry {
     }
 
     fn name(&self) -> Option<&str> {
-        self.annotations.as_ref()?.ref_name.as_ref()?.as_str()
+        let name = self.annotations.as_ref()?.ref_name.as_ref()?.0.as_deref();
+        name.filter(|name| name.len() <= MAX_NAME)
     }
 }
 
@@ -251,6 +254,18 @@ mod tests {
             "team/web:1.0.0=1",
             "x:1=3",
         ];
+        assert_eq!(listed(index(&entries), false, no_index), expected);
+    }
+
+    /// A name of 31 MiB of `[[],[],…]` took 3 GB.
+    #[test]
+    fn a_name_that_is_no_text_or_too_long_is_none() {
+        let entries = [
+            entry(1, Some("1.0.0"), false).replace("\"1.0.0\"", r#"[[],{"a":[1]}]"#),
+            entry(2, Some("1.0.0"), false).replace("\"1.0.0\"", "17"),
+            entry(3, Some(&"1".repeat(MAX_NAME + 1)), false),
+        ];
+        let expected = ["home@1", "home@2", "home@3"];
         assert_eq!(listed(index(&entries), false, no_index), expected);
     }
 

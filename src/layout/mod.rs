@@ -97,7 +97,7 @@ impl Layout {
     fn verified(&self, folder: &Path, digest: &Digest) -> Result<Vec<u8>> {
         let path = digest_path(folder, digest);
         let (file, metadata) = self.root.open(&path, MAX_MANIFEST)?;
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(metadata.len() as usize);
         let read = Verifying::new(file, digest, metadata.len()).read_to_end(&mut bytes);
         read.map_err(|cause| refused(&self.root.path(&path), cause))?;
         Ok(bytes)

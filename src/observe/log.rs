@@ -5,7 +5,7 @@
 //!
 //! Logging never blocks: lines wait in a bounded queue for one thread that writes them. A stderr that
 //! takes nothing costs lines, which are counted, but no request, no refresh and no shutdown waits for
-//! it. Control characters are escaped, so that nothing a registry says can forge a line. The code logs
+//! it. Characters that can't be seen are escaped, so that nothing a registry says can forge a line. The code logs
 //! through the `log` crate; only this program's own events are written, because the HTTP client's would
 //! show `Authorization` headers.
 
@@ -190,13 +190,15 @@ fn event(level: Level, text: &str) -> String {
     format!("{now} {level} {}\n", one_line(text))
 }
 
+/// A text without characters that break a line, turn its direction or can't be seen.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
-            let _ = write!(line, "{}", c.escape_default());
-        } else {
+        // What `escape_debug` leaves as it is can be printed.
+        if matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1 {
             line.push(c);
+        } else {
+            let _ = write!(line, "{}", c.escape_default());
         }
     }
     line
@@ -211,6 +213,10 @@ mod tests {
         assert_eq!(
             one_line("a\nERROR forged\u{1b}[31m é"),
             "a\\nERROR forged\\u{1b}[31m é"
+        );
+        assert_eq!(
+            one_line("\"we\u{200b}b\" 'a\\b' \u{202e}x\u{2028}\u{feff}\u{a0}."),
+            "\"we\\u{200b}b\" 'a\\b' \\u{202e}x\\u{2028}\\u{feff}\\u{a0}."
         );
     }
 

@@ -1,8 +1,8 @@
 //! Bounds for JSON that others write. A parser makes 700 bytes of the six that `{"":0}` takes, so a
-//! pushed megabyte would become a hundred: values are counted before a text is parsed, or a list is
-//! cut off while it is.
+//! pushed megabyte would become a hundred: values are counted before a text is parsed, or lists and texts
+//! are cut off while it is.
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -21,6 +21,19 @@ pub fn holds_over(most: usize, json: &[u8]) -> bool {
         !quoted && matches!(**byte, b',' | b'[' | b'{')
     };
     json.iter().filter(begins_value).nth(most).is_some()
+}
+
+/// Why a text can't be read as JSON of the expected form, in no words of the text's: serde quotes values, and a
+/// redirect may have led to something inside the network that isn't for everyone.
+pub fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.starts_with("invalid type") || text.starts_with("invalid value") {
+        true => {
+            let (line, column) = (error.line(), error.column());
+            format!("a value of another type than expected at line {line} column {column}")
+        }
+        false => text,
+    }
 }
 
 /// A list of which no more than one element over `MOST` is kept, so that a longer one is recognized.
@@ -60,6 +73,62 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for ListVisitor<T
     }
 }
 
+/// A text, of which at most the first `MOST` bytes are kept; `None` for a value of another type, of which
+/// nothing is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BoundedText<const MOST: usize>(pub Option<String>);
+
+impl<'de, const MOST: usize> Deserialize<'de> for BoundedText<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+struct TextVisitor<const MOST: usize>;
+
+impl<'de, const MOST: usize> Visitor<'de> for TextVisitor<MOST> {
+    type Value = BoundedText<MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        let end = text.floor_char_boundary(MOST);
+        Ok(BoundedText(Some(text[..end].to_owned())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(BoundedText(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(BoundedText(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(BoundedText(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(BoundedText(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(BoundedText(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(BoundedText(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(BoundedText(None))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +154,32 @@ mod tests {
             MAX_VALUES,
             format!("[\"{words}\",{}]", list("0", MAX_VALUES)).as_bytes()
         ));
+    }
+
+    #[test]
+    fn a_text_is_cut_and_any_other_value_is_passed_over() {
+        let read = |text: &str| {
+            let read: Vec<BoundedText<4>> = serde_json::from_str(text).unwrap();
+            read.into_iter().map(|text| text.0).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            read(r#"["abcd", "abcde", "abc\u00e9", ""]"#),
+            ["abcd", "abcd", "abc", ""].map(|text| Some(text.to_owned()))
+        );
+        assert_eq!(
+            read(r#"[null, true, 1, -1, 1.5, [[1]], {"a":{}}]"#),
+            [const { None }; 7]
+        );
+    }
+
+    #[test]
+    fn a_reason_quotes_no_value() {
+        let error = serde_json::from_str::<Vec<u8>>(r#"["hunter2"]"#).unwrap_err();
+        assert!(error.to_string().contains("hunter2"), "what serde says");
+        assert_eq!(
+            reason(&error),
+            "a value of another type than expected at line 1 column 10"
+        );
     }
 
     #[test]

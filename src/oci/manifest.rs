@@ -3,7 +3,7 @@
 //! one, or a wrong one. The caller must bound the length.
 
 use super::digest::Digest;
-use super::json::{MAX_VALUES, holds_over};
+use super::json::{MAX_VALUES, holds_over, reason};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,7 +45,14 @@ impl MediaType {
 
 impl fmt::Display for MediaType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "(none)" } else { &self.0 })
+        // RFC 6838 §4.2 bounds each name by 127 characters of these.
+        let in_name = |b: u8| b.is_ascii_alphanumeric() || b"!#$&-^_.+/; =".contains(&b);
+        let is_plain = self.0.len() <= 255 && self.0.contains('/') && self.0.bytes().all(in_name);
+        f.write_str(match &*self.0 {
+            "" => "(none)",
+            plain if is_plain => plain,
+            _ => "(not a media type)",
+        })
     }
 }
 
@@ -149,7 +156,7 @@ impl Manifest {
             return Err(format!("manifest holds over {MAX_VALUES} values"));
         }
         let body: Body = serde_json::from_slice(bytes)
-            .map_err(|error| format!("manifest can't be read: {error}"))?;
+            .map_err(|error| format!("manifest can't be read: {}", reason(&error)))?;
         if body.manifests.is_some() && (body.config.is_some() || body.layers.is_some()) {
             return Err("manifest is both an image index and an image manifest".into());
         }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 /// Longest repository name that registries accept, in bytes (distribution's `reference` package; the
 /// spec recommends less than 255 with the host name).
-const MAX_REPOSITORY_NAME: usize = 255;
+pub const MAX_REPOSITORY_NAME: usize = 255;
 /// Longest tag, in bytes: the grammar's own bound.
-const MAX_TAG: usize = 128;
+pub const MAX_TAG: usize = 128;
 
 /// A repository's name: lower-case path components joined by `/`. Clones share the text, because each
 /// chart of a repository has one.
@@ -48,7 +48,7 @@ impl FromStr for RepositoryName {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<RepositoryName, &'static str> {
-        match text.len() <= MAX_REPOSITORY_NAME && text.split('/').all(is_path_component) {
+        match text.len() <= MAX_REPOSITORY_NAME && text.split('/').all(is_component) {
             true => Ok(RepositoryName(text.into())),
             false => {
                 Err("not a repository name (lower-case letters, digits and . _ - between slashes)")
@@ -57,8 +57,8 @@ impl FromStr for RepositoryName {
     }
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
-fn is_path_component(text: &str) -> bool {
+/// Whether a text may be a component of a repository's name: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
+pub fn is_component(text: &str) -> bool {
     let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     if !text.starts_with(alphanumeric) || !text.ends_with(alphanumeric) {
         return false;

@@ -3,6 +3,7 @@
 //! bounded time. A refresh that fails leaves the snapshot in force as it is.
 
 mod refresher;
+mod report;
 mod schedule;
 
 pub use refresher::{Options, once};
@@ -22,6 +23,11 @@ use std::time::{Duration, Instant};
 /// Most tags that wait to be rechecked out of turn: the rest wait until they are due.
 const MAX_RECHECKS: usize = 1000;
 
+/// `/readyz` tells of a refresh that takes so long: most take seconds.
+const LONG: Duration = Duration::from_secs(10);
+/// The log warns of one that takes so long: the first of a large registry is over by then.
+const VERY_LONG: Duration = Duration::from_secs(300);
+
 /// Tags to check out of turn.
 type Rechecks = BTreeSet<(RepositoryName, Reference)>;
 
@@ -37,6 +43,8 @@ struct State {
     snapshot: Option<Arc<Snapshot>>,
     rechecks: Rechecks,
     failing: Option<Failing>,
+    /// While the snapshot is what former scans have left on disk: as of when.
+    restored: Option<String>,
     /// How many repositories and tags gave no answer, or were not asked for yet.
     unread: usize,
 }
@@ -64,6 +72,7 @@ impl Current {
             snapshot: None,
             rechecks: Rechecks::new(),
             failing: None,
+            restored: None,
             unread: 0,
         };
         Current {
@@ -80,6 +89,44 @@ impl Current {
     /// Why and since when refreshes fail, if the last one did.
     pub fn failing(&self) -> Option<Failing> {
         lock(&self.state).failing.clone()
+    }
+
+    /// That a refresh or check has been under way for long, if so, and how old the index is.
+    pub fn overdue(&self) -> Option<String> {
+        self.overdue_at(Instant::now()).map(|(_, text)| text)
+    }
+
+    fn overdue_at(&self, now: Instant) -> Option<(Duration, String)> {
+        let state = lock(&self.state);
+        let under_way = state.schedule.under_way_for(now);
+        let under_way = under_way.filter(|time| *time >= LONG)?;
+        let age = match state.schedule.age(now) {
+            Some(age) => format!("the index is {} s old", age.as_secs()),
+            None => "there is no index yet".to_owned(),
+        };
+        let seconds = under_way.as_secs();
+        let text = format!("a refresh has been under way for {seconds} s, and {age}");
+        Some((under_way, text))
+    }
+
+    /// Warns of a refresh that takes very long, and again after twice the time: nothing else tells of one that
+    /// never ends, as on a file system that hangs. `warned` is how long it had taken at the last warning;
+    /// returns the same of this one.
+    pub(crate) fn watch(&self, warned: Duration, now: Instant) -> Duration {
+        match self.overdue_at(now) {
+            Some((time, text)) if time >= VERY_LONG && time >= warned * 2 => {
+                log::warn!("{text}");
+                time
+            }
+            Some(_) => warned,
+            None => Duration::ZERO,
+        }
+    }
+
+    /// As of when the snapshot is (RFC 3339, empty if that is not known), while it is what former scans have
+    /// left on disk, because the storage itself could not be asked yet.
+    pub fn restored(&self) -> Option<String> {
+        lock(&self.state).restored.clone()
     }
 
     /// How many repositories and tags gave no answer, or were not asked for yet: the snapshot may lack
@@ -122,6 +169,10 @@ impl Current {
     pub fn run(&self, storage: &dyn Storage, options: Options) {
         let check_interval = lock(&self.state).schedule.timing().check_interval;
         let mut refresher = Refresher::new(storage, options, check_interval);
+        if let Some((snapshot, as_of)) = refresher.restore() {
+            let mut state = lock(&self.state);
+            (state.snapshot, state.restored) = (Some(Arc::new(snapshot)), Some(as_of));
+        }
         while let Some(work) = self.wait_for_work() {
             if work.refresh {
                 self.refresh(&mut refresher);
@@ -168,6 +219,7 @@ impl Current {
         let before = match result {
             Ok(snapshot) => {
                 state.schedule.succeed(began, Instant::now());
+                state.restored = None;
                 if let Some(Failing { since, .. }) = state.failing.take() {
                     log::info!(
                         "refreshes succeed again, after {} s",
@@ -262,6 +314,35 @@ mod tests {
             .lines()
             .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         line.unwrap().trim().parse().unwrap()
+    }
+
+    /// A file system that hangs kept a refresh for ever, and `/readyz` said "ready".
+    #[test]
+    fn a_refresh_that_never_ends_is_told_and_warned_of_again_after_twice_the_time() {
+        let current = Current::new(Timing {
+            max_stale: Duration::ZERO,
+            max_wait: Duration::ZERO,
+            interval: Duration::from_secs(300),
+            check_interval: None,
+            longest_pause: Duration::from_secs(1),
+        });
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let is_told = |seconds| current.overdue_at(at(seconds)).is_some();
+        let watch = |warned, seconds| {
+            let warned = current.watch(Duration::from_secs(warned), at(seconds));
+            warned.as_secs()
+        };
+        assert!(!is_told(60));
+        lock(&current.state).schedule.begin(Task::Refresh, began);
+        assert!(!is_told(5) && is_told(60), "most take seconds");
+        let (_, text) = current.overdue_at(at(60)).unwrap();
+        let expected = "a refresh has been under way for 60 s, and there is no index yet";
+        assert_eq!(text, expected);
+        assert_eq!([watch(0, 60), watch(0, 400)], [0, 400]);
+        assert_eq!([watch(400, 700), watch(400, 900)], [400, 900]);
+        lock(&current.state).schedule.rest(None, at(900));
+        assert_eq!(watch(900, 901), 0);
     }
 
     #[test]

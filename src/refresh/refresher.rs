@@ -1,10 +1,11 @@
 //! One refresh or check at a time: what is scanned, what is believed of it, and when a snapshot is built.
 
-use crate::inventory::{CheckScope, Filter, Inventory, Listings, Scan, Unread};
+use super::report::{OVER_BOUND, no_chart, report};
+use crate::inventory::{CheckScope, Filter, Inventory, Listings, Scan, Unread, contained};
 use crate::oci::{Reference, RepositoryName};
 use crate::pacing::Backoff;
 use crate::snapshot::{IndexStyle, Snapshot};
-use crate::storage::{Error, ErrorKind, Revision, Storage};
+use crate::storage::{Error, ErrorKind, Former, Revision, Storage};
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,12 +25,6 @@ const LONGER_THAN_A_SCAN: Duration = Duration::from_secs(24 * 3600);
 /// Due tags that are checked in one go, for each request at a time: a refresh waits for them, so that is
 /// a few round trips.
 const CHECKED_AT_ONCE: usize = 8;
-/// Rancher reads no more of an index than this, in bytes; and Flux.
-const READERS: [(&str, usize); 2] = [("Rancher", 5 << 20), ("Flux", 50 << 20)];
-
-/// What helps when a bound is reached.
-const OVER_BOUND: &str =
-    "--exclude and --max-versions make it fit, and /api/skipped names what is left out";
 
 /// What to scan, and how the index is written.
 #[derive(Clone, Debug)]
@@ -93,6 +88,26 @@ impl<'a> Refresher<'a> {
         }
     }
 
+    /// A snapshot of what former scans have left on disk, and as of when, if they have left charts.
+    pub(super) fn restore(&mut self) -> Option<(Snapshot, String)> {
+        let start = Start::now(self.storage);
+        let Former { storage, as_of } = self.storage.former()?;
+        let scan = Scan::new(
+            &*storage,
+            self.options.concurrency,
+            self.check_interval,
+            false,
+        );
+        if let Err(error) = contained(|| scan.restore(&mut self.inventory)) {
+            log::warn!("what former scans have left can't be read: {error:#}");
+        }
+        if !self.inventory.has_charts() {
+            return None;
+        }
+        self.inventory.take_changed();
+        Some((self.build(None, start), as_of))
+    }
+
     /// Lists everything, and reads what is new: a snapshot, or `None` when the last one still holds.
     ///
     /// Errors when nothing can be listed, or when the result is not credible.
@@ -120,6 +135,7 @@ impl<'a> Refresher<'a> {
         scan.refresh(&mut self.inventory, listings, scope);
         let unread = self.inventory.unread();
         if last.is_none() {
+            self.keep(true);
             self.check_first_scan_is_complete(&unread)?;
         }
         let is_complete = unread.count == 0;
@@ -183,13 +199,21 @@ impl<'a> Refresher<'a> {
 
     /// A snapshot, if there is none yet or the inventory has changed.
     fn snapshot(&mut self, last: Option<&Snapshot>, start: Start) -> Option<Snapshot> {
-        if !self.inventory.take_changed() && last.is_some() {
-            return None;
-        }
+        let has_changed = self.inventory.take_changed();
+        self.keep(has_changed);
+        (has_changed || last.is_none()).then(|| self.build(last, start))
+    }
+
+    fn build(&self, last: Option<&Snapshot>, start: Start) -> Snapshot {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let snapshot = Snapshot::build(self.inventory.contents(), &self.options.style, now, last);
         report(&snapshot, last, start.cost(self.storage));
-        Some(snapshot)
+        snapshot
+    }
+
+    /// Tells the storage what is known, so that it can be kept for the next start.
+    fn keep(&self, has_changed: bool) {
+        self.storage.keep(has_changed, &|| self.inventory.kept());
     }
 
     /// Errors when it's likely that more is there than is listed: an index that shrinks takes charts
@@ -248,9 +272,12 @@ impl<'a> Refresher<'a> {
 /// when there is no chart: the flags are then most likely mistyped; or when a bound takes charts from the
 /// index. What was denied or is invalid is left out.
 pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> {
-    // Known tags are not checked again in so short a life.
+    // Known tags are not checked again in so short a life, unless they come from a former one.
     let mut refresher = Refresher::new(storage, options, Some(LONGER_THAN_A_SCAN));
     refresher.is_strict = true;
+    if refresher.restore().is_some() {
+        refresher.check_interval = None;
+    }
     let (mut attempt, mut backoff) = (1, None);
     loop {
         match refresher.refresh(None) {
@@ -274,19 +301,6 @@ pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> 
         thread::sleep(next.retry_at - now);
         (attempt, backoff) = (attempt + 1, Some(next));
     }
-}
-
-/// A mistyped prefix, name or filter looks like this.
-fn no_chart(snapshot: &Snapshot) -> Error {
-    let example = match snapshot.skipped.first() {
-        Some(skipped) => format!(
-            "; {} skipped, such as {}",
-            snapshot.counts.skipped,
-            skipped.example()
-        ),
-        None => String::new(),
-    };
-    Error::new(ErrorKind::NotFound, format!("no chart was found{example}"))
 }
 
 fn not_credible(text: &str) -> Error {
@@ -314,55 +328,6 @@ impl Start {
     }
 }
 
-fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: String) {
-    if log::log_enabled!(log::Level::Debug) {
-        report_skipped(snapshot, last);
-    }
-    report_size(snapshot, last);
-    let over_before = last.map_or(0, |last| last.counts.over_bound);
-    if snapshot.counts.over_bound > over_before {
-        log::warn!("{}; {OVER_BOUND}", snapshot.counts);
-    }
-    let etag = |snapshot: &Snapshot| snapshot.index().identity().etag.clone();
-    let has_changed =
-        last.is_none_or(|last| etag(last) != etag(snapshot) || last.counts != snapshot.counts);
-    if has_changed {
-        log::info!("snapshot: {} ({cost})", snapshot.counts);
-    }
-    if has_changed && snapshot.counts.versions == 0 {
-        log::warn!("{:#}", no_chart(snapshot));
-    }
-}
-
-/// Logs what is newly skipped, or for another reason than before.
-fn report_skipped(snapshot: &Snapshot, last: Option<&Snapshot>) {
-    let before = last.map_or(&[][..], |last| &last.skipped);
-    let before: BTreeSet<_> = before
-        .iter()
-        .map(|skipped| (&skipped.reference, &skipped.reason))
-        .collect();
-    for skipped in &snapshot.skipped {
-        if !before.contains(&(&skipped.reference, &skipped.reason)) {
-            log::debug!("{skipped}");
-        }
-    }
-}
-
-/// Warns when the index exceeds what Rancher or Flux reads, and says when it fits again.
-fn report_size(snapshot: &Snapshot, last: Option<&Snapshot>) {
-    let length = |snapshot: &Snapshot| snapshot.index().identity().length;
-    let (before, now) = (last.map_or(0, length), length(snapshot));
-    for (reader, most) in READERS {
-        if now > most && before <= most {
-            log::warn!(
-                "the index has grown to {now} bytes: {reader} reads no more than {} MiB",
-                most >> 20
-            );
-        } else if now <= most && before > most {
-            log::info!("the index has shrunk to {now} bytes: {reader} reads it again");
-        }
-    }
-}
 #[cfg(test)]
 mod tests {
     use super::*;

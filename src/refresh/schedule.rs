@@ -13,7 +13,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// over soon, and costs the registry an attempt each time.
 const LONGEST_WANTED_PAUSE: Duration = Duration::from_secs(5);
 /// A refresh that a request wants begins after this many times the duration of the last one, so that
-/// however often indexes are asked for, a registry that is slow to list is busy a fifth of the time.
+/// however often indexes are asked for, a registry that is slow to list is busy a fifth of the time. The
+/// first refresh doesn't count: it reads what no later one reads again.
 const REST_FACTOR: u32 = 4;
 /// Shortest time from the end of one check to the next: thousands of tags that are due at once are asked
 /// for in batches, and the registry has other clients too.
@@ -44,7 +45,7 @@ pub(super) struct Schedule {
     under_way: Option<(Task, Instant)>,
     /// Whether a request wants a refresh that hasn't begun.
     is_wanted: bool,
-    /// When a refresh that a request wants may begin; at once, before the first has ended.
+    /// When a refresh that a request wants may begin; at once, until the second has ended.
     wanted_from: Option<Instant>,
     /// Since when refreshes fail, and when to try again.
     backoff: Option<Backoff>,
@@ -133,9 +134,10 @@ impl Schedule {
 
     /// The refresh that began then has succeeded now.
     pub(super) fn succeed(&mut self, began: Instant, now: Instant) {
-        self.as_of = Some(began);
+        let is_first = self.as_of.replace(began).is_none();
         self.backoff = None;
-        self.wanted_from = Some(now + REST_FACTOR * now.saturating_duration_since(began));
+        let took = now.saturating_duration_since(began);
+        self.wanted_from = (!is_first).then(|| now + REST_FACTOR * took);
     }
 
     /// The refresh has failed: since when they fail, and when it is tried again. Without a snapshot no request
@@ -202,9 +204,20 @@ impl Schedule {
         }
     }
 
-    /// When a refresh that a request wants may begin; at once, before the first has ended.
+    /// When a refresh that a request wants may begin; at once, until the second has ended.
     pub(super) fn wanted_from(&self) -> Option<Instant> {
         self.wanted_from
+    }
+
+    /// How old what is served is: since the refresh began that it comes from.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        self.as_of.map(|as_of| now.saturating_duration_since(as_of))
+    }
+
+    /// For how long what is under way has been so.
+    pub(super) fn under_way_for(&self, now: Instant) -> Option<Duration> {
+        let (_, began) = self.under_way?;
+        Some(now.saturating_duration_since(began))
     }
 
     /// Whether a refresh is wanted that hasn't begun.
@@ -353,6 +366,21 @@ mod tests {
             Attend::WaitUntil(again + S)
         );
         assert_eq!(schedule.next(again), REFRESH);
+    }
+
+    #[test]
+    fn the_duration_of_the_first_refresh_puts_off_none() {
+        let (mut schedule, began) = (Schedule::new(TIMING), Instant::now());
+        schedule.begin(Task::Refresh, began);
+        schedule.succeed(began, began + 60 * S);
+        schedule.rest(None, began + 60 * S);
+        let arrived = began + 61 * S;
+        let deadline = arrived + 2 * S;
+        assert_eq!(
+            schedule.attend(arrived, arrived),
+            Attend::WaitUntil(deadline)
+        );
+        assert_eq!(schedule.next(arrived), REFRESH);
     }
 
     #[test]

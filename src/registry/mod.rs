@@ -10,7 +10,7 @@ mod endpoints;
 pub(crate) mod fuzzing;
 mod paging;
 
-pub use client::{Scheme, Tls, certificates};
+pub use client::{Scheme, Tls, TlsFiles};
 
 use crate::credentials::SecretFile;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
@@ -28,7 +28,7 @@ pub struct RegistryOptions {
     /// The scheme, if it's known; else it's probed.
     pub scheme: Option<Scheme>,
     /// Which certificates are trusted.
-    pub tls: Tls,
+    pub tls: Arc<Tls>,
     /// Where the credentials are.
     pub credentials: Arc<SecretFile>,
     /// Only repositories below this are scanned.
@@ -50,7 +50,7 @@ impl Registry {
     pub fn new(options: RegistryOptions) -> Registry {
         let (scheme, connections) = (options.scheme, options.connections);
         let (authority, credentials) = (options.authority, options.credentials);
-        let client = Client::new(authority, scheme, &options.tls, credentials, connections);
+        let client = Client::new(authority, scheme, options.tls, credentials, connections);
         Registry {
             endpoints: Endpoints::new(client),
             discovery: Discovery::new(options.prefix, options.repositories, connections),

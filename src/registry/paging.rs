@@ -8,7 +8,8 @@
 
 use super::client::url::encode_query;
 use super::client::{Ask, Client, Scope, UpstreamResponse, error};
-use crate::oci::json::BoundedList;
+use crate::oci::json::{BoundedList, BoundedText};
+use crate::oci::reference::{MAX_REPOSITORY_NAME, MAX_TAG};
 use crate::storage::{Error, ErrorKind, Result};
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -31,7 +32,16 @@ const PAGE_LENGTHS: [usize; 2] = [1000, 100];
 const NUMBERED_LENGTH: usize = 100;
 
 /// A list of names, as much of it as a page may hold.
-pub(super) type Names<T = String> = BoundedList<T, MAX_NAMES>;
+pub(super) type Names<T> = BoundedList<T, MAX_NAMES>;
+/// A name in a listing of repositories, and one of tags. What is too long for either is cut off one byte
+/// later, so that it counts in its page, names nothing and takes no more memory than others.
+pub(super) type RepositoryText = BoundedText<{ MAX_REPOSITORY_NAME + 1 }>;
+pub(super) type TagText = BoundedText<{ MAX_TAG + 1 }>;
+
+/// The texts of names; `None` if one of them is no text.
+pub(super) fn texts<const MOST: usize>(names: Names<BoundedText<MOST>>) -> Option<Vec<String>> {
+    names.0.into_iter().map(|name| name.0).collect()
+}
 
 /// A listing that a registry has.
 pub(super) struct PagedListing<'a> {

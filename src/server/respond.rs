@@ -119,10 +119,18 @@ impl Responder {
         match (self.current.get(), self.current.failing()) {
             (Some(snapshot), failing) => {
                 let mut text = format!("ready: {}", snapshot.counts);
+                match self.current.restored().as_deref() {
+                    None => {}
+                    Some("") => text += "; from the mirror alone",
+                    Some(as_of) => text += &format!("; from the mirror alone, as of {as_of}"),
+                }
                 match self.current.unread() {
                     0 => {}
                     1 => text += "; 1 repository or tag could not be read yet",
                     many => text += &format!("; {many} repositories or tags could not be read yet"),
+                }
+                if let Some(overdue) = self.current.overdue() {
+                    text += &format!("; {overdue}");
                 }
                 if let Some(Failing { why, since }) = failing {
                     let seconds = since.elapsed().as_secs();

@@ -24,10 +24,11 @@ impl Snapshot {
         let Contents {
             mut charts,
             mut skipped,
+            over_bound,
         } = contents;
         sort(&mut charts);
         let over = share::leave_out(&mut charts);
-        let over_bound = over.len();
+        let over_bound = over_bound + over.len();
         let outdated = last.map_or(0, |last| last.outdated + reuse(&mut charts, &last.charts));
         let root = match last.filter(|last| are_same(&last.charts, &charts)) {
             Some(last) => last.root.clone(),

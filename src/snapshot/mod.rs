@@ -14,7 +14,7 @@ use crate::budget::{SKIPPED_PAGE, WHOLE_JSON};
 use crate::helm::index::is_release;
 use crate::helm::{ChartVersion, IndexFile};
 use crate::inventory::{Skipped, StoredChart};
-use crate::oci::RepositoryName;
+use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
 use pages::{PageKey, Pages};
 use repository::{ChartRepository, ListedCharts, Versions, index, length, rendered};
@@ -77,8 +77,11 @@ impl fmt::Display for Counts {
         )?;
         match over_bound {
             0 => Ok(()),
-            1 => f.write_str("; a bound is reached, 1 tag is left out"),
-            many => write!(f, "; a bound is reached, {many} tags are left out"),
+            _ => write!(
+                f,
+                "; a bound is reached, {over_bound} tag{} left out",
+                if *over_bound == 1 { " is" } else { "s are" }
+            ),
         }
     }
 }
@@ -87,6 +90,34 @@ impl Snapshot {
     /// `/index.yaml`.
     pub fn index(&self) -> &Arc<Representation> {
         self.root.index()
+    }
+
+    /// The versions that `/index.yaml` listed before and lists now with another archive, or from another
+    /// repository, in sentences: a client that pinned one gets something else. Both snapshots list in the
+    /// order of the archives' file names.
+    pub fn changes_since(&self, last: &Snapshot) -> Vec<String> {
+        let place = |chart: &StoredChart| qualified(&chart.repository, chart.reference.as_str());
+        let mut changes = Vec::new();
+        let mut last = last.root.charts.iter().peekable();
+        for now in self.root.charts.iter() {
+            let name = ChartVersion::archive_name(&now.metadata);
+            let order = |one: &StoredChart| ChartVersion::cmp_archive_name(&one.metadata, &name);
+            while last.next_if(|one| order(one).is_lt()).is_some() {}
+            let Some(before) = last.next_if(|one| order(one).is_eq()) else {
+                continue;
+            };
+            let (was, is) = (place(before), place(now));
+            if before.layers.archive.digest != now.layers.archive.digest {
+                changes.push(format!(
+                    "{name} has another archive than before: {is}, before {was}"
+                ));
+            } else if before.repository != now.repository {
+                changes.push(format!(
+                    "{name} comes from another repository than before: {is}, before {was}"
+                ));
+            }
+        }
+        changes
     }
 
     /// `/PREFIX/index.yaml`, in the configured format: the index of the repositories at or below the prefix,

@@ -22,6 +22,8 @@ pub struct Row {
     pub large_charts: bool,
     /// Whether the daemon's cache is full before it begins.
     pub warm_cache: bool,
+    /// Whether the daemon has a mirror, and the registry an archive for each client.
+    pub mirror: bool,
     pub goal: Goal,
 }
 
@@ -61,6 +63,7 @@ fn row(full: usize, reduced: usize, name: &'static str, attack: fn(&Field)) -> R
         spoil: pull::honest,
         large_charts: false,
         warm_cache: false,
+        mirror: false,
         goal: Goal::UNIMPRESSED,
     }
 }
@@ -147,6 +150,11 @@ pub fn all() -> Vec<Row> {
         row(1_000, 400, "of all kinds on 60 threads", sit::all_kinds).limited(Limits::Threads(60)),
         row(1_000, 400, "idle ones on 60 threads", sit::idle).limited(Limits::Threads(60)),
         pulls("that pull charts of an honest registry", pull::honest),
+        Row {
+            full: 1_000,
+            mirror: true,
+            ..pulls("that pull a chart each, through a mirror", pull::honest)
+        },
         pulls("that pull charts; the registry hangs", pull::hangs),
         Row {
             full: 1_500,

@@ -12,6 +12,7 @@ use crate::normal;
 use crate::rows::Row;
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Pushed};
+use crate::support::process::Scratch;
 use crate::trial::Scale;
 
 /// The charts, by size of their archives in bytes: ten that are small, and two that aren't; the
@@ -21,6 +22,8 @@ const LARGE: usize = 5_000_000;
 const HUGE: usize = 50_000_000;
 /// What fills the daemon's cache of 32 MiB to its last block.
 const WARMING: (usize, usize) = (128, 256 * 1024);
+/// Bytes of the archive that each client wants of a mirror, and one more for each.
+const MIRRORED: usize = 100_000;
 /// Length of each chart's description, in bytes, so that the index has the usual 16 KB.
 const DESCRIPTION: usize = 1_100;
 
@@ -31,6 +34,7 @@ pub struct Scene {
     /// What a normal client should get.
     pub index: Arc<Vec<u8>>,
     _copy: Option<Copy>,
+    _mirror: Option<Scratch>,
 }
 
 /// The registry, and what was pushed there.
@@ -51,6 +55,10 @@ impl Registry {
         if row.warm_cache {
             let others = some(WARMING).zip(charts.len()..);
             charts.extend(others.map(|(size, number)| push(&fake, number, size, 0)));
+        }
+        if row.mirror {
+            let others = charts.len()..charts.len() + row.strength(scale);
+            charts.extend(others.map(|number| push(&fake, number, MIRRORED + number, 0)));
         }
         Registry { fake, charts }
     }
@@ -97,10 +105,13 @@ impl Scene {
         let registry = Registry::stocked(row, scale);
         let (command, copy) = limits::command(&binary(), row.limits);
         let grace = format!("--shutdown-grace={}s", scale.grace.as_secs());
-        let daemon = Daemon::start_as(
-            command,
-            &[&registry.fake.flag(), &grace, "--log-level=info"],
-        );
+        let mirror = row.mirror.then(|| Scratch::new("mirror"));
+        let directory = mirror.as_ref().map(|one| one.path().display());
+        let kept = directory.map(|path| format!("--mirror-dir={path}"));
+        let repository = registry.fake.flag();
+        let flags = [&*repository, &grace, "--log-level=info"];
+        let flags: Vec<&str> = flags.into_iter().chain(kept.as_deref()).collect();
+        let daemon = Daemon::start_as(command, &flags);
         daemon.wait_ready();
         let index =
             normal::body(address(&daemon)).expect("the index is there when the daemon is ready");
@@ -109,6 +120,7 @@ impl Scene {
             registry,
             index: Arc::new(index),
             _copy: copy,
+            _mirror: mirror,
         };
         if row.warm_cache {
             scene.warm_cache();

@@ -19,6 +19,10 @@ pub fn bound(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     // nginx' workers outlive a parent that is killed, but not one that is asked.
     command.args(["--pdeathsig", "TERM"]).arg(program);
+    command.env_clear();
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
     command
 }
 

@@ -426,3 +426,23 @@ fn what_a_registry_says_when_it_fails_is_not_for_readyz() {
         "{text}"
     );
 }
+
+/// A redirect may lead to a host inside the network: its URL, its code and its words were in `/readyz`.
+#[test]
+fn what_a_redirect_leads_to_is_not_for_readyz_but_for_the_log() {
+    let (fake, inside) = (registry(), FakeRegistry::start());
+    let reply = Reply::error(403, "SWORDFISH", "hunter2");
+    inside.spoil("GET *").with(Fault::Answer(reply));
+    let target = format!("{}/v2/inner/secret/tags/list", inside.url());
+    let reply = Reply::redirect(307, &target);
+    fake.spoil("GET /v2/_catalog").with(Fault::Answer(reply));
+    let daemon = starting_daemon(&fake, &[]);
+    let told = daemon.wait_for_log(" ERROR first scan failed");
+    let text = daemon.get("/readyz").body_text();
+    for word in ["secret", "SWORDFISH", "hunter2", &inside.host()] {
+        assert!(!text.contains(word), "{word} in {text}");
+    }
+    assert!(text.contains("redirected to another host"), "{text}");
+    let log = daemon.log();
+    assert!(log.contains(&format!("GET {target}: 403")), "{told}\n{log}");
+}

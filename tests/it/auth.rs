@@ -97,6 +97,39 @@ fn a_challenge_may_be_written_in_any_way_that_registries_write_it() {
     }
 }
 
+/// Quay lists nothing to anonymous requests, and its challenge to others names no scope for the catalog. A
+/// token was asked for with a scope of our own, which its token server refuses: no chart was found, and the
+/// log said that the credentials were refused. Issue 11, 6a (F1 of `facts/registries-run.md`).
+#[test]
+fn a_catalog_whose_challenge_names_no_scope_is_listed_with_a_token_for_none() {
+    let guarded = Guarded::with_tokens(|tokens| tokens.open_catalog = true);
+    let private = ["team/web", "team/db"];
+    guarded.fake.open_to_strangers_but(&private, false);
+    let daemon = guarded.assert_served();
+    assert!(!daemon.log().contains("was refused"), "{}", daemon.log());
+    for request in guarded.fake.requests("GET /token") {
+        assert!(
+            !request
+                .query("scope")
+                .contains(&"registry:catalog:*".to_owned()),
+            "{request}"
+        );
+    }
+}
+
+/// The scope that a request needs is the second try.
+#[test]
+fn a_token_for_no_scope_that_is_refused_is_followed_by_one_for_what_is_wanted() {
+    let guarded = Guarded::with_tokens(|tokens| tokens.scopeless = true);
+    guarded.assert_served();
+    let tokens = guarded.fake.requests("GET /token");
+    let scopes = tokens.iter().map(|token| token.query("scope"));
+    let scopes: Vec<Vec<String>> = scopes.collect();
+    let scoped = scopes.iter().filter(|asked| !asked.is_empty()).count();
+    // A token for none that is refused may only have expired, so that another one is tried.
+    assert!(scoped == 3 && scopes.len() <= 3 * 3, "{scopes:?}");
+}
+
 #[test]
 fn a_token_server_on_another_host_gets_the_password_and_nobody_else_does() {
     let mut guarded = Guarded::by(Guard::Bearer);

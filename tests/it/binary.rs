@@ -14,12 +14,12 @@ use crate::support::tools::NEWEST_HELM;
 use crate::support::zoo::zoo;
 
 /// What the README promises.
-const LARGEST_BINARY: u64 = 4_300_000;
+const LARGEST_BINARY: u64 = 4_500_000;
 /// Where nothing listens: these stories need no registry.
 const NOWHERE: [&str; 2] = ["--storage-registry-repo", "127.0.0.1:1"];
 
 #[test]
-fn the_release_binary_is_static_and_under_4_3_megabytes() {
+fn the_release_binary_is_static_and_under_4_5_megabytes() {
     let binary = release();
     let headers = [
         "--wide",

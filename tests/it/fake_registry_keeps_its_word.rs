@@ -56,6 +56,22 @@ fn its_faults_do_what_they_say_and_then_the_good_answer_is_back() {
 }
 
 #[test]
+fn a_limit_lets_as_many_requests_pass_as_it_allows_and_then_refuses() {
+    let fake = FakeRegistry::start();
+    fake.limit(10.0, 3.0, Reply::new(429));
+    let status = || {
+        let answer = http::request(fake.port(), "GET", "/v2/", &[]);
+        answer.expect("an answer").status
+    };
+    let began = Instant::now();
+    let passed = (0..50).filter(|_| status() == 200).count() as f64;
+    let allowed = 3.0 + 10.0 * began.elapsed().as_secs_f64();
+    assert!((3.0..=allowed).contains(&passed), "{passed} of {allowed}");
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(status(), 200);
+}
+
+#[test]
 fn a_hanging_request_waits_until_it_is_healed() {
     let fake = FakeRegistry::start();
     fake.spoil("GET /v2/_catalog").with(Fault::Hang);

@@ -112,7 +112,7 @@ Manifests
   a date that is none
     walk::created_is_the_manifests_annotation_when_that_is_a_date_and_absent_otherwise
   a version that isn't the tag
-    walk::name_and_version_are_the_config_blobs_whatever_path_and_tag_say
+    walk::with_any_name_name_and_version_are_the_config_blobs_whatever_path_and_tag_say
   one name and version in two repositories
     walk::one_version_in_two_repositories_is_listed_once_from_the_shortest_name
   one version under two tags
@@ -149,6 +149,7 @@ Blobs
 Faults
   429 with seconds, with a date, with nothing
     faults::a_registry_that_throttles_is_given_the_time_it_asks_for
+    throttled::a_registry_that_limits_the_rate_of_requests_refuses_few_of_them
     freshness::a_registry_that_asks_for_a_rest_is_left_alone_by_everyone
     freshness::what_fails_in_a_refresh_keeps_its_charts_and_everything_else_moves_on
   503 for one tag

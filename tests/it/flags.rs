@@ -14,7 +14,7 @@ use crate::support::process::{Scratch, run, text};
 use crate::support::story::Index;
 
 /// The flags of this issue, as DESIGN and README list them.
-const FLAGS: [&str; 16] = [
+const FLAGS: [&str; 18] = [
     "--port",
     "--listen-host",
     "--storage",
@@ -22,6 +22,8 @@ const FLAGS: [&str; 16] = [
     "--storage-registry-scheme",
     "--storage-registry-config",
     "--storage-registry-ca-file",
+    "--storage-registry-cert-file",
+    "--storage-registry-key-file",
     "--storage-registry-insecure-skip-tls-verify",
     "--repository",
     "--concurrency",
@@ -34,11 +36,12 @@ const FLAGS: [&str; 16] = [
 ];
 
 fn run_with(arguments: &[&str]) -> Output {
-    run(
-        Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")),
-        arguments,
-        &[],
-    )
+    run_in(arguments, &[])
+}
+
+fn run_in(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_oci-chartrepo"));
+    run(program, arguments, environment)
 }
 
 /// It ends with 2; the one complaint, on stderr, holds these words.
@@ -342,40 +345,49 @@ fn a_proxy_that_the_environment_names_is_gone_through_and_told_but_for_its_passw
     let fake = FakeRegistry::start();
     fake.push(&Chart::new("team/web", "1.0.0"));
     let flag = fake.flag();
-    let index = |environment: &[(&str, &str)]| {
-        let output = run(
-            Path::new(env!("CARGO_BIN_EXE_oci-chartrepo")),
-            &["index", &flag],
-            environment,
-        );
+    let index = |flag: &str, environment: &[(&str, &str)]| {
+        let output = run_in(&["index", flag], environment);
         (output.status.code(), text(&output.stderr))
     };
     let (port, asked) = refusing_proxy();
     let address = format!("http://user:pa55word@127.0.0.1:{port}");
-    for name in ["HTTP_PROXY", "https_proxy"] {
-        let (code, told) = index(&[(name, &address)]);
+    let tls = format!("--storage-registry-repo=https://{}", fake.host());
+    for (name, scheme) in [("HTTP_PROXY", "http"), ("https_proxy", "https")] {
+        let flag = if scheme == "http" { &flag } else { &tls };
+        let (code, told) = index(flag, &[(name, &address)]);
         assert_eq!(code, Some(1), "{told}");
         assert!(
             told.contains(&format!(
-                " INFO using proxy 127.0.0.1:{port}, except for hosts in NO_PROXY\n"
+                " INFO using proxy 127.0.0.1:{port} for {scheme} URLs, except for hosts in NO_PROXY\n"
             )),
             "{told}"
         );
-        assert!(
-            told.contains("403") && told.contains("name the host in NO_PROXY"),
+        assert!(told.contains("403"), "{told}");
+        assert!(!told.contains("pa55word"), "{told}");
+        // Squid as shipped refuses tunnels to other ports than 443, so plain HTTP goes through none.
+        let first = match scheme {
+            "http" => format!("GET {}/v2/_catalog?n=1000 HTTP/1.1\r\n", fake.url()),
+            _ => format!("CONNECT {} HTTP/1.1\r\n", fake.host()),
+        };
+        assert_eq!(asked.recv().expect("it was asked"), first);
+        assert_eq!(
+            told.contains("name the host in NO_PROXY"),
+            scheme == "https",
             "{told}"
         );
-        assert!(!told.contains("pa55word"), "{told}");
-        assert_eq!(
-            asked.recv().expect("it was asked"),
-            format!("CONNECT {} HTTP/1.1\r\n", fake.host())
-        );
-        let (code, told) = index(&[(name, &address), ("NO_PROXY", "reg.example,127.0.0.1")]);
-        assert_eq!(code, Some(0), "{told}");
+        while asked.try_recv().is_ok() {}
+        for exempt in ["reg.example, 127.0.0.1", "127.0.0.0/8"] {
+            let (_, told) = index(flag, &[(name, &address), ("NO_PROXY", exempt)]);
+            assert!(asked.try_recv().is_err(), "{exempt}: {told}");
+        }
     }
-    let (code, told) = index(&[("ALL_PROXY", &format!("socks5://127.0.0.1:{port}"))]);
+    let (code, told) = index(
+        &flag,
+        &[("ALL_PROXY", &format!("socks5://127.0.0.1:{port}"))],
+    );
     assert_eq!(code, Some(0), "{told}");
-    let ignored = format!(" WARN not using proxy 127.0.0.1:{port}: SOCKS5 is not supported\n");
+    let ignored =
+        format!(" WARN not using proxy 127.0.0.1:{port} of ALL_PROXY: SOCKS5 is not supported\n");
     assert!(told.contains(&ignored), "{told}");
 }
 
@@ -389,5 +401,65 @@ fn a_port_that_is_taken_is_the_worlds_failure() {
     assert!(
         told.contains(&port.to_string()) && !told.contains("panicked"),
         "{told}"
+    );
+}
+
+#[test]
+fn a_flag_may_be_given_by_its_variable_and_wins_over_it() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("team/web", "1.0.0"));
+    fake.push(&Chart::new("team/db", "1.0.0"));
+    fake.push(&Chart::new("other/c", "1.0.0"));
+    let host = fake.host();
+    let environment = [
+        ("OCI_CHARTREPO_STORAGE_REGISTRY_REPO", host.as_str()),
+        ("OCI_CHARTREPO_STORAGE_REGISTRY_SCHEME", "HTTP"),
+        ("OCI_CHARTREPO_REPOSITORY", "team/web,team/db"),
+        ("OCI_CHARTREPO_INDEX_FORMAT", "json"),
+        ("OCI_CHARTREPO_PORT", "tcp://10.0.0.1:8080"),
+    ];
+    let output = run_in(&["index"], &environment);
+    let (index, log) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(index.starts_with('{'), "{index}");
+    for (name, is_listed) in [("web", true), ("db", true), ("\"c\"", false)] {
+        assert_eq!(index.contains(name), is_listed, "{name} in {index}");
+    }
+    let ignored = " WARN OCI_CHARTREPO_PORT=tcp://10.0.0.1:8080 is ignored: ";
+    assert!(log.contains(ignored), "{log}");
+    let output = run_in(
+        &["index", "--index-format=yaml", "--repository=other/c"],
+        &environment,
+    );
+    let index = text(&output.stdout);
+    assert!(index.contains("\n  \"c\":\n"), "{index}");
+    assert!(!index.contains("web"), "{index}");
+}
+
+#[test]
+fn a_mistake_in_a_variable_names_it_and_not_the_flag() {
+    for (variable, value) in [
+        ("OCI_CHARTREPO_PORT", "http"),
+        ("OCI_CHARTREPO_CONCURRENCY", "0"),
+        ("OCI_CHARTREPO_REFRESH_INTERVAL", "1ms"),
+        ("OCI_CHARTREPO_STORAGE", "minio"),
+        ("OCI_CHARTREPO_STORAGE_REGISTRY_REPO", "http://u:pa55word@h"),
+        ("OCI_CHARTREPO_STORAGE_LOCAL_ROOTDIR", "/charts"),
+        ("OCI_CHARTREPO_ALL_TAGS", "yes"),
+        ("OCI_CHARTREPO_CHART_URL", "http://u:pa55word@h"),
+    ] {
+        let output = run_in(&[], &[(variable, value)]);
+        let complaint = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{complaint}");
+        let start = format!("oci-chartrepo: {variable}");
+        assert!(complaint.starts_with(&start), "{complaint}");
+        assert!(!complaint.contains("pa55word"), "{complaint}");
+    }
+    // A mistake is not looked for where the flag wins.
+    let output = run_in(&["--port=x"], &[("OCI_CHARTREPO_PORT", "y")]);
+    let complaint = text(&output.stderr);
+    assert!(
+        complaint.starts_with("oci-chartrepo: --port \"x\""),
+        "{complaint}"
     );
 }

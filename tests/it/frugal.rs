@@ -478,7 +478,7 @@ fn over_tls_a_session_is_resumed_and_not_begun_anew() {
 }
 
 /// With 2,000 repositories, two polls of the index a second kept the registry at 345 requests a second
-/// without end: issue 11, I26.
+/// without end: issue 11, I26. The first refresh doesn't count: it reads what no later one reads again.
 #[test]
 fn a_refresh_is_made_on_demand_no_sooner_than_four_times_the_duration_of_the_last_after_its_end() {
     const LISTING: Duration = Duration::from_millis(200);
@@ -491,7 +491,7 @@ fn a_refresh_is_made_on_demand_no_sooner_than_four_times_the_duration_of_the_las
     }
     let listings = fake.requests("GET /v2/_catalog");
     assert!(listings.len() >= 4, "{}", fake.seen());
-    for pair in listings.windows(2) {
+    for pair in listings[1..].windows(2) {
         let pause = pair[1].at - pair[0].at;
         assert!(pause >= 5 * LISTING, "{pause:?}");
     }

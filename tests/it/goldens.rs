@@ -86,6 +86,9 @@ fn assert_pulls(helm: &Helm, number: usize, pull: &Pull) {
     }
 }
 
+/// The stories with charts whose names are not their repositories'.
+const ANY_NAME: [(&str, &str); 2] = [("names", "--any-name"), ("strings", "--any-name")];
+
 #[test]
 fn what_a_registry_holds_becomes_an_index_byte_for_byte() {
     let mut differences = String::new();
@@ -94,7 +97,9 @@ fn what_a_registry_holds_becomes_an_index_byte_for_byte() {
         for chart in (story.charts)() {
             fake.push(&chart);
         }
-        let daemon = ready_daemon(&fake, &[]);
+        let flags = ANY_NAME.iter().filter(|(name, _)| *name == story.name);
+        let flags: Vec<&str> = flags.map(|(_, flag)| *flag).collect();
+        let daemon = ready_daemon(&fake, &flags);
         for format in ["yaml", "json"] {
             let served = daemon.get(&format!("/index.{format}"));
             assert_eq!(

@@ -105,6 +105,7 @@ fn a_registry_that_is_not_there_ends_it_with_1_and_a_mistake_with_2() {
     }
     let output = Command::new(env!("CARGO_BIN_EXE_oci-chartrepo"))
         .arg("indexes")
+        .env_clear()
         .output()
         .expect("it runs");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));

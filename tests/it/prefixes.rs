@@ -180,7 +180,7 @@ fn a_repository_may_be_named_as_one_of_our_files_is() {
                 .config_bytes(r#"{"name":"web","version":"1.0.0","apiVersion":"v2"}"#),
         );
     }
-    let daemon = ready_daemon(&fake, &[ONCE]);
+    let daemon = ready_daemon(&fake, &[ONCE, "--any-name"]);
     for (base, repository) in [
         ("/index.yaml", "index.yaml"),
         ("/charts", "charts"),

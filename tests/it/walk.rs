@@ -129,7 +129,7 @@ fn several_tags_of_one_chart_version_are_one_entry() {
 }
 
 #[test]
-fn name_and_version_are_the_config_blobs_whatever_path_and_tag_say() {
+fn with_any_name_name_and_version_are_the_config_blobs_whatever_path_and_tag_say() {
     let fake = FakeRegistry::start();
     let metadata = json!({ "name": "real", "version": "3.2.1", "apiVersion": "v2" });
     fake.push(
@@ -138,7 +138,7 @@ fn name_and_version_are_the_config_blobs_whatever_path_and_tag_say() {
             .config(&metadata),
     );
 
-    let daemon = ready_daemon(&fake, &[]);
+    let daemon = ready_daemon(&fake, &["--any-name"]);
 
     let index = Index::of(&daemon);
     assert_eq!(index.charts(), ["real 3.2.1"]);

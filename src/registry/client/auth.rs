@@ -94,16 +94,42 @@ pub(crate) struct Authenticator {
     fetches: Once<String, Result<Token>>,
 }
 
+/// How often a request has been challenged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChallengeRound {
+    /// It is answered as the challenge says. One that names no scope gets a token that was asked for
+    /// without one: Quay's token server refuses the scope of a catalog.
+    First,
+    /// If the challenge names no scope, it gets a token for what the request wants to do.
+    Second,
+}
+
+impl ChallengeRound {
+    pub(super) const ALL: [ChallengeRound; 2] = [ChallengeRound::First, ChallengeRound::Second];
+}
+
 /// What may be answered to a challenge.
 struct Terms<'a> {
     scope: Scope<'a>,
-    /// The scope that the token server is asked for: the challenge's, which may differ from ours.
+    /// The scope that the token server is asked for: the challenge's, which may differ from ours, or none.
     requested: String,
     auths: Auths,
     /// The state of the secret file; `None` if its credentials are withheld.
     generation: Option<u64>,
     /// The `Authorization` that was just refused.
     refused: Option<&'a str>,
+}
+
+impl Terms<'_> {
+    /// The name under which the token is kept: one that was asked for without a scope may be good for less.
+    fn key(&self) -> String {
+        let kind = if self.requested.is_empty() {
+            "open"
+        } else {
+            ""
+        };
+        format!("{kind}{}", self.scope.text())
+    }
 }
 
 impl Authenticator {
@@ -165,7 +191,13 @@ impl Authenticator {
     pub(super) fn known(&self, target: &Uri, scope: Scope) -> Result<Option<String>> {
         let known = self.challenge(scope);
         match known.filter(|_| scope != Scope::OpenCatalog) {
-            Some(challenge) => self.answer(&challenge, &self.terms(target, scope)),
+            Some(challenge) => {
+                let mut terms = self.terms(target, scope);
+                if challenge.scope().is_none() && self.kept(&terms).is_none() {
+                    terms.requested.clear();
+                }
+                self.answer(&challenge, &terms)
+            }
             None => Ok(None),
         }
     }
@@ -175,6 +207,7 @@ impl Authenticator {
         &self,
         scope: Scope,
         refusal: &UpstreamResponse,
+        round: ChallengeRound,
     ) -> Result<Option<String>> {
         let offered = refusal.texts("www-authenticate");
         let Some(challenge) = Challenge::choose(&offered, refusal.url()) else {
@@ -186,8 +219,11 @@ impl Authenticator {
         }
         let mut terms = self.terms(refusal.url(), scope);
         terms.refused = refusal.authorization.as_deref();
-        if let Some(requested) = challenge.scope() {
-            requested.clone_into(&mut terms.requested);
+        match (challenge.scope(), round) {
+            (Some(requested), ChallengeRound::First) => requested.clone_into(&mut terms.requested),
+            (None, ChallengeRound::First) => terms.requested.clear(),
+            (None, ChallengeRound::Second) => {}
+            (Some(_), ChallengeRound::Second) => return Ok(None),
         }
         let answer = self.answer(&challenge, &terms)?;
         Ok(answer.filter(|value| Some(value.as_str()) != terms.refused))
@@ -236,33 +272,48 @@ impl Authenticator {
         }
     }
 
-    /// The scope's token, fetched if there's none, if it's due, or if it's the one just refused.
+    /// The token that is kept for such requests, unless it's due or the one just refused.
+    fn kept(&self, terms: &Terms) -> Option<Token> {
+        let token = lock(&self.tokens).get(&terms.key())?;
+        let is_current = token.renew_at > Instant::now() && token.generation == terms.generation;
+        let is_refused = Some(bearer(&token.value).as_str()) == terms.refused;
+        (is_current && !is_refused).then_some(token)
+    }
+
+    /// The token that is kept, else a new one.
     fn token(&self, request: TokenRequest, terms: &Terms) -> Result<String> {
-        let scope = terms.scope.text();
-        let is_good = |token: &Token| {
-            let current = token.renew_at > Instant::now() && token.generation == terms.generation;
-            current && Some(bearer(&token.value).as_str()) != terms.refused
-        };
-        let kept = || lock(&self.tokens).get(&scope).filter(is_good);
+        let (key, own) = (terms.key(), terms.scope.text());
+        let kept = || self.kept(terms);
         let fetch = || {
-            let fetched = request.fetch();
+            let fetched = request.fetch().or_else(|error| {
+                let wants_scope = request.scope.is_empty() && error::final_answer(&error).is_some();
+                let scoped = TokenRequest {
+                    scope: &own,
+                    ..request
+                };
+                if wants_scope {
+                    scoped.fetch()
+                } else {
+                    Err(error)
+                }
+            });
             let (value, life) = fetched.map_err(|error| self.of_token_server(error))?;
             let token = Token {
                 value,
                 renew_at: Instant::now() + life - TOKEN_MARGIN.min(life / 4),
                 generation: terms.generation,
             };
-            lock(&self.tokens).insert(scope.clone(), token.clone(), 1);
+            lock(&self.tokens).insert(key.clone(), token.clone(), 1);
             Ok(token)
         };
-        let token = kept_or_shared(&self.fetches, &scope, kept, fetch)?;
+        let token = kept_or_shared(&self.fetches, &key, kept, fetch)?;
         Ok(bearer(&token.value))
     }
 
-    /// A refusal by a token server with what may explain it; else whose token server it is that fails,
+    /// A refusal of credentials by a token server with what may explain it; else whose token server it is that fails,
     /// because its host may be an unfamiliar one.
     fn of_token_server(&self, error: Error) -> Error {
-        if error::final_answer(&error).is_some() {
+        if matches!(error.status(), Some(401 | 403)) {
             let why = self.source.explain_refusal(&self.host);
             error.with_detail(format_args!("; {why}"))
         } else {

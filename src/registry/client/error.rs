@@ -2,8 +2,8 @@
 //! authentication required`. A query string is never shown, because pre-signed URLs carry secrets
 //! there; an error about a certificate says which flag helps.
 
+use super::tls_failure::{CLIENT_CERTIFICATE, TlsFailure};
 use crate::storage::{Error, ErrorKind};
-use rustls::CertificateError;
 use serde::Deserialize;
 use std::{fmt, io};
 
@@ -24,11 +24,22 @@ pub(super) fn status(
     let (code, words) = first_listed(body).unwrap_or_default();
     let what = format!("{what}: {status} {code}");
     let error = Error::new(kind(status), what.trim_end()).with_status(status);
+    // nginx ends the handshake without the certificate that it wants, and tells so in a page. No status: it
+    // is no answer of a registry.
+    if status == 400 && contains(body, b"SSL certificate") {
+        let why = "the server requires a client certificate that it trusts";
+        let error = Error::new(ErrorKind::Refused, format!("{what}: {why}"));
+        return error.with_public(why).advise(CLIENT_CERTIFICATE);
+    }
     if words.is_empty() || !may_be_quoted(&words) {
         return error;
     }
     let words: String = words.chars().take(MAX_DETAIL).collect();
     error.with_detail(format_args!(": {words}"))
+}
+
+fn contains(body: &[u8], words: &[u8]) -> bool {
+    body.windows(words.len()).any(|part| part == words)
 }
 
 /// Whether the body holds what no registry answers to a path that it doesn't have: neither the spec's
@@ -72,9 +83,8 @@ pub(crate) fn protocol(what: &str, why: impl fmt::Display) -> Error {
 /// A call that got no response. `is_own` says whether it went to the registry itself.
 pub(super) fn transport(what: &str, is_own: bool, error: &ureq::Error) -> Error {
     let new = |kind, why: &dyn fmt::Display| Error::new(kind, format!("{what}: {why}"));
-    // The peer speaks TLS, but with a certificate that we don't trust.
-    if let Some(rustls::Error::InvalidCertificate(why)) = tls_error(error) {
-        return new(ErrorKind::Refused, error).advise(certificate_advice(why));
+    if let Some(error) = tls_failure(error).and_then(|failure| failure.explain(what)) {
+        return error;
     }
     match error {
         ureq::Error::Timeout(phase) => {
@@ -89,8 +99,10 @@ pub(super) fn transport(what: &str, is_own: bool, error: &ureq::Error) -> Error 
                 false => error,
             }
         }
-        ureq::Error::ConnectProxyFailed(_) => new(ErrorKind::Unavailable, error)
-            .advise("to connect without the proxy, name the host in NO_PROXY"),
+        ureq::Error::ConnectProxyFailed(_) => new(ErrorKind::Unavailable, error).advise(
+            "to connect without the proxy, name the host in NO_PROXY; many proxies let only HTTPS \
+                 through, so if the registry speaks HTTP, set --storage-registry-scheme=HTTP",
+        ),
         ureq::Error::BadUri(_)
         | ureq::Error::Http(_)
         | ureq::Error::Protocol(_)
@@ -108,30 +120,14 @@ pub(super) fn body(what: &str, error: io::Error) -> Error {
     Error::new(kind, format!("{what}: the response broke off: {error}"))
 }
 
-/// What helps against a certificate that isn't trusted: another authority only if that's what lacks.
-fn certificate_advice(error: &CertificateError) -> String {
-    let what_helps = match error {
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "name the registry in --storage-registry-repo as its certificate does"
-        }
-        // webpki's own, for which rustls has no other word than this.
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "it shows an authority's certificate as its own, which isn't accepted: give it one that the \
-             authority has signed"
-        }
-        _ => "trust its authority with --storage-registry-ca-file",
-    };
-    format!("{what_helps}, or skip the check with --storage-registry-insecure-skip-tls-verify")
-}
-
 /// Whether the peer answered our TLS greeting with something that isn't TLS.
 pub(super) fn is_not_tls(error: &ureq::Error) -> bool {
-    matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_)))
+    let failure = tls_failure(error);
+    failure.is_some_and(|failure| matches!(failure.cause, rustls::Error::InvalidMessage(_)))
 }
 
-fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+fn tls_failure(error: &ureq::Error) -> Option<&TlsFailure> {
     match error {
-        ureq::Error::Rustls(error) => Some(error),
         ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
         _ => None,
     }
@@ -222,28 +218,5 @@ mod tests {
             assert_eq!(kind(code), ErrorKind::Refused, "{code}");
         }
         assert_eq!(kind(204), ErrorKind::Invalid);
-    }
-
-    #[test]
-    fn a_certificate_that_is_not_trusted_is_told_with_what_helps_against_that() {
-        let text = |error| {
-            let error = ureq::Error::Rustls(rustls::Error::InvalidCertificate(error));
-            logged(transport("GET x", true, &error))
-        };
-        let skip = "or skip the check with --storage-registry-insecure-skip-tls-verify";
-        let ends = |text: String, advice: &str| {
-            assert!(
-                text.ends_with(&format!("; {advice}, {skip}")),
-                "{advice} in {text}"
-            );
-        };
-        let trust = "trust its authority with --storage-registry-ca-file";
-        ends(text(CertificateError::UnknownIssuer), trust);
-        let name = "name the registry in --storage-registry-repo as its certificate does";
-        ends(text(CertificateError::NotValidForName), name);
-        let other = rustls::OtherError(std::sync::Arc::new(io::Error::other("CaUsedAsEndEntity")));
-        let own = "it shows an authority's certificate as its own, which isn't accepted: give it one that \
-                   the authority has signed";
-        ends(text(CertificateError::Other(other)), own);
     }
 }

@@ -1,9 +1,10 @@
 //! An HTTP client for one registry (distribution-spec v1.1.0), in the order of a request:
 //!
 //! 1. The scheme is probed, unless a flag says it ([`probe`]).
-//! 2. The request waits, or isn't sent, if the registry asked for a pause ([`retry`]).
+//! 2. The request waits, or isn't sent, if the registry asked for a pause or limits its clients ([`retry`]).
 //! 3. It is sent with the credentials that earlier challenges asked for ([`auth`], [`transport`]).
-//! 4. A 401 is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more.
+//! 4. A 401 is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more; twice
+//!    if the challenge names no scope.
 //! 5. A failure that may pass is repeated a few times.
 //!
 //! It knows paths and scopes, and neither repositories nor listings. Nothing in a response is trusted:
@@ -13,28 +14,32 @@ mod auth;
 pub(super) mod challenge;
 pub(super) mod error;
 mod probe;
+mod proxy;
 mod response;
 mod retry;
 mod timeouts;
+mod tls;
+mod tls_failure;
 mod token;
 mod transport;
+mod trust;
 pub(super) mod url;
 
 pub(super) use auth::Scope;
 pub use probe::Scheme;
 pub(super) use response::UpstreamResponse;
 pub(super) use transport::Ask;
-pub use transport::{Tls, certificates};
+pub use trust::{Tls, TlsFiles};
 
 use crate::credentials::SecretFile;
 use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::{Once, lock};
-use auth::{Authenticator, MAX_WAITING, kept_or_shared};
+use auth::{Authenticator, ChallengeRound, MAX_WAITING, kept_or_shared};
 use retry::{Retry, RetryPolicy};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use transport::Transport;
 use ureq::http::Uri;
 
@@ -62,7 +67,7 @@ impl Client {
     pub(super) fn new(
         authority: String,
         scheme: Option<Scheme>,
-        tls: &Tls,
+        tls: Arc<Tls>,
         credentials: Arc<SecretFile>,
         connections: usize,
     ) -> Client {
@@ -111,20 +116,18 @@ impl Client {
         let what = ask.what(&target);
         let mut attempt = 1;
         loop {
-            let now = Instant::now();
-            let turn = lock(&self.retries).turn(now);
-            thread::sleep(turn.map_err(|paused| paused.error(&what, now))?);
+            let sent = self.wait_for_turn(&what)?;
             let error = match self.send_once(&target, ask, scope) {
                 Ok(response) if error::may_pass(response.status()) => response.into_error(),
                 Err(error) if error.kind().is_no_answer() => error,
                 result => {
-                    lock(&self.retries).answered();
+                    lock(&self.retries).answered(sent);
                     let status = result.as_ref().map(UpstreamResponse::status);
                     self.doubt_scheme(matches!(status, Ok(400 | 401)));
                     return result;
                 }
             };
-            let retry = lock(&self.retries).failed(&error, attempt, Instant::now());
+            let retry = lock(&self.retries).failed(&error, attempt, sent, Instant::now());
             let Retry::After(pause) = retry else {
                 self.doubt_scheme(error.kind() == ErrorKind::Unavailable);
                 return Err(error);
@@ -135,18 +138,34 @@ impl Client {
         }
     }
 
-    /// One request, and a second one if the first is answered by a challenge that can be met.
+    /// Waits until the request `what` may be sent: the time by then.
+    fn wait_for_turn(&self, what: &str) -> Result<Instant> {
+        let began = Instant::now();
+        loop {
+            let now = Instant::now();
+            let turn = lock(&self.retries).turn(now - began, now);
+            match turn.map_err(|paused| paused.error(what, now))? {
+                Duration::ZERO => return Ok(now),
+                wait => thread::sleep(wait),
+            }
+        }
+    }
+
+    /// One request, and further ones while they are answered by a challenge that can be met.
     fn send_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<UpstreamResponse> {
         let known = self.authenticator.known(target, scope)?;
-        let response = self.transport.call(target, ask.bearing(known.as_deref()))?;
-        // A challenge from where a redirect has led is not the registry's, and gets nothing.
-        if response.status() != 401 || url::origin(response.url()) != url::origin(target) {
-            return Ok(response);
+        let mut response = self.transport.call(target, ask.bearing(known.as_deref()))?;
+        for round in ChallengeRound::ALL {
+            // A challenge from where a redirect has led is not the registry's, and gets nothing.
+            if response.status() != 401 || url::origin(response.url()) != url::origin(target) {
+                break;
+            }
+            let Some(answer) = self.authenticator.respond(scope, &response, round)? else {
+                break;
+            };
+            response = self.transport.call(target, ask.bearing(Some(&answer)))?;
         }
-        match self.authenticator.respond(scope, &response)? {
-            Some(answer) => self.transport.call(target, ask.bearing(Some(&answer))),
-            None => Ok(response),
-        }
+        Ok(response)
     }
 
     /// The scheme that a flag says, else the probed one.

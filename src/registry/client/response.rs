@@ -31,6 +31,9 @@ pub(crate) struct UpstreamResponse {
     pub(super) authorization: Option<String>,
     /// Whether a blob was asked for, which may lie in a storage behind the registry.
     pub(super) is_blob: bool,
+    /// The request of which a redirect has led to another origin, if so. What that says may be meant for this
+    /// network alone, so only the log tells of it.
+    pub(super) away_from: Option<String>,
 }
 
 impl UpstreamResponse {
@@ -88,6 +91,14 @@ impl UpstreamResponse {
     pub(super) fn into_error(mut self) -> Error {
         let sent = self.authorization.take();
         let is_blob = self.is_blob;
+        if let Some(request) = self.away_from.take() {
+            let place = self.what.clone();
+            return self.error(|_, status, _| {
+                let what = format!("{request}: redirected to another host");
+                let error = error::status(&what, status, b"", |_| false);
+                error.with_detail(format_args!(" ({place})"))
+            });
+        }
         self.error(|what, status, body| match status {
             // Of an ingress, which answers so for every path while the registry restarts.
             404 if !is_blob && error::is_foreign(body) => {
@@ -157,14 +168,56 @@ impl UpstreamResponse {
     }
 }
 
-/// Whether a text repeats a secret of an `Authorization`: its token, or the password in it.
+/// Whether a text repeats a secret of an `Authorization`: its token, or the password in it, as it is or
+/// encoded.
 fn repeats(text: &str, authorization: &str) -> bool {
     let secret = authorization.split_once(' ');
     let secret = secret.map_or(authorization, |(_, secret)| secret);
     let decoded = String::from_utf8(STANDARD.decode(secret).unwrap_or_default());
     let decoded = decoded.unwrap_or_default();
     let password = decoded.split_once(':').map_or("", |(_, password)| password);
-    text.contains(secret) || (!password.is_empty() && text.contains(password))
+    let texts = [text, &*percent_decoded(text)].map(str::to_ascii_lowercase);
+    let encodings = [secret, password].into_iter().flat_map(encodings);
+    let mut encodings = encodings.map(|encoded| encoded.to_ascii_lowercase());
+    encodings.any(|one| !one.is_empty() && texts.iter().any(|text| text.contains(&one)))
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let code = part
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        decoded.push(code.unwrap_or(b'%'));
+        decoded.extend_from_slice(&part.as_bytes()[code.map_or(0, |_| 2)..]);
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// A secret as an error text may hold it: as it is, in hex, or in base64, also of a longer text that it is a
+/// part of.
+fn encodings(secret: &str) -> Vec<String> {
+    let hex = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let in_base64 = |before: usize| {
+        let all = [&vec![0; before], secret.as_bytes()].concat();
+        // Characters that depend on what stands before or behind say nothing.
+        let (start, end) = ((before * 8).div_ceil(6), all.len() * 8 / 6);
+        let encoded = STANDARD.encode(&all);
+        encoded.get(start..end).unwrap_or_default().to_owned()
+    };
+    // A few characters of base64 stand in any text.
+    let in_base64 = (0..3).map(in_base64).filter(|encoded| encoded.len() >= 4);
+    let in_base64: Vec<String> = in_base64.collect();
+    let for_urls = in_base64
+        .iter()
+        .map(|one| one.replace('+', "-").replace('/', "_"));
+    let plain = [secret.to_owned(), hex];
+    plain
+        .into_iter()
+        .chain(for_urls)
+        .chain(in_base64.clone())
+        .collect()
 }
 
 /// Reads to the end, or to `limit` bytes, for `longest` and one more read at most.
@@ -223,6 +276,17 @@ mod tests {
             &ours[6..],
         ] {
             assert!(repeats(text, &ours), "{text}");
+        }
+        for text in [
+            format!("of {}", STANDARD.encode("s3cret:x")),
+            format!("of {}", STANDARD.encode("reader=s3cret:x;")),
+            format!("of {}", STANDARD.encode("user=s3cret:x")),
+            "s3cret%3Ax".to_owned(),
+            "s3cret%3ax".to_owned(),
+            "%73%33%63%72%65%74%3A%78".to_owned(),
+            "7333637265743A78".to_owned(),
+        ] {
+            assert!(repeats(&text, &ours), "{text}");
         }
         assert!(repeats("token abc.def is over", "Bearer abc.def"));
         let empty = format!("Basic {}", STANDARD.encode("reader:"));

@@ -2,6 +2,7 @@
 //! together: a registry in trouble isn't helped by three times as many requests, and a registry that
 //! hangs must not hold up a scan for a deadline times its repositories. The clock is a parameter.
 
+use crate::pacing::RatePacer;
 use crate::storage::{Error, ErrorKind};
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -11,6 +12,11 @@ use std::time::{Duration, Instant};
 /// How often a request is sent before it has failed: enough for a connection that was just closed, and a
 /// registry that throttles or restarts.
 const ATTEMPTS: u32 = 3;
+/// The same for a request that is refused by a registry that limits its clients, while others pass: that
+/// is not the fault of what it asks for, and seldom happens twice.
+const REFUSALS: u32 = 5;
+/// Longest time that a request waits for its turn, while the registry limits its clients.
+const LONGEST_TURN: Duration = Duration::from_secs(60);
 /// First pause before a request is repeated; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest `Retry-After` that is waited out within one request. If the registry asks for more, no request
@@ -46,25 +52,41 @@ pub(super) struct RetryPolicy {
     debt: u32,
     /// Requests without any answer since the last answer.
     unanswered: u32,
+    /// The rate that a registry allows which limits its clients without `Retry-After`.
+    pacer: RatePacer,
 }
 
 /// Why a request isn't sent now, and when it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Paused {
     until: Instant,
-    /// Whether the registry asked for it; else it has stopped answering.
-    asked: bool,
+    why: PauseReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PauseReason {
+    /// The registry asked for it.
+    Asked,
+    /// The registry has stopped answering.
+    Unanswered,
+    /// The registry limits its clients, and too many requests want to be sent.
+    Limited,
 }
 
 impl Paused {
     /// The error of the request `what` that isn't sent at `now`.
     pub(super) fn error(self, what: &str, now: Instant) -> Error {
         let left = self.until.saturating_duration_since(now).as_secs() + 1;
-        let why: &dyn fmt::Display = match self.asked {
-            true => &format_args!("waiting {left} s more, as the registry asked (Retry-After)"),
-            false => &format_args!(
+        let why: &dyn fmt::Display = match self.why {
+            PauseReason::Asked => {
+                &format_args!("waiting {left} s more, as the registry asked (Retry-After)")
+            }
+            PauseReason::Unanswered => &format_args!(
                 "the last {UNANSWERED} requests got no answer, the next is sent in {left} s"
             ),
+            PauseReason::Limited => {
+                &"the registry limits its clients, and others were first for a minute"
+            }
         };
         Error::new(ErrorKind::Paused, format!("{what}: not sent: {why}"))
             .with_retry_at(Some(self.until))
@@ -72,27 +94,42 @@ impl Paused {
 }
 
 impl RetryPolicy {
-    /// How long a request has to wait before it is sent.
+    /// How long a request that has waited for so long has to wait before it asks again; if that's zero, it
+    /// is sent now.
     ///
     /// Errors when it isn't to be sent at all.
-    pub(super) fn turn(&self, now: Instant) -> Result<Duration, Paused> {
+    pub(super) fn turn(&mut self, waited: Duration, now: Instant) -> Result<Duration, Paused> {
         if let Some(paused) = self.paused.filter(|paused| paused.until > now) {
             return Err(paused);
         }
         let until = self.throttled_until.unwrap_or(now);
         let left = until.saturating_duration_since(now);
-        // Not all at once when it's over.
-        Ok(left + jitter(left / 4))
+        if !left.is_zero() {
+            // Not all at once when it's over.
+            return Ok(left + jitter(left / 4));
+        }
+        if waited > LONGEST_TURN {
+            let (until, why) = (now, PauseReason::Limited);
+            return Err(Paused { until, why });
+        }
+        Ok(self.pacer.turn(now))
     }
 
-    /// Notes a response, which may be a refusal.
-    pub(super) fn answered(&mut self) {
+    /// Notes a response to a request that was sent then; it may be a refusal that won't pass.
+    pub(super) fn answered(&mut self, sent: Instant) {
         self.unanswered = 0;
         self.debt = self.debt.saturating_sub(1);
+        self.pacer.passed(sent);
     }
 
-    /// Notes that a request has failed for the `attempt`th time, in a way that may pass.
-    pub(super) fn failed(&mut self, error: &Error, attempt: u32, now: Instant) -> Retry {
+    /// Notes that a request which was sent then has failed for the `attempt`th time, in a way that may pass.
+    pub(super) fn failed(
+        &mut self,
+        error: &Error,
+        attempt: u32,
+        sent: Instant,
+        now: Instant,
+    ) -> Retry {
         self.note_answer(error.status().is_some(), now);
         if error.kind() == ErrorKind::TimedOut {
             // The next attempt would take as long.
@@ -103,8 +140,20 @@ impl RetryPolicy {
         if asked > LONGEST_WAIT {
             let pause = asked.as_secs_f64().round();
             log::warn!("{error:#}: registry sent Retry-After, no requests for {pause} s");
-            self.paused = until.map(|until| Paused { until, asked: true });
+            let why = PauseReason::Asked;
+            self.paused = until.map(|until| Paused { until, why });
             return Retry::GiveUp;
+        }
+        let is_refused = until.is_none() && matches!(error.status(), Some(429 | 503));
+        if is_refused && self.is_limited(error, sent, now) {
+            let most = match self.pacer.is_fruitless() {
+                true => ATTEMPTS,
+                false => REFUSALS,
+            };
+            return match attempt < most {
+                true => Retry::After(Duration::ZERO),
+                false => Retry::GiveUp,
+            };
         }
         let own = FIRST_PAUSE * 2u32.saturating_pow(attempt - 1);
         let pause = asked.max(own - jitter(own / 2));
@@ -118,15 +167,29 @@ impl RetryPolicy {
         Retry::After(pause)
     }
 
+    /// Whether a registry that refuses a request limits the rate of requests; else it is in trouble.
+    fn is_limited(&mut self, error: &Error, sent: Instant, now: Instant) -> bool {
+        let was_limited = self.pacer.is_limited();
+        let is_limited = self.pacer.refused(sent, now);
+        match (was_limited, is_limited) {
+            (false, true) => {
+                log::info!("{error:#}: requests are sent more slowly, at the rate that passes");
+            }
+            (true, false) => log::info!("{error:#}: it isn't the rate of requests"),
+            _ => {}
+        }
+        is_limited
+    }
+
     fn note_answer(&mut self, was_answered: bool, now: Instant) {
         if was_answered {
             self.unanswered = 0;
             return;
         }
         self.unanswered = self.unanswered.saturating_add(1);
-        let (until, asked) = (now + UNANSWERED_PAUSE, false);
+        let (until, why) = (now + UNANSWERED_PAUSE, PauseReason::Unanswered);
         if self.unanswered >= UNANSWERED && self.paused.is_none_or(|paused| paused.until <= until) {
-            self.paused = Some(Paused { until, asked });
+            self.paused = Some(Paused { until, why });
         }
     }
 }
@@ -143,6 +206,8 @@ mod tests {
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
+    /// How long a request has waited that has just come.
+    const NOT_YET: Duration = Duration::ZERO;
 
     fn status(status: u16, retry_at: Option<Instant>) -> Error {
         let error = Error::new(ErrorKind::Unavailable, "GET x");
@@ -156,7 +221,7 @@ mod tests {
     #[test]
     fn a_request_is_sent_three_times_with_pauses_that_grow_and_differ() {
         let (mut policy, now) = (RetryPolicy::default(), Instant::now());
-        let mut pause = |attempt| match policy.failed(&status(503, None), attempt, now) {
+        let mut pause = |attempt| match policy.failed(&status(500, None), attempt, now, now) {
             Retry::After(pause) => pause,
             other => panic!("{other:?}"),
         };
@@ -165,8 +230,11 @@ mod tests {
         assert!(expected.contains(&first), "{first:?}");
         let expected = FIRST_PAUSE..=FIRST_PAUSE * 2;
         assert!(expected.contains(&second), "{second:?}");
-        assert_eq!(policy.failed(&status(503, None), 3, now), Retry::GiveUp);
-        let waits = policy.turn(now);
+        assert_eq!(
+            policy.failed(&status(500, None), 3, now, now),
+            Retry::GiveUp
+        );
+        let waits = policy.turn(NOT_YET, now);
         assert_eq!(waits, Ok(Duration::ZERO), "other requests don't wait");
     }
 
@@ -174,40 +242,71 @@ mod tests {
     fn all_requests_wait_as_long_as_a_registry_that_throttles_asks() {
         let (mut policy, now) = (RetryPolicy::default(), Instant::now());
         let throttled = status(429, Some(now + 3 * S));
-        assert_eq!(policy.failed(&throttled, 1, now), Retry::After(3 * S));
-        assert!(policy.turn(now).is_ok_and(|wait| wait >= 3 * S));
-        assert_eq!(policy.turn(now + 3 * S), Ok(Duration::ZERO));
-        let mut policy = RetryPolicy::default();
-        policy.failed(&status(429, None), 1, now);
-        assert!(policy.turn(now).is_ok_and(|wait| !wait.is_zero()));
+        assert_eq!(policy.failed(&throttled, 1, now, now), Retry::After(3 * S));
+        assert!(policy.turn(NOT_YET, now).is_ok_and(|wait| wait >= 3 * S));
+        assert_eq!(policy.turn(NOT_YET, now + 3 * S), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_request_that_a_limit_refuses_is_repeated_in_its_turn_and_all_requests_are_sent_more_slowly()
+     {
+        for code in [429, 503] {
+            let (mut policy, now) = (RetryPolicy::default(), Instant::now());
+            let refused = status(code, None);
+            let failed = policy.failed(&refused, 1, now, now);
+            assert_eq!(failed, Retry::After(Duration::ZERO));
+            assert_eq!(policy.turn(NOT_YET, now), Ok(S / 4));
+            let again = now + S / 4;
+            assert_eq!(policy.turn(NOT_YET, again), Ok(Duration::ZERO));
+            assert_eq!(policy.turn(NOT_YET, again), Ok(S / 4));
+            assert!(policy.turn(61 * S, again).is_err(), "not for ever");
+            // What is refused while others pass is at fault itself.
+            let failed = policy.failed(&refused, REFUSALS, now, again);
+            assert_eq!(failed, Retry::GiveUp);
+        }
+    }
+
+    #[test]
+    fn a_registry_that_refuses_every_request_is_in_trouble_and_keeps_none_waiting() {
+        let (mut policy, mut now) = (RetryPolicy::default(), Instant::now());
+        for attempt in 1..ATTEMPTS {
+            let failed = policy.failed(&status(503, None), attempt, now, now);
+            assert_eq!(failed, Retry::After(Duration::ZERO));
+            now += policy.turn(NOT_YET, now).unwrap();
+        }
+        let failed = policy.failed(&status(503, None), ATTEMPTS, now, now);
+        assert_eq!(failed, Retry::GiveUp);
+        now += policy.turn(NOT_YET, now).unwrap();
+        policy.failed(&status(503, None), 1, now, now);
+        assert_eq!(policy.turn(NOT_YET, now), Ok(Duration::ZERO));
     }
 
     #[test]
     fn during_a_long_pause_that_the_registry_asked_for_no_request_is_sent() {
         let (mut policy, now) = (RetryPolicy::default(), Instant::now());
         let until = now + 60 * S;
-        let failed = policy.failed(&status(503, Some(until)), 1, now);
+        let failed = policy.failed(&status(503, Some(until)), 1, now, now);
         assert_eq!(failed, Retry::GiveUp);
-        let error = policy.turn(now).unwrap_err().error("GET y", now);
+        let error = policy.turn(NOT_YET, now).unwrap_err().error("GET y", now);
         let text = "GET y: not sent: waiting 61 s more, as the registry asked (Retry-After)";
         assert_eq!(format!("{error:#}"), text);
         assert_eq!(
             (error.kind(), error.retry_at()),
             (ErrorKind::Paused, Some(until))
         );
-        assert_eq!(policy.turn(until), Ok(Duration::ZERO));
+        assert_eq!(policy.turn(NOT_YET, until), Ok(Duration::ZERO));
     }
 
     #[test]
     fn few_requests_are_repeated_when_most_fail() {
         let (mut policy, now) = (RetryPolicy::default(), Instant::now());
-        let fails = |policy: &mut RetryPolicy| policy.failed(&status(503, None), 1, now);
+        let fails = |policy: &mut RetryPolicy| policy.failed(&status(500, None), 1, now, now);
         let mut repeated = 0;
         for _ in 0..1000 {
             repeated += u32::from(fails(&mut policy) != Retry::GiveUp);
         }
         assert_eq!(repeated, MAX_DEBT / PRICE);
-        (0..PRICE).for_each(|_| policy.answered());
+        (0..PRICE).for_each(|_| policy.answered(now));
         assert_ne!(fails(&mut policy), Retry::GiveUp);
         assert_eq!(fails(&mut policy), Retry::GiveUp);
     }
@@ -217,18 +316,18 @@ mod tests {
         let (mut policy, now) = (RetryPolicy::default(), Instant::now());
         let late = unanswered(ErrorKind::TimedOut);
         for _ in 1..UNANSWERED {
-            policy.failed(&late, 1, now);
+            policy.failed(&late, 1, now, now);
         }
-        assert_eq!(policy.turn(now), Ok(Duration::ZERO));
-        policy.failed(&unanswered(ErrorKind::Unavailable), 1, now);
-        assert!(policy.turn(now).is_err());
+        assert_eq!(policy.turn(NOT_YET, now), Ok(Duration::ZERO));
+        policy.failed(&unanswered(ErrorKind::Unavailable), 1, now, now);
+        assert!(policy.turn(NOT_YET, now).is_err());
         let later = now + UNANSWERED_PAUSE;
-        assert_eq!(policy.turn(later), Ok(Duration::ZERO));
-        policy.failed(&late, 1, later);
-        assert!(policy.turn(later).is_err(), "still no answer");
-        policy.answered();
+        assert_eq!(policy.turn(NOT_YET, later), Ok(Duration::ZERO));
+        policy.failed(&late, 1, later, later);
+        assert!(policy.turn(NOT_YET, later).is_err(), "still no answer");
+        policy.answered(now);
         let later = later + UNANSWERED_PAUSE;
-        policy.failed(&late, 1, later);
-        assert_eq!(policy.turn(later), Ok(Duration::ZERO));
+        policy.failed(&late, 1, later, later);
+        assert_eq!(policy.turn(NOT_YET, later), Ok(Duration::ZERO));
     }
 }

@@ -19,6 +19,7 @@ use ureq::http::Uri;
 const MAX_TOKEN_BODY: u64 = 128 * 1024;
 
 /// One request to a token server.
+#[derive(Clone, Copy)]
 pub(super) struct TokenRequest<'a> {
     pub(super) transport: &'a Transport,
     pub(super) realm: &'a Uri,

@@ -3,10 +3,14 @@
 //! they are dropped on the way to another origin. A link-local address is never connected to, under any
 //! name or spelling, unless the registry itself was configured to be there.
 
+use super::proxy::{Proxies, ProxyConnector};
 use super::response::UpstreamResponse;
 use super::timeouts::{BLOB, BODY, CONNECT, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL};
+use super::tls::TlsConnector;
+use super::trust::Tls;
 use super::{error, url};
 use crate::storage::{Error, ErrorKind, Result};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,46 +18,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use ureq::http::header::AUTHORIZATION;
 use ureq::http::{Response, Uri};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Body, ProxyProtocol};
+use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
+use ureq::{Agent, Body};
 
 /// Most redirects followed for one call: a load balancer, a storage, and some to spare.
 const MAX_REDIRECTS: usize = 5;
 /// Buffers of a connection, in bytes; over TLS it has them twice. ureq's own are four times as large, and
 /// downloads are many.
 const BUFFER: usize = 32 * 1024;
-
-/// Which certificates are trusted.
-#[derive(Clone, Debug, Default)]
-pub struct Tls {
-    /// Trusted besides the bundled roots, in DER.
-    pub authorities: Vec<Vec<u8>>,
-    /// Accept any certificate.
-    pub insecure: bool,
-}
-
-/// The certificates in a PEM file, in DER.
-///
-/// Errors when there's none, or one can't be read: such a file would otherwise only show in handshakes
-/// that fail.
-pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let (mut found, mut roots) = (Vec::new(), rustls::RootCertStore::empty());
-    for item in ureq::tls::parse_pem(pem) {
-        let PemItem::Certificate(certificate) = item.map_err(|error| error.to_string())? else {
-            return Err("holds more than certificates".into());
-        };
-        let der = certificate.der().to_vec();
-        let added = roots.add(der.clone().into());
-        added.map_err(|error| error.to_string())?;
-        found.push(der);
-    }
-    match found.is_empty() {
-        true => Err("holds no certificate".into()),
-        false => Ok(found),
-    }
-}
 
 /// The one client that dials.
 pub(super) struct Transport {
@@ -63,12 +36,19 @@ pub(super) struct Transport {
     requests: AtomicU64,
 }
 
-/// Looks names up as the system does, and refuses what leads to a link-local address: there live the
-/// metadata services of clouds, and a name or an odd spelling leads there as well as digits do.
-#[derive(Debug)]
+/// Looks names up as the system does: of the proxy, if the URL has one. It refuses what leads to a
+/// link-local address: there live the metadata services of clouds, and a name or an odd spelling leads there
+/// as well as digits do.
 struct Resolver {
     own: String,
+    proxies: Arc<Proxies>,
     system: DefaultResolver,
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
 }
 
 impl ureq::unversioned::resolver::Resolver for Resolver {
@@ -78,6 +58,9 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
         config: &ureq::config::Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        if let Some(proxy) = self.proxies.of(uri) {
+            return self.system.resolve(proxy.uri(), config, timeout);
+        }
         let addresses = self.system.resolve(uri, config, timeout)?;
         let is_link_local = |address: &SocketAddr| url::is_link_local_address(address.ip());
         if !url::is_at(uri, &self.own) && addresses.iter().any(is_link_local) {
@@ -175,7 +158,7 @@ impl<'a> Ask<'a> {
 
 impl Transport {
     /// A client that keeps up to `connections` alive. `authority` is the registry's own address.
-    pub(super) fn new(tls: &Tls, connections: usize, authority: &str) -> Transport {
+    pub(super) fn new(tls: Arc<Tls>, connections: usize, authority: &str) -> Transport {
         let config = Agent::config_builder()
             .user_agent(concat!("oci-chartrepo/", env!("CARGO_PKG_VERSION")))
             // What we verify by digest must arrive as it is stored.
@@ -193,17 +176,21 @@ impl Transport {
             .timeout_per_read(Some(STALL))
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER / 2)
-            .tls_config(tls_config(tls))
+            // Those that it would find are another's reading of the environment.
+            .proxy(None)
             .build();
         let own = authority.to_ascii_lowercase();
+        let proxies = Arc::new(Proxies::from_environment());
         let resolver = Resolver {
             own: own.clone(),
+            proxies: proxies.clone(),
             system: DefaultResolver::default(),
         };
-        let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
-        log_proxy(&agent);
+        let tls = TlsConnector::new(tls, own.clone());
+        let proxy = ProxyConnector::new(proxies, tls.clone());
+        let connector = ().chain(TcpConnector::default()).chain(proxy).chain(tls);
         Transport {
-            agent,
+            agent: Agent::with_parts(config, connector, resolver),
             own,
             requests: AtomicU64::new(0),
         }
@@ -220,7 +207,10 @@ impl Transport {
         for _ in 0..=MAX_REDIRECTS {
             let is_home = url::origin(&here) == url::origin(target);
             let authorization = ask.authorization.filter(|_| is_home);
-            let response = self.exchange(&here, ask.bearing(authorization))?;
+            let mut response = self.exchange(&here, ask.bearing(authorization))?;
+            if !is_home {
+                response.away_from = Some(ask.what(target));
+            }
             let Some(location) = response.redirect().filter(|_| ask.form.is_none()) else {
                 return Ok(response);
             };
@@ -253,6 +243,7 @@ impl Transport {
             response,
             authorization: ask.authorization.map(str::to_owned),
             is_blob: ask.is_blob,
+            away_from: None,
         })
     }
 
@@ -273,32 +264,11 @@ impl Transport {
         if let Some(value) = ask.authorization {
             request = request.header(AUTHORIZATION, value);
         }
-        if (ask.head, ask.body) == (HEAD, BODY) {
-            // With no settings of its own: for a request that has some, ureq doesn't keep what it
-            // makes for TLS, and so reads all trusted certificates again for each connection, holds
-            // them with it, and never resumes a session.
-            return request.call();
-        }
         let config = request.config().timeout_recv_response(Some(ask.head));
         let config = config.timeout_recv_body(Some(ask.body));
         // The wait for a head is a read too, so each of the two limits would end it.
         let config = config.timeout_per_read(Some(ask.head.max(STALL)));
         config.build().call()
-    }
-}
-
-/// Logs the proxy that the environment names (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, the first of them
-/// for all requests): ureq uses it, and a container may have it by accident.
-fn log_proxy(agent: &Agent) {
-    let Some(proxy) = agent.config().proxy() else {
-        return;
-    };
-    let (protocol, host, port) = (proxy.protocol(), proxy.host(), proxy.port());
-    match protocol {
-        ProxyProtocol::Http | ProxyProtocol::Https => {
-            log::info!("using proxy {host}:{port}, except for hosts in NO_PROXY");
-        }
-        _ => log::warn!("not using proxy {host}:{port}: {protocol} is not supported"),
     }
 }
 
@@ -312,17 +282,4 @@ fn check_redirect(from: &Uri, location: &str) -> Result<Uri> {
         return Err(Error::new(ErrorKind::Refused, text));
     }
     Ok(target)
-}
-
-fn tls_config(tls: &Tls) -> TlsConfig {
-    let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-    let bundled = bundled.map(|der| Certificate::from_der(der));
-    let own = tls.authorities.iter();
-    let own = own.map(|der| Certificate::from_der(der).to_owned());
-    let roots: Vec<Certificate<'static>> = bundled.chain(own).collect();
-    TlsConfig::builder()
-        .root_certs(RootCerts::Specific(Arc::new(roots)))
-        .disable_verification(tls.insecure)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build()
 }

@@ -1,8 +1,25 @@
 //! The little of URLs that a registry client needs: origins, what a `Location` or a realm means, and
 //! which addresses no server may send us to.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use ureq::http::Uri;
+
+/// Metadata services beside the link-local ones: Alibaba's, Azure's and Oracle's.
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+/// The first 32 bits of Amazon's `fd00:ec2::254` and Google's `fd20:ce::254`.
+const METADATA_V6: [[u16; 2]; 2] = [[0xfd00, 0x0ec2], [0xfd20, 0x00ce]];
+/// Names of metadata services that are the same in each network of a cloud. Behind a proxy they aren't looked
+/// up here.
+const METADATA_NAMES: [&str; 4] = [
+    "metadata",
+    "metadata.google.internal",
+    "metadata.goog",
+    "instance-data.ec2.internal",
+];
 
 /// Scheme, host and port: what credentials are bound to (RFC 6454).
 pub(super) fn origin(url: &Uri) -> Option<(String, String, u16)> {
@@ -64,19 +81,62 @@ pub(super) fn display(url: &Uri) -> String {
     format!("{scheme}://{host}{}", url.path())
 }
 
-/// Whether the host is a link-local address, spelled as one. Names and odd spellings are checked when
-/// they're looked up.
+/// Whether the host is the address of a metadata service, in any spelling that a resolver or a proxy takes
+/// for an address, or the name of one that a proxy would look up. Other names are checked when they're
+/// looked up here.
 pub(super) fn is_link_local(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-    host.parse().is_ok_and(is_link_local_address)
+    let host = host.split('%').next().unwrap_or_default();
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let address = host.parse().ok().or_else(|| odd_v4(&host).map(IpAddr::V4));
+    METADATA_NAMES.contains(&&*host) || address.is_some_and(is_link_local_address)
 }
 
-/// `169.254.0.0/16`, `fe80::/10`, and Amazon's `fd00:ec2::/32`, mapped ones too.
+/// An IPv4 address in a spelling of `inet_aton`: one to four numbers, the last of which fills the rest, each
+/// decimal, octal or hexadecimal.
+fn odd_v4(host: &str) -> Option<Ipv4Addr> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some("") => Some(0),
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None if text.len() > 1 && text.starts_with('0') => u32::from_str_radix(text, 8).ok(),
+        None => text.parse().ok(),
+    };
+    let parts: Vec<u32> = host.split('.').map(number).collect::<Option<_>>()?;
+    let (last, first) = parts.split_last().filter(|(_, first)| first.len() < 4)?;
+    let bits = 32 - 8 * first.len() as u32;
+    let fits = first.iter().all(|part| *part < 256) && u64::from(*last) < 1 << bits;
+    let high = first
+        .iter()
+        .fold(0, |high, part| high << 8 | u64::from(*part));
+    fits.then(|| Ipv4Addr::from_bits((high << bits) as u32 | last))
+}
+
+/// Whether a metadata service of a cloud may be there, where each client is given secrets: link-local
+/// addresses, and those that clouds chose elsewhere. An IPv4 address in an IPv6 one counts as itself, for a
+/// network may translate it.
 pub(super) fn is_link_local_address(address: IpAddr) -> bool {
     match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.segments()[..2] == [0xfd00, 0x0ec2],
+        IpAddr::V4(v4) => v4.is_link_local() || METADATA_V4.contains(&v4),
+        IpAddr::V6(v6) => {
+            let inner = embedded(v6.segments()).map(IpAddr::V4);
+            v6.is_unicast_link_local()
+                || METADATA_V6.contains(&v6.segments()[..2].try_into().unwrap_or_default())
+                || inner.is_some_and(is_link_local_address)
+        }
     }
+}
+
+/// The IPv4 address in an IPv4-compatible one (RFC 4291 §2.5.5.1), in one that NAT64 translates (RFC 6052, RFC
+/// 8215), or in a 6to4 one (RFC 3056).
+fn embedded(segments: [u16; 8]) -> Option<Ipv4Addr> {
+    let [high, low] = match segments {
+        [0, 0, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 1, _, _, _, high, low]
+        | [0x2002, high, low, ..] => [high, low],
+        _ => return None,
+    };
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
 /// Percent-encodes `text` as a value in a query (RFC 3986 §3.4), leaving readable what may stay.
@@ -147,6 +207,21 @@ mod tests {
             "http://[fe80::1]/",
             "http://[fd00:ec2::254]/",
             "http://[::ffff:169.254.169.254]/",
+            "http://[::169.254.169.254]/",
+            "http://[64:ff9b::a9fe:a9fe]/",
+            "http://[64:ff9b:1::a9fe:a9fe]/",
+            "http://[2002:a9fe:a9fe::1]/",
+            "http://[64:ff9b::168.63.129.16]/",
+            "http://[fd20:ce::254]/",
+            "http://100.100.100.200/",
+            "http://168.63.129.16/",
+            "http://192.0.0.192/",
+            "http://2852039166/",
+            "http://0xA9FEA9FE/",
+            "http://0251.0376.0251.0376/",
+            "http://169.254.43518/",
+            "http://169.254.169.254./",
+            "http://Metadata.Google.internal/",
         ] {
             assert!(is_link_local(&uri(bad)), "{bad}");
         }
@@ -154,6 +229,12 @@ mod tests {
             "http://10.0.0.1/",
             "http://127.0.0.1/",
             "http://[::1]/",
+            "http://[::]/",
+            "http://[64:ff9b::10.0.0.1]/",
+            "http://[2001:db8::a9fe:a9fe]/",
+            "http://1.2.3.4.5/",
+            "http://169.254.x/",
+            "http://99999999999/",
             "http://reg.example/",
         ] {
             assert!(!is_link_local(&uri(good)), "{good}");

@@ -6,7 +6,7 @@
 
 use crate::registry::client::challenge::Challenge;
 use crate::registry::client::{Client, Scope, error};
-use crate::registry::paging::{Names, PagedListing};
+use crate::registry::paging::{Names, PagedListing, RepositoryText, texts};
 use crate::storage::Result;
 use crate::sync::lock;
 use serde::Deserialize;
@@ -87,10 +87,10 @@ fn read(client: &Client, scope: Scope) -> Result<BTreeSet<String>> {
 
 #[derive(Deserialize)]
 struct CatalogPage {
-    repositories: Option<Names>,
+    repositories: Option<Names<RepositoryText>>,
 }
 
 fn names_on(page: &[u8]) -> Option<Vec<String>> {
     let page: CatalogPage = serde_json::from_slice(page).ok()?;
-    Some(page.repositories.unwrap_or_default().0)
+    texts(page.repositories.unwrap_or_default())
 }

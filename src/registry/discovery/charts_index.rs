@@ -8,11 +8,12 @@ use super::prefix::Prefix;
 use crate::oci::{Descriptor, Digest, Manifest};
 use crate::registry::client::error;
 use crate::registry::endpoints::Endpoints;
+use crate::registry::paging::RepositoryText;
 use crate::storage::{Result, read_verified};
 use crate::sync::lock;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use std::collections::{BTreeMap, BTreeSet};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Mutex;
 
 /// The repository, below the prefix, and the tag.
@@ -22,6 +23,9 @@ const TAG: &str = "latest";
 const LAYER: &str = "application/vnd.vmware.charts.index.layer.v1+json";
 /// Largest index read, in bytes: it takes 350 for a version, and Bitnami has 20,000 of 150 charts.
 const MAX_INDEX: u64 = 32 * 1024 * 1024;
+
+/// Most charts that are listed: with a repository each, ten times the largest registry that we aim at.
+const MAX_CHARTS: usize = 50_000;
 
 /// The charts index of one registry: the manifest that was last read, and what it lists.
 #[derive(Default)]
@@ -56,16 +60,50 @@ impl ChartsIndex {
         }
         let bytes = read_verified(endpoints.blob_from(&home, &layer, 0)?, &home, &layer)?;
         let index: IndexContent = serde_json::from_slice(&bytes).map_err(|_| no_index())?;
-        let entries = index.entries.into_keys();
-        let names: BTreeSet<String> = entries.map(|name| prefix.join(&name)).collect();
+        if index.entries.is_cut {
+            log::warn!("{what} lists over {MAX_CHARTS} charts: the rest is left out");
+        }
+        let entries = index.entries.names.iter();
+        let names: BTreeSet<String> = entries.map(|name| prefix.join(name)).collect();
         *lock(&self.last) = Some((manifest, names.clone()));
         Ok(names)
     }
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct IndexContent {
-    entries: BTreeMap<String, IgnoredAny>,
+    entries: ChartNames,
+}
+
+/// The keys of a map, as many as are used.
+#[derive(Default)]
+struct ChartNames {
+    names: BTreeSet<String>,
+    is_cut: bool,
+}
+
+impl<'de> Deserialize<'de> for ChartNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ChartNames::default())
+    }
+}
+
+impl<'de> Visitor<'de> for ChartNames {
+    type Value = ChartNames;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<ChartNames, A::Error> {
+        while let Some((name, _)) = map.next_entry::<RepositoryText, IgnoredAny>()? {
+            match name.0 {
+                Some(name) if self.names.len() < MAX_CHARTS => drop(self.names.insert(name)),
+                _ => self.is_cut = true,
+            }
+        }
+        Ok(self)
+    }
 }
 
 fn index_layer(manifest: &[u8]) -> Option<Descriptor> {
@@ -74,4 +112,21 @@ fn index_layer(manifest: &[u8]) -> Option<Descriptor> {
     };
     let mut layers = manifest.layers.into_iter();
     layers.find(|layer| layer.media_type.is(LAYER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_charts_index_no_more_charts_are_read_than_are_used() {
+        let read = |count: usize| {
+            let entries: Vec<String> = (0..count).map(|n| format!(r#""c{n}":{{}}"#)).collect();
+            let text = format!(r#"{{"entries":{{{}}}}}"#, entries.join(","));
+            let index: IndexContent = serde_json::from_str(&text).unwrap();
+            (index.entries.names.len(), index.entries.is_cut)
+        };
+        assert_eq!(read(MAX_CHARTS), (MAX_CHARTS, false));
+        assert_eq!(read(MAX_CHARTS + 2), (MAX_CHARTS, true));
+    }
 }

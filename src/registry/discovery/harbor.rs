@@ -9,7 +9,7 @@ use super::prefix::Prefix;
 use crate::oci::RepositoryName;
 use crate::registry::client::challenge::Challenge;
 use crate::registry::client::{Ask, Client, Scope, error};
-use crate::registry::paging::{Names, PagedListing};
+use crate::registry::paging::{Names, PagedListing, RepositoryText};
 use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::{in_parallel, lock};
 use serde::Deserialize;
@@ -129,11 +129,11 @@ fn list(client: &Client, path: &str, below: Option<&RepositoryName>) -> Result<B
 /// A project or a repository, of which its name is enough.
 #[derive(Deserialize)]
 struct Named {
-    name: String,
+    name: RepositoryText,
 }
 
 fn names_on(page: &[u8]) -> Option<Vec<String>> {
     let page: Option<Names<Named>> = serde_json::from_slice(page).ok()?;
     let named = page.unwrap_or_default().0.into_iter();
-    Some(named.map(|named| named.name).collect())
+    named.map(|named| named.name.0).collect()
 }

@@ -6,6 +6,7 @@ mod folder;
 mod hang;
 mod index;
 mod memory;
+mod mirror;
 mod push;
 mod refresh;
 mod scale;
@@ -32,7 +33,7 @@ pub struct Row {
 }
 
 /// In the order of the table.
-pub const ALL: [Row; 11] = [
+pub const ALL: [Row; 12] = [
     Row {
         name: "walk",
         play: walk::play,
@@ -68,6 +69,10 @@ pub const ALL: [Row; 11] = [
     Row {
         name: "start",
         play: start::play,
+    },
+    Row {
+        name: "mirror",
+        play: mirror::play,
     },
     Row {
         name: "folder",

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn play(setting: &Setting, table: &mut Table) {
     let registry = Synthetic::start(Shape::new(10, 10));
-    let times = (0..ROUNDS).map(|_| start(setting, &registry.flag()).as_secs_f64() * 1e3);
+    let times = (0..ROUNDS).map(|_| first_answer(setting, &[&registry.flag()], "/livez"));
     table.add(&Line {
         what: "start to first answer of /livez".into(),
         ours: format!("{ROUNDS} starts"),
@@ -29,11 +29,14 @@ pub fn play(setting: &Setting, table: &mut Table) {
     });
 }
 
-fn start(setting: &Setting, flag: &str) -> Duration {
+/// Milliseconds from the start of a daemon with these flags to its first answer of 200 for `path`.
+pub(super) fn first_answer(setting: &Setting, flags: &[&str], path: &str) -> f64 {
     let port = free_port();
     // Nobody between us and it, as everywhere else, for that would be measured as well.
     let mut command = Command::new(&setting.daemon);
-    command.args([&format!("--port={port}"), "--listen-host=127.0.0.1", flag]);
+    command.args([&format!("--port={port}"), "--listen-host=127.0.0.1"]);
+    command.args(flags);
+    command.env_clear();
     let began = Instant::now();
     let child = command
         .stdin(Stdio::null())
@@ -42,8 +45,8 @@ fn start(setting: &Setting, flag: &str) -> Duration {
         .expect("run the daemon");
     let _ended = Ended(child);
     loop {
-        match load::get(address(port), "/livez", &[]) {
-            Ok(answer) if answer.status == 200 => return began.elapsed(),
+        match load::get(address(port), path, &[]) {
+            Ok(answer) if answer.status == 200 => return began.elapsed().as_secs_f64() * 1e3,
             _ => assert!(began.elapsed() < PATIENCE, "no answer within {PATIENCE:?}"),
         }
         std::thread::sleep(PAUSE);

@@ -85,7 +85,8 @@ fn a_part_of_a_tree_gives_the_index_of_that_part_of_the_registry() {
 
 #[test]
 fn a_single_layout_with_bare_tags_gives_the_index_of_its_repository() {
-    let daemon = daemon_on(flags(&tree().join("plain/ladder")));
+    let [storage, directory] = flags(&tree().join("plain/ladder"));
+    let daemon = daemon_on([storage, directory, "--any-name".to_owned()]);
     assert_eq!(index(&daemon), of_registry("plain/ladder"));
 }
 

@@ -53,7 +53,7 @@ fn a_tag_that_moves_is_followed() {
     let layout = Layout::at(scratch.join("layout"));
     let chart = |archive: &str| {
         let chart = layout.chart_with("web", "1.0.0", archive.as_bytes());
-        layout.list(&[named(&chart.manifest, "1.0.0")]);
+        layout.list(&[named(&chart.manifest, "web:1.0.0")]);
         chart.archive["digest"]
             .as_str()
             .expect("a digest")

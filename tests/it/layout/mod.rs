@@ -15,7 +15,7 @@ use crate::support::daemon::Daemon;
 use crate::support::served::UNCACHED;
 
 /// A daemon that has walked the layout.
-fn daemon_on(flags: [String; 2]) -> Daemon {
+fn daemon_on<const COUNT: usize>(flags: [String; COUNT]) -> Daemon {
     Daemon::start_ready(&flags.each_ref().map(String::as_str))
 }
 

@@ -46,6 +46,8 @@ pub struct Options<'a> {
     /// Where tokens are had and who signs them, as its configuration tells it.
     pub tokens: Option<serde_json::Value>,
     pub tls: Option<&'a Certificates>,
+    /// Who has to have signed the certificates of its clients.
+    pub client_authority: Option<&'a Path>,
     /// Storage that outlives this registry, or was filled by another.
     pub storage: Option<PathBuf>,
     /// 0 is any free one.
@@ -173,6 +175,9 @@ fn configuration(scratch: &Scratch, options: &Options) -> PathBuf {
     if let Some(tls) = options.tls {
         let (certificate, key) = (tls.certificate(), tls.key());
         settings["http"]["tls"] = serde_json::json!({"certificate": certificate, "key": key});
+    }
+    if let Some(authority) = options.client_authority {
+        settings["http"]["tls"]["clientcas"] = serde_json::json!([authority]);
     }
     scratch.file("config.yml", settings.to_string())
 }

@@ -12,6 +12,7 @@ mod connection;
 mod door;
 mod harbor;
 mod honest;
+mod limit;
 mod reply;
 mod request;
 mod script;
@@ -34,6 +35,7 @@ pub use tokens::{ChallengeForm, TokenField, TokenServer};
 
 use super::process::DEADLINE;
 use access::Access;
+use limit::Limit;
 use script::Script;
 use store::Store;
 
@@ -55,6 +57,7 @@ struct State {
     store: Store,
     listing: Listing,
     access: Access,
+    limit: Option<Limit>,
     script: Script,
     pages: Vec<(String, Reply)>,
     requests: Vec<Request>,
@@ -205,6 +208,11 @@ impl FakeRegistry {
     /// Puts the registry's clock forward: tokens get older without anybody waiting.
     pub fn advance(&self, time: Duration) {
         self.state().access.tokens.advance(time);
+    }
+
+    /// From now on so many requests a second pass, and so many more at first; the others are refused.
+    pub fn limit(&self, rate: f64, burst: f64, refusal: Reply) {
+        self.state().limit = Some(Limit::new(rate, burst, refusal));
     }
 
     /// Starts a fault in front of the good answers to `METHOD /path`; `*` stands for anything.

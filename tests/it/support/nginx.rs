@@ -19,6 +19,24 @@ pub struct Nginx {
 impl Nginx {
     /// `locations` are those of its only server, in nginx's own words.
     pub fn with_tls(certificates: &Certificates, locations: &str) -> Nginx {
+        Nginx::start(certificates, "", locations)
+    }
+
+    /// In front of a registry, of which it lets so many requests a second pass, and so many more at first;
+    /// the others get the 503 that is its default.
+    pub fn limiting(certificates: &Certificates, rate: u32, burst: u32, registry: &str) -> Nginx {
+        let zone = format!(
+            "limit_req_zone $binary_remote_addr zone=all:1m rate={rate}r/s;\n\
+             proxy_http_version 1.1; proxy_set_header Connection \"\";"
+        );
+        let location = format!(
+            "location / {{ limit_req zone=all burst={burst} nodelay; proxy_pass http://{registry}; }}"
+        );
+        Nginx::start(certificates, &zone, &location)
+    }
+
+    /// `http` is for all servers.
+    fn start(certificates: &Certificates, http: &str, locations: &str) -> Nginx {
         let scratch = Scratch::new("nginx");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = listener.local_addr().expect("an address").port();
@@ -31,6 +49,7 @@ impl Nginx {
              http {{ access_log off; client_max_body_size 0;\n\
              client_body_temp_path {place}/a; proxy_temp_path {place}/b; fastcgi_temp_path {place}/c;\n\
              uwsgi_temp_path {place}/d; scgi_temp_path {place}/e;\n\
+             {http}\n\
              proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;\n\
              server {{ listen 127.0.0.1:{port} ssl;\n\
              ssl_certificate {}; ssl_certificate_key {};\n{locations}\n}} }}\n",

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::door::{Role, Watch};
 use super::honest::Route;
+use super::limit::Limit;
 use super::reply::Reply;
 use super::request::Request;
 use super::script::Fault;
@@ -189,7 +190,8 @@ impl Shared {
                 state = self.changed.wait(state).unwrap();
             }
         }
-        let mut reply = state.good_answer(request);
+        let refusal = state.limit.as_mut().and_then(Limit::refuse);
+        let mut reply = refusal.unwrap_or_else(|| state.good_answer(request));
         for fault in faults {
             fault.apply(&mut reply);
         }

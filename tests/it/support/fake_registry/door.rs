@@ -1,7 +1,9 @@
 //! A listening port of the fake: accepts, gives every connection a thread of its own, and can be
 //! closed and opened again on the same port.
 
+use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +21,9 @@ pub enum Role {
 
 pub(super) struct Door {
     address: SocketAddr,
+    /// Bound to the port and never listening, so that no other test gets the port while the door is
+    /// closed.
+    _reserved: Socket,
     role: Role,
     watch: Arc<Watch>,
     accepting: Option<JoinHandle<()>>,
@@ -36,9 +41,12 @@ pub(super) struct Watch {
 
 impl Door {
     pub fn open(shared: &Arc<Shared>, address: &str, role: Role) -> Door {
-        let listener = TcpListener::bind((address, 0)).expect("a loopback port is free");
+        let any_port = SocketAddr::new(address.parse().expect("an address"), 0);
+        let (reserved, address) = reserve(any_port).expect("a loopback port is free");
+        let listener = TcpListener::bind(address).expect("the port is ours");
         let mut door = Door {
-            address: listener.local_addr().expect("a bound port has an address"),
+            address,
+            _reserved: reserved,
             role,
             watch: Arc::default(),
             accepting: None,
@@ -95,6 +103,15 @@ impl Door {
             }
         }));
     }
+}
+
+/// A port of its own. With SO_REUSEADDR, which `TcpListener` sets too, another socket may listen there.
+fn reserve(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    let bound = socket.local_addr()?.as_socket();
+    Ok((socket, bound.expect("an internet address")))
 }
 
 impl Watch {

@@ -58,6 +58,10 @@ pub struct TokenServer {
     pub registry_tokens: Vec<String>,
     /// Scopes that nobody is granted; left out silently, as token servers do.
     pub forbidden: Vec<String>,
+    /// Challenges name no scope.
+    pub scopeless: bool,
+    /// A token for the catalog is asked for without a scope, and refused with one (Quay).
+    pub open_catalog: bool,
     /// The actions of a challenge's scope.
     pub actions: &'static str,
     pub challenge: ChallengeForm,
@@ -108,6 +112,7 @@ impl TokenServer {
     pub(super) fn refuse(&mut self, request: &Request, route: &Route) -> Option<Reply> {
         let scope = match route {
             Route::Ping => None,
+            Route::Catalog if self.open_catalog => None,
             Route::Catalog => Some(("registry:catalog:".to_owned(), "*")),
             Route::Tags(name) | Route::Manifest(name, _) | Route::Blob(name, _) => {
                 Some((format!("repository:{name}:"), "pull"))
@@ -126,6 +131,7 @@ impl TokenServer {
             "pull" => format!("{resource}{}", self.actions),
             action => format!("{resource}{action}"),
         });
+        let scope = scope.filter(|_| !self.scopeless);
         let mut reply = unauthorized(route);
         for challenge in self.challenges(scope, error) {
             reply = reply.header("Www-Authenticate", &challenge);
@@ -192,6 +198,10 @@ impl TokenServer {
     }
 
     pub(super) fn grant(&mut self, asked: &[String]) -> Reply {
+        if self.open_catalog && asked.iter().any(|scope| scope == "registry:catalog:*") {
+            let why = "Unable to decode repository and actions: registry:catalog:*";
+            return Reply::error(400, "INVALID_REQUEST", why);
+        }
         let asked = asked.iter().flat_map(|scope| scope.split(' '));
         let granted = asked.filter(|scope| !self.forbidden.iter().any(|f| f == scope));
         let scopes: Vec<String> = granted.map(str::to_owned).collect();
@@ -234,6 +244,8 @@ impl Default for TokenServer {
             identity_tokens: Vec::new(),
             registry_tokens: Vec::new(),
             forbidden: Vec::new(),
+            scopeless: false,
+            open_catalog: false,
             actions: "pull",
             challenge: ChallengeForm::default(),
             mint: None,

@@ -295,8 +295,8 @@ fn signed() -> Vec<Specimen> {
 fn legacy() -> Vec<Specimen> {
     vec![
         chart("legacy", "1.0.0", json!({})).legacy("legacy", "1.0.0"),
-        chart("legacy-renamed", "1.2.3", json!({})).legacy("old/somewhere/else", "0.0.0"),
+        chart("legacy-renamed", "1.2.3", json!({})).legacy("old/somewhere/legacy-renamed", "0.0.0"),
         chart("legacy-plus", "1.2.3+build.5", json!({})).legacy("old/legacy-plus", "1.2.3"),
-        chart("legacy-everything", "2.0.0", everything()).legacy("old/all", "2.0.0"),
+        chart("legacy-everything", "2.0.0", everything()).legacy("old/legacy-everything", "2.0.0"),
     ]
 }
