@@ -20,12 +20,16 @@ pub(crate) const WHOLE: usize = 8 * MIB;
 pub(crate) const WHOLE_JSON: usize = 64 * KIB;
 /// Most bytes of responses that are kept beside the index: the indexes of prefixes, and small pages.
 pub(crate) const PAGES: usize = 16 * MIB;
-/// Most bytes of an index that one version of a chart takes, all of a repository, and all together: more
-/// than plain text takes that is within the bounds of config blobs, but not what unfolds, such as
-/// characters to be escaped. A version counts [`ENTRY`] bytes at least.
-pub(crate) const RENDERED_VERSION: usize = MIB + MIB / 4;
-pub(crate) const RENDERED_REPOSITORY: usize = 12 * MIB;
-pub(crate) const RENDERED: usize = 96 * MIB;
+/// Most bytes of an index that come of one config blob, of those of a repository, and of all: a quarter more
+/// than a mebibyte of plain text, eight of them, and 64. Beyond that, a version isn't listed.
+pub(crate) const RENDERED_VERSION: u64 = 5 * (MIB / 4) as u64;
+pub(crate) const RENDERED_REPOSITORY: u64 = 8 * RENDERED_VERSION;
+pub(crate) const RENDERED: u64 = 64 * RENDERED_VERSION;
+/// Most bytes of metadata of one that a config blob has, once every field that Helm always writes is
+/// written. An honest config at most doubles; but an empty dependency, two bytes, becomes 28.
+pub(crate) const METADATA_GROWTH: u64 = 4;
+/// Most bytes of config blobs that are read before it is decided again which others have room.
+pub(crate) const CONFIGS_AT_ONCE: u64 = 2 * MIB as u64;
 /// What a listed version takes in memory beside its metadata, in bytes, at most.
 pub(crate) const ENTRY: usize = KIB + KIB / 2;
 /// Most bytes of all bodies together that are being sent and are held for it, other than archives.

@@ -1,14 +1,13 @@
 //! Tools for threads that wait for one another: a bounded number at once ([`Gate`]), one call for all
-//! that want its result ([`Once`]), recently used values within a bound ([`Lru`]), the same work on many
-//! things ([`in_parallel`]), and work that only one thread does ([`OneThread`]). Every wait has a deadline, and a panic in one thread never
+//! that want its result ([`Once`]), recently used values within a bound ([`Lru`]), and the same work
+//! on many things ([`in_parallel`]). Every wait has a deadline, and a panic in one thread never
 //! leaves others waiting.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SendError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -397,49 +396,6 @@ impl<K: Clone + Eq + Hash, V: Clone> Lru<K, V> {
     }
 }
 
-/// Does work for other threads on a thread of its own, one piece after the other. glibc has an arena of
-/// memory for each thread, which keeps what it once needed: work that takes megabytes for a moment
-/// would keep them as many times as there are threads.
-#[derive(Default)]
-pub(crate) struct OneThread(OnceLock<SyncSender<Work>>);
-
-type Work = Box<dyn FnOnce() + Send>;
-
-impl OneThread {
-    /// What `work` returns; panics as it does.
-    pub(crate) fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
-        let result = Arc::new(Mutex::new(None));
-        let place = result.clone();
-        self.run_boxed(Box::new(move || {
-            let done = work();
-            *lock(&place) = Some(done);
-        }));
-        let result = lock(&result).take();
-        result.expect("it is there unless it has panicked")
-    }
-
-    fn run_boxed(&self, work: Work) {
-        let (report, reported) = sync_channel(1);
-        let work: Work = Box::new(move || {
-            let _ = report.send(catch_unwind(AssertUnwindSafe(work)));
-        });
-        let start = || {
-            let (sender, receiver) = sync_channel::<Work>(1);
-            let builder = thread::Builder::new().name("parse".into());
-            // Without a thread, the sender gives the work back.
-            let _ = builder.spawn(move || receiver.into_iter().for_each(|work| work()));
-            sender
-        };
-        if let Err(SendError(work)) = self.0.get_or_init(start).send(work) {
-            work();
-        }
-        match reported.recv() {
-            Ok(Err(panic)) => resume_unwind(panic),
-            Ok(Ok(())) | Err(_) => {}
-        }
-    }
-}
-
 /// Does `work` on each of `all`, on at most `concurrency` threads at a time. The results have the order
 /// of `all`, so that the order of answers decides nothing.
 pub(crate) fn in_parallel<T: Sync, R: Send>(
@@ -467,7 +423,7 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(
         let mut results = worker();
         for handle in handles {
             let done = handle.join();
-            results.extend(done.unwrap_or_else(|panic| resume_unwind(panic)));
+            results.extend(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
         results
     });
@@ -478,6 +434,7 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     const SOON: Duration = Duration::from_millis(10);
     /// Longer than any test takes, so that a wait for this long is one that was ended.
@@ -706,19 +663,6 @@ mod tests {
             (lru.get(&"b"), lru.get(&"c"), lru.weight),
             (Some(3), Some(4), 8)
         );
-    }
-
-    #[test]
-    fn work_for_one_thread_is_done_there_and_a_panic_is_the_callers() {
-        let one = OneThread::default();
-        let ids = in_parallel(&[(); 8], 8, |()| one.run(|| thread::current().id()));
-        assert!(
-            ids.iter()
-                .all(|id| *id == ids[0] && *id != thread::current().id())
-        );
-        let panic = AssertUnwindSafe(|| one.run(|| panic!("on purpose")));
-        assert!(catch_unwind(panic).is_err());
-        assert_eq!(one.run(|| 1), 1);
     }
 
     #[test]

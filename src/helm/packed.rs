@@ -4,12 +4,8 @@
 use super::json;
 use super::metadata::ChartMetadata;
 use super::yaml::entry_length;
-use crate::budget::RENDERED_VERSION;
+use crate::budget::{METADATA_GROWTH, RENDERED_VERSION};
 use std::sync::Arc;
-
-/// Largest metadata, as a multiple of its config blob, once every field that Helm always writes is
-/// written. An honest config at most doubles; but an empty dependency, two bytes, becomes 28.
-const MAX_GROWTH: usize = 4;
 
 /// What an entry takes in addition to its metadata, in bytes: URL, date, digest and their names.
 const REST_OF_ENTRY: usize = 256;
@@ -28,21 +24,23 @@ pub struct PackedMetadata {
 impl PackedMetadata {
     /// Reads a config blob, as [`ChartMetadata::parse`] does.
     ///
-    /// Errors as it does, when an index would take too many bytes for it, and when the metadata is so much longer than the config blob that the
-    /// blob's length would not bound the memory it takes.
+    /// Errors as it does, when an index would take too many bytes for it, and when the metadata is so much
+    /// longer than the config blob that the blob's length would not bound the memory it takes.
     pub fn parse(config: &[u8]) -> Result<PackedMetadata, String> {
         let packed = PackedMetadata::from(ChartMetadata::parse(config)?);
+        let (before, after) = (config.len() as u64, packed.size() as u64);
         if packed.rendered() > RENDERED_VERSION {
-            return Err(format!("its entry has over {RENDERED_VERSION} bytes"));
+            return Err(format!(
+                "over {RENDERED_VERSION} bytes of an index come of its config blob"
+            ));
         }
-        let (before, after) = (config.len(), packed.size());
-        match after > before * MAX_GROWTH {
-            true => Err(format!(
-                "config blob of {before} bytes becomes {after} bytes of metadata, over {MAX_GROWTH} \
+        if after > before * METADATA_GROWTH {
+            return Err(format!(
+                "config blob of {before} bytes becomes {after} bytes of metadata, over {METADATA_GROWTH} \
                  times as many"
-            )),
-            false => Ok(packed),
+            ));
         }
+        Ok(packed)
     }
 
     /// The chart's name.
@@ -60,20 +58,19 @@ impl PackedMetadata {
         &self.text[self.json_at as usize..]
     }
 
-    /// How many bytes an index takes for it at most, as YAML or as JSON: every field that is written, and
-    /// an estimate of URL, date and digest.
-    pub fn rendered(&self) -> usize {
+    /// How many bytes an index takes for all fields, as YAML or as JSON, whichever is more.
+    pub fn rendered(&self) -> u64 {
+        self.rendered.into()
+    }
+
+    /// How many bytes an index takes for its entry at most, by an estimate of URL, date and digest.
+    pub fn entry_length(&self) -> usize {
         self.rendered as usize + REST_OF_ENTRY + 3 * self.name().len() + self.version().len()
     }
 
     /// What it takes in memory, in bytes.
     pub fn size(&self) -> usize {
         self.text.len()
-    }
-
-    /// Whether both are one text in memory.
-    pub fn is_shared_with(&self, other: &PackedMetadata) -> bool {
-        Arc::ptr_eq(&self.text, &other.text)
     }
 }
 

@@ -9,7 +9,6 @@ use crate::oci::{
     RepositoryName, excerpt, qualified,
 };
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage, read_blob};
-use crate::sync::OneThread;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -35,8 +34,9 @@ pub(super) enum Artifact {
 /// What a config blob says.
 pub(super) enum ChartConfig {
     Metadata(PackedMetadata),
-    /// The chart's name, of a chart that isn't listed: the rest was read and not kept.
-    Named(Arc<str>),
+    /// The chart's name and how many bytes of an index come of it, of a chart that isn't listed: the rest was
+    /// read and not kept.
+    Forgotten(Arc<str>, u64),
     /// Why it isn't a chart's.
     NotAChart(Arc<str>),
 }
@@ -49,15 +49,24 @@ impl ChartConfig {
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             ChartConfig::Metadata(metadata) => Some(metadata.name()),
-            ChartConfig::Named(name) => Some(name),
+            ChartConfig::Forgotten(name, _) => Some(name),
             ChartConfig::NotAChart(_) => None,
+        }
+    }
+
+    /// How many bytes of an index come of it.
+    pub(super) fn rendered(&self) -> u64 {
+        match self {
+            ChartConfig::Metadata(metadata) => metadata.rendered(),
+            ChartConfig::Forgotten(_, rendered) => *rendered,
+            ChartConfig::NotAChart(_) => 0,
         }
     }
 
     /// Forgets all but what decides whether it is wanted.
     pub(super) fn forget(&mut self) {
         if let ChartConfig::Metadata(metadata) = self {
-            *self = ChartConfig::Named(metadata.name().into());
+            *self = ChartConfig::Forgotten(metadata.name().into(), metadata.rendered());
         }
     }
 }
@@ -86,15 +95,13 @@ impl Artifact {
 /// Reads artifacts of one repository. An error says nothing about the artifact: it could not be read.
 pub(super) struct Reader<'a> {
     pub(super) storage: &'a dyn Storage,
-    /// Parses, which takes several times a text's length.
-    pub(super) parsing: &'a OneThread,
     pub(super) repository: &'a RepositoryName,
 }
 
 impl Reader<'_> {
     /// What the manifest in these bytes stands for.
-    pub(super) fn artifact(&self, manifest: Vec<u8>) -> Result<Artifact, Error> {
-        match self.parse(manifest) {
+    pub(super) fn artifact(&self, manifest: &[u8]) -> Result<Artifact, Error> {
+        match Manifest::parse(manifest) {
             Ok(Manifest::Image(manifest)) => Ok(chart(&manifest)),
             Ok(Manifest::Index(index)) => self.chart_among(&index),
             Ok(Manifest::Schema1) => Ok(Artifact::not_a_chart("a Docker image of schema 1")),
@@ -102,19 +109,13 @@ impl Reader<'_> {
         }
     }
 
-    fn parse(&self, manifest: Vec<u8>) -> Result<Manifest, String> {
-        self.parsing.run(move || Manifest::parse(&manifest))
-    }
-
     /// What a config blob says.
     pub(super) fn config(&self, config: &Descriptor) -> Result<ChartConfig, Error> {
         let bytes = read_blob(self.storage, self.repository, config)?;
-        Ok(
-            match self.parsing.run(move || PackedMetadata::parse(&bytes)) {
-                Ok(metadata) => ChartConfig::Metadata(metadata),
-                Err(reason) => ChartConfig::NotAChart(excerpt(&reason).into()),
-            },
-        )
+        Ok(match PackedMetadata::parse(&bytes) {
+            Ok(metadata) => ChartConfig::Metadata(metadata),
+            Err(reason) => ChartConfig::NotAChart(excerpt(&reason).into()),
+        })
     }
 
     /// Errors if a blob of a chart is not there to be handed out, as far as that is cheap to know.
@@ -170,7 +171,7 @@ impl Reader<'_> {
             let text = format!("{name}: other bytes than the digest's");
             return Err(Error::new(ErrorKind::Invalid, text));
         }
-        match self.parse(bytes) {
+        match Manifest::parse(&bytes) {
             Ok(Manifest::Image(manifest)) if manifest.config.media_type.is(CONFIG_TYPE) => {
                 Ok(Some(manifest))
             }

@@ -1,7 +1,7 @@
 //! The inventory, and what is read from it. How it learns is told in [`record`](super::record).
 
 use super::artifact::{Artifact, ChartConfig};
-use super::budget::{Demand, Plan};
+use super::budget::{Demand, Plan, Wanted};
 use super::contents::{Contents, Skipped, StoredChart};
 use super::filter::{Filter, Newest, TOO_OLD, version_of};
 use super::tag::{KnownTag, Repository};
@@ -184,7 +184,7 @@ impl Inventory {
         if let Some(reason) = self.unwanted(name, &layers.config) {
             return skip(reason);
         }
-        if let Err(over) = plan.check(name, &layers.config) {
+        if let Err(over) = plan.check(name, &layers.config.digest, self.weight(&layers.config)) {
             *over_bound += 1;
             return skip(over.into());
         }
@@ -238,7 +238,11 @@ impl Inventory {
                 if let Some(Artifact::Chart { layers, .. }) = self.artifact(target(tag))
                     && self.unwanted(name, &layers.config).is_none()
                 {
-                    configs.push((&*tag.text, &layers.config));
+                    configs.push(Wanted {
+                        tag: &tag.text,
+                        digest: &layers.config.digest,
+                        weight: self.weight(&layers.config),
+                    });
                 }
             }
             demands.push(Demand {
@@ -247,6 +251,12 @@ impl Inventory {
             });
         }
         demands
+    }
+
+    /// How many bytes of the budget a config blob takes, as far as is known.
+    pub(super) fn weight(&self, config: &Descriptor) -> u64 {
+        let known = self.configs.get(&config.digest);
+        known.map_or(config.size, |known| known.rendered().max(config.size))
     }
 
     /// Why a config blob isn't kept for this repository, as far as is known: it's no chart's, or that of a

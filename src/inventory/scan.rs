@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::tag::{CheckScope, ConfigKey, TagCheck};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
-use crate::sync::{OneThread, in_parallel, lock};
+use crate::sync::{in_parallel, lock};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,7 +33,6 @@ pub(crate) struct Scan<'a> {
     /// After how long a known tag is checked again; none if every scan is to check all.
     pub(crate) interval: Option<Duration>,
     progress: Progress,
-    parsing: OneThread,
 }
 
 impl<'a> Scan<'a> {
@@ -50,7 +49,6 @@ impl<'a> Scan<'a> {
             concurrency,
             interval,
             progress,
-            parsing: OneThread::default(),
         }
     }
 
@@ -168,18 +166,20 @@ impl<'a> Scan<'a> {
         inventory.add_configs(std::mem::take(&mut lock(&configs)), &mut failed);
         loop {
             let pending = inventory.pending(scope, &failed, now);
+            let is_last = pending.iter().all(|tag| tag.config.is_none());
             in_parallel(&pending, self.concurrency, |tag| {
                 if let Some(config) = &tag.config {
                     self.read_config(&tag.repository, config, &configs);
                 }
             });
             read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
-            // A config blob that is no chart's has no share, so that another has room.
-            let readings = std::mem::take(&mut *lock(&configs));
+            inventory.add_configs(std::mem::take(&mut lock(&configs)), &mut failed);
             let is_cut_short = matches!(scope, CheckScope::Due(_)) && !is_in_time();
-            if inventory.add_configs(readings, &mut failed) || is_cut_short {
+            if is_last || is_cut_short {
                 break;
             }
+            // What was read may be over the budget by what came of it, or no chart's, and others have room.
+            inventory.drop_unused();
         }
         let (now, interval) = (Instant::now(), self.interval.unwrap_or_default());
         for (repository, tag) in &read {
@@ -215,7 +215,7 @@ impl<'a> Scan<'a> {
                 let known = inventory.artifacts.get(&digest);
                 let artifact = known
                     .is_none()
-                    .then(|| reader.artifact(bytes))
+                    .then(|| reader.artifact(&bytes))
                     .transpose()?;
                 known
                     .or(artifact.as_ref())
@@ -248,7 +248,6 @@ impl<'a> Scan<'a> {
     fn reader<'r>(&'r self, repository: &'r RepositoryName) -> Reader<'r> {
         Reader {
             storage: self.storage,
-            parsing: &self.parsing,
             repository,
         }
     }
@@ -598,15 +597,14 @@ mod tests {
     #[test]
     fn the_oldest_versions_are_over_the_budget_whatever_came_first() {
         const MIB: usize = 1024 * 1024;
-        let all = [
-            "1.0.0", "2.0.0", "3.0.0", "4.0.0", "5.0.0", "6.0.0", "7.0.0", "8.0.0", "9.0.0",
-        ];
+        let all: Vec<String> = (1..12).map(|major| format!("{major}.0.0")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let contents = |first: &[&str]| {
-            let shelf = Shelf::of(&[("a", first), ("b", &["1.0.0"])], MIB - 100);
+            let shelf = Shelf::of(&[("a", first), ("b", &["1.0.0"])], MIB - 1000);
             let mut inventory = scanned(&shelf);
-            let shelf = Shelf::of(&[("a", &all), ("b", &["1.0.0"])], MIB - 100);
+            let shelf = Shelf::of(&[("a", &all), ("b", &["1.0.0"])], MIB - 1000);
             refresh(&shelf, &mut inventory, CheckScope::New);
-            assert_eq!(inventory.configs.len(), 9, "what isn't listed isn't kept");
+            assert_eq!(inventory.configs.len(), 11, "what isn't listed isn't kept");
             let skipped: Vec<_> = inventory
                 .contents()
                 .skipped
@@ -617,10 +615,10 @@ mod tests {
             (charts(&inventory), skipped)
         };
         let (charts, skipped) = contents(&all[1..]);
-        assert_eq!(charts.len(), 9);
+        assert_eq!(charts.len(), 11);
         assert_eq!(
             skipped,
-            ["skipped a:1.0.0: over 8388608 bytes of config blobs in a"]
+            ["skipped a:1.0.0: over 10485760 bytes of metadata in a"]
         );
         assert_eq!((charts, skipped), contents(&all));
     }
@@ -629,18 +627,18 @@ mod tests {
     #[test]
     fn config_blobs_over_the_budget_are_never_read() {
         const MIB: usize = 1024 * 1024;
-        let versions: Vec<String> = (0..10).map(|minor| format!("1.{minor}.0")).collect();
+        let versions: Vec<String> = (0..12).map(|minor| format!("1.{minor}.0")).collect();
         let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
-        let mut shelf = Shelf::of(&[("a", &versions)], MIB - 100);
+        let mut shelf = Shelf::of(&[("a", &versions)], MIB - 1000);
         let count = |shelf: &Shelf| {
             let asked = shelf.asked().into_iter();
             asked.filter(|what| what.starts_with("blob")).count()
         };
         let mut inventory = scanned(&shelf);
-        assert_eq!(count(&shelf), 8);
+        assert_eq!(count(&shelf), 10);
         refresh(&shelf, &mut inventory, CheckScope::All);
         assert_eq!(count(&shelf), 0);
-        shelf.put("a", "2.0.0", MIB - 100);
+        shelf.put("a", "2.0.0", MIB - 1000);
         shelf.put("a", "3.0.0", 10);
         refresh(&shelf, &mut inventory, CheckScope::New);
         assert_eq!(
@@ -648,6 +646,31 @@ mod tests {
             2,
             "the newest have room, and no other is read"
         );
+    }
+
+    /// 64 MiB of them became 255 MiB of index.
+    #[test]
+    fn a_config_blob_counts_what_an_index_takes_for_it_and_is_read_once() {
+        let mut shelf = Shelf::default();
+        let config = |version: &str, length: usize| {
+            let description = "\u{7f}".repeat(length);
+            let config =
+                serde_json::json!({"name": "a", "version": version, "description": description});
+            config.to_string().into_bytes()
+        };
+        // A mebibyte each, and two mebibytes together before they are read.
+        for minor in 0..11 {
+            let version = format!("1.{minor}.0");
+            shelf.put_config("a", &version, config(&version, 180_000));
+        }
+        shelf.put_config("a", "0.1.0", config("0.1.0", 10));
+        let mut inventory = scanned(&shelf);
+        let contents = inventory.contents();
+        assert_eq!((contents.charts.len(), contents.over_bound), (10, 2));
+        shelf.asked();
+        refresh(&shelf, &mut inventory, CheckScope::All);
+        let again = shelf.asked().into_iter();
+        assert_eq!(again.filter(|what| what.starts_with("blob")).count(), 0);
     }
 
     /// 64 config blobs of a megabyte in repositories that sort first emptied the index.

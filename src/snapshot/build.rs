@@ -4,7 +4,7 @@
 
 use super::pages::Pages;
 use super::repository::ChartRepository;
-use super::{Counts, IndexStyle, Snapshot, share};
+use super::{Counts, IndexStyle, Snapshot};
 use crate::budget::ENTRY;
 use crate::helm::Version;
 use crate::inventory::{Contents, Skipped, StoredChart};
@@ -27,15 +27,13 @@ impl Snapshot {
             over_bound,
         } = contents;
         sort(&mut charts);
-        let over = share::leave_out(&mut charts);
-        let over_bound = over_bound + over.len();
         let outdated = last.map_or(0, |last| last.outdated + reuse(&mut charts, &last.charts));
         let root = match last.filter(|last| are_same(&last.charts, &charts)) {
             Some(last) => last.root.clone(),
             None => Arc::new(ChartRepository::new(&charts, style.format, &style.urls)),
         };
-        let more = over.into_iter().chain(root.shadowed.iter().cloned());
-        more.for_each(|one| skipped.push(one));
+        let shadowed = root.shadowed.iter().cloned();
+        shadowed.for_each(|one| skipped.push(one));
         let counts = Counts {
             charts: root.names(),
             versions: root.charts.len(),

@@ -4,7 +4,6 @@
 mod build;
 mod pages;
 mod repository;
-mod share;
 
 pub(crate) use pages::Turn;
 pub use pages::{ClientKey, PageError};
@@ -93,13 +92,12 @@ impl Snapshot {
     }
 
     /// The versions that `/index.yaml` listed before and lists now with another archive, or from another
-    /// repository, in sentences: a client that pinned one gets something else. Both snapshots list in the
-    /// order of the archives' file names.
+    /// repository, in sentences: a client that pinned one gets something else.
     pub fn changes_since(&self, last: &Snapshot) -> Vec<String> {
         let place = |chart: &StoredChart| qualified(&chart.repository, chart.reference.as_str());
         let mut changes = Vec::new();
-        let mut last = last.root.charts.iter().peekable();
-        for now in self.root.charts.iter() {
+        let mut last = last.root.by_archive_name.iter().peekable();
+        for now in &self.root.by_archive_name {
             let name = ChartVersion::archive_name(&now.metadata);
             let order = |one: &StoredChart| ChartVersion::cmp_archive_name(&one.metadata, &name);
             while last.next_if(|one| order(one).is_lt()).is_some() {}
@@ -252,7 +250,7 @@ impl Snapshot {
         name: &str,
         client: ClientKey,
     ) -> Result<Arc<Representation>, PageError> {
-        let versions = &self.root.charts[self.root.versions(name)];
+        let versions = self.root.versions(name);
         if versions.is_empty() {
             return Err(PageError::NotFound("chart not found".to_owned()));
         }
@@ -274,7 +272,7 @@ impl Snapshot {
         version: &str,
         client: ClientKey,
     ) -> Result<Arc<Representation>, PageError> {
-        let versions = &self.root.charts[self.root.versions(name)];
+        let versions = self.root.versions(name);
         if versions.is_empty() {
             return Err(PageError::NotFound("no chart name found".to_owned()));
         }

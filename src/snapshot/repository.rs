@@ -7,7 +7,6 @@ use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
 use std::collections::{HashMap, hash_map::Entry};
 use std::io::{self, Write};
-use std::ops::Range;
 use std::slice;
 use std::sync::Arc;
 
@@ -74,6 +73,8 @@ pub struct IndexStyle {
 pub(super) struct ChartRepository {
     /// What is listed, in the order of the index.
     pub(super) charts: ListedCharts,
+    /// The same, in the order of the archives' file names.
+    pub(super) by_archive_name: Box<[Arc<StoredChart>]>,
     index: Arc<Representation>,
     /// What isn't listed, because another archive has its file name.
     pub(super) shadowed: Vec<Skipped>,
@@ -97,12 +98,17 @@ impl ChartRepository {
                 Entry::Occupied(taken) => shadowed.extend(shadow(taken.key(), taken.get(), chart)),
             }
         }
-        let mut listed: Vec<_> = by_archive_name.into_values().cloned().collect();
-        index::sort(&mut listed, |chart| (&chart.metadata, chart.created));
-        let charts: ListedCharts = listed.into();
+        let mut listed: Vec<_> = by_archive_name.into_iter().collect();
+        listed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let by_archive_name: Box<[_]> =
+            listed.into_iter().map(|(_, chart)| chart.clone()).collect();
+        let mut charts = by_archive_name.to_vec();
+        index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
+        let charts: ListedCharts = charts.into();
         ChartRepository {
             index: index(charts.clone(), urls.clone(), format),
             charts,
+            by_archive_name,
             shadowed,
         }
     }
@@ -119,22 +125,20 @@ impl ChartRepository {
         self.charts.chunk_by(have_one_name).count()
     }
 
-    /// The chart of an archive's file name. Where its name ends and its version begins can't be told.
+    /// The chart of an archive's file name.
     pub(super) fn chart(&self, archive_name: &str) -> Option<&StoredChart> {
-        let stem = archive_name.strip_suffix(".tgz")?;
-        let of = |(at, _)| {
-            let (name, version) = (&stem[..at], &stem[at + 1..]);
-            let mut versions = self.charts[self.versions(name)].iter();
-            versions.find(|chart| chart.metadata.version() == version)
+        let compare = |chart: &Arc<StoredChart>| {
+            ChartVersion::cmp_archive_name(&chart.metadata, archive_name)
         };
-        stem.match_indices('-').find_map(of).map(|chart| &**chart)
+        let at = self.by_archive_name.binary_search_by(compare).ok()?;
+        Some(&self.by_archive_name[at])
     }
 
-    /// Where the versions of one chart are, newest first.
-    pub(super) fn versions(&self, of: &str) -> Range<usize> {
+    /// The versions of one chart, newest first.
+    pub(super) fn versions(&self, of: &str) -> &[Arc<StoredChart>] {
         let start = self.charts.partition_point(|chart| name(chart) < of);
         let length = self.charts[start..].partition_point(|chart| name(chart) == of);
-        start..start + length
+        &self.charts[start..start + length]
     }
 }
 
@@ -182,7 +186,7 @@ pub(super) fn rendered(
 
 /// How many bytes the charts take when they are rendered, at most.
 pub(super) fn length(charts: &[Arc<StoredChart>]) -> usize {
-    let entries = charts.iter().map(|chart| chart.metadata.rendered());
+    let entries = charts.iter().map(|chart| chart.metadata.entry_length());
     entries.sum::<usize>() + FRAME
 }
 
