@@ -5,6 +5,36 @@
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
+/// Largest config blob that is read, in bytes: a hundred times the largest Chart.yaml in the wild. It
+/// is bounded because its content is kept in memory and repeated in the index.
+pub const MAX_CONFIG: u64 = MIB as u64;
+/// Largest manifest that is read: 4 MiB, the size that distribution-spec v1.1.0 ("Pushing
+/// Manifests") asks registries to take at least.
+pub const MAX_MANIFEST: u64 = 4 * MIB as u64;
+/// Most values of a manifest or a config blob, as [`holds_over`](crate::oci::json::holds_over) counts: a
+/// hundred times as many as an ordinary chart has, and at most three megabytes of memory when they are
+/// parsed.
+pub const MAX_VALUES: usize = 8 * KIB;
+/// Most tags in all: twenty times the largest registry that we aim at.
+pub(crate) const MAX_TAGS: usize = 1_000_000;
+/// Largest page of a listing, in bytes: some registries list 10,000s of tags in one.
+pub(crate) const MAX_LISTING_PAGE: u64 = 16 * MIB as u64;
+/// Most names on one page: of 80 bytes each, they fill it. A hostile one of shorter names would take
+/// twenty times its length in memory.
+pub(crate) const MAX_LISTED_NAMES: usize = 200_000;
+/// Longest listing, in bytes as it's held: a million names of forty bytes.
+pub(crate) const MAX_LISTING: usize = 96 * MIB;
+/// Largest charts-index that is read, in bytes: it takes 350 for a version, and Bitnami has 20,000 of 150
+/// charts.
+pub(crate) const MAX_CHARTS_INDEX: u64 = 32 * MIB as u64;
+/// Most charts of a charts-index that are listed: with a repository each, ten times the largest registry that
+/// we aim at.
+pub(crate) const MAX_CHARTS: usize = 50_000;
+/// Largest `index.json` of a layout, in bytes: some 100,000 manifests.
+pub(crate) const MAX_LAYOUT_INDEX: u64 = 32 * MIB as u64;
+/// Most bytes of log lines that wait, and as many may be on their way: the debug lines of a walk of 10,000
+/// tags, which a busy reader of stderr may take late.
+pub(crate) const MAX_QUEUED: usize = 2 * MIB;
 /// Most characters that are kept of a text that others write, such as a media type in the reason why an
 /// artifact is no chart: enough to recognize it by.
 pub(crate) const TEXT: usize = 300;
@@ -30,8 +60,8 @@ pub(crate) const RENDERED: u64 = 64 * RENDERED_VERSION;
 pub(crate) const METADATA_GROWTH: u64 = 4;
 /// Most bytes of config blobs that are read before it is decided again which others have room.
 pub(crate) const CONFIGS_AT_ONCE: u64 = 2 * MIB as u64;
-/// What a listed version takes in memory beside its metadata, in bytes, at most.
-pub(crate) const ENTRY: usize = KIB + KIB / 2;
+/// Config blobs of more bytes are read one at a time: parsing one takes several times as much.
+pub(crate) const SMALL_CONFIG: u64 = 64 * KIB as u64;
 /// Most bytes of all bodies together that are being sent and are held for it, other than archives.
 pub(crate) const IN_FLIGHT: usize = 16 * MIB;
 /// A body from this size on counts, in bytes: a thousand smaller ones take no more.

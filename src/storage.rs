@@ -142,9 +142,7 @@ impl<R: Read> Read for Skip<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision(pub u64);
 
-/// Largest manifest that is read: 4 MiB, the size that distribution-spec v1.1.0 ("Pushing
-/// Manifests") asks registries to take at least.
-pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
+pub use crate::budget::MAX_MANIFEST;
 /// Most bytes for which there is room before a small blob is read: as much as nearly all config blobs have.
 const FIRST_ROOM: u64 = 64 * 1024;
 

@@ -38,12 +38,17 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "budget", "helm", "observe", "oci", "pacing", "storage", "sync",
         ],
     ),
-    ("layout", &["files", "observe", "oci", "storage", "sync"]),
+    (
+        "layout",
+        &["budget", "files", "observe", "oci", "storage", "sync"],
+    ),
     (
         "mirror",
-        &["files", "helm", "oci", "pacing", "storage", "sync"],
+        &[
+            "budget", "files", "helm", "oci", "pacing", "storage", "sync",
+        ],
     ),
-    ("observe", &[]),
+    ("observe", &["budget"]),
     ("oci", &["budget"]),
     ("pacing", &[]),
     (
@@ -60,7 +65,15 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ),
     (
         "registry",
-        &["credentials", "observe", "oci", "pacing", "storage", "sync"],
+        &[
+            "budget",
+            "credentials",
+            "observe",
+            "oci",
+            "pacing",
+            "storage",
+            "sync",
+        ],
     ),
     ("representation", &["budget", "oci"]),
     (
@@ -89,7 +102,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "sync",
         ],
     ),
-    ("storage", &["oci"]),
+    ("storage", &["budget", "oci"]),
     ("sync", &[]),
     (
         "lib",

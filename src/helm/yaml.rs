@@ -6,7 +6,7 @@
 //! read a double-quoted string as a string, and the escapes of [`json`](super::json) mean the same in
 //! YAML. So scalars are copied as they are, and only the brackets become lines. Nothing here may decide
 //! by what a string looks like. (One exception is left: Psych merges a quoted `<<` too when its value is
-//! a list or a map, so a chart of that name is missing in Ruby, and no other chart is.)
+//! a list or a map. No chart that is listed has that name, and no other key has such values.)
 
 use super::json;
 use std::io::{self, Write};

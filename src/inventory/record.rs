@@ -4,9 +4,10 @@
 use super::artifact::{Artifact, ChartConfig, CheckResult};
 use super::contents::Skipped;
 use super::known::Inventory;
-use super::listing::MAX_TAGS;
 use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck, rank};
-use crate::budget::{CONFIGS_AT_ONCE, METADATA_GROWTH, RENDERED, RENDERED_REPOSITORY};
+use crate::budget::{
+    CONFIGS_AT_ONCE, MAX_TAGS, METADATA_GROWTH, RENDERED, RENDERED_REPOSITORY, SMALL_CONFIG,
+};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
 use crate::storage::{Error, ErrorKind, KeptTag, Standing};
 use std::collections::{HashMap, HashSet};
@@ -169,7 +170,7 @@ impl Inventory {
     }
 
     /// How large a config blob of each repository may be to be within the budget for certain, even if all
-    /// of `checks` find one of that size, and whatever comes of it.
+    /// of `checks` find one of that size, and whatever comes of it; and small enough for several at a time.
     pub(super) fn config_room(&self, checks: &[TagCheck]) -> HashMap<RepositoryName, u64> {
         let mut counts: HashMap<&RepositoryName, u64> = HashMap::new();
         for check in checks {
@@ -187,7 +188,7 @@ impl Inventory {
             }
         }
         let most = left / (checks.len() as u64).max(1);
-        let within = |room: &mut u64| *room = most.min(*room) / METADATA_GROWTH;
+        let within = |room: &mut u64| *room = (most.min(*room) / METADATA_GROWTH).min(SMALL_CONFIG);
         rooms.values_mut().for_each(within);
         rooms
     }

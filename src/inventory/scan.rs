@@ -7,7 +7,8 @@ use super::artifact::{Artifact, ChartConfig, CheckResult, Reader};
 use super::known::Inventory;
 use super::listing::{self, Listings};
 use super::progress::Progress;
-use super::tag::{CheckScope, ConfigKey, TagCheck};
+use super::tag::{CheckScope, ConfigKey, PendingTag, TagCheck};
+use crate::budget::SMALL_CONFIG;
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
@@ -167,11 +168,7 @@ impl<'a> Scan<'a> {
         loop {
             let pending = inventory.pending(scope, &failed, now);
             let is_last = pending.iter().all(|tag| tag.config.is_none());
-            in_parallel(&pending, self.concurrency, |tag| {
-                if let Some(config) = &tag.config {
-                    self.read_config(&tag.repository, config, &configs);
-                }
-            });
+            self.read_configs(&pending, &configs);
             read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
             inventory.add_configs(std::mem::take(&mut lock(&configs)), &mut failed);
             let is_cut_short = matches!(scope, CheckScope::Due(_)) && !is_in_time();
@@ -231,6 +228,18 @@ impl<'a> Scan<'a> {
             self.read_config(repository, &layers.config, configs);
         }
         Ok((digest, artifact))
+    }
+
+    /// Reads config blobs, the large ones on this thread alone: each thread keeps the memory that it once
+    /// took to parse one.
+    fn read_configs(&self, pending: &[PendingTag], configs: &Configs) {
+        let wanted = |tag: &'_ PendingTag| Some((tag.repository.clone(), tag.config.clone()?));
+        let wanted: Vec<_> = pending.iter().filter_map(wanted).collect();
+        let is_small = |(_, config): &(_, Descriptor)| config.size <= SMALL_CONFIG;
+        let (small, large): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_small);
+        let read = |(repository, config): &_| self.read_config(repository, config, configs);
+        in_parallel(&small, self.concurrency, read);
+        large.iter().for_each(read);
     }
 
     /// Reads a config blob, unless that has been done in this scan.

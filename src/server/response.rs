@@ -225,7 +225,7 @@ impl ResponseWriter<'_> {
             ResponseBody::Withheld(_) | ResponseBody::Absent => self.send_all(once(&head[..])),
             ResponseBody::Text(text) => self.send_all([&head[..], &text].into_iter()),
             ResponseBody::Page(page) => {
-                self.least_pace = LEAST_PACE.max(page.length as u64 / WHOLE_PAGE.as_secs());
+                self.least_pace = least_pace(page.length);
                 match &page.content {
                     Content::Whole(bytes) => {
                         self.send_all(once(&head[..]).chain(bytes.chunks(BLOCK)))
@@ -333,6 +333,11 @@ impl ResponseWriter<'_> {
     }
 }
 
+/// The least pace of a client that gets a page of so many bytes.
+fn least_pace(length: usize) -> u64 {
+    LEAST_PACE.max(length as u64 / WHOLE_PAGE.as_secs())
+}
+
 /// What is made while it's sent is written to the client as it comes.
 impl Write for ResponseWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -374,5 +379,11 @@ mod tests {
             bare.ends_with("\r\nETag: \"x\"\r\n\r\n") && !bare.contains("Length"),
             "{bare}"
         );
+    }
+
+    #[test]
+    fn the_least_pace_of_a_client_grows_with_what_it_reads() {
+        assert_eq!(least_pace(1024 * 1024), LEAST_PACE);
+        assert_eq!(least_pace(60_000_000), 100_000);
     }
 }

@@ -5,12 +5,14 @@
 use super::pages::Pages;
 use super::repository::ChartRepository;
 use super::{Counts, IndexStyle, Snapshot};
-use crate::budget::ENTRY;
 use crate::helm::Version;
 use crate::inventory::{Contents, Skipped, StoredChart};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+/// What a listed version takes in memory beside its metadata, in bytes, at most.
+const ENTRY: usize = 1536;
 
 impl Snapshot {
     /// A snapshot of `contents` as of `now`, in seconds since 1970. The index of the `last` one is kept if

@@ -22,6 +22,8 @@ const ABOVE_CONTENT: usize = 64;
 /// Most memory in all, in MiB.
 const IN_ALL: usize = 128;
 const MIB: usize = 1 << 20;
+/// How long another client may wait for a page, on a machine that is busy too.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A refresh at each request for the index, however long it takes.
 const FRESH: [&str; 2] = ["--max-stale=0s", "--max-wait=60s"];
 
@@ -43,7 +45,7 @@ pub struct Bloated {
     fault: Option<String>,
 }
 
-pub const ALL: [Bloat; 7] = [
+pub const ALL: [Bloat; 9] = [
     Bloat {
         name: "manifests with a media type of 1 MB",
         full: 300,
@@ -85,6 +87,18 @@ pub const ALL: [Bloat; 7] = [
         full: 20,
         reduced: 5,
         play: changes,
+    },
+    Bloat {
+        name: "small config blobs with empty dependencies",
+        full: 1_400,
+        reduced: 200,
+        play: dependencies,
+    },
+    Bloat {
+        name: "of one address that ask for pages of prefixes",
+        full: 56,
+        reduced: 16,
+        play: prefixes,
     },
 ];
 
@@ -255,6 +269,80 @@ fn escapes(count: usize, length: usize) -> Bloated {
     });
     let rendered = daemon.get("/index.yaml").body.len();
     Bloated::of(&daemon, rendered)
+}
+
+/// Metadata of four times its config blob's length. What comes of all is only known when they are read.
+fn dependencies(count: usize, _: Duration) -> Bloated {
+    let fake = FakeRegistry::start();
+    let dependencies = vec![json!({}); 7_000];
+    for number in 0..count {
+        let (repository, version) = (format!("team/web{}", number / 100), number % 100);
+        let config = json!({
+            "apiVersion": "v2", "name": format!("web{}", number / 100), "version": format!("{version}.0.0"),
+            "description": "what it is for. ".repeat(2_200), "dependencies": dependencies,
+        });
+        fake.push(&Chart::new(&repository, &format!("{version}.0.0")).config(&config));
+    }
+    let daemon = daemon(&fake, &[]);
+    let rendered = daemon.get("/index.yaml").body.len();
+    Bloated::of(&daemon, rendered)
+}
+
+/// More pages than are kept, each asked for again and again, while another client asks for one of each size.
+fn prefixes(askers: usize, time: Duration) -> Bloated {
+    let fake = FakeRegistry::start();
+    let teams = askers / 2;
+    for number in 0..2 * teams {
+        let (repository, version) = (format!("team{}/web", number / 2), number % 2);
+        let version = format!("{version}.0.0");
+        push(&fake, &repository, &version, "what it is for. ", 900_000);
+    }
+    push(&fake, "own/large", "1.0.0", "what it is for. ", 900_000);
+    push(&fake, "own/large", "2.0.0", "what it is for. ", 900_000);
+    push(&fake, "own/small/web", "1.0.0", "what it is for. ", 1_000);
+    let daemon = daemon(&fake, &[]);
+    let (address, until) = (address(&daemon), Instant::now() + time);
+    let (mut asked, mut fault) = (0, None);
+    thread::scope(|scope| {
+        for number in 0..askers {
+            scope.spawn(move || {
+                while Instant::now() < until {
+                    fetch(address, &format!("/team{}/index.yaml", number % teams));
+                }
+            });
+        }
+        while Instant::now() < until {
+            for path in ["/own/large/index.yaml", "/own/small/index.yaml"] {
+                let (began, status) = (Instant::now(), daemon.get(path).status);
+                asked += 1;
+                if status != 200 || began.elapsed() > PATIENCE {
+                    let took = began.elapsed();
+                    fault = Some(format!(
+                        "another client: {status} after {took:?} for {path}"
+                    ));
+                }
+            }
+        }
+    });
+    let rendered = daemon.get("/index.yaml").body.len();
+    let mut bloated = Bloated::of(&daemon, rendered);
+    let too_few = (asked < 4).then(|| format!("another client got {asked} pages"));
+    bloated.fault = bloated.fault.or(fault).or(too_few);
+    bloated
+}
+
+/// Asks from an address of its own, and reads the whole answer.
+fn fetch(address: SocketAddr, path: &str) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let own = SocketAddr::from(([127, 0, 0, 2], 0));
+    socket.bind(&own.into()).expect("a loopback address");
+    if socket.connect(&address.into()).is_ok() {
+        let mut stream = TcpStream::from(socket);
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: charts.example\r\nConnection: close\r\n\r\n");
+        let _ = stream.write_all(request.as_bytes());
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    }
 }
 
 /// Each change replaces every chart, and brings a further client that reads the index at 4 KB/s.
