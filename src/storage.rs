@@ -1,6 +1,7 @@
 //! The calls that a scan and a download make to the place that holds the charts, and the error of all
 //! of them. The words are the distribution-spec's: repositories, tags, manifest, blob.
 
+use crate::budget::make_room;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, excerpt};
 use std::fmt;
 use std::io::{self, Read};
@@ -328,6 +329,7 @@ pub fn read_verified(
 ) -> Result<Vec<u8>> {
     // Room for all at once, or else a small file takes seven reads; but a length may be a lie.
     let mut bytes = Vec::with_capacity(blob.size.min(FIRST_ROOM) as usize);
+    make_room(&mut bytes, blob.size as usize);
     let read = Verifying::new(source, &blob.digest, blob.size).read_to_end(&mut bytes);
     read.map_err(|error| {
         let text = format!("blob {repository}@{}: {error}", blob.digest);

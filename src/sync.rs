@@ -28,8 +28,8 @@ pub(crate) fn wait_while<'a, T>(
     waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
-/// Most keys of which a [`Gate`] remembers when they were served: four for each connection.
-const MAX_SERVED: usize = 4096;
+/// Most keys that a [`Gate`] remembers: four for each connection.
+const MAX_KEYS: usize = 4096;
 
 /// Bounds of a [`Gate`].
 #[derive(Clone, Copy, Debug)]
@@ -53,12 +53,18 @@ pub(crate) struct Gate<K: Copy + Eq + Hash> {
 
 struct Line<K: Copy + Eq + Hash> {
     passed: usize,
-    passed_by_key: HashMap<K, usize>,
+    /// What is remembered of each key: all that have a pass, and others as far as there is room.
+    keys: HashMap<K, Served>,
     /// None of them can pass now: a [`Pass`] that is given back is handed to the first that can.
     waiting: VecDeque<Waiting<K>>,
     next_ticket: u64,
-    /// The last ticket that was served of each key, as far as is remembered.
-    served: HashMap<K, u64>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Served {
+    passed: usize,
+    /// The ticket that it was served the last time.
+    last: u64,
 }
 
 struct Waiting<K: Copy + Eq + Hash> {
@@ -78,10 +84,9 @@ impl<K: Copy + Eq + Hash> Gate<K> {
     pub(crate) fn new(limits: GateLimits) -> Arc<Gate<K>> {
         let line = Line {
             passed: 0,
-            passed_by_key: HashMap::new(),
+            keys: HashMap::new(),
             waiting: VecDeque::new(),
             next_ticket: 1,
-            served: HashMap::new(),
         };
         Arc::new(Gate {
             limits,
@@ -135,11 +140,11 @@ impl<K: Copy + Eq + Hash> Gate<K> {
 
 impl<K: Copy + Eq + Hash> Line<K> {
     fn has_room(&self, limits: &GateLimits, key: K) -> bool {
-        self.passed < limits.at_once && self.passed_of(key) < limits.per_key
+        self.passed < limits.at_once && self.served(key).passed < limits.per_key
     }
 
-    fn passed_of(&self, key: K) -> usize {
-        self.passed_by_key.get(&key).copied().unwrap_or(0)
+    fn served(&self, key: K) -> Served {
+        self.keys.get(&key).copied().unwrap_or_default()
     }
 
     fn is_over_share(&self, limits: &GateLimits, key: K) -> bool {
@@ -153,12 +158,10 @@ impl<K: Copy + Eq + Hash> Line<K> {
     /// Refuses the last in line of the key that has the most there, if that are more than those of `key`
     /// would be.
     fn make_room(&mut self, key: K) -> bool {
-        let mut counts: HashMap<K, usize> = HashMap::new();
-        for one in &self.waiting {
-            *counts.entry(one.key).or_default() += 1;
-        }
-        let most = counts.into_iter().max_by_key(|(_, count)| *count);
-        let Some((greedy, _)) = most.filter(|(_, count)| *count > self.waiting_of(key) + 1) else {
+        let counts = self.waiting.iter();
+        let counts = counts.map(|one| (self.waiting_of(one.key), one.key));
+        let most = counts.max_by_key(|(count, _)| *count);
+        let Some((_, greedy)) = most.filter(|(count, _)| *count > self.waiting_of(key) + 1) else {
             return false;
         };
         // Its caller sees that no pass can come any more.
@@ -167,30 +170,32 @@ impl<K: Copy + Eq + Hash> Line<K> {
     }
 
     fn count(&mut self, key: K) {
-        if self.served.len() >= MAX_SERVED {
-            self.served.clear();
+        if self.keys.len() >= MAX_KEYS {
+            self.keys.retain(|_, served| served.passed > 0);
         }
-        self.served.insert(key, self.next_ticket);
+        let served = self.keys.entry(key).or_default();
+        served.passed += 1;
+        served.last = self.next_ticket;
         self.next_ticket += 1;
         self.passed += 1;
-        *self.passed_by_key.entry(key).or_default() += 1;
     }
 
     fn discount(&mut self, key: K) {
         self.passed -= 1;
-        if let Some(own) = self.passed_by_key.get_mut(&key) {
-            *own -= 1;
+        if let Some(own) = self.keys.get_mut(&key) {
+            own.passed -= 1;
         }
-        self.passed_by_key.retain(|_, own| *own > 0);
     }
 
     /// Takes the first in line of the key with the fewest passes out of it, already counted.
     fn next(&mut self, limits: &GateLimits) -> Option<Waiting<K>> {
         let line = self.waiting.iter().enumerate();
         let with_room = line.filter(|(_, one)| self.has_room(limits, one.key));
-        let served = |key| self.served.get(&key).copied().unwrap_or(0);
-        let (at, _) =
-            with_room.min_by_key(|(_, one)| (self.passed_of(one.key), served(one.key)))?;
+        let rank = |one: &Waiting<K>| {
+            let served = self.served(one.key);
+            (served.passed, served.last)
+        };
+        let (at, _) = with_room.min_by_key(|(_, one)| rank(one))?;
         let next = self.waiting.remove(at)?;
         self.count(next.key);
         Some(next)

@@ -108,18 +108,13 @@ pub fn sort<T>(
     charts: &mut [T],
     of: impl for<'t> Fn(&'t T) -> (&'t PackedMetadata, Option<OffsetDateTime>),
 ) {
-    let name = |chart: &T| of(chart).0.name().to_owned();
-    let have_one_name = |one: &T, other: &T| of(one).0.name() == of(other).0.name();
-    let age = |chart: &T| {
+    charts.sort_by_cached_key(|chart| {
         let (metadata, created) = of(chart);
         let version = Version::parse(metadata.version());
         let precedence = version.as_ref().map(Version::precedence);
-        Reverse((precedence, created, version))
-    };
-    charts.sort_by_cached_key(name);
-    for versions in charts.chunk_by_mut(have_one_name) {
-        versions.sort_by_cached_key(age);
-    }
+        let name = metadata.name().to_owned();
+        (name, Reverse((precedence, created, version)))
+    });
 }
 
 /// Whether Helm takes this version when it is asked for none: it is no prerelease.

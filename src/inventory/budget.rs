@@ -25,12 +25,12 @@ const FIRST_SHARE: u64 = 1024;
 /// The config blobs of one repository that are wanted.
 pub(super) struct Demand<'a> {
     pub(super) repository: &'a RepositoryName,
-    pub(super) configs: Vec<Wanted<'a>>,
+    pub(super) configs: Vec<WantedConfig<'a>>,
 }
 
 /// A config blob that is wanted.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct WantedConfig<'a> {
     /// The text of its tag.
     pub(super) tag: &'a str,
     pub(super) digest: &'a Digest,
@@ -57,7 +57,7 @@ struct Share<'a> {
     kept: HashSet<&'a Digest>,
     bytes: u64,
     /// What isn't kept yet, newest version first.
-    rest: VecDeque<Wanted<'a>>,
+    rest: VecDeque<WantedConfig<'a>>,
 }
 
 impl<'a> Plan<'a> {
@@ -108,7 +108,7 @@ impl<'a> Plan<'a> {
 
 impl<'a> Share<'a> {
     /// Keeps nothing yet, unless all fit.
-    fn new(mut configs: Vec<Wanted<'a>>, all_fit: bool) -> Share<'a> {
+    fn new(mut configs: Vec<WantedConfig<'a>>, all_fit: bool) -> Share<'a> {
         if all_fit {
             let kept = configs.iter().map(|config| config.digest).collect();
             return Share {
@@ -126,7 +126,7 @@ impl<'a> Share<'a> {
     }
 
     /// Keeps the newest of the rest that fits into `room`, and moves what doesn't to `passed`.
-    fn keep_next(&mut self, room: u64, passed: &mut VecDeque<Wanted<'a>>) -> Option<u64> {
+    fn keep_next(&mut self, room: u64, passed: &mut VecDeque<WantedConfig<'a>>) -> Option<u64> {
         while let Some(config) = self.rest.pop_front() {
             if self.kept.contains(config.digest) {
                 continue;
@@ -145,7 +145,7 @@ impl<'a> Share<'a> {
 /// Fills each share up to `most` bytes while there are bytes `left`. The repository of which the fewest
 /// bytes are kept is always next. A blob that doesn't fit leaves no trace.
 fn fill(shares: &mut [Share], most: u64, left: &mut u64) {
-    let mut passed: Vec<VecDeque<Wanted>> = shares.iter().map(|_| VecDeque::new()).collect();
+    let mut passed: Vec<VecDeque<WantedConfig>> = shares.iter().map(|_| VecDeque::new()).collect();
     let turns = shares.iter().enumerate();
     let mut turns: BinaryHeap<Reverse<(u64, usize)>> = turns
         .map(|(at, share)| Reverse((share.bytes, at)))
@@ -190,7 +190,7 @@ mod tests {
         let demands = all.iter().map(|(repository, blobs)| {
             let configs = blobs.iter().filter_map(|(tag, digest, length)| {
                 let weight = weight(&text(repository, tag), *length)?;
-                Some(Wanted {
+                Some(WantedConfig {
                     tag,
                     digest,
                     weight,

@@ -1,7 +1,7 @@
 //! The inventory, and what is read from it. How it learns is told in [`record`](super::record).
 
 use super::artifact::{Artifact, ChartConfig};
-use super::budget::{Demand, Plan, Wanted};
+use super::budget::{Demand, Plan, WantedConfig};
 use super::contents::{Contents, Skipped, StoredChart};
 use super::filter::{Filter, Newest, TOO_OLD, version_of};
 use super::tag::{KnownTag, Repository};
@@ -238,7 +238,7 @@ impl Inventory {
                 if let Some(Artifact::Chart { layers, .. }) = self.artifact(target(tag))
                     && self.unwanted(name, &layers.config).is_none()
                 {
-                    configs.push(Wanted {
+                    configs.push(WantedConfig {
                         tag: &tag.text,
                         digest: &layers.config.digest,
                         weight: self.weight(&layers.config),

@@ -3,7 +3,6 @@
 //! A connection's thread notes its phase in one atomic word, without a lock. An eviction changes the
 //! same word, so that a connection that has just begun to move is never cut off.
 
-use crate::snapshot::ClientKey;
 use socket2::SockRef;
 use std::io;
 use std::mem::MaybeUninit;
@@ -88,14 +87,6 @@ impl Connection {
     /// How long ago it was accepted, in milliseconds.
     fn age(&self) -> u64 {
         u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// The client as the turns at pages know it.
-    pub(super) fn key(&self) -> ClientKey {
-        match self.client {
-            IpAddr::V4(address) => address.to_bits().into(),
-            IpAddr::V6(address) => address.to_bits(),
-        }
     }
 
     /// Notes that a response begins.

@@ -7,7 +7,6 @@ use super::client::Connection;
 use crate::budget::{IN_FLIGHT, LEAST_IN_FLIGHT};
 use crate::representation::Content;
 use crate::sync::{lock, wait_while};
-use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -35,16 +34,15 @@ pub(super) struct InFlight {
 
 #[derive(Default)]
 struct Bodies {
-    /// By their address in memory, which they keep while they are here.
-    all: HashMap<usize, HeldBody>,
-    next: u64,
+    /// The oldest first.
+    all: Vec<HeldBody>,
     /// How many bytes of older snapshots are in none of the charts of the one in force.
     outdated: usize,
 }
 
 struct HeldBody {
-    /// Counts up: which one is older.
-    number: u64,
+    /// Its address in memory, which it keeps while it is here.
+    key: usize,
     length: usize,
     /// Of a body that is made from a snapshot: what was outdated then.
     made: Option<usize>,
@@ -99,25 +97,23 @@ impl InFlight {
 
 impl Bodies {
     fn add(&mut self, key: usize, length: usize, made: Option<usize>, reader: &Arc<Connection>) {
-        let number = self.next;
-        self.next += 1;
-        let body = self.all.entry(key).or_insert(HeldBody {
-            number,
-            length,
-            made,
-            readers: Vec::new(),
-        });
-        body.readers.push(reader.clone());
+        let known = self.all.iter_mut().find(|body| body.key == key);
+        match known {
+            Some(body) => body.readers.push(reader.clone()),
+            None => self.all.push(HeldBody {
+                key,
+                length,
+                made,
+                readers: vec![reader.clone()],
+            }),
+        }
     }
 
     fn remove(&mut self, key: usize, reader: &Arc<Connection>) {
-        let Some(body) = self.all.get_mut(&key) else {
-            return;
-        };
-        body.readers.retain(|one| !Arc::ptr_eq(one, reader));
-        if body.readers.is_empty() {
-            self.all.remove(&key);
+        if let Some(body) = self.all.iter_mut().find(|body| body.key == key) {
+            body.readers.retain(|one| !Arc::ptr_eq(one, reader));
         }
+        self.all.retain(|body| !body.readers.is_empty());
     }
 
     /// How many bytes they hold. What is made from the snapshot in force takes no memory of its own; what is
@@ -125,7 +121,7 @@ impl Bodies {
     /// than their lengths.
     fn size(&self) -> usize {
         let (mut whole, mut made, mut oldest) = (0, 0, self.outdated);
-        for body in self.all.values() {
+        for body in &self.all {
             match body.made {
                 None => whole += body.length,
                 Some(then) if then < self.outdated => {
@@ -142,19 +138,14 @@ impl Bodies {
     fn evict(&mut self) {
         while self.size() > IN_FLIGHT {
             let holds = |body: &HeldBody| body.made.is_none_or(|then| then < self.outdated);
-            let slowest = |(key, body): (&usize, &HeldBody)| {
-                let slow = body
-                    .readers
-                    .iter()
-                    .filter_map(|one| Some((one.slow_pace()?, one)));
+            let slowest = |body: &HeldBody| {
+                let readers = body.readers.iter();
+                let slow = readers.filter_map(|one| Some((one.slow_pace()?, one)));
                 let (pace, one) = slow.min_by_key(|(pace, _)| *pace)?;
-                Some((body.number, pace, *key, one.clone()))
+                Some((pace, body.key, one.clone()))
             };
-            let holding = self.all.iter().filter(|(_, body)| holds(body));
-            let oldest = holding
-                .filter_map(slowest)
-                .min_by_key(|(number, ..)| *number);
-            let Some((_, pace, key, reader)) = oldest else {
+            let mut holding = self.all.iter().filter(|body| holds(body));
+            let Some((pace, key, reader)) = holding.find_map(slowest) else {
                 return;
             };
             if reader.cut_off() {

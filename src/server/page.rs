@@ -5,14 +5,15 @@ use super::flight::Page;
 use super::request::Request;
 use super::response::{Response, ResponseBody};
 use crate::representation::{Coding, Representation};
-use crate::snapshot::{ClientKey, PageError, Snapshot};
+use crate::snapshot::{PageError, Snapshot};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A request, and the snapshot that it's answered from.
 pub(super) struct Asked<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) request: &'a Request,
-    pub(super) client: ClientKey,
+    pub(super) client: IpAddr,
 }
 
 impl Asked<'_> {

@@ -67,7 +67,7 @@ impl Responder {
                 response(&Asked {
                     snapshot,
                     request,
-                    client: connection.key(),
+                    client: connection.client,
                 })
             })
         };

@@ -144,6 +144,10 @@ pub(super) mod tests {
     use crate::helm::{ChartLayers, ChartMetadata};
     use crate::oci::{Descriptor, Digest, MediaType};
     use crate::representation::Representation;
+    use core::net::{IpAddr, Ipv4Addr};
+
+    /// Any client.
+    pub(in crate::snapshot) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     pub(in crate::snapshot) fn chart(
         repository: &str,
@@ -210,9 +214,12 @@ pub(super) mod tests {
     #[test]
     fn the_index_as_json_is_rendered_once_and_not_at_all_where_it_is_json_already() {
         let yaml = snapshot(vec![chart("web", "1.0.0", "web", "1.0.0", "a")]);
-        let json = yaml.index_json_below(None, 0).unwrap();
+        let json = yaml.index_json_below(None, CLIENT).unwrap();
         assert!(text(&json).starts_with("{\"apiVersion\":\"v1\""));
-        assert!(Arc::ptr_eq(&json, &yaml.index_json_below(None, 0).unwrap()));
+        assert!(Arc::ptr_eq(
+            &json,
+            &yaml.index_json_below(None, CLIENT).unwrap()
+        ));
         let charts = contents(vec![chart("web", "1.0.0", "web", "1.0.0", "a")]);
         let style = IndexStyle {
             format: IndexFormat::Json,
@@ -220,7 +227,7 @@ pub(super) mod tests {
         };
         let json = Snapshot::build(charts, &style, 0, None);
         assert!(Arc::ptr_eq(
-            &json.index_json_below(None, 0).unwrap(),
+            &json.index_json_below(None, CLIENT).unwrap(),
             json.index()
         ));
     }
@@ -238,7 +245,7 @@ pub(super) mod tests {
             };
             let snapshot = Snapshot::build(charts, &style, 0, None);
             let prefix = prefix.map(|prefix| prefix.parse().unwrap());
-            let page = snapshot.index_below(prefix.as_ref(), 0).unwrap();
+            let page = snapshot.index_below(prefix.as_ref(), CLIENT).unwrap();
             text(&page)
         };
         let below = || ArchiveUrls::Below("https://x/helm".to_owned());
@@ -379,7 +386,7 @@ pub(super) mod tests {
         let mut harvest = Contents::default();
         harvest.skipped.push(skipped);
         let told = Snapshot::build(harvest, &IndexStyle::default(), 0, None)
-            .skipped_json(0, 9, 0)
+            .skipped_json(0, 9, CLIENT)
             .unwrap();
         let told = text(&told);
         assert!(

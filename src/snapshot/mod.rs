@@ -5,8 +5,8 @@ mod build;
 mod pages;
 mod repository;
 
+pub use pages::PageError;
 pub(crate) use pages::Turn;
-pub use pages::{ClientKey, PageError};
 pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};
 
 use crate::budget::{SKIPPED_PAGE, WHOLE_JSON};
@@ -15,6 +15,7 @@ use crate::helm::{ChartVersion, IndexFile};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
+use core::net::IpAddr;
 use pages::{PageKey, Pages};
 use repository::{ChartRepository, ListedCharts, Versions, index, length, rendered};
 use serde::{Serialize, Serializer};
@@ -126,7 +127,7 @@ impl Snapshot {
     pub fn index_below(
         &self,
         prefix: Option<&RepositoryName>,
-        client: ClientKey,
+        client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
         self.index_in(self.style.format, prefix, client)
     }
@@ -135,7 +136,7 @@ impl Snapshot {
     pub fn index_json_below(
         &self,
         prefix: Option<&RepositoryName>,
-        client: ClientKey,
+        client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
         self.index_in(IndexFormat::Json, prefix, client)
     }
@@ -144,7 +145,7 @@ impl Snapshot {
         &self,
         format: IndexFormat,
         prefix: Option<&RepositoryName>,
-        client: ClientKey,
+        client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
         let below = match prefix {
             None => None,
@@ -171,7 +172,7 @@ impl Snapshot {
     fn root_index(
         &self,
         format: IndexFormat,
-        client: ClientKey,
+        client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
         if format == self.style.format {
             return Ok(self.root.index().clone());
@@ -235,7 +236,7 @@ impl Snapshot {
     /// without its pages (`offset`, `limit`): all versions of all charts, by name, newest first.
     ///
     /// Errors when too many requests wait for pages.
-    pub fn charts_json(&self, client: ClientKey) -> Result<Arc<Representation>, PageError> {
+    pub fn charts_json(&self, client: IpAddr) -> Result<Arc<Representation>, PageError> {
         let all = || self.root.charts.clone();
         self.page(PageKey::Charts, client, all, |file, out| {
             file.write_entries(out)
@@ -245,11 +246,7 @@ impl Snapshot {
     /// `/api/charts/NAME`: all versions of one chart, newest first.
     ///
     /// Errors when there are none, or when too many requests wait for pages.
-    pub fn chart_json(
-        &self,
-        name: &str,
-        client: ClientKey,
-    ) -> Result<Arc<Representation>, PageError> {
+    pub fn chart_json(&self, name: &str, client: IpAddr) -> Result<Arc<Representation>, PageError> {
         let versions = self.root.versions(name);
         if versions.is_empty() {
             return Err(PageError::NotFound("chart not found".to_owned()));
@@ -270,7 +267,7 @@ impl Snapshot {
         &self,
         name: &str,
         version: &str,
-        client: ClientKey,
+        client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
         let versions = self.root.versions(name);
         if versions.is_empty() {
@@ -297,7 +294,7 @@ impl Snapshot {
         &self,
         offset: usize,
         limit: usize,
-        client: ClientKey,
+        client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
         let from = offset.min(self.skipped.len());
         let page = &self.skipped[from..];
@@ -310,7 +307,7 @@ impl Snapshot {
     }
 
     /// The turn to make something of so many bytes for a client.
-    pub(crate) fn turn(&self, client: ClientKey, expected: usize) -> Option<Turn> {
+    pub(crate) fn turn(&self, client: IpAddr, expected: usize) -> Option<Turn> {
         self.pages.turn(client, expected)
     }
 
@@ -324,7 +321,7 @@ impl Snapshot {
     fn page(
         &self,
         key: PageKey,
-        client: ClientKey,
+        client: IpAddr,
         charts: impl FnOnce() -> ListedCharts,
         write: fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()>,
     ) -> Result<Arc<Representation>, PageError> {
@@ -370,11 +367,13 @@ fn date(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::build::tests::{chart, snapshot};
+    use super::build::tests::{CLIENT, chart, snapshot};
     use super::*;
 
     fn below(snapshot: &Snapshot, prefix: &str) -> Option<Arc<Representation>> {
-        snapshot.index_below(Some(&prefix.parse().unwrap()), 0).ok()
+        snapshot
+            .index_below(Some(&prefix.parse().unwrap()), CLIENT)
+            .ok()
     }
 
     fn teams() -> Vec<StoredChart> {
@@ -402,11 +401,15 @@ mod tests {
                 "{prefix}"
             );
             let json = all
-                .index_json_below(Some(&prefix.parse().unwrap()), 0)
+                .index_json_below(Some(&prefix.parse().unwrap()), CLIENT)
                 .unwrap();
             assert_eq!(
                 json.identity().etag,
-                alone.index_json_below(None, 0).unwrap().identity().etag,
+                alone
+                    .index_json_below(None, CLIENT)
+                    .unwrap()
+                    .identity()
+                    .etag,
                 "{prefix}"
             );
         }
@@ -455,9 +458,12 @@ mod tests {
         let all = snapshot(teams().drain(..2).collect());
         assert!(Arc::ptr_eq(&below(&all, "team").unwrap(), all.index()));
         let json = all
-            .index_json_below(Some(&"team".parse().unwrap()), 0)
+            .index_json_below(Some(&"team".parse().unwrap()), CLIENT)
             .unwrap();
-        assert!(Arc::ptr_eq(&json, &all.index_json_below(None, 0).unwrap()));
+        assert!(Arc::ptr_eq(
+            &json,
+            &all.index_json_below(None, CLIENT).unwrap()
+        ));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::budget::PAGES;
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
 use crate::sync::{Gate, GateLimits, Lru, Pass, lock};
+use core::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,10 +26,8 @@ const LARGE: usize = 1024 * 1024;
 /// How long a request waits for pages of others to be rendered first: the largest take a second each.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// The client that asks for a page, by its address: no client waits for all that another one asks for.
-pub type ClientKey = u128;
 /// The turn to render something.
-pub(crate) type Turn = Pass<ClientKey>;
+pub(crate) type Turn = Pass<IpAddr>;
 
 /// Why there is no page.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +57,7 @@ pub(super) enum PageKey {
 pub(super) struct Pages {
     kept: Mutex<Lru<PageKey, Arc<Representation>>>,
     /// For small pages and for large ones. Shared with the snapshots before and after this one.
-    rendering: [Arc<Gate<ClientKey>>; 2],
+    rendering: [Arc<Gate<IpAddr>>; 2],
 }
 
 impl Pages {
@@ -71,8 +70,8 @@ impl Pages {
         }
     }
 
-    /// The turn to make something of so many bytes.
-    pub(super) fn turn(&self, client: ClientKey, expected: usize) -> Option<Turn> {
+    /// The turn to make something of so many bytes. No client waits for all that another one asks for.
+    pub(super) fn turn(&self, client: IpAddr, expected: usize) -> Option<Turn> {
         let gate = &self.rendering[usize::from(expected > LARGE)];
         gate.enter(client, LONGEST_WAIT)
     }
@@ -88,7 +87,7 @@ impl Pages {
     pub(super) fn get(
         &self,
         key: PageKey,
-        client: ClientKey,
+        client: IpAddr,
         expected: usize,
         render: impl FnOnce() -> Arc<Representation>,
     ) -> Result<Arc<Representation>, PageError> {
@@ -108,6 +107,7 @@ impl Pages {
 
 #[cfg(test)]
 mod tests {
+    use super::super::build::tests::CLIENT;
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -130,7 +130,7 @@ mod tests {
         };
         thread::scope(|scope| {
             for _ in 0..16 {
-                scope.spawn(|| pages.get(key(1), 0, 10, render).unwrap());
+                scope.spawn(|| pages.get(key(1), CLIENT, 10, render).unwrap());
             }
         });
         assert_eq!(rendered.into_inner(), 1);
@@ -139,18 +139,19 @@ mod tests {
     #[test]
     fn a_page_that_panics_leaves_the_next_request_its_turn() {
         let pages = Pages::new(None);
-        let panic = AssertUnwindSafe(|| pages.get(key(1), 0, 1, || panic!("on purpose")));
+        let panic = AssertUnwindSafe(|| pages.get(key(1), CLIENT, 1, || panic!("on purpose")));
         assert!(catch_unwind(panic).is_err());
-        assert!(pages.get(key(1), 0, 1, || page(1)).is_ok());
+        assert!(pages.get(key(1), CLIENT, 1, || page(1)).is_ok());
         // The gate is the next snapshot's too.
         let next = Pages::new(Some(&pages));
-        assert!(next.get(key(1), 0, 1, || page(1)).is_ok());
+        assert!(next.get(key(1), CLIENT, 1, || page(1)).is_ok());
     }
 
     #[test]
     fn a_small_page_does_not_wait_for_large_ones() {
         let pages = Pages::new(None);
-        let _turn = pages.turn(1, LARGE + 1);
-        assert!(pages.get(key(1), 2, LARGE, || page(1)).is_ok());
+        let other = [127, 0, 0, 2].into();
+        let _turn = pages.turn(CLIENT, LARGE + 1);
+        assert!(pages.get(key(1), other, LARGE, || page(1)).is_ok());
     }
 }

@@ -173,7 +173,6 @@ pub(super) fn rendered(
     most: usize,
     write: impl Fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()> + Send + Sync + 'static,
 ) -> Arc<Representation> {
-    let expected = length(&charts);
     let render = move |out: &mut dyn Write| {
         let versions = Versions {
             charts: charts.iter(),
@@ -181,7 +180,7 @@ pub(super) fn rendered(
         };
         write(&IndexFile::new(versions), out)
     };
-    Arc::new(Representation::rendered(expected, most, Arc::new(render)))
+    Arc::new(Representation::rendered(most, Arc::new(render)))
 }
 
 /// How many bytes the charts take when they are rendered, at most.

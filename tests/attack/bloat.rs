@@ -274,12 +274,12 @@ fn escapes(count: usize, length: usize) -> Bloated {
 /// Metadata of four times its config blob's length. What comes of all is only known when they are read.
 fn dependencies(count: usize, _: Duration) -> Bloated {
     let fake = FakeRegistry::start();
-    let dependencies = vec![json!({}); 7_000];
+    let dependencies = vec![json!({}); 4_000];
     for number in 0..count {
         let (repository, version) = (format!("team/web{}", number / 100), number % 100);
         let config = json!({
             "apiVersion": "v2", "name": format!("web{}", number / 100), "version": format!("{version}.0.0"),
-            "description": "what it is for. ".repeat(2_200), "dependencies": dependencies,
+            "description": "what it is for. ".repeat(1_500), "dependencies": dependencies,
         });
         fake.push(&Chart::new(&repository, &format!("{version}.0.0")).config(&config));
     }
@@ -293,8 +293,9 @@ fn prefixes(askers: usize, time: Duration) -> Bloated {
     let fake = FakeRegistry::start();
     let teams = askers / 2;
     for number in 0..2 * teams {
-        let (repository, version) = (format!("team{}/web", number / 2), number % 2);
-        let version = format!("{version}.0.0");
+        let team = number / 2;
+        let repository = format!("team{team}/web{team}");
+        let version = format!("{}.0.0", number % 2);
         push(&fake, &repository, &version, "what it is for. ", 900_000);
     }
     push(&fake, "own/large", "1.0.0", "what it is for. ", 900_000);

@@ -174,7 +174,9 @@ static INDEXES: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     assert_eq!(snapshot.counts.versions, blobs.len() + 1);
     [
         snapshot.index().clone(),
-        snapshot.index_json_below(None, 0).expect("it is rendered"),
+        snapshot
+            .index_json_below(None, [127, 0, 0, 1].into())
+            .expect("it is rendered"),
     ]
     .map(|index| index.identity().to_vec())
 });

@@ -3,6 +3,7 @@
 
 use super::error;
 use super::timeouts::{BODY, ERROR_BODY, STALL};
+use crate::budget::make_room;
 use crate::pacing::Pace;
 use crate::storage::{Error, ErrorKind, Result};
 use base64::Engine as _;
@@ -18,11 +19,6 @@ use ureq::http::{Response, Uri};
 const LEAST_PACE: u64 = 1024;
 /// Most of an error's body that is read, in bytes: enough for the spec's list of errors.
 const MAX_ERROR_BODY: u64 = 8 * 1024;
-/// A body of more bytes than the first gets room for the second at once. glibc never keeps a piece of memory
-/// of over 32 MiB for later, and only the pages that are written take memory. Otherwise each thread
-/// would keep twice the largest body that it ever read: measured 77 MiB instead of 47 for manifests of 4 MiB.
-const SMALL: usize = 64 * 1024;
-const ROOM: usize = 33 * 1024 * 1024;
 /// Longest pause that a registry's `Retry-After` gets: a date far in the future must not stop all
 /// requests for ever, and one request each quarter of an hour does no harm.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
@@ -223,10 +219,8 @@ fn collect(source: impl Read, limit: u64, longest: Duration) -> io::Result<Vec<u
     let mut chunk = [0; 16 * 1024];
     loop {
         let count = source.read(&mut chunk)?;
-        if bytes.len() + count > SMALL && bytes.capacity() < ROOM {
-            // If the system refuses it, the body grows as usual.
-            let _ = bytes.try_reserve_exact(ROOM);
-        }
+        let length = bytes.len() + count;
+        make_room(&mut bytes, length);
         bytes.extend_from_slice(&chunk[..count]);
         if count == 0 {
             return Ok(bytes);
