@@ -50,11 +50,13 @@ pub(crate) const WHOLE: usize = 8 * MIB;
 pub(crate) const WHOLE_JSON: usize = 64 * KIB;
 /// Most bytes of responses that are kept beside the index: the indexes of prefixes, and small pages.
 pub(crate) const PAGES: usize = 16 * MIB;
-/// Most bytes of an index that come of one config blob, of those of a repository, and of all: a quarter more
-/// than a mebibyte of plain text, eight of them, and 64. Beyond that, a version isn't listed.
-pub(crate) const RENDERED_VERSION: u64 = 5 * (MIB / 4) as u64;
-pub(crate) const RENDERED_REPOSITORY: u64 = 8 * RENDERED_VERSION;
-pub(crate) const RENDERED: u64 = 64 * RENDERED_VERSION;
+/// Most bytes of an index that come of one config blob: a quarter more than of a mebibyte of plain text.
+/// Beyond that, a version isn't listed.
+pub(crate) const RENDERED_VERSION: u64 = 5 * MIB as u64 / 4;
+/// The same of those of one repository: 5,000 versions of a chart with many words.
+pub(crate) const RENDERED_REPOSITORY: u64 = 8 * MIB as u64;
+/// The same of all: 60,000 versions.
+pub(crate) const RENDERED: u64 = 64 * MIB as u64;
 /// Most bytes of metadata of one that a config blob has, once every field that Helm always writes is
 /// written. An honest config at most doubles; but an empty dependency, two bytes, becomes 28.
 pub(crate) const METADATA_GROWTH: u64 = 4;

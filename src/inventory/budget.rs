@@ -14,7 +14,7 @@
 use super::filter::version_of;
 use crate::budget::{RENDERED, RENDERED_REPOSITORY};
 use crate::helm::Version;
-use crate::oci::{Digest, RepositoryName};
+use crate::oci::{Descriptor, Digest, RepositoryName};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
@@ -81,17 +81,16 @@ impl<'a> Plan<'a> {
         Plan(names.into_iter().zip(shares).collect())
     }
 
-    /// Errors with the reason why a config blob is not kept.
+    /// Errors with the reason why a config blob is not kept, the same on every replica.
     pub(super) fn check(
         &self,
         repository: &RepositoryName,
-        config: &Digest,
-        weight: u64,
+        config: &Descriptor,
     ) -> Result<(), String> {
         let share = self.0.get(repository);
         match share {
-            Some(share) if share.kept.contains(config) => Ok(()),
-            Some(share) if share.bytes + weight > RENDERED_REPOSITORY => Err(format!(
+            Some(share) if share.kept.contains(&config.digest) => Ok(()),
+            Some(share) if share.bytes + config.size > RENDERED_REPOSITORY => Err(format!(
                 "over {RENDERED_REPOSITORY} bytes of metadata in {repository}"
             )),
             _ => Err(format!(
@@ -166,8 +165,7 @@ fn fill(shares: &mut [Share], most: u64, left: &mut u64) {
 mod tests {
     use super::*;
 
-    /// As large as a config blob may become.
-    const LARGE: u64 = crate::budget::RENDERED_VERSION;
+    const MIB: u64 = 1024 * 1024;
 
     /// A repository's config blobs by their lengths, `1.0.0` the oldest.
     type Blobs = (RepositoryName, Vec<(String, Digest, u64)>);
@@ -207,7 +205,7 @@ mod tests {
             let mut bytes = 0;
             for (tag, digest, length) in blobs {
                 let weight = weight(&text(name, tag), *length).unwrap_or_default();
-                if plan.check(name, digest, weight).is_ok() {
+                if plan.0[name].kept.contains(digest) {
                     bytes += weight;
                     kept.push(text(name, tag));
                 }
@@ -224,7 +222,7 @@ mod tests {
     #[test]
     fn large_config_blobs_that_sort_first_take_nothing_from_small_ones() {
         let mut all: Vec<Blobs> = (0..100)
-            .map(|n| blobs(&format!("a{n:03}"), &[LARGE]))
+            .map(|n| blobs(&format!("a{n:03}"), &[MIB]))
             .collect();
         all.extend((0..40).map(|n| blobs(&format!("team{n}/web"), &[5000; 3])));
         let kept = kept(&all);
@@ -236,7 +234,7 @@ mod tests {
     #[test]
     fn what_one_repository_does_not_need_is_left_to_the_others_and_the_newest_come_first() {
         let all: Vec<Blobs> = (0..20)
-            .map(|n| blobs(&format!("a{n:02}"), &[LARGE; 9]))
+            .map(|n| blobs(&format!("a{n:02}"), &[MIB; 9]))
             .collect();
         let kept = kept(&all);
         assert_eq!(kept.len(), 64);
@@ -246,7 +244,7 @@ mod tests {
             assert!((3..=4).contains(&own.len()), "{own:?}");
             assert!(own.last().unwrap().ends_with(":1.8.0"), "{own:?}");
         }
-        let alone = [blobs("a", &[LARGE; 9]), blobs("b", &[10])];
+        let alone = [blobs("a", &[MIB; 9]), blobs("b", &[10])];
         let kept = super::tests::kept(&alone);
         assert_eq!(kept.len(), 9);
         assert!(
@@ -268,14 +266,14 @@ mod tests {
             };
             let all: Vec<Blobs> = (0..30)
                 .map(|n| {
-                    let lengths: Vec<u64> = (0..any(20)).map(|_| LARGE >> any(12)).collect();
+                    let lengths: Vec<u64> = (0..any(20)).map(|_| MIB >> any(12)).collect();
                     blobs(&format!("r{n}"), &lengths)
                 })
                 .collect();
             let mut truth = HashMap::new();
             for (name, blobs) in &all {
                 for (tag, _, length) in blobs {
-                    let weight = (any(3) > 0).then(|| (length * (1 + any(6))).min(LARGE));
+                    let weight = (any(3) > 0).then(|| (length * (1 + any(6))).min(MIB));
                     truth.insert(text(name, tag), weight);
                 }
             }

@@ -184,7 +184,7 @@ impl Inventory {
         if let Some(reason) = self.unwanted(name, &layers.config) {
             return skip(reason);
         }
-        if let Err(over) = plan.check(name, &layers.config.digest, self.weight(&layers.config)) {
+        if let Err(over) = plan.check(name, &layers.config) {
             *over_bound += 1;
             return skip(over.into());
         }

@@ -234,7 +234,7 @@ impl Inventory {
             let config = &layers.config;
             let is_missing = self.lacks_metadata(name, config)
                 && bytes < CONFIGS_AT_ONCE
-                && plan.check(name, &config.digest, config.size).is_ok()
+                && plan.check(name, config).is_ok()
                 && !failed.contains_key(&(name.clone(), config.digest.clone()));
             if (is_missing || tag.seen.is_some()) && tag.may_be_read(scope, now) {
                 bytes += if is_missing { config.size } else { 0 };
