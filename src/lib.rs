@@ -48,6 +48,7 @@
 
 pub mod archives;
 pub mod args;
+mod budget;
 pub mod config;
 pub mod credentials;
 mod files;
@@ -77,7 +78,7 @@ use registry::Registry;
 use server::Server;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -162,7 +163,8 @@ pub fn index(config: Config) -> io::Result<()> {
     watch_scan()?;
     let (storage, _) = open(config.storage)?;
     let snapshot = refresh::once(&*storage, config.scan).map_err(failed)?;
-    io::stdout().write_all(&snapshot.index().identity().bytes)
+    let index = snapshot.index().identity();
+    index.content.write(&mut io::stdout())
 }
 
 /// Walks once, and fetches everything that is listed to the mirror's directory.

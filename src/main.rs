@@ -7,7 +7,15 @@ use oci_chartrepo::observe::log;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+/// A panic is a defect of this program, and the log has told of it: exit code 1 as for any failure.
 fn main() -> ExitCode {
+    std::panic::catch_unwind(run).unwrap_or_else(|_| {
+        log::flush();
+        ExitCode::from(1)
+    })
+}
+
+fn run() -> ExitCode {
     let args = match Args::parse(std::env::args_os().skip(1), std::env::vars_os()) {
         Ok(args) => args,
         Err(mistake) => return fail(2, mistake),

@@ -1,7 +1,8 @@
 //! The calls that a scan and a download make to the place that holds the charts, and the error of all
 //! of them. The words are the distribution-spec's: repositories, tags, manifest, blob.
 
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying};
+use crate::budget::make_room;
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, excerpt};
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -142,9 +143,7 @@ impl<R: Read> Read for Skip<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision(pub u64);
 
-/// Largest manifest that is read: 4 MiB, the size that distribution-spec v1.1.0 ("Pushing
-/// Manifests") asks registries to take at least.
-pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
+pub use crate::budget::MAX_MANIFEST;
 /// Most bytes for which there is room before a small blob is read: as much as nearly all config blobs have.
 const FIRST_ROOM: u64 = 64 * 1024;
 
@@ -204,7 +203,8 @@ impl fmt::Display for ErrorKind {
 /// the storage's but a status and a code. `{:#}` is for the log: method, URL, status, the registry's
 /// code and message. Both end with the advice, if there is any.
 ///
-/// Callers branch on the kind and the status, never on a text.
+/// Callers branch on the kind and the status, never on a text. Each text is an [`excerpt`]: it may hold
+/// words of others, and stays as long as the failure.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -219,10 +219,10 @@ pub struct Error {
 impl Error {
     /// `what` says in our own words what was tried, on what, and why it failed. It is for the log; the
     /// public text is the kind's.
-    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Error {
+    pub fn new(kind: ErrorKind, what: impl AsRef<str>) -> Error {
         Error {
             kind,
-            what: what.into(),
+            what: excerpt(what.as_ref()),
             detail: String::new(),
             status: None,
             public: None,
@@ -234,13 +234,13 @@ impl Error {
     /// Appends words for the log alone: of the storage, which may repeat what it was sent, or about
     /// secrets.
     pub fn with_detail(mut self, detail: impl fmt::Display) -> Error {
-        self.detail.push_str(&detail.to_string());
+        self.detail = excerpt(&format!("{}{detail}", self.detail));
         self
     }
 
     /// Replaces the public text by one that says more, in no words of the storage's.
-    pub fn with_public(mut self, text: impl Into<String>) -> Error {
-        self.public = Some(text.into());
+    pub fn with_public(mut self, text: impl AsRef<str>) -> Error {
+        self.public = Some(excerpt(text.as_ref()));
         self
     }
 
@@ -264,7 +264,7 @@ impl Error {
 
     /// Puts in front of `what` the thing that the call was made for.
     pub fn in_context(mut self, context: &str) -> Error {
-        self.what = format!("{context}: {}", self.what);
+        self.what = excerpt(&format!("{context}: {}", self.what));
         self
     }
 
@@ -329,6 +329,7 @@ pub fn read_verified(
 ) -> Result<Vec<u8>> {
     // Room for all at once, or else a small file takes seven reads; but a length may be a lie.
     let mut bytes = Vec::with_capacity(blob.size.min(FIRST_ROOM) as usize);
+    make_room(&mut bytes, blob.size as usize);
     let read = Verifying::new(source, &blob.digest, blob.size).read_to_end(&mut bytes);
     read.map_err(|error| {
         let text = format!("blob {repository}@{}: {error}", blob.digest);

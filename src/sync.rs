@@ -28,6 +28,9 @@ pub(crate) fn wait_while<'a, T>(
     waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
+/// Most keys that a [`Gate`] remembers: four for each connection.
+const MAX_KEYS: usize = 4096;
+
 /// Bounds of a [`Gate`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GateLimits {
@@ -40,8 +43,9 @@ pub(crate) struct GateLimits {
 }
 
 /// Lets a bounded number of callers pass at once; further ones wait in line. The key with the fewest
-/// passes is served first, so that the share of each shrinks as more keys come; among equals it is first
-/// come first served.
+/// passes is served first, so that the share of each shrinks as more keys come; of those with as few the
+/// one that was served the longest time ago, so that keys take turns. A full line refuses the last of the
+/// key that has the most in it.
 pub(crate) struct Gate<K: Copy + Eq + Hash> {
     limits: GateLimits,
     line: Mutex<Line<K>>,
@@ -49,10 +53,18 @@ pub(crate) struct Gate<K: Copy + Eq + Hash> {
 
 struct Line<K: Copy + Eq + Hash> {
     passed: usize,
-    passed_by_key: HashMap<K, usize>,
+    /// What is remembered of each key: all that have a pass, and others as far as there is room.
+    keys: HashMap<K, Served>,
     /// None of them can pass now: a [`Pass`] that is given back is handed to the first that can.
     waiting: VecDeque<Waiting<K>>,
     next_ticket: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Served {
+    passed: usize,
+    /// The ticket that it was served the last time.
+    last: u64,
 }
 
 struct Waiting<K: Copy + Eq + Hash> {
@@ -72,9 +84,9 @@ impl<K: Copy + Eq + Hash> Gate<K> {
     pub(crate) fn new(limits: GateLimits) -> Arc<Gate<K>> {
         let line = Line {
             passed: 0,
-            passed_by_key: HashMap::new(),
+            keys: HashMap::new(),
             waiting: VecDeque::new(),
-            next_ticket: 0,
+            next_ticket: 1,
         };
         Arc::new(Gate {
             limits,
@@ -90,7 +102,9 @@ impl<K: Copy + Eq + Hash> Gate<K> {
             line.count(key);
             return Some(self.pass(key));
         }
-        if line.is_full(&self.limits, key) {
+        if line.is_over_share(&self.limits, key)
+            || (line.waiting.len() >= self.limits.waiting && !line.make_room(key))
+        {
             return None;
         }
         let (hand_over, handed_over) = sync_channel(1);
@@ -126,37 +140,62 @@ impl<K: Copy + Eq + Hash> Gate<K> {
 
 impl<K: Copy + Eq + Hash> Line<K> {
     fn has_room(&self, limits: &GateLimits, key: K) -> bool {
-        self.passed < limits.at_once && self.passed_of(key) < limits.per_key
+        self.passed < limits.at_once && self.served(key).passed < limits.per_key
     }
 
-    fn passed_of(&self, key: K) -> usize {
-        self.passed_by_key.get(&key).copied().unwrap_or(0)
+    fn served(&self, key: K) -> Served {
+        self.keys.get(&key).copied().unwrap_or_default()
     }
 
-    fn is_full(&self, limits: &GateLimits, key: K) -> bool {
-        let own = self.waiting.iter().filter(|one| one.key == key).count();
-        self.waiting.len() >= limits.waiting
-            || own >= limits.waiting * limits.per_key / limits.at_once
+    fn is_over_share(&self, limits: &GateLimits, key: K) -> bool {
+        self.waiting_of(key) >= limits.waiting * limits.per_key / limits.at_once
+    }
+
+    fn waiting_of(&self, key: K) -> usize {
+        self.waiting.iter().filter(|one| one.key == key).count()
+    }
+
+    /// Refuses the last in line of the key that has the most there, if that are more than those of `key`
+    /// would be.
+    fn make_room(&mut self, key: K) -> bool {
+        let counts = self.waiting.iter();
+        let counts = counts.map(|one| (self.waiting_of(one.key), one.key));
+        let most = counts.max_by_key(|(count, _)| *count);
+        let Some((_, greedy)) = most.filter(|(count, _)| *count > self.waiting_of(key) + 1) else {
+            return false;
+        };
+        // Its caller sees that no pass can come any more.
+        let last = self.waiting.iter().rposition(|one| one.key == greedy);
+        last.is_some_and(|last| self.waiting.remove(last).is_some())
     }
 
     fn count(&mut self, key: K) {
+        if self.keys.len() >= MAX_KEYS {
+            self.keys.retain(|_, served| served.passed > 0);
+        }
+        let served = self.keys.entry(key).or_default();
+        served.passed += 1;
+        served.last = self.next_ticket;
+        self.next_ticket += 1;
         self.passed += 1;
-        *self.passed_by_key.entry(key).or_default() += 1;
     }
 
     fn discount(&mut self, key: K) {
         self.passed -= 1;
-        if let Some(own) = self.passed_by_key.get_mut(&key) {
-            *own -= 1;
+        if let Some(own) = self.keys.get_mut(&key) {
+            own.passed -= 1;
         }
-        self.passed_by_key.retain(|_, own| *own > 0);
     }
 
     /// Takes the first in line of the key with the fewest passes out of it, already counted.
     fn next(&mut self, limits: &GateLimits) -> Option<Waiting<K>> {
         let line = self.waiting.iter().enumerate();
         let with_room = line.filter(|(_, one)| self.has_room(limits, one.key));
-        let (at, _) = with_room.min_by_key(|(_, one)| self.passed_of(one.key))?;
+        let rank = |one: &Waiting<K>| {
+            let served = self.served(one.key);
+            (served.passed, served.last)
+        };
+        let (at, _) = with_room.min_by_key(|(_, one)| rank(one))?;
         let next = self.waiting.remove(at)?;
         self.count(next.key);
         Some(next)
@@ -476,9 +515,46 @@ mod tests {
         thread::scope(|scope| {
             let waiting = scope.spawn(|| gate.enter(1, SOON * 10).is_none());
             wait_for(|| lock(&gate.line).waiting.len() == 1);
-            assert!(lock(&gate.line).is_full(&gate.limits, 1));
-            assert!(!lock(&gate.line).is_full(&gate.limits, 3));
+            assert!(lock(&gate.line).is_over_share(&gate.limits, 1));
+            assert!(!lock(&gate.line).is_over_share(&gate.limits, 3));
             assert!(waiting.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn keys_take_turns_however_many_wait_of_one() {
+        let gate = gate(1, 1, 9);
+        let pass = gate.enter(1, SOON);
+        let served = Mutex::new(Vec::new());
+        let wait = |key| {
+            let _pass = gate.enter(key, LONG).expect("its turn comes");
+            lock(&served).push(key);
+        };
+        thread::scope(|scope| {
+            for (count, key) in [1, 1, 1, 2, 1, 2, 3].into_iter().enumerate() {
+                scope.spawn(move || wait(key));
+                wait_for(|| lock(&gate.line).waiting.len() == count + 1);
+            }
+            drop(pass);
+        });
+        assert_eq!(*lock(&served), [2, 3, 1, 2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_full_line_refuses_the_last_of_the_key_with_the_most_in_it() {
+        let gate = gate(1, 1, 2);
+        let _pass = gate.enter(1, SOON);
+        thread::scope(|scope| {
+            let first = scope.spawn(|| gate.enter(1, LONG).is_some());
+            wait_for(|| lock(&gate.line).waiting.len() == 1);
+            let last = scope.spawn(|| gate.enter(1, LONG).is_some());
+            wait_for(|| lock(&gate.line).waiting.len() == 2);
+            let other = scope.spawn(|| gate.enter(2, LONG).is_some());
+            assert!(!last.join().unwrap(), "it made room");
+            wait_for(|| lock(&gate.line).waiting.len() == 2);
+            assert!(gate.enter(3, LONG).is_none(), "no key has more than one");
+            drop(_pass);
+            assert!(first.join().unwrap() && other.join().unwrap());
         });
     }
 

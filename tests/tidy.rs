@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     (
         "archives",
         &["files", "helm", "observe", "oci", "storage", "sync"],
     ),
     ("args", &[]),
+    ("budget", &[]),
     (
         "config",
         &[
@@ -30,20 +31,25 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("credentials", &["sync"]),
     ("files", &["storage"]),
     ("fuzzing", &["layout", "observe", "registry", "server"]),
-    ("helm", &["oci"]),
+    ("helm", &["budget", "oci"]),
     (
         "inventory",
         &[
-            "archives", "helm", "observe", "oci", "pacing", "storage", "sync",
+            "archives", "budget", "helm", "observe", "oci", "pacing", "storage", "sync",
         ],
     ),
-    ("layout", &["files", "observe", "oci", "storage", "sync"]),
+    (
+        "layout",
+        &["budget", "files", "observe", "oci", "storage", "sync"],
+    ),
     (
         "mirror",
-        &["files", "helm", "oci", "pacing", "storage", "sync"],
+        &[
+            "budget", "files", "helm", "oci", "pacing", "storage", "sync",
+        ],
     ),
-    ("observe", &[]),
-    ("oci", &[]),
+    ("observe", &["budget"]),
+    ("oci", &["budget"]),
     ("pacing", &[]),
     (
         "refresh",
@@ -59,12 +65,21 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ),
     (
         "registry",
-        &["credentials", "observe", "oci", "pacing", "storage", "sync"],
+        &[
+            "budget",
+            "credentials",
+            "observe",
+            "oci",
+            "pacing",
+            "storage",
+            "sync",
+        ],
     ),
-    ("representation", &["oci"]),
+    ("representation", &["budget", "oci"]),
     (
         "server",
         &[
+            "budget",
             "inventory",
             "observe",
             "oci",
@@ -78,9 +93,16 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ),
     (
         "snapshot",
-        &["helm", "inventory", "oci", "representation", "sync"],
+        &[
+            "budget",
+            "helm",
+            "inventory",
+            "oci",
+            "representation",
+            "sync",
+        ],
     ),
-    ("storage", &["oci"]),
+    ("storage", &["budget", "oci"]),
     ("sync", &[]),
     (
         "lib",

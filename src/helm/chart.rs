@@ -12,9 +12,7 @@ pub const LEGACY_ARCHIVE_TYPE: &str = "application/tar+gzip";
 /// Media type of the provenance file.
 pub const PROVENANCE_TYPE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
 
-/// Largest config blob that is read, in bytes: a hundred times the largest Chart.yaml in the wild. It
-/// is bounded because its content is kept in memory and repeated in the index.
-pub const MAX_CONFIG: u64 = 1024 * 1024;
+pub use crate::budget::MAX_CONFIG;
 
 /// Shortest config blob that can hold a name and a version, in bytes: `{"name":"a","version":"1"}`. A
 /// chart that was pushed by hand has a shorter one, `{}` or nothing, and every Helm pulls it

@@ -8,7 +8,7 @@ use super::version::Version;
 use super::yaml::BlockYaml;
 use crate::oci::Digest;
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
@@ -40,42 +40,32 @@ impl ChartVersion<'_> {
         parts.flat_map(str::bytes).cmp(file_name.bytes())
     }
 
-    /// What versions of one chart are sorted by: among those that are equal to Helm, a later date is
-    /// newer than a higher build number.
-    fn age(&self) -> impl Ord + use<> {
-        let version = Version::parse(self.metadata.version());
-        let precedence = version.as_ref().map(Version::precedence);
-        (precedence, self.created, version)
-    }
-
     /// Where the archive is, relative to the index.
     pub fn relative_url(metadata: &PackedMetadata) -> String {
         let name = ChartVersion::archive_name(metadata);
         format!("charts/{}", encode_path(&name))
     }
 
-    /// The entry as one line of JSON.
-    pub fn to_json(&self) -> Vec<u8> {
-        line(self.json())
-    }
-
     /// The metadata's JSON with three more fields. None of their values needs an escape.
-    fn json(&self) -> String {
-        let mut json = self.metadata.json().to_owned();
-        json.pop();
+    fn write(&self, out: &mut Out) -> io::Result<()> {
+        let metadata = self.metadata.json();
+        out(&metadata[..metadata.len() - 1])?;
         let relative = || ChartVersion::relative_url(self.metadata);
         let url = self.url.clone().unwrap_or_else(relative);
-        json += &format!(r#","urls":["{url}"]"#);
+        let mut rest = format!(r#","urls":["{url}"]"#);
         if let Some(created) = self.created {
-            json += &format!(r#","created":"{}""#, rfc3339(created));
+            rest += &format!(r#","created":"{}""#, rfc3339(created));
         }
         if let Some(hex) = self.digest.sha256_hex() {
-            json += &format!(r#","digest":"{hex}""#);
+            rest += &format!(r#","digest":"{hex}""#);
         }
-        json.push('}');
-        json
+        rest.push('}');
+        out(&rest)
     }
 }
+
+/// Takes JSON in pieces that are whole tokens.
+type Out<'o> = dyn FnMut(&str) -> io::Result<()> + 'o;
 
 /// Percent-encodes a path segment (RFC 3986 §3.3). `+` stays, because Helm requests it as it is.
 fn encode_path(segment: &str) -> String {
@@ -108,118 +98,120 @@ fn rfc3339(time: OffsetDateTime) -> String {
         .expect("a time in UTC and in years of four digits")
 }
 
-/// What an entry takes in addition to its metadata, in bytes: URL, date, digest and their names.
-const REST_OF_ENTRY: usize = 256;
+/// How much is written at a time, in bytes: each client that reads an index while it is rendered has a
+/// buffer of that size.
+const BUFFER: usize = 16 * 1024;
 
-/// A whole index.
-#[derive(Clone, Debug)]
-pub struct IndexFile<'a> {
-    entries: BTreeMap<&'a str, Vec<ChartVersion<'a>>>,
-    generated: Option<OffsetDateTime>,
+/// Puts charts in the order of an index: by name, the newest version first. Among versions that are equal
+/// to Helm, a later date is newer than a higher build number. `of` is what a chart is sorted by.
+pub fn sort<T>(
+    charts: &mut [T],
+    of: impl for<'t> Fn(&'t T) -> (&'t PackedMetadata, Option<OffsetDateTime>),
+) {
+    charts.sort_by_cached_key(|chart| {
+        let (metadata, created) = of(chart);
+        let version = Version::parse(metadata.version());
+        let precedence = version.as_ref().map(Version::precedence);
+        let name = metadata.name().to_owned();
+        (name, Reverse((precedence, created, version)))
+    });
 }
 
-impl<'a> IndexFile<'a> {
-    /// Sorts `charts` into an index. `generated` is the newest date among them: the newest change
-    /// of content, so that equal content gives equal bytes.
-    pub fn new(charts: impl IntoIterator<Item = ChartVersion<'a>>) -> IndexFile<'a> {
-        let mut entries: BTreeMap<&str, Vec<ChartVersion>> = BTreeMap::new();
-        for chart in charts {
-            let versions = entries.entry(chart.metadata.name()).or_default();
-            versions.push(chart);
+/// Whether Helm takes this version when it is asked for none: it is no prerelease.
+pub fn is_release(metadata: &PackedMetadata) -> bool {
+    let version = metadata.version();
+    !version
+        .split('+')
+        .next()
+        .is_some_and(|core| core.contains('-'))
+}
+
+/// A whole index. It is written piece by piece and never held, whatever its size.
+pub struct IndexFile<C> {
+    charts: C,
+}
+
+impl<'a, C: Iterator<Item = ChartVersion<'a>> + Clone> IndexFile<C> {
+    /// An index of `charts`, in the order that [`sort`] gives them.
+    pub fn new(charts: C) -> IndexFile<C> {
+        IndexFile { charts }
+    }
+
+    /// Writes it as block-style YAML. See [`yaml`](super::yaml) for why every string is quoted.
+    pub fn write_yaml(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut yaml = BlockYaml::new(BufWriter::with_capacity(BUFFER, out));
+        self.write(&mut |json| yaml.push(json))?;
+        yaml.finish()
+    }
+
+    /// Writes it as one line of JSON.
+    pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        write_line(out, |out| self.write(out))
+    }
+
+    /// Writes the versions of all charts, by name, as one line of JSON.
+    pub fn write_entries(&self, out: &mut dyn Write) -> io::Result<()> {
+        write_line(out, |out| self.entries(out))
+    }
+
+    /// Writes the versions, which are all of one chart, as one line of JSON.
+    pub fn write_versions(&self, out: &mut dyn Write) -> io::Result<()> {
+        write_line(out, |out| {
+            out("[")?;
+            for (at, chart) in self.charts.clone().enumerate() {
+                out(if at == 0 { "" } else { "," })?;
+                chart.write(out)?;
+            }
+            out("]")
+        })
+    }
+
+    /// Writes the first version as one line of JSON.
+    pub fn write_one(&self, out: &mut dyn Write) -> io::Result<()> {
+        let chart = self.charts.clone().next();
+        write_line(out, |out| chart.map_or(Ok(()), |chart| chart.write(out)))
+    }
+
+    /// `generated` is the newest date among the charts: the newest change of content, so that equal content
+    /// gives equal bytes.
+    fn write(&self, out: &mut Out) -> io::Result<()> {
+        out(r#"{"apiVersion":"v1","entries":"#)?;
+        self.entries(out)?;
+        let created = self.charts.clone().filter_map(|chart| chart.created);
+        if let Some(generated) = created.max() {
+            out(&format!(r#","generated":"{}""#, rfc3339(generated)))?;
         }
-        for versions in entries.values_mut() {
-            versions.sort_by_cached_key(|chart| Reverse(chart.age()));
+        out("}")
+    }
+
+    fn entries(&self, out: &mut Out) -> io::Result<()> {
+        let mut last = None;
+        out("{")?;
+        for chart in self.charts.clone() {
+            let name = chart.metadata.name();
+            if last == Some(name) {
+                out(",")?;
+            } else {
+                out(if last.is_some() { "]," } else { "" })?;
+                out(&json::to_string(&name))?;
+                out(":[")?;
+            }
+            last = Some(name);
+            chart.write(out)?;
         }
-        let all = entries.values().flatten();
-        let generated = all.filter_map(|chart| chart.created).max();
-        IndexFile { entries, generated }
-    }
-
-    /// How many charts and how many versions of them are listed.
-    pub fn counts(&self) -> (usize, usize) {
-        let versions = self.entries.values().map(Vec::len).sum();
-        (self.entries.len(), versions)
-    }
-
-    /// The index as block-style YAML. See [`yaml`](super::yaml) for why every string is quoted.
-    pub fn to_yaml(&self) -> Vec<u8> {
-        let mut yaml = BlockYaml::new(self.room());
-        self.write(&mut |json| yaml.push(json));
-        yaml.finish().into()
-    }
-
-    /// The index as one line of JSON.
-    pub fn to_json(&self) -> Vec<u8> {
-        let mut text = self.room();
-        self.write(&mut |json| text += json);
-        line(text)
-    }
-
-    /// The versions of all charts, by name, as one line of JSON.
-    pub fn entries_to_json(&self) -> Vec<u8> {
-        let mut text = self.room();
-        self.write_entries(&mut |json| text += json);
-        line(text)
-    }
-
-    /// The versions of one chart as one line of JSON.
-    pub fn versions_to_json(&self, name: &str) -> Vec<u8> {
-        let mut text = String::new();
-        let versions = self.entries.get(name).map_or(&[][..], |versions| versions);
-        write_list(versions, &mut |json| text += json);
-        line(text)
-    }
-
-    /// The newest version of a chart that Helm takes when it is asked for no version.
-    pub fn latest(&self, name: &str) -> Option<&ChartVersion<'a>> {
-        let is_release = |chart: &&ChartVersion| {
-            let version = Version::parse(chart.metadata.version());
-            version.is_some_and(|version| !version.is_prerelease())
-        };
-        self.entries.get(name)?.iter().find(is_release)
-    }
-
-    /// Room for the whole index, by estimate: a text that grows while it is written is copied, and
-    /// leaves holes in memory.
-    fn room(&self) -> String {
-        let length = |chart: &ChartVersion| chart.metadata.len() * 3 / 2 + REST_OF_ENTRY;
-        String::with_capacity(self.entries.values().flatten().map(length).sum())
-    }
-
-    /// Writes the index as JSON, in pieces that are whole tokens.
-    fn write(&self, out: &mut impl FnMut(&str)) {
-        out(r#"{"apiVersion":"v1","entries":"#);
-        self.write_entries(out);
-        if let Some(generated) = self.generated {
-            out(&format!(r#","generated":"{}""#, rfc3339(generated)));
-        }
-        out("}");
-    }
-
-    fn write_entries(&self, out: &mut impl FnMut(&str)) {
-        out("{");
-        for (at, (name, versions)) in self.entries.iter().enumerate() {
-            out(if at == 0 { "" } else { "," });
-            out(&json::to_string(name));
-            out(":");
-            write_list(versions, out);
-        }
-        out("}");
+        out(if last.is_some() { "]}" } else { "}" })
     }
 }
 
-fn write_list(versions: &[ChartVersion], out: &mut impl FnMut(&str)) {
-    out("[");
-    for (at, chart) in versions.iter().enumerate() {
-        out(if at == 0 { "" } else { "," });
-        out(&chart.json());
-    }
-    out("]");
-}
-
-fn line(mut text: String) -> Vec<u8> {
-    text.push('\n');
-    text.into()
+/// Writes pieces of JSON and a line break.
+fn write_line(
+    out: &mut dyn Write,
+    pieces: impl FnOnce(&mut Out) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER, out);
+    pieces(&mut |json| json::write(&mut out, json))?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 #[cfg(test)]
@@ -227,6 +219,7 @@ mod tests {
     use super::*;
     use crate::helm::ChartMetadata;
     use std::sync::LazyLock;
+    use std::vec::IntoIter;
 
     static UNLISTED: LazyLock<Digest> =
         LazyLock::new(|| format!("sha512:{:0128}", 0).parse().unwrap());
@@ -247,8 +240,19 @@ mod tests {
         }
     }
 
+    /// What `write` makes of the charts in their order.
+    fn written<'a>(
+        mut charts: Vec<ChartVersion<'a>>,
+        write: impl Fn(&IndexFile<IntoIter<ChartVersion<'a>>>, &mut dyn Write) -> io::Result<()>,
+    ) -> String {
+        sort(&mut charts, |chart| (chart.metadata, chart.created));
+        let mut text = Vec::new();
+        write(&IndexFile::new(charts.into_iter()), &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
     fn yaml_of(charts: Vec<ChartVersion>) -> String {
-        String::from_utf8(IndexFile::new(charts).to_yaml()).unwrap()
+        written(charts, IndexFile::write_yaml)
     }
 
     #[test]
@@ -292,18 +296,9 @@ generated: "2024-01-02T03:04:05.5Z"
     }
 
     #[test]
-    fn the_latest_version_is_never_a_prerelease() {
-        let versions =
-            ["1.9.0", "2.0.0-rc.1", "1.10.0+b", "0.1.0"].map(|version| metadata("web", version));
-        let latest = |versions: &[PackedMetadata]| {
-            let index = IndexFile::new(versions.iter().map(|metadata| chart(metadata, None)));
-            index
-                .latest("web")
-                .map(|chart| chart.metadata.version().to_owned())
-        };
-        assert_eq!(latest(&versions).as_deref(), Some("1.10.0+b"));
-        assert_eq!(latest(&versions[1..2]), None);
-        assert_eq!(latest(&[]), None);
+    fn a_prerelease_is_no_release() {
+        let is_release = |version| is_release(&metadata("web", version));
+        assert!(is_release("1.10.0+b") && !is_release("2.0.0-rc.1"));
     }
 
     #[test]
@@ -343,20 +338,22 @@ generated: "2024-01-02T03:04:05.5Z"
     #[test]
     fn an_index_is_the_same_in_json() {
         let (old, new) = (metadata("web", "1.0.0"), metadata("web", "1.1.0"));
-        let index = IndexFile::new([chart(&old, Some("2024-01-02T03:04:05Z")), chart(&new, None)]);
+        let charts = || vec![chart(&old, Some("2024-01-02T03:04:05Z")), chart(&new, None)];
         let old = r#"{"apiVersion":"v2","name":"web","version":"1.0.0","urls":["charts/web-1.0.0.tgz"],"created":"2024-01-02T03:04:05Z"}"#;
         let new =
             r#"{"apiVersion":"v2","name":"web","version":"1.1.0","urls":["charts/web-1.1.0.tgz"]}"#;
-        let json = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let versions = format!("[{new},{old}]");
         assert_eq!(
-            json(index.versions_to_json("web")),
-            format!("[{new},{old}]\n")
+            written(charts(), IndexFile::write_versions),
+            format!("{versions}\n")
         );
-        assert_eq!(json(index.versions_to_json("db")), "[]\n");
-        let entries = format!(r#"{{"web":[{new},{old}]}}"#);
-        assert_eq!(json(index.entries_to_json()), format!("{entries}\n"));
+        let entries = format!(r#"{{"web":{versions}}}"#);
         assert_eq!(
-            json(index.to_json()),
+            written(charts(), IndexFile::write_entries),
+            format!("{entries}\n")
+        );
+        assert_eq!(
+            written(charts(), IndexFile::write_json),
             format!(
                 "{{\"apiVersion\":\"v1\",\"entries\":{entries},\"generated\":\"2024-01-02T03:04:05Z\"}}\n"
             )

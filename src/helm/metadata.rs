@@ -14,7 +14,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Longest chart name, in bytes: what Helm's own `create` allows, and short enough for a file name.
+/// Longest chart name and longest version, in bytes: what Helm's own `create` allows of a name, and short
+/// enough for a file name.
 const MAX_NAME: usize = 250;
 /// Longest annotation key, in bytes as JSON spells it. A YAML parser accepts no key of more than 1,024
 /// characters, quotes included, and refuses the whole index for it.
@@ -134,6 +135,9 @@ impl ChartMetadata {
         }
         if Version::parse(version).is_none() {
             return Err(format!("chart version {version:?} is not semver"));
+        }
+        if version.len() > MAX_NAME {
+            return Err(format!("chart version {version:?} can't be in a file name"));
         }
         if !matches!(kind, "" | "application" | "library") {
             return Err(format!("chart type {kind:?} is not application or library"));

@@ -3,11 +3,12 @@
 
 use super::json;
 use super::metadata::ChartMetadata;
+use super::yaml::entry_length;
+use crate::budget::{METADATA_GROWTH, RENDERED_VERSION};
 use std::sync::Arc;
 
-/// Largest metadata, as a multiple of its config blob, once every field that Helm always writes is
-/// written. An honest config at most doubles; but an empty dependency, two bytes, becomes 28.
-const MAX_GROWTH: usize = 4;
+/// What an entry takes in addition to its metadata, in bytes: URL, date, digest and their names.
+const REST_OF_ENTRY: usize = 256;
 
 /// A [`ChartMetadata`] as JSON, with the two fields that are needed most. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,23 +17,30 @@ pub struct PackedMetadata {
     text: Arc<str>,
     version_at: u32,
     json_at: u32,
+    /// How many bytes it takes in an index.
+    rendered: u32,
 }
 
 impl PackedMetadata {
     /// Reads a config blob, as [`ChartMetadata::parse`] does.
     ///
-    /// Errors as it does, and when the metadata is so much longer than the config blob that the
-    /// blob's length would not bound the memory it takes.
+    /// Errors as it does, when an index would take too many bytes for it, and when the metadata is so much
+    /// longer than the config blob that the blob's length would not bound the memory it takes.
     pub fn parse(config: &[u8]) -> Result<PackedMetadata, String> {
         let packed = PackedMetadata::from(ChartMetadata::parse(config)?);
-        let (before, after) = (config.len(), packed.len());
-        match after > before * MAX_GROWTH {
-            true => Err(format!(
-                "config blob of {before} bytes becomes {after} bytes of metadata, over {MAX_GROWTH} \
-                 times as many"
-            )),
-            false => Ok(packed),
+        let (before, after) = (config.len() as u64, packed.size() as u64);
+        if packed.rendered() > RENDERED_VERSION {
+            return Err(format!(
+                "over {RENDERED_VERSION} bytes of an index come of its config blob"
+            ));
         }
+        if after > before * METADATA_GROWTH {
+            return Err(format!(
+                "config blob of {before} bytes becomes {after} bytes of metadata, over {METADATA_GROWTH} \
+                 times as many"
+            ));
+        }
+        Ok(packed)
     }
 
     /// The chart's name.
@@ -50,8 +58,18 @@ impl PackedMetadata {
         &self.text[self.json_at as usize..]
     }
 
-    /// The length of the whole text, in bytes.
-    pub(super) fn len(&self) -> usize {
+    /// How many bytes an index takes for all fields, as YAML or as JSON, whichever is more.
+    pub fn rendered(&self) -> u64 {
+        self.rendered.into()
+    }
+
+    /// How many bytes an index takes for its entry at most, by an estimate of URL, date and digest.
+    pub fn entry_length(&self) -> usize {
+        self.rendered as usize + REST_OF_ENTRY + 3 * self.name().len() + self.version().len()
+    }
+
+    /// What it takes in memory, in bytes.
+    pub fn size(&self) -> usize {
         self.text.len()
     }
 }
@@ -61,11 +79,16 @@ impl From<ChartMetadata> for PackedMetadata {
         let (name, version) = (metadata.name(), metadata.version());
         // A config blob is at most a megabyte, so both offsets fit.
         let (version_at, json_at) = (name.len() as u32, (name.len() + version.len()) as u32);
-        let text = [name, version, &json::to_string(&metadata)].concat().into();
+        let mut text = [name, version].concat();
+        json::append(&mut text, &metadata);
+        let json = &text[json_at as usize..];
+        let rendered = entry_length(json).max(json::escaped_length(json));
         PackedMetadata {
-            text,
+            text: text.into(),
             version_at,
             json_at,
+            // Of a megabyte come six at most, and as many line breaks as it has values.
+            rendered: rendered as u32,
         }
     }
 }

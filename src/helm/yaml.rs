@@ -6,8 +6,13 @@
 //! read a double-quoted string as a string, and the escapes of [`json`](super::json) mean the same in
 //! YAML. So scalars are copied as they are, and only the brackets become lines. Nothing here may decide
 //! by what a string looks like. (One exception is left: Psych merges a quoted `<<` too when its value is
-//! a list or a map, so a chart of that name is missing in Ruby, and no other chart is.)
+//! a list or a map. No chart that is listed has that name, and no other key has such values.)
 
+use super::json;
+use std::io::{self, Write};
+
+/// What an item is indented by.
+const BLANKS: [u8; 16] = [b' '; 16];
 /// The field names of an index. No YAML reader takes one of them for anything but a string, so they
 /// stand without quotes; every other key has them.
 #[rustfmt::skip]
@@ -19,8 +24,8 @@ const FIELDS: [&str; 28] = [
 ];
 
 /// Turns JSON into YAML.
-pub(super) struct BlockYaml {
-    text: String,
+pub(super) struct BlockYaml<W> {
+    out: W,
     /// The lists and maps that are open, outermost first.
     open: Vec<Block>,
     /// Whether the innermost of them has no item yet.
@@ -38,11 +43,11 @@ struct Block {
     has_key: bool,
 }
 
-impl BlockYaml {
-    /// Writes behind `text`, which holds nothing but the room that is needed.
-    pub(super) fn new(text: String) -> BlockYaml {
+impl<W: Write> BlockYaml<W> {
+    /// Writes to `out`, which is buffered.
+    pub(super) fn new(out: W) -> BlockYaml<W> {
         BlockYaml {
-            text,
+            out,
             open: Vec::new(),
             is_empty: false,
             after_key: false,
@@ -50,29 +55,30 @@ impl BlockYaml {
     }
 
     /// Takes the next piece of one JSON document: whole tokens, without white space between them.
-    pub(super) fn push(&mut self, json: &str) {
+    pub(super) fn push(&mut self, json: &str) -> io::Result<()> {
         let mut rest = json;
         while let Some(first) = rest.bytes().next() {
             let (token, after) = rest.split_at(token_length(rest, first));
             match first {
-                b'{' | b'[' => self.open(first == b'['),
-                b'}' | b']' => self.close(),
+                b'{' | b'[' => self.open(first == b'[')?,
+                b'}' | b']' => self.close()?,
                 b':' => self.after_key = true,
                 b',' => {}
-                _ => self.scalar(token),
+                _ => self.scalar(token)?,
             }
             rest = after;
         }
+        Ok(())
     }
 
-    /// The whole document.
-    pub(super) fn finish(mut self) -> String {
-        self.text.push('\n');
-        self.text
+    /// Ends the document.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.out.write_all(b"\n")?;
+        self.out.flush()
     }
 
-    fn open(&mut self, is_list: bool) {
-        let has_key = self.start_item();
+    fn open(&mut self, is_list: bool) -> io::Result<()> {
+        let has_key = self.start_item()?;
         let indent = match self.open.last() {
             None => 0,
             // A list stands below its key, not to the right of it, as Helm writes it.
@@ -85,44 +91,80 @@ impl BlockYaml {
             has_key,
         });
         self.is_empty = true;
+        Ok(())
     }
 
-    fn close(&mut self) {
-        let Some(block) = self.open.pop() else { return };
-        if std::mem::take(&mut self.is_empty) {
-            self.text.push_str(if block.has_key { " " } else { "" });
-            self.text.push_str(if block.is_list { "[]" } else { "{}" });
+    fn close(&mut self) -> io::Result<()> {
+        let Some(block) = self.open.pop() else {
+            return Ok(());
+        };
+        match (std::mem::take(&mut self.is_empty), block.has_key) {
+            (true, true) => self.out.write_all(b" ")?,
+            (true, false) => {}
+            (false, _) => return Ok(()),
         }
+        let empty: &[u8] = if block.is_list { b"[]" } else { b"{}" };
+        self.out.write_all(empty)
     }
 
-    fn scalar(&mut self, token: &str) {
+    fn scalar(&mut self, token: &str) -> io::Result<()> {
         let bare = token.trim_matches('"');
-        if self.start_item() {
-            self.text.push(' ');
-            self.text.push_str(token);
+        if self.start_item()? {
+            self.out.write_all(b" ")?;
+            json::write(&mut self.out, token)
         } else if self.open.last().is_some_and(|block| !block.is_list) {
             let is_field = FIELDS.binary_search(&bare).is_ok();
-            self.text.push_str(if is_field { bare } else { token });
-            self.text.push(':');
+            json::write(&mut self.out, if is_field { bare } else { token })?;
+            self.out.write_all(b":")
         } else {
-            self.text.push_str(token);
+            json::write(&mut self.out, token)
         }
     }
 
     /// Begins an item of the innermost block, unless the value of a key follows, which it tells.
-    fn start_item(&mut self) -> bool {
+    fn start_item(&mut self) -> io::Result<bool> {
         if std::mem::take(&mut self.after_key) {
-            return true;
+            return Ok(true);
         }
         let is_first = std::mem::take(&mut self.is_empty);
         if let Some(block) = self.open.last() {
             if block.has_key || !is_first {
-                self.text.push('\n');
-                self.text.extend(std::iter::repeat_n(' ', block.indent));
+                self.out.write_all(b"\n")?;
+                let mut left = block.indent;
+                while left > 0 {
+                    let count = left.min(BLANKS.len());
+                    self.out.write_all(&BLANKS[..count])?;
+                    left -= count;
+                }
             }
-            self.text.push_str(if block.is_list { "- " } else { "" });
+            self.out
+                .write_all(if block.is_list { b"- " } else { b"" })?;
         }
-        false
+        Ok(false)
+    }
+}
+
+/// How many bytes an entry of an index takes as YAML whose JSON is `json`.
+pub(super) fn entry_length(json: &str) -> usize {
+    let mut length = Length(0);
+    let mut yaml = BlockYaml::new(&mut length);
+    let pieces = [r#"{"entries":{"":["#, json, "]}}"];
+    let written = pieces.iter().try_for_each(|piece| yaml.push(piece));
+    written.expect("counting can't fail");
+    length.0
+}
+
+/// Counts what is written to it.
+struct Length(usize);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -150,9 +192,11 @@ mod tests {
     use super::*;
 
     fn yaml_of(json: &str) -> String {
-        let mut yaml = BlockYaml::new(String::new());
-        yaml.push(json);
-        yaml.finish()
+        let mut text = Vec::new();
+        let mut yaml = BlockYaml::new(&mut text);
+        yaml.push(json).unwrap();
+        yaml.finish().unwrap();
+        String::from_utf8(text).unwrap()
     }
 
     #[test]
@@ -218,7 +262,8 @@ annotations:
 
     #[test]
     fn pieces_give_the_same_text_as_the_whole() {
-        let mut yaml = BlockYaml::new(String::new());
+        let mut text = Vec::new();
+        let mut yaml = BlockYaml::new(&mut text);
         for piece in [
             "{",
             "\"a\"",
@@ -232,9 +277,13 @@ annotations:
             "]",
             "}",
         ] {
-            yaml.push(piece);
+            yaml.push(piece).unwrap();
         }
-        assert_eq!(yaml.finish(), yaml_of(r#"{"a":[{"b":1},2]}"#));
+        yaml.finish().unwrap();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            yaml_of(r#"{"a":[{"b":1},2]}"#)
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::helm::index::parse_created;
 use crate::helm::{ChartLayers, PackedMetadata};
 use crate::oci::{
     Descriptor, Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference,
-    RepositoryName, Verifying, qualified,
+    RepositoryName, Verifying, excerpt, qualified,
 };
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage, read_blob};
 use std::collections::{BTreeSet, HashMap};
@@ -36,8 +36,9 @@ pub(super) enum Artifact {
 /// What a config blob says.
 pub(super) enum ChartConfig {
     Metadata(PackedMetadata),
-    /// The chart's name, of a chart that isn't listed: the rest was read and not kept.
-    Named(Arc<str>),
+    /// The chart's name and how many bytes of an index come of it, of a chart that isn't listed: the rest was
+    /// read and not kept.
+    Forgotten(Arc<str>, u64),
     /// Why it isn't a chart's.
     NotAChart(Arc<str>),
 }
@@ -49,7 +50,7 @@ impl ChartConfig {
     pub(super) fn parse(bytes: &[u8]) -> ChartConfig {
         match PackedMetadata::parse(bytes) {
             Ok(metadata) => ChartConfig::Metadata(metadata),
-            Err(reason) => ChartConfig::NotAChart(reason.into()),
+            Err(reason) => ChartConfig::NotAChart(excerpt(&reason).into()),
         }
     }
 
@@ -57,22 +58,32 @@ impl ChartConfig {
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             ChartConfig::Metadata(metadata) => Some(metadata.name()),
-            ChartConfig::Named(name) => Some(name),
+            ChartConfig::Forgotten(name, _) => Some(name),
             ChartConfig::NotAChart(_) => None,
+        }
+    }
+
+    /// How many bytes of an index come of it.
+    pub(super) fn rendered(&self) -> u64 {
+        match self {
+            ChartConfig::Metadata(metadata) => metadata.rendered(),
+            ChartConfig::Forgotten(_, rendered) => *rendered,
+            ChartConfig::NotAChart(_) => 0,
         }
     }
 
     /// Forgets all but what decides whether it is wanted.
     pub(super) fn forget(&mut self) {
         if let ChartConfig::Metadata(metadata) = self {
-            *self = ChartConfig::Named(metadata.name().into());
+            *self = ChartConfig::Forgotten(metadata.name().into(), metadata.rendered());
         }
     }
 }
 
 impl Artifact {
-    fn not_a_chart(reason: impl ToString) -> Artifact {
-        Artifact::NotAChart(reason.to_string().into())
+    /// The reason may hold words of the pusher's.
+    fn not_a_chart(reason: impl AsRef<str>) -> Artifact {
+        Artifact::NotAChart(excerpt(reason.as_ref()).into())
     }
 
     /// The config blob of a chart.
@@ -135,7 +146,8 @@ impl Reader<'_> {
             let name = qualified(self.repository, &archive.digest.to_string());
             Error::new(ErrorKind::from(&cause), format!("{name}: {cause}"))
         })?;
-        Ok(config.map_err(|why| format!("its config blob is empty, and its archive {why}").into()))
+        let reason = |why| format!("its config blob is empty, and its archive {why}");
+        Ok(config.map_err(|why| excerpt(&reason(why)).into()))
     }
 
     /// Errors if a blob of a chart is not there to be handed out, as far as that is cheap to know.

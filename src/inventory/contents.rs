@@ -1,7 +1,8 @@
 //! What an inventory holds, as the snapshot is built from it.
 
+use crate::budget::SKIPPED;
 use crate::helm::{ChartLayers, PackedMetadata};
-use crate::oci::{Reference, RepositoryName};
+use crate::oci::{Reference, RepositoryName, excerpt};
 use std::fmt;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -38,11 +39,21 @@ impl Skipped {
     /// What isn't listed for that reason; the snapshot dates it.
     pub(crate) fn new(reference: String, reason: impl Into<Arc<str>>) -> Skipped {
         Skipped {
-            reference,
+            reference: excerpt(&reference),
             reason: reason.into(),
             public: None,
             since: 0,
         }
+    }
+
+    /// What it takes in memory, in bytes, beside `last`, with which it may share its reason.
+    fn size(&self, last: Option<&Skipped>) -> usize {
+        let is_shared = |last: &Skipped| Arc::ptr_eq(&last.reason, &self.reason);
+        let reason = match last.is_some_and(is_shared) {
+            true => 0,
+            false => self.reason.len() + self.public.as_ref().map_or(0, |text| text.len()),
+        };
+        size_of::<Skipped>() + self.reference.len() + reason
     }
 
     /// In a sentence that names one of many.
@@ -63,6 +74,34 @@ impl fmt::Display for Skipped {
     }
 }
 
+/// What isn't listed, within [`SKIPPED`] bytes. What is beyond them is only counted.
+#[derive(Default)]
+pub struct SkippedList {
+    /// Those that are kept.
+    pub kept: Vec<Skipped>,
+    /// How many more there are.
+    pub more: usize,
+    bytes: usize,
+}
+
+impl SkippedList {
+    /// Adds one, or counts it.
+    pub(crate) fn push(&mut self, skipped: Skipped) {
+        let size = skipped.size(self.kept.last());
+        if self.more == 0 && self.bytes + size <= SKIPPED {
+            self.bytes += size;
+            self.kept.push(skipped);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// How many there are, kept or not.
+    pub(crate) fn total(&self) -> usize {
+        self.kept.len() + self.more
+    }
+}
+
 /// All charts and everything that is skipped, in the order of names, which doesn't depend on the order
 /// of answers.
 #[derive(Default)]
@@ -70,7 +109,30 @@ pub struct Contents {
     /// Every chart version, under each of its tags.
     pub charts: Vec<Arc<StoredChart>>,
     /// Everything else.
-    pub skipped: Vec<Skipped>,
+    pub skipped: SkippedList,
     /// How many tags are left out because a bound is reached.
     pub over_bound: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_skipped_beyond_its_budget_is_counted_and_a_shared_reason_counts_once() {
+        let fill = |reason: &dyn Fn() -> Arc<str>| {
+            let mut list = SkippedList::default();
+            for number in 0..120_000 {
+                list.push(Skipped::new(format!("images/app:{number:06}"), reason()));
+            }
+            assert_eq!(list.total(), 120_000);
+            assert!(list.more > 0);
+            list.kept.len()
+        };
+        let long = "x".repeat(300);
+        let own = fill(&|| long.as_str().into());
+        let shared: Arc<str> = long.as_str().into();
+        let shared = fill(&|| shared.clone());
+        assert!(own * 3 < shared, "{own}, {shared}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The inventory, and what is read from it. How it learns is told in [`record`](super::record).
 
 use super::artifact::{Artifact, ChartConfig};
-use super::budget::{Demand, Plan};
+use super::budget::{Demand, Plan, WantedConfig};
 use super::contents::{Contents, Skipped, StoredChart};
 use super::filter::{Filter, Newest, TOO_OLD, version_of};
 use super::tag::{KnownTag, Repository};
@@ -94,14 +94,17 @@ impl Inventory {
     /// All charts, and all that is skipped.
     pub(crate) fn contents(&self) -> Contents {
         let mut contents = Contents {
-            charts: Vec::new(),
-            skipped: self.excluded.clone(),
             over_bound: self.unknown_tags,
+            ..Contents::default()
         };
+        let excluded = self.excluded.iter().cloned();
+        excluded.for_each(|one| contents.skipped.push(one));
         let plan = self.plan(|tag| tag.manifest.as_ref());
         for (name, repository) in &self.repositories {
             let start = contents.charts.len();
-            contents.skipped.extend(repository.skipped(name));
+            if let Some(skipped) = repository.skipped(name) {
+                contents.skipped.push(skipped);
+            }
             for tag in &repository.tags {
                 match self.finding(name, tag, &plan, &mut contents.over_bound) {
                     Some(Ok(chart)) => contents.charts.push(Arc::new(chart)),
@@ -235,7 +238,11 @@ impl Inventory {
                 if let Some(Artifact::Chart { layers, .. }) = self.artifact(target(tag))
                     && self.unwanted(name, &layers.config).is_none()
                 {
-                    configs.push((&*tag.text, &layers.config));
+                    configs.push(WantedConfig {
+                        tag: &tag.text,
+                        digest: &layers.config.digest,
+                        weight: self.weight(&layers.config),
+                    });
                 }
             }
             demands.push(Demand {
@@ -244,6 +251,12 @@ impl Inventory {
             });
         }
         demands
+    }
+
+    /// How many bytes of the budget a config blob takes, as far as is known.
+    pub(super) fn weight(&self, config: &Descriptor) -> u64 {
+        let known = self.configs.get(&config.digest);
+        known.map_or(config.size, |known| known.rendered().max(config.size))
     }
 
     /// Why a config blob isn't kept for this repository, as far as is known: it's no chart's, or that of a

@@ -4,15 +4,13 @@
 
 use super::filter::version_of;
 use super::progress::Progress;
+use crate::budget::MAX_TAGS;
 use crate::oci::RepositoryName;
 use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-
-/// Most tags in all: twenty times the largest registry that we aim at.
-pub(super) const MAX_TAGS: usize = 1_000_000;
 
 /// What the storage lists; nothing of it is recorded yet, because it may not be credible.
 pub(crate) struct Listings {

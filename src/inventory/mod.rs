@@ -14,7 +14,7 @@ mod record;
 mod scan;
 mod tag;
 
-pub use contents::{Contents, Skipped, StoredChart};
+pub use contents::{Contents, Skipped, SkippedList, StoredChart};
 pub use filter::{Filter, NameRule, Pattern};
 pub(crate) use known::{Inventory, Unread};
 pub(crate) use listing::Listings;

@@ -2,11 +2,12 @@
 //! reads no clock. It never holds more than the last listings named.
 
 use super::artifact::{Artifact, ChartConfig, CheckResult};
-use super::budget::{MAX_ALL, MAX_REPOSITORY};
 use super::contents::Skipped;
 use super::known::Inventory;
-use super::listing::MAX_TAGS;
 use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck, rank};
+use crate::budget::{
+    CONFIGS_AT_ONCE, MAX_TAGS, METADATA_GROWTH, RENDERED, RENDERED_REPOSITORY, SMALL_CONFIG,
+};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
 use crate::storage::{Error, ErrorKind, KeptTag, Standing};
 use std::collections::{HashMap, HashSet};
@@ -169,22 +170,26 @@ impl Inventory {
     }
 
     /// How large a config blob of each repository may be to be within the budget for certain, even if all
-    /// of `checks` find one of that size.
+    /// of `checks` find one of that size, and whatever comes of it; and small enough for several at a time.
     pub(super) fn config_room(&self, checks: &[TagCheck]) -> HashMap<RepositoryName, u64> {
         let mut counts: HashMap<&RepositoryName, u64> = HashMap::new();
         for check in checks {
             *counts.entry(&check.repository).or_default() += 1;
         }
-        let (mut rooms, mut left) = (HashMap::new(), MAX_ALL);
+        let (mut rooms, mut left) = (HashMap::new(), RENDERED);
         for demand in self.demands(KnownTag::target) {
-            let bytes = demand.bytes().min(MAX_REPOSITORY);
+            let bytes = demand.bytes().min(RENDERED_REPOSITORY);
             left = left.saturating_sub(bytes);
             if let Some(count) = counts.get(demand.repository) {
-                rooms.insert(demand.repository.clone(), (MAX_REPOSITORY - bytes) / count);
+                rooms.insert(
+                    demand.repository.clone(),
+                    (RENDERED_REPOSITORY - bytes) / count,
+                );
             }
         }
         let most = left / (checks.len() as u64).max(1);
-        rooms.values_mut().for_each(|room| *room = most.min(*room));
+        let within = |room: &mut u64| *room = (most.min(*room) / METADATA_GROWTH).min(SMALL_CONFIG);
+        rooms.values_mut().for_each(within);
         rooms
     }
 
@@ -212,7 +217,8 @@ impl Inventory {
     }
 
     /// The tags whose manifest was read, but not all that their chart needs, unless reading it has `failed`.
-    /// This is the one place where the budget decides what is read.
+    /// This is the one place where the budget decides what is read: [`CONFIGS_AT_ONCE`] bytes at most, for
+    /// what comes of them decides what else has room.
     pub(super) fn pending(
         &self,
         scope: CheckScope,
@@ -220,16 +226,18 @@ impl Inventory {
         now: Instant,
     ) -> Vec<PendingTag> {
         let plan = self.plan(KnownTag::target);
-        let mut pending = Vec::new();
+        let (mut pending, mut bytes) = (Vec::new(), 0);
         for (name, tag) in self.tags().filter(|(_, tag)| tag.due.is_some()) {
             let Some(Artifact::Chart { layers, .. }) = self.artifact(tag.target()) else {
                 continue;
             };
             let config = &layers.config;
             let is_missing = self.lacks_metadata(name, config)
+                && bytes < CONFIGS_AT_ONCE
                 && plan.check(name, config).is_ok()
                 && !failed.contains_key(&(name.clone(), config.digest.clone()));
             if (is_missing || tag.seen.is_some()) && tag.may_be_read(scope, now) {
+                bytes += if is_missing { config.size } else { 0 };
                 pending.push(PendingTag {
                     repository: name.clone(),
                     text: tag.text.clone(),
@@ -240,20 +248,15 @@ impl Inventory {
         pending
     }
 
-    /// Notes what was read of config blobs, and why others could not be. Whether all of those that were
-    /// read are kept, so that no others have room now.
+    /// Notes what was read of config blobs, and why others could not be.
     pub(super) fn add_configs(
         &mut self,
         readings: HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>,
         failed: &mut HashMap<ConfigKey, Error>,
-    ) -> bool {
-        let mut are_kept = true;
+    ) {
         for ((name, digest), reading) in readings {
             match reading {
                 Some(Ok(config)) => {
-                    let chart = config.name();
-                    are_kept &=
-                        chart.is_some_and(|chart| self.filter.misnamed(&name, chart).is_none());
                     self.configs.insert(digest, config);
                     self.changed = true;
                 }
@@ -261,7 +264,6 @@ impl Inventory {
                 None => {}
             }
         }
-        are_kept
     }
 
     /// Lists what a tag names by now if all of it was read, or is over the budget; else notes why not.
@@ -321,7 +323,7 @@ impl Inventory {
 
     /// Drops artifacts that no tag names, and of config blobs that are over the budget or too old all but
     /// what decides whether they are wanted.
-    fn drop_unused(&mut self) {
+    pub(super) fn drop_unused(&mut self) {
         let named = self
             .tags()
             .flat_map(|(_, tag)| tag.manifest.iter().chain(&tag.seen));

@@ -7,7 +7,8 @@ use super::artifact::{Artifact, ChartConfig, CheckResult, Reader};
 use super::known::Inventory;
 use super::listing::{self, Listings};
 use super::progress::Progress;
-use super::tag::{CheckScope, ConfigKey, TagCheck};
+use super::tag::{CheckScope, ConfigKey, PendingTag, TagCheck};
+use crate::budget::SMALL_CONFIG;
 use crate::helm::ChartLayers;
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::storage::{Error, ErrorKind, Storage};
@@ -170,18 +171,16 @@ impl<'a> Scan<'a> {
         inventory.add_configs(std::mem::take(&mut lock(&configs)), &mut failed);
         loop {
             let pending = inventory.pending(scope, &failed, now);
-            in_parallel(&pending, self.concurrency, |tag| {
-                if let Some(chart) = &tag.chart {
-                    self.read_config(&tag.repository, chart, &configs);
-                }
-            });
+            let is_last = pending.iter().all(|tag| tag.chart.is_none());
+            self.read_configs(&pending, &configs);
             read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
-            // A config blob that is no chart's has no share, so that another has room.
-            let readings = std::mem::take(&mut *lock(&configs));
+            inventory.add_configs(std::mem::take(&mut lock(&configs)), &mut failed);
             let is_cut_short = matches!(scope, CheckScope::Due(_)) && !is_in_time();
-            if inventory.add_configs(readings, &mut failed) || is_cut_short {
+            if is_last || is_cut_short {
                 break;
             }
+            // What was read may be over the budget by what came of it, or no chart's, and others have room.
+            inventory.drop_unused();
         }
         let (now, interval) = (Instant::now(), self.interval.unwrap_or_default());
         for (repository, tag) in &read {
@@ -279,6 +278,20 @@ impl<'a> Scan<'a> {
                 created: *created,
             },
         })
+    }
+
+    /// Reads config blobs, the large ones on this thread alone: each thread keeps the memory that it once
+    /// took to parse one.
+    fn read_configs(&self, pending: &[PendingTag], configs: &Configs) {
+        let wanted = |tag: &'_ PendingTag| Some((tag.repository.clone(), tag.chart.clone()?));
+        let wanted: Vec<_> = pending.iter().filter_map(wanted).collect();
+        let is_small = |(_, chart): &(_, Arc<ChartLayers>)| chart.config.size <= SMALL_CONFIG;
+        let (small, large): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_small);
+        let read = |(repository, chart): &(_, Arc<ChartLayers>)| {
+            self.read_config(repository, chart, configs)
+        };
+        in_parallel(&small, self.concurrency, read);
+        large.iter().for_each(read);
     }
 
     /// Reads the config blob of a chart, unless that has been done in this scan.
@@ -526,7 +539,7 @@ mod tests {
         let shelf = Shelf::of(&[("a", &["1.0.0"])], 1);
         shelf.fail("blob a", Some(ErrorKind::NotFound));
         let mut inventory = scanned(&shelf);
-        let skipped = inventory.contents().skipped;
+        let skipped = inventory.contents().skipped.kept;
         assert_eq!(skipped.len(), 1);
         assert!(skipped[0].reason.contains("on purpose"), "{}", skipped[0]);
         shelf.asked();
@@ -657,6 +670,7 @@ mod tests {
             let skipped: Vec<_> = inventory
                 .contents()
                 .skipped
+                .kept
                 .iter()
                 .map(ToString::to_string)
                 .collect();
@@ -666,7 +680,7 @@ mod tests {
         assert_eq!(charts.len(), 9);
         assert_eq!(
             skipped,
-            ["skipped a:1.0.0: over 8388608 bytes of config blobs in a"]
+            ["skipped a:1.0.0: over 8388608 bytes of metadata in a"]
         );
         assert_eq!((charts, skipped), contents(&all));
     }
@@ -677,7 +691,7 @@ mod tests {
         const MIB: usize = 1024 * 1024;
         let versions: Vec<String> = (0..10).map(|minor| format!("1.{minor}.0")).collect();
         let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
-        let mut shelf = Shelf::of(&[("a", &versions)], MIB - 100);
+        let mut shelf = Shelf::of(&[("a", &versions)], MIB - 1000);
         let count = |shelf: &Shelf| {
             let asked = shelf.asked().into_iter();
             asked.filter(|what| what.starts_with("blob")).count()
@@ -686,7 +700,7 @@ mod tests {
         assert_eq!(count(&shelf), 8);
         refresh(&shelf, &mut inventory, CheckScope::All);
         assert_eq!(count(&shelf), 0);
-        shelf.put("a", "2.0.0", MIB - 100);
+        shelf.put("a", "2.0.0", MIB - 1000);
         shelf.put("a", "3.0.0", 10);
         refresh(&shelf, &mut inventory, CheckScope::New);
         assert_eq!(
@@ -694,6 +708,31 @@ mod tests {
             2,
             "the newest have room, and no other is read"
         );
+    }
+
+    /// 64 MiB of them became 255 MiB of index.
+    #[test]
+    fn a_config_blob_counts_what_an_index_takes_for_it_and_is_read_once() {
+        let mut shelf = Shelf::default();
+        let config = |version: &str, length: usize| {
+            let description = "\u{7f}".repeat(length);
+            let config =
+                serde_json::json!({"name": "a", "version": version, "description": description});
+            config.to_string().into_bytes()
+        };
+        // A mebibyte each, and two mebibytes together before they are read.
+        for minor in 0..11 {
+            let version = format!("1.{minor}.0");
+            shelf.put_config("a", &version, config(&version, 180_000));
+        }
+        shelf.put_config("a", "0.1.0", config("0.1.0", 10));
+        let mut inventory = scanned(&shelf);
+        let contents = inventory.contents();
+        assert_eq!((contents.charts.len(), contents.over_bound), (8, 4));
+        shelf.asked();
+        refresh(&shelf, &mut inventory, CheckScope::All);
+        let again = shelf.asked().into_iter();
+        assert_eq!(again.filter(|what| what.starts_with("blob")).count(), 0);
     }
 
     /// 64 config blobs of a megabyte in repositories that sort first emptied the index.
@@ -729,7 +768,7 @@ mod tests {
         assert_eq!(charts(&inventory), ["team/payments:9.9.9"]);
         let skipped = inventory.contents().skipped;
         assert_eq!(
-            skipped[0].to_string(),
+            skipped.kept[0].to_string(),
             "skipped evil/web:9.9.9: the chart's name \"payments\" is not the repository's last \
              component; --any-name would list it"
         );

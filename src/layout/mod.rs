@@ -10,6 +10,7 @@ pub(crate) mod fuzzing;
 mod listing;
 mod tree;
 
+use crate::budget::MAX_LAYOUT_INDEX;
 use crate::files::{Root, Stamp, is_settled, refused, stamp};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, qualified};
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Result, Revision, Storage};
@@ -24,8 +25,6 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 use tree::Tree;
 
-/// Largest `index.json`, in bytes: some 100,000 manifests.
-const MAX_INDEX: u64 = 32 * 1024 * 1024;
 /// The repository of charts in a single layout whose names don't hold one. Only the log shows it, and
 /// it's the same everywhere, so that replicas agree.
 const NAMELESS: &str = "layout";
@@ -70,12 +69,12 @@ impl Layout {
     fn listing(&self, folder: &Path, home: &RepositoryName) -> Result<Arc<Listing>> {
         let path = folder.join("index.json");
         let began = SystemTime::now();
-        let (_, metadata) = self.root.open(&path, MAX_INDEX)?;
+        let (_, metadata) = self.root.open(&path, MAX_LAYOUT_INDEX)?;
         let known = lock(&self.listings).get(folder).cloned();
         if let Some((_, listing)) = known.filter(|(seen, _)| *seen == stamp(&metadata)) {
             return Ok(listing);
         }
-        let (bytes, stamp) = self.root.read(&path, MAX_INDEX)?;
+        let (bytes, stamp) = self.root.read(&path, MAX_LAYOUT_INDEX)?;
         let open = |digest: &Digest| {
             let bytes = self.verified(folder, digest)?;
             self.parse_index(&bytes, &digest_path(folder, digest))

@@ -3,6 +3,7 @@
 
 use super::disk::{Disk, Incoming};
 use super::list::{self, NamedManifest};
+use crate::budget::MAX_LAYOUT_INDEX;
 use crate::files::{Stamp, stamp};
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
 use crate::sync::lock;
@@ -28,8 +29,6 @@ const BLOBS: &str = "blobs";
 /// Components of repository names that are files of a layout: a repository named so has no place.
 const RESERVED: [&str; 3] = [INDEX, MARKER, BLOBS];
 
-/// Largest list of manifests that is read, in bytes: what `--storage=layout` reads too.
-const MAX_LIST: u64 = 32 * 1024 * 1024;
 /// Of so many files it is remembered that their bytes were verified, and need not be before each use:
 /// each takes some 100 bytes of memory.
 const MOST_PROVEN: usize = 4096;
@@ -118,7 +117,7 @@ impl MirrorDirectory {
 
     /// The manifests that a list names; none if there is no list, or a damaged one.
     pub(super) fn list(&self, path: &Path) -> Vec<NamedManifest> {
-        let Some(bytes) = self.disk.content(path, MAX_LIST) else {
+        let Some(bytes) = self.disk.content(path, MAX_LAYOUT_INDEX) else {
             return Vec::new();
         };
         list::parse(&bytes).unwrap_or_else(|| {
@@ -130,7 +129,7 @@ impl MirrorDirectory {
     /// Tells of a marker of a layout that is damaged: no reader would take the folder for a layout.
     pub(super) fn check_marker(&self, repository: &RepositoryName) {
         let path = self.folder(repository).join(MARKER);
-        let found = self.disk.content(&path, MAX_LIST);
+        let found = self.disk.content(&path, MAX_LAYOUT_INDEX);
         if found.is_some_and(|found| found != MARKER_TEXT.as_bytes()) {
             tell_damaged(&path);
         }

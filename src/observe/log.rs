@@ -9,6 +9,7 @@
 //! through the `log` crate; only this program's own events are written, because the HTTP client's would
 //! show `Authorization` headers.
 
+use crate::budget::MAX_QUEUED;
 use ::log::{Level, Log, Metadata, Record};
 use std::fmt::{Display, Write as _};
 use std::io::{self, ErrorKind, Write as _};
@@ -22,9 +23,6 @@ use time::format_description::well_known::Rfc3339;
 
 /// Events of this crate and its modules have a target that begins so.
 const OWN_TARGET: &str = env!("CARGO_CRATE_NAME");
-/// Most bytes of lines that wait, and as many may be on their way: the debug lines of a walk of 10,000
-/// tags, which a busy reader of stderr may take late.
-const MAX_QUEUED: usize = 2 * 1024 * 1024;
 /// How long the end of the process waits for the last lines: a reader that is alive takes them sooner.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// Pause before a stderr that is full, and was made non-blocking by another process, is tried again.

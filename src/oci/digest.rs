@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256, Sha512};
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::str::FromStr;
 
 /// A digest of a registered algorithm: `sha256:` and 64, or `sha512:` and 128 lower-case hex
@@ -172,7 +172,7 @@ pub struct Hashing<R> {
     size: u64,
 }
 
-impl<R: Read> Hashing<R> {
+impl<R> Hashing<R> {
     /// Nothing has passed yet.
     pub fn new(source: R) -> Hashing<R> {
         Hashing {
@@ -197,6 +197,19 @@ impl<R: Read> Read for Hashing<R> {
         self.hasher.update(&buffer[..count]);
         self.size += count as u64;
         Ok(count)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.source.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.source.flush()
     }
 }
 

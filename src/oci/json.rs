@@ -6,9 +6,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Most values of a manifest or a config blob, as counted here: a hundred times as many as an ordinary
-/// chart has, and at most three megabytes of memory when they are parsed.
-pub const MAX_VALUES: usize = 8 * 1024;
+pub use crate::budget::MAX_VALUES;
 
 /// Whether a text holds more than `most` values. Commas and opening brackets outside of strings are
 /// counted. In a text that is not JSON, the count holds up to the place where a parser would stop.

@@ -3,7 +3,7 @@
 //! one, or a wrong one. The caller must bound the length.
 
 use super::digest::Digest;
-use super::json::{MAX_VALUES, holds_over, reason};
+use super::json::{BoundedText, MAX_VALUES, holds_over, reason};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -18,8 +18,20 @@ const INDEX_TYPES: [&str; 2] = [
 
 /// A media type (RFC 6838), as it stands in a descriptor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "BoundedText<MAX_MEDIA_TYPE>")]
 pub struct MediaType(Box<str>);
+
+/// Most bytes of a media type that are kept: one more than RFC 6838 §4.2 allows.
+const MAX_MEDIA_TYPE: usize = 256;
+
+impl TryFrom<BoundedText<MAX_MEDIA_TYPE>> for MediaType {
+    type Error = &'static str;
+
+    fn try_from(text: BoundedText<MAX_MEDIA_TYPE>) -> Result<MediaType, &'static str> {
+        let text = text.0.ok_or("a media type that is no text")?;
+        Ok(MediaType(text.into()))
+    }
+}
 
 impl MediaType {
     /// The type as it was sent.

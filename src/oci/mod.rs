@@ -5,7 +5,9 @@ pub mod digest;
 pub mod json;
 pub mod manifest;
 pub mod reference;
+pub mod text;
 
 pub use digest::{Digest, Hashing, Verifying};
 pub use manifest::{Descriptor, ImageIndex, ImageManifest, ListedManifest, Manifest, MediaType};
 pub use reference::{Reference, RepositoryName, Tag, is_component, qualified};
+pub use text::excerpt;

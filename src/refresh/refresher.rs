@@ -252,7 +252,7 @@ impl<'a> Refresher<'a> {
             1 => "1 repository or tag could not be read".to_owned(),
             many => format!("{many} repositories or tags could not be read"),
         };
-        let skipped = self.inventory.contents().skipped;
+        let skipped = self.inventory.contents().skipped.kept;
         let example = skipped.iter().find(|skipped| skipped.public.is_some());
         let example =
             example.map_or_else(String::new, |one| format!(", such as {}", one.example()));

@@ -64,7 +64,7 @@ fn report_changed(snapshot: &Snapshot, last: &Snapshot) {
 
 /// Warns when the index exceeds what Rancher or Flux reads, and says when it fits again.
 fn report_size(snapshot: &Snapshot, last: Option<&Snapshot>) {
-    let length = |snapshot: &Snapshot| snapshot.index().identity().bytes.len();
+    let length = |snapshot: &Snapshot| snapshot.index().identity().length;
     let (before, now) = (last.map_or(0, length), length(snapshot));
     for (reader, most) in READERS {
         if now > most && before <= most {
@@ -83,7 +83,7 @@ pub(super) fn no_chart(snapshot: &Snapshot) -> Error {
     let example = match snapshot.skipped.first() {
         Some(skipped) => format!(
             "; {} skipped, such as {}",
-            snapshot.skipped.len(),
+            snapshot.counts.skipped,
             skipped.example()
         ),
         None => String::new(),

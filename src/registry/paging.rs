@@ -8,6 +8,7 @@
 
 use super::client::url::encode_query;
 use super::client::{Ask, Client, Scope, UpstreamResponse, error};
+use crate::budget::{MAX_LISTED_NAMES, MAX_LISTING, MAX_LISTING_PAGE};
 use crate::oci::json::{BoundedList, BoundedText};
 use crate::oci::reference::{MAX_REPOSITORY_NAME, MAX_TAG};
 use crate::storage::{Error, ErrorKind, Result};
@@ -16,13 +17,6 @@ use std::hash::{BuildHasher, RandomState};
 
 /// Most pages of one listing: with 100 names each, ten times the largest registry we aim at.
 const MAX_PAGES: usize = 5_000;
-/// Largest page, in bytes: some registries list 10,000s of tags in one.
-const MAX_PAGE: u64 = 16 * 1024 * 1024;
-/// Most names on one page: of 80 bytes each, they fill it. A hostile one of shorter names would take
-/// twenty times its length in memory.
-const MAX_NAMES: usize = 200_000;
-/// Longest listing, in bytes as it's held: a million names of forty bytes.
-const MAX_LISTING: usize = 96 * 1024 * 1024;
 /// What a name takes besides its own bytes: its place in a set, and what an allocation costs.
 const NAME: usize = 56;
 /// Names asked for at a time: the most that distribution (`catalog.maxentries`) and ECR give, then what
@@ -32,7 +26,7 @@ const PAGE_LENGTHS: [usize; 2] = [1000, 100];
 const NUMBERED_LENGTH: usize = 100;
 
 /// A list of names, as much of it as a page may hold.
-pub(super) type Names<T> = BoundedList<T, MAX_NAMES>;
+pub(super) type Names<T> = BoundedList<T, MAX_LISTED_NAMES>;
 /// A name in a listing of repositories, and one of tags. What is too long for either is cut off one byte
 /// later, so that it counts in its page, names nothing and takes no more memory than others.
 pub(super) type RepositoryText = BoundedText<{ MAX_REPOSITORY_NAME + 1 }>;
@@ -198,9 +192,14 @@ impl PagedListing<'_> {
         let linked = next_query(&response.texts("link"));
         let total = response.texts("x-total-count");
         let total = total.first().and_then(|total| total.parse().ok());
-        let names = match (self.names)(&response.read(MAX_PAGE)?) {
-            Some(names) if names.len() <= MAX_NAMES => names,
-            Some(_) => return Err(error::protocol(&what, format!("over {MAX_NAMES} names"))),
+        let names = match (self.names)(&response.read(MAX_LISTING_PAGE)?) {
+            Some(names) if names.len() <= MAX_LISTED_NAMES => names,
+            Some(_) => {
+                return Err(error::protocol(
+                    &what,
+                    format!("over {MAX_LISTED_NAMES} names"),
+                ));
+            }
             None if number == 1 => return Err(error::unexpected_body(&what, "not a listing")),
             None => return Err(error::protocol(&what, "not a listing")),
         };

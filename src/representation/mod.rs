@@ -7,7 +7,8 @@ mod range;
 pub use coding::Coding;
 pub use range::{Part, part};
 
-use crate::oci::Digest;
+use crate::budget::{WHOLE, make_room};
+use crate::oci::{Digest, Hashing};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::{self, Write};
@@ -18,29 +19,72 @@ use std::sync::{Arc, OnceLock};
 const LEAST_COMPRESSED: usize = 1200;
 
 /// The bytes behind one URL, ready to be sent any number of times, in any coding.
-#[derive(Debug)]
 pub struct Representation {
     identity: Coded,
-    /// Made on the first request for it: Helm sends none.
-    gzip: OnceLock<Coded>,
+    /// Made on the first request for it: Helm sends none. `None` if it isn't worth its memory.
+    gzip: OnceLock<Option<Coded>>,
 }
 
 /// A representation in one coding.
-#[derive(Debug)]
 pub struct Coded {
     /// The coding.
     pub coding: Coding,
-    /// As they are sent. Boxed, because an `Arc` of bare bytes would copy them to get there.
-    pub bytes: Arc<Box<[u8]>>,
+    /// What is sent.
+    pub content: Content,
+    /// How many bytes that is.
+    pub length: usize,
     /// A strong validator (§8.8.3), quotes included: equal bytes have equal ones on every replica.
     pub etag: String,
 }
 
+/// Where the bytes come from.
+#[derive(Clone)]
+pub enum Content {
+    /// They are in memory. Boxed, because an `Arc` of bare bytes would copy them to get there.
+    Whole(Arc<Box<[u8]>>),
+    /// They are made each time they are sent, because they would take too much memory.
+    Made(Arc<Render>),
+}
+
+/// Writes the same bytes each time. Errors are those of the writer alone.
+pub type Render = dyn Fn(&mut dyn Write) -> io::Result<()> + Send + Sync;
+
 impl Representation {
     /// Names `bytes` by their sha256.
     pub fn new(bytes: Vec<u8>) -> Representation {
+        Representation::of(Coded {
+            coding: Coding::Identity,
+            length: bytes.len(),
+            etag: etag(&Digest::sha256(&bytes)),
+            content: Content::Whole(Arc::new(bytes.into())),
+        })
+    }
+
+    /// Names what `render` writes by its sha256. It is kept if it has at most `most` bytes, and made anew
+    /// for each response otherwise.
+    pub fn rendered(most: usize, render: Arc<Render>) -> Representation {
+        let mut kept = Kept {
+            bytes: Some(Vec::new()),
+            most,
+        };
+        let mut hashing = Hashing::new(&mut kept);
+        render(&mut hashing).expect("writing into memory can't fail");
+        let (digest, length) = hashing.finish();
+        Representation::of(Coded {
+            coding: Coding::Identity,
+            // What is sent is counted in `usize`, and so was what was written.
+            length: length as usize,
+            etag: etag(&digest),
+            content: match kept.bytes {
+                Some(bytes) => Content::Whole(Arc::new(bytes.into())),
+                None => Content::Made(render),
+            },
+        })
+    }
+
+    fn of(identity: Coded) -> Representation {
         Representation {
-            identity: Coded::new(Coding::Identity, bytes),
+            identity,
             gzip: OnceLock::new(),
         }
     }
@@ -50,38 +94,103 @@ impl Representation {
         &self.identity
     }
 
-    /// The bytes for a request with this `Accept-Encoding`. The first request for gzip compresses them;
-    /// others wait for that meanwhile, which is sooner than doing it once more.
-    pub fn select(&self, accept_encoding: Option<&str>) -> &Coded {
-        let worthwhile = self.identity.bytes.len() >= LEAST_COMPRESSED;
-        match coding::select(accept_encoding.unwrap_or_default(), worthwhile) {
-            Coding::Identity => &self.identity,
-            Coding::Gzip => self
-                .gzip
-                .get_or_init(|| Coded::new(Coding::Gzip, gzip(&self.identity.bytes))),
+    /// How many bytes of memory it takes at most, in all its codings.
+    pub fn weight(&self) -> usize {
+        let whole = match &self.identity.content {
+            Content::Whole(bytes) => bytes.len(),
+            Content::Made(_) => 0,
+        };
+        whole + self.most_compressed()
+    }
+
+    /// Most bytes of its compressed form: what saves less than half is not worth its memory.
+    fn most_compressed(&self) -> usize {
+        (self.identity.length / 2).min(WHOLE)
+    }
+
+    /// The bytes for a request with this `Accept-Encoding`. The first request for gzip compresses them, if
+    /// `turn` gives it its turn; others wait for that meanwhile, which is sooner than doing it once more.
+    /// Without a turn, or if the compressed form is too large, they are sent as they are.
+    pub fn select<P>(
+        &self,
+        accept_encoding: Option<&str>,
+        turn: impl FnOnce() -> Option<P>,
+    ) -> &Coded {
+        let worthwhile = self.identity.length >= LEAST_COMPRESSED;
+        let coding = coding::select(accept_encoding.unwrap_or_default(), worthwhile);
+        if coding == Coding::Identity {
+            return &self.identity;
         }
+        let gzip = match self.gzip.get() {
+            Some(made) => made,
+            None => match turn() {
+                Some(_turn) => self.gzip.get_or_init(|| self.compressed()),
+                None => return &self.identity,
+            },
+        };
+        gzip.as_ref().unwrap_or(&self.identity)
+    }
+
+    /// Equal on every replica for equal bytes: without a date or a file's name.
+    fn compressed(&self) -> Option<Coded> {
+        let most = self.most_compressed().max(LEAST_COMPRESSED);
+        let kept = Kept {
+            bytes: Some(Vec::new()),
+            most,
+        };
+        let mut encoder = GzEncoder::new(kept, Compression::default());
+        self.identity.content.write(&mut encoder).ok()?;
+        let bytes = encoder.finish().ok()?.bytes?;
+        Some(Coded {
+            coding: Coding::Gzip,
+            length: bytes.len(),
+            etag: etag(&Digest::sha256(&bytes)),
+            content: Content::Whole(Arc::new(bytes.into())),
+        })
     }
 }
 
 impl Coded {
-    fn new(coding: Coding, bytes: Vec<u8>) -> Coded {
-        let etag = etag(&Digest::sha256(&bytes));
-        Coded {
-            coding,
-            bytes: Arc::new(bytes.into_boxed_slice()),
-            etag,
+    /// All that is sent. A response writes it piece by piece instead.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.length);
+        let written = self.content.write(&mut all);
+        written.expect("writing into memory can't fail");
+        all
+    }
+}
+
+impl Content {
+    /// Writes all of it; errors as `out` does.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Content::Whole(bytes) => out.write_all(bytes),
+            Content::Made(render) => render(out),
         }
     }
 }
 
-/// Equal on every replica for equal bytes: without a date or a file's name.
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let compressed = || -> io::Result<Vec<u8>> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(bytes)?;
-        encoder.finish()
-    };
-    compressed().expect("writing into memory can't fail")
+/// Keeps what is written, if it isn't more than so many bytes.
+struct Kept {
+    bytes: Option<Vec<u8>>,
+    most: usize,
+}
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let most = self.most;
+        self.bytes.take_if(|kept| kept.len() + bytes.len() > most);
+        if let Some(kept) = &mut self.bytes {
+            let length = kept.len() + bytes.len();
+            make_room(kept, length);
+            kept.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The strong validator of content that a digest names.
@@ -110,6 +219,17 @@ mod tests {
         assert!(etag("a").starts_with("\"sha256:"));
     }
 
+    fn select<'a>(of: &'a Representation, asks: &str) -> &'a Coded {
+        of.select(Some(asks), || Some(()))
+    }
+
+    fn whole(coded: &Coded) -> &Arc<Box<[u8]>> {
+        match &coded.content {
+            Content::Whole(bytes) => bytes,
+            Content::Made(_) => panic!("it isn't kept"),
+        }
+    }
+
     #[test]
     fn gzip_is_made_once_and_alike_and_has_a_validator_of_its_own() {
         let text = "some charts\n".repeat(LEAST_COMPRESSED);
@@ -117,29 +237,59 @@ mod tests {
             Representation::new(text.clone().into()),
             Representation::new(text.clone().into()),
         );
-        let coded = one.select(Some("gzip"));
+        let coded = select(&one, "gzip");
         assert_eq!(coded.coding, Coding::Gzip);
-        assert!(Arc::ptr_eq(&coded.bytes, &one.select(Some("gzip")).bytes));
-        assert_eq!(coded.bytes, other.select(Some("gzip")).bytes);
+        let bytes = whole(coded);
+        assert!(Arc::ptr_eq(bytes, whole(select(&one, "gzip"))));
+        assert_eq!(bytes, whole(select(&other, "gzip")));
         assert_ne!(coded.etag, one.identity.etag);
         let mut unpacked = String::new();
-        GzDecoder::new(&coded.bytes[..])
+        GzDecoder::new(&bytes[..])
             .read_to_string(&mut unpacked)
             .unwrap();
         assert_eq!(unpacked, text);
         // RFC 1952 §2.3.1: no flags, no time, no system.
-        assert_eq!(coded.bytes[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+        assert_eq!(bytes[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+    }
+
+    #[test]
+    fn a_compressed_form_that_saves_little_or_has_no_turn_is_not_made() {
+        let mut seed = 1_u64;
+        let mut noise = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 56) as u8
+        };
+        let noise: Vec<u8> = (0..10_000).map(|_| noise()).collect();
+        let noise = Representation::new(noise);
+        assert_eq!(select(&noise, "gzip").coding, Coding::Identity);
+        let plain = Representation::new(vec![b'a'; 10_000]);
+        let without = plain.select(Some("gzip"), || None::<()>);
+        assert_eq!(without.coding, Coding::Identity);
+        assert_eq!(select(&plain, "gzip").coding, Coding::Gzip);
+        assert_eq!(plain.weight(), 15_000);
+    }
+
+    #[test]
+    fn what_is_too_large_is_made_each_time_and_has_the_validator_of_the_whole() {
+        let render = |out: &mut dyn Write| (0..100).try_for_each(|_| out.write_all(b"charts"));
+        let of = |most| Representation::rendered(most, Arc::new(render));
+        let (kept, made) = (of(600), of(599));
+        assert_eq!(whole(kept.identity()).len(), 600);
+        let coded = made.identity();
+        assert!(matches!(coded.content, Content::Made(_)));
+        assert_eq!((coded.length, &coded.etag), (600, &kept.identity().etag));
+        assert_eq!(coded.to_vec(), kept.identity().to_vec());
+        let gzip = select(&made, "gzip, identity;q=0");
+        assert_eq!(gzip.coding, Coding::Gzip);
     }
 
     #[test]
     fn small_bodies_are_not_compressed_unless_identity_is_refused() {
         let small = Representation::new(vec![b'a'; LEAST_COMPRESSED - 1]);
-        assert_eq!(small.select(Some("gzip")).coding, Coding::Identity);
-        assert_eq!(
-            small.select(Some("gzip, identity;q=0")).coding,
-            Coding::Gzip
-        );
-        assert_eq!(small.select(None).coding, Coding::Identity);
+        let coding = |asks| select(&small, asks).coding;
+        assert_eq!(coding("gzip"), Coding::Identity);
+        assert_eq!(coding("gzip, identity;q=0"), Coding::Gzip);
+        assert_eq!(coding(""), Coding::Identity);
     }
 
     #[test]

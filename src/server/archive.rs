@@ -1,7 +1,7 @@
 //! Responses with a chart archive or its provenance file: found by the digest that the snapshot
 //! lists, whole or in part. A file that the snapshot doesn't list is not served, even from memory.
 
-use super::connections::Connection;
+use super::client::Connection;
 use super::downloads::{Refusal, Wanted};
 use super::request::Request;
 use super::respond::{Responder, not_ready};

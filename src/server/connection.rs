@@ -1,9 +1,10 @@
 //! One connection from its first byte to its last: requests in, responses out, one after the other.
 
-use super::connections::{Connection, ConnectionPhase, TableEntry};
+use super::client::{Connection, ConnectionPhase};
+use super::connections::TableEntry;
 use super::request::{NoRequest, Request, RequestReader};
 use super::respond::Responder;
-use super::response::{JUDGED, Response, ResponseWriter};
+use super::response::{JUDGED, Response, ResponseBody, ResponseWriter};
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,6 +36,7 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
         };
         connection.enter(ConnectionPhase::Responding)?;
         let response = respond(responder, &request, connection);
+        let response = admit(responder, response, connection);
         // After a 400, the client and we may disagree on where its next request begins.
         let keep_alive = request.keep_alive && response.status != 400 && connection.may_stay();
         let has_body = request.has_body;
@@ -48,6 +50,19 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
             return if has_unread { linger(stream) } else { Ok(()) };
         }
         connection.enter(ConnectionPhase::Waiting)?;
+    }
+}
+
+/// The response, if there is room for what it holds while it's sent.
+fn admit(responder: &Responder, mut response: Response, connection: &TableEntry) -> Response {
+    let ResponseBody::Page(page) = &mut response.body else {
+        return response;
+    };
+    let outdated = responder.current.get().map_or(0, |now| now.outdated());
+    let in_flight = &responder.in_flight;
+    match in_flight.admit(page, connection.connection(), outdated) {
+        true => response,
+        false => Response::text(503, "too many slow clients").retry_later(),
     }
 }
 

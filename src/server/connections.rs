@@ -1,17 +1,12 @@
-//! The table of open connections and of what each is doing: a full table evicts one that is idle or
-//! stalled, and a shutdown waits for the responses under way.
-//!
-//! A connection's thread notes its phase in one atomic word, without a lock. An eviction changes the
-//! same word, so that a connection that has just begun to move is never cut off.
+//! The table of open connections: a full table evicts one that is idle or stalled, and a shutdown waits for
+//! the responses under way.
 
+use super::client::{Connection, ConnectionPhase, FAST};
 use crate::sync::{lock, wait_while};
-use socket2::SockRef;
 use std::collections::HashMap;
-use std::io;
-use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::ops::{Deref, RangeInclusive};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,14 +23,9 @@ const RESERVED_DESCRIPTORS: u64 = 144;
 /// connections a second and read nothing: 8 of 8 downloads of another address, at 400 KB/s, came to
 /// their end; without this rule, none did. The upper bound keeps the search for the one to evict short.
 const PARTS: RangeInclusive<usize> = 4..=32;
-/// A download makes room for a waiting one if its client takes fewer bytes a second than this.
+/// A download makes room for a waiting one if its client takes fewer bytes a second than this, or fewer than
+/// [`FAST`] if its address has more downloads than that of the waiting one would have.
 const SLOW: u64 = 32 * 1024;
-/// The same of a client whose address has more downloads than that of the waiting one would have: what is
-/// faster ends soon by itself.
-const FAST: u64 = 1024 * 1024;
-/// Paces of a stream: there is none; it is not judged yet.
-pub(super) const NO_STREAM: u64 = u64::MAX;
-pub(super) const UNJUDGED: u64 = u64::MAX - 1;
 /// A connection that made progress within this is not evicted: it may be about to send its request,
 /// or to take more of its response.
 const STILL: Duration = Duration::from_millis(50);
@@ -47,127 +37,6 @@ const RECOVER: Duration = Duration::from_secs(1);
 /// waits: 200 ms in all.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LOOKS: usize = 40;
-
-/// What a connection is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(super) enum ConnectionPhase {
-    /// It waits for a request, or for the rest of one.
-    Waiting,
-    /// A response is being sent.
-    Sending,
-    /// A response is being made, perhaps with the registry's help.
-    Responding,
-    /// It was cut off.
-    Evicted,
-}
-
-const PHASES: [ConnectionPhase; 4] = [
-    ConnectionPhase::Waiting,
-    ConnectionPhase::Sending,
-    ConnectionPhase::Responding,
-    ConnectionPhase::Evicted,
-];
-
-/// One client's connection.
-pub(super) struct Connection {
-    pub(super) stream: TcpStream,
-    /// The client's address.
-    pub(super) peer: IpAddr,
-    /// The address whose share it counts for: of IPv6, the network of 64 bits that one client has.
-    pub(super) client: IpAddr,
-    phase: AtomicU8,
-    accepted: Instant,
-    /// When it last made progress, in milliseconds since it was accepted.
-    progress: AtomicU64,
-    /// How many bytes a second its client takes of a download that is streamed to it.
-    stream_pace: AtomicU64,
-}
-
-impl Connection {
-    fn new(stream: TcpStream, peer: IpAddr) -> Connection {
-        Connection {
-            stream,
-            peer,
-            client: client(peer),
-            stream_pace: AtomicU64::new(NO_STREAM),
-            phase: AtomicU8::new(ConnectionPhase::Waiting as u8),
-            accepted: Instant::now(),
-            progress: AtomicU64::new(0),
-        }
-    }
-
-    /// Notes what it does from now on, or that it made progress with it.
-    ///
-    /// Errors when it was evicted.
-    pub(super) fn enter(&self, phase: ConnectionPhase) -> io::Result<()> {
-        let passed = self.accepted.elapsed().as_millis();
-        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
-        self.progress.store(passed, Ordering::Relaxed);
-        let next = |now| (now != ConnectionPhase::Evicted as u8).then_some(phase as u8);
-        let entered = (self.phase).fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        let evicted = |_| io::Error::new(io::ErrorKind::ConnectionAborted, "evicted");
-        entered.map(drop).map_err(evicted)
-    }
-
-    pub(super) fn phase(&self) -> ConnectionPhase {
-        PHASES[usize::from(self.phase.load(Ordering::Acquire).min(3))]
-    }
-
-    pub(super) fn last_progress(&self) -> Instant {
-        self.accepted + Duration::from_millis(self.progress.load(Ordering::Relaxed))
-    }
-
-    /// Notes how many bytes a second its client takes of the download that is streamed to it.
-    pub(super) fn set_stream_pace(&self, pace: u64) {
-        self.stream_pace.store(pace, Ordering::Relaxed);
-    }
-
-    fn stream_pace(&self) -> Option<u64> {
-        let pace = self.stream_pace.load(Ordering::Relaxed);
-        (pace != NO_STREAM && self.phase() == ConnectionPhase::Sending).then_some(pace)
-    }
-
-    /// Cuts it off if it is still in `phase`; its thread notices and ends.
-    pub(super) fn evict(&self, phase: ConnectionPhase) -> bool {
-        let (old, new) = (phase as u8, ConnectionPhase::Evicted as u8);
-        let swapped = (self.phase).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire);
-        if swapped.is_ok() {
-            let _ = self.stream.shutdown(Shutdown::Both);
-        }
-        swapped.is_ok()
-    }
-
-    /// Whether the client has sent something that is still unread: closing now would reset the
-    /// connection.
-    pub(super) fn has_unread(&self) -> bool {
-        self.peek().is_ok_and(|count| count > 0)
-    }
-
-    /// Whether the client has hung up. A client that has only ended its own half can't be told from
-    /// one that is gone; nginx and Go's server don't try either.
-    pub(super) fn has_hung_up(&self) -> bool {
-        match self.peek() {
-            Ok(count) => count == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
-    }
-
-    /// How much is unread, without waiting and without taking it; 0 at the end of the client's half.
-    fn peek(&self) -> io::Result<usize> {
-        let mut byte = [MaybeUninit::uninit()];
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        SockRef::from(&self.stream).recv_with_flags(&mut byte, flags)
-    }
-}
-
-/// The address whose share a client's connections count for.
-fn client(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V4(_) => peer,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-    }
-}
 
 /// The table of open connections.
 pub(super) struct ConnectionTable {
@@ -378,6 +247,11 @@ pub(super) struct TableEntry {
 }
 
 impl TableEntry {
+    /// The connection.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
     /// Whether the connection may serve another request after this one.
     pub(super) fn may_stay(&self) -> bool {
         !self.table.is_stopping()
@@ -401,9 +275,10 @@ impl Drop for TableEntry {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::client::{NO_STREAM, share_address};
     use super::*;
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, Shutdown, TcpListener};
 
     fn stream() -> TcpStream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -512,7 +387,7 @@ pub(super) mod tests {
 
     #[test]
     fn clients_count_by_their_address_or_their_network_of_ipv6() {
-        let of = |text: &str| client(text.parse().unwrap()).to_string();
+        let of = |text: &str| share_address(text.parse().unwrap()).to_string();
         assert_eq!(of("10.0.0.7"), "10.0.0.7");
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }

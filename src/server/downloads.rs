@@ -8,7 +8,8 @@
 //! cache, but not the memory.
 
 use super::blocks::{BlockMemory, Buffer, blocks_for};
-use super::connections::{Connection, ConnectionTable};
+use super::client::Connection;
+use super::connections::ConnectionTable;
 use super::response::{ArchiveStream, ResponseBody};
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
 use crate::storage::{ErrorKind, Storage};

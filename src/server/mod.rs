@@ -27,11 +27,14 @@
 mod api;
 mod archive;
 mod blocks;
+mod client;
 mod connection;
 mod connections;
 mod downloads;
+mod flight;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod page;
 mod request;
 mod respond;
 mod response;
@@ -116,6 +119,7 @@ impl Server {
             responder: Arc::new(Responder {
                 current,
                 downloads: Downloads::new(storage, options.chart_cache_size, connections),
+                in_flight: Arc::default(),
                 read_limits: ReadLimits::new(options.idle_timeout),
                 context_path: options.context_path,
             }),

@@ -2,7 +2,7 @@
 //! are served, so a request with a body is refused without reading it, and no other request is taken
 //! from its connection, which leaves no way to smuggle a second request inside.
 
-use super::connections::Connection;
+use super::client::Connection;
 use crate::representation;
 use crate::sync::{Gate, GateLimits, Pass};
 use std::io::{self, Read};

@@ -2,8 +2,10 @@
 //! field holds bytes of the client's, except the `Location` of its own path.
 
 use super::api;
-use super::connections::Connection;
+use super::client::Connection;
 use super::downloads::Downloads;
+use super::flight::InFlight;
+use super::page::Asked;
 use super::request::{ReadLimits, Request};
 use super::response::{JSON, Response, YAML};
 use super::route::{BadTarget, Base, Route, route};
@@ -19,6 +21,7 @@ const NOT_READY: &str = "not ready: the first scan of the charts has not succeed
 pub(super) struct Responder {
     pub(super) current: Arc<Current>,
     pub(super) downloads: Downloads,
+    pub(super) in_flight: Arc<InFlight>,
     pub(super) read_limits: ReadLimits,
     /// What precedes all paths: empty, or `/PATH`.
     pub(super) context_path: String,
@@ -59,6 +62,15 @@ impl Responder {
 
     fn get(&self, request: &Request, connection: &Connection, route: Route) -> Response {
         let page_missing = |why| Response::text(404, format!("not found: {why}"));
+        let fresh = |response: &dyn Fn(&Asked) -> Response| {
+            self.fresh(|snapshot| {
+                response(&Asked {
+                    snapshot,
+                    request,
+                    client: connection.client,
+                })
+            })
+        };
         match route {
             Route::Home => self.home(request, &None),
             Route::Base(prefix) => self.home(request, &Some(prefix)),
@@ -67,18 +79,18 @@ impl Responder {
             }
             Route::Live => Response::text(200, "alive"),
             Route::Ready => self.ready(),
-            Route::Index(None) => {
-                self.fresh(|snapshot| Response::represent(snapshot.index(), YAML, request))
-            }
-            Route::Index(prefix) => self.fresh(|snapshot| {
-                let page = snapshot.index_below(prefix.as_ref());
-                Response::page(page, YAML, request, page_missing)
+            Route::Index(None) => fresh(&|asked| asked.represent(asked.snapshot.index(), YAML)),
+            Route::Index(prefix) => fresh(&|asked| {
+                let page = asked.snapshot.index_below(prefix.as_ref(), asked.client);
+                asked.page(page, YAML, page_missing)
             }),
-            Route::IndexJson(prefix) => self.fresh(|snapshot| {
-                let page = snapshot.index_json_below(prefix.as_ref());
-                Response::page(page, JSON, request, page_missing)
+            Route::IndexJson(prefix) => fresh(&|asked| {
+                let page = asked
+                    .snapshot
+                    .index_json_below(prefix.as_ref(), asked.client);
+                asked.page(page, JSON, page_missing)
             }),
-            Route::Api(api) => self.fresh(|snapshot| api::respond(snapshot, request, &api)),
+            Route::Api(api) => fresh(&|asked| api::respond(asked, &api)),
             Route::File(base, file) => self.chart_file(request, connection, &base, file),
             Route::Unknown => Response::text(
                 404,

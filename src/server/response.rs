@@ -3,11 +3,11 @@
 //! the middle is never completed.
 
 use super::blocks::{BLOCK, Buffer};
-use super::connections::{Connection, ConnectionPhase, NO_STREAM, UNJUDGED};
-use super::request::{Request, is_timeout};
+use super::client::{Connection, ConnectionPhase, NO_STREAM, UNJUDGED};
+use super::flight::Page;
+use super::request::is_timeout;
 use crate::pacing::Pace;
-use crate::representation::{Coding, Representation};
-use crate::snapshot::PageError;
+use crate::representation::Content;
 use crate::sync::Pass;
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
@@ -28,6 +28,9 @@ pub(super) const JUDGED: Duration = Duration::from_secs(5);
 /// The least pace of a client, in bytes per second of our waiting for it: a tenth of a bad phone
 /// line. Judged after [`STALL`].
 const LEAST_PACE: u64 = 4 * 1024;
+/// How long a client may take for an index or a page, which holds memory as long: its least pace grows with
+/// the size of what it reads.
+const WHOLE_PAGE: Duration = Duration::from_secs(10 * 60);
 /// The longest that one response may take: 100 MB at half a megabit per second.
 const WHOLE_RESPONSE: Duration = Duration::from_secs(30 * 60);
 /// Most blocks handed to the kernel at once, 256 KiB: pace and progress are noted after each.
@@ -53,8 +56,10 @@ pub(super) struct Response {
 
 /// The bytes after a head. Their number is always known beforehand.
 pub(super) enum ResponseBody {
-    /// In memory.
-    Bytes(Arc<Box<[u8]>>),
+    /// A sentence.
+    Text(Vec<u8>),
+    /// A representation, in memory or made while it's sent.
+    Page(Page),
     /// An archive in memory, or a part of it.
     Archive(Arc<Buffer>, Range<usize>),
     /// An archive as it arrives.
@@ -80,7 +85,8 @@ impl ResponseBody {
     /// How many bytes are announced.
     pub(super) fn length(&self) -> Option<u64> {
         match self {
-            ResponseBody::Bytes(bytes) => Some(bytes.len() as u64),
+            ResponseBody::Text(bytes) => Some(bytes.len() as u64),
+            ResponseBody::Page(page) => Some(page.length as u64),
             ResponseBody::Archive(_, part) => Some(part.len() as u64),
             ResponseBody::Stream(stream) => Some(stream.length),
             ResponseBody::Withheld(length) => Some(*length),
@@ -107,53 +113,12 @@ impl Response {
     /// One line.
     pub(super) fn line(status: u16, content_type: &'static str, line: &str) -> Response {
         let bytes = format!("{line}\n").into_bytes();
-        let body = ResponseBody::Bytes(Arc::new(bytes.into()));
-        Response::new(status, body).with("Content-Type", content_type)
+        Response::new(status, ResponseBody::Text(bytes)).with("Content-Type", content_type)
     }
 
     /// 304 for a client that has what `etag` names already.
     pub(super) fn not_modified(etag: &str) -> Response {
         Response::new(304, ResponseBody::Absent).with("ETag", etag.to_owned())
-    }
-
-    /// A representation in the coding that the request asks for. A cache may keep it, but must ask
-    /// each time.
-    pub(super) fn represent(
-        representation: &Representation,
-        content_type: &'static str,
-        request: &Request,
-    ) -> Response {
-        let coded = representation.select(request.headers.accept_encoding.as_deref());
-        let response = if request.knows(&coded.etag) {
-            Response::not_modified(&coded.etag)
-        } else {
-            let response = Response::new(200, ResponseBody::Bytes(coded.bytes.clone()))
-                .with("Content-Type", content_type)
-                .with("ETag", coded.etag.clone());
-            match coded.coding {
-                Coding::Identity => response,
-                Coding::Gzip => response.with("Content-Encoding", "gzip"),
-            }
-        };
-        response
-            .with("Cache-Control", "no-cache")
-            .with("Vary", "Accept-Encoding")
-    }
-
-    /// A page of the snapshot; `not_found` responds with the reason where there is none.
-    pub(super) fn page(
-        page: Result<Arc<Representation>, PageError>,
-        content_type: &'static str,
-        request: &Request,
-        not_found: impl FnOnce(String) -> Response,
-    ) -> Response {
-        match page {
-            Ok(page) => Response::represent(&page, content_type, request),
-            Err(PageError::NotFound(why)) => not_found(why),
-            Err(PageError::Busy) => {
-                Response::text(503, "too many requests wait for a page to be made").retry_later()
-            }
-        }
     }
 
     /// The same with another header field.
@@ -182,7 +147,7 @@ impl Response {
     /// Writes a short response at once, and nothing of it that would have to wait for the client.
     pub(super) fn send_at_once(&self, mut stream: &TcpStream) -> io::Result<()> {
         let mut bytes = self.head(false);
-        if let ResponseBody::Bytes(body) = &self.body {
+        if let ResponseBody::Text(body) = &self.body {
             bytes.extend_from_slice(body);
         }
         stream.set_nonblocking(true)?;
@@ -230,18 +195,22 @@ pub(super) struct ResponseWriter<'a> {
     recent: Pace,
     /// How long the client has taken nothing.
     stalled: Duration,
+    /// Fewest bytes a second that it must take.
+    least_pace: u64,
     is_stream: bool,
 }
 
 impl ResponseWriter<'_> {
     /// The stream's write timeout must be [`JUDGED`].
     pub(super) fn new(connection: &Connection) -> ResponseWriter<'_> {
+        connection.begin_response();
         ResponseWriter {
             connection,
             began: Instant::now(),
             pace: Pace::default(),
             recent: Pace::default(),
             stalled: Duration::ZERO,
+            least_pace: LEAST_PACE,
             is_stream: false,
         }
     }
@@ -253,12 +222,22 @@ impl ResponseWriter<'_> {
     pub(super) fn send(&mut self, response: Response, keep_alive: bool) -> io::Result<()> {
         let head = response.head(keep_alive);
         match response.body {
-            ResponseBody::Withheld(_) | ResponseBody::Absent => self.write_all(once(&head[..])),
-            ResponseBody::Bytes(bytes) => {
-                self.write_all(once(&head[..]).chain(bytes.chunks(BLOCK)))
+            ResponseBody::Withheld(_) | ResponseBody::Absent => self.send_all(once(&head[..])),
+            ResponseBody::Text(text) => self.send_all([&head[..], &text].into_iter()),
+            ResponseBody::Page(page) => {
+                self.least_pace = least_pace(page.length);
+                match &page.content {
+                    Content::Whole(bytes) => {
+                        self.send_all(once(&head[..]).chain(bytes.chunks(BLOCK)))
+                    }
+                    Content::Made(render) => {
+                        self.send_all(once(&head[..]))?;
+                        render(self)
+                    }
+                }
             }
             ResponseBody::Archive(archive, part) => {
-                self.write_all(once(&head[..]).chain(archive.part(part)))
+                self.send_all(once(&head[..]).chain(archive.part(part)))
             }
             ResponseBody::Stream(stream) => {
                 self.is_stream = true;
@@ -292,7 +271,7 @@ impl ResponseWriter<'_> {
                     return Err(error);
                 }
             };
-            self.write(&mut [IoSlice::new(&chunk[..held + count])])?;
+            self.write_pieces(&mut [IoSlice::new(&chunk[..held + count])])?;
             held = 0;
             if count == 0 {
                 return Ok(());
@@ -301,13 +280,13 @@ impl ResponseWriter<'_> {
     }
 
     /// Writes one piece after the other, several at a time.
-    fn write_all<'p>(&mut self, pieces: impl Iterator<Item = &'p [u8]>) -> io::Result<()> {
+    fn send_all<'p>(&mut self, pieces: impl Iterator<Item = &'p [u8]>) -> io::Result<()> {
         let mut pieces: Vec<IoSlice> = pieces.map(IoSlice::new).collect();
         let mut groups = pieces.chunks_mut(BLOCKS_AT_ONCE);
-        groups.try_for_each(|group| self.write(group))
+        groups.try_for_each(|group| self.write_pieces(group))
     }
 
-    fn write(&mut self, mut pieces: &mut [IoSlice]) -> io::Result<()> {
+    fn write_pieces(&mut self, mut pieces: &mut [IoSlice]) -> io::Result<()> {
         // Empty ones at the beginning would look like the end of the connection.
         IoSlice::advance_slices(&mut pieces, 0);
         self.connection.enter(ConnectionPhase::Sending)?;
@@ -332,6 +311,7 @@ impl ResponseWriter<'_> {
     fn note(&mut self, count: usize, waited: Duration) -> io::Result<()> {
         self.pace.note(count, waited);
         self.recent.note(count, waited);
+        self.connection.set_sent(self.pace.bytes());
         if let Some(pace) = self.recent.after(JUDGED) {
             if self.is_stream {
                 self.connection.set_stream_pace(pace);
@@ -344,11 +324,28 @@ impl ResponseWriter<'_> {
         } else {
             self.stalled += waited;
         }
-        let is_slow = self.stalled >= STALL || self.pace.is_below(LEAST_PACE, STALL);
+        let is_slow = self.stalled >= STALL || self.pace.is_below(self.least_pace, STALL);
         if is_slow || self.began.elapsed() > WHOLE_RESPONSE {
             let text = "the client reads too slowly";
             return Err(io::Error::new(io::ErrorKind::TimedOut, text));
         }
+        Ok(())
+    }
+}
+
+/// The least pace of a client that gets a page of so many bytes.
+fn least_pace(length: usize) -> u64 {
+    LEAST_PACE.max(length as u64 / WHOLE_PAGE.as_secs())
+}
+
+/// What is made while it's sent is written to the client as it comes.
+impl Write for ResponseWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send_all(bytes.chunks(BLOCK))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -382,5 +379,11 @@ mod tests {
             bare.ends_with("\r\nETag: \"x\"\r\n\r\n") && !bare.contains("Length"),
             "{bare}"
         );
+    }
+
+    #[test]
+    fn the_least_pace_of_a_client_grows_with_what_it_reads() {
+        assert_eq!(least_pace(1024 * 1024), LEAST_PACE);
+        assert_eq!(least_pace(60_000_000), 100_000);
     }
 }

@@ -2,7 +2,8 @@
 //! gives back the thread that reads it only when the file system answers, so nothing here ends the read;
 //! it ends the client's wait, and tells of it.
 
-use super::connections::{ConnectionPhase, ConnectionTable};
+use super::client::ConnectionPhase;
+use super::connections::ConnectionTable;
 use std::time::{Duration, Instant};
 
 /// After so long without progress a response is stuck: all other waits, for a registry, a client or a

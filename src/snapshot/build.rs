@@ -8,8 +8,11 @@ use super::{Counts, IndexStyle, Snapshot};
 use crate::helm::Version;
 use crate::inventory::{Contents, Skipped, StoredChart};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+/// What a listed version takes in memory beside its metadata, in bytes, at most.
+const ENTRY: usize = 1536;
 
 impl Snapshot {
     /// A snapshot of `contents` as of `now`, in seconds since 1970. The index of the `last` one is kept if
@@ -26,22 +29,22 @@ impl Snapshot {
             over_bound,
         } = contents;
         sort(&mut charts);
+        let outdated = last.map_or(0, |last| last.outdated + reuse(&mut charts, &last.charts));
         let root = match last.filter(|last| are_same(&last.charts, &charts)) {
             Some(last) => last.root.clone(),
-            None => {
-                let urls = style.urls.clone();
-                Arc::new(ChartRepository::new(&charts, style.format, urls))
-            }
+            None => Arc::new(ChartRepository::new(&charts, style.format, &style.urls)),
         };
-        skipped.extend_from_slice(&root.shadowed);
-        skipped.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
-        date(&mut skipped, last.map_or(&[], |last| &last.skipped), now);
+        let shadowed = root.shadowed.iter().cloned();
+        shadowed.for_each(|one| skipped.push(one));
         let counts = Counts {
-            charts: root.names,
+            charts: root.names(),
             versions: root.charts.len(),
-            skipped: skipped.len(),
+            skipped: skipped.total(),
             over_bound,
         };
+        let mut skipped = skipped.kept;
+        skipped.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+        date(&mut skipped, last.map_or(&[], |last| &last.skipped), now);
         let mut repositories = BTreeMap::new();
         let mut end = 0;
         for of_repository in charts.chunk_by(|one, other| one.repository == other.repository) {
@@ -57,9 +60,31 @@ impl Snapshot {
             repositories,
             pages,
             skipped,
+            outdated,
             counts,
         }
     }
+}
+
+/// Puts the charts of the last snapshot in the places of equal ones, so that both snapshots share them.
+/// Returns how many bytes of the last one they don't share.
+fn reuse(charts: &mut [Arc<StoredChart>], last: &[Arc<StoredChart>]) -> usize {
+    let place = |chart: &StoredChart| (chart.repository.clone(), chart.reference.clone());
+    let known: HashMap<_, _> = last.iter().map(|chart| (place(chart), chart)).collect();
+    let mut outdated: usize = last.iter().map(|chart| size(chart)).sum();
+    for chart in charts {
+        let known = known.get(&place(chart));
+        if let Some(known) = known.filter(|known| is_same(known, chart)) {
+            outdated -= size(known);
+            *chart = Arc::clone(known);
+        }
+    }
+    outdated
+}
+
+/// What a chart takes in memory, in bytes.
+fn size(chart: &StoredChart) -> usize {
+    chart.metadata.size() + ENTRY
 }
 
 fn key(skipped: &Skipped) -> (&str, &str) {
@@ -100,14 +125,16 @@ fn sort(charts: &mut [Arc<StoredChart>]) {
     charts.sort_by_cached_key(precedence);
 }
 
-/// Whether both are the same charts under the same tags. A config blob's digest stands for what it says.
+/// Whether both are the same charts under the same tags.
 fn are_same(before: &[Arc<StoredChart>], now: &[Arc<StoredChart>]) -> bool {
-    before.len() == now.len()
-        && before.iter().zip(now).all(|(before, now)| {
-            let has_same_name =
-                before.repository == now.repository && before.reference == now.reference;
-            has_same_name && before.layers == now.layers && before.created == now.created
-        })
+    let mut pairs = before.iter().zip(now);
+    before.len() == now.len() && pairs.all(|(before, now)| is_same(before, now))
+}
+
+/// Whether both are the same chart under the same tag. A config blob's digest stands for what it says.
+fn is_same(before: &StoredChart, now: &StoredChart) -> bool {
+    let has_same_name = before.repository == now.repository && before.reference == now.reference;
+    has_same_name && before.layers == now.layers && before.created == now.created
 }
 
 #[cfg(test)]
@@ -116,6 +143,11 @@ pub(super) mod tests {
     use super::*;
     use crate::helm::{ChartLayers, ChartMetadata};
     use crate::oci::{Descriptor, Digest, MediaType};
+    use crate::representation::Representation;
+    use core::net::{IpAddr, Ipv4Addr};
+
+    /// Any client.
+    pub(in crate::snapshot) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     pub(in crate::snapshot) fn chart(
         repository: &str,
@@ -155,6 +187,10 @@ pub(super) mod tests {
         Snapshot::build(contents(charts), &IndexStyle::default(), 0, None)
     }
 
+    fn text(page: &Representation) -> String {
+        String::from_utf8(page.identity().to_vec()).unwrap()
+    }
+
     #[test]
     fn what_is_found_again_is_not_rendered_again() {
         let charts = || {
@@ -179,9 +215,12 @@ pub(super) mod tests {
     #[test]
     fn the_index_as_json_is_rendered_once_and_not_at_all_where_it_is_json_already() {
         let yaml = snapshot(vec![chart("web", "1.0.0", "web", "1.0.0", "a")]);
-        let json = yaml.index_json_below(None).unwrap();
-        assert!(json.identity().bytes.starts_with(b"{\"apiVersion\":\"v1\""));
-        assert!(Arc::ptr_eq(&json, &yaml.index_json_below(None).unwrap()));
+        let json = yaml.index_json_below(None, CLIENT).unwrap();
+        assert!(text(&json).starts_with("{\"apiVersion\":\"v1\""));
+        assert!(Arc::ptr_eq(
+            &json,
+            &yaml.index_json_below(None, CLIENT).unwrap()
+        ));
         let charts = contents(vec![chart("web", "1.0.0", "web", "1.0.0", "a")]);
         let style = IndexStyle {
             format: IndexFormat::Json,
@@ -189,7 +228,7 @@ pub(super) mod tests {
         };
         let json = Snapshot::build(charts, &style, 0, None);
         assert!(Arc::ptr_eq(
-            &json.index_json_below(None).unwrap(),
+            &json.index_json_below(None, CLIENT).unwrap(),
             json.index()
         ));
     }
@@ -207,8 +246,8 @@ pub(super) mod tests {
             };
             let snapshot = Snapshot::build(charts, &style, 0, None);
             let prefix = prefix.map(|prefix| prefix.parse().unwrap());
-            let page = snapshot.index_below(prefix.as_ref()).unwrap();
-            String::from_utf8(page.identity().bytes.to_vec()).unwrap()
+            let page = snapshot.index_below(prefix.as_ref(), CLIENT).unwrap();
+            text(&page)
         };
         let below = || ArchiveUrls::Below("https://x/helm".to_owned());
         let registry = || ArchiveUrls::Registry("reg:5000".to_owned());
@@ -280,7 +319,7 @@ pub(super) mod tests {
         let (one, mut turned) = (snapshot(clash()), clash());
         turned.reverse();
         let other = snapshot(turned);
-        assert_eq!(one.index().identity().bytes, other.index().identity().bytes);
+        assert_eq!(text(one.index()), text(other.index()));
         assert_eq!(one.skipped, other.skipped);
         assert_eq!(
             one.chart_below(None, "web-1.tgz")
@@ -306,10 +345,8 @@ pub(super) mod tests {
             let skipped = skipped
                 .iter()
                 .map(|(tag, reason)| Skipped::new((*tag).into(), *reason));
-            let harvest = Contents {
-                skipped: skipped.collect(),
-                ..Contents::default()
-            };
+            let mut harvest = Contents::default();
+            skipped.for_each(|one| harvest.skipped.push(one));
             Snapshot::build(harvest, &IndexStyle::default(), walked_at, last)
         };
         let since = |snapshot: &Snapshot| {
@@ -347,14 +384,12 @@ pub(super) mod tests {
     fn what_the_storage_says_is_not_told_to_everybody() {
         let mut skipped = Skipped::new("a:1".into(), "GET http://inside/v2/a: 500: secret");
         skipped.public = Some("could not be read: unreachable or failing".into());
-        let harvest = Contents {
-            skipped: vec![skipped],
-            ..Contents::default()
-        };
+        let mut harvest = Contents::default();
+        harvest.skipped.push(skipped);
         let told = Snapshot::build(harvest, &IndexStyle::default(), 0, None)
-            .skipped_json()
+            .skipped_json(0, 9, CLIENT)
             .unwrap();
-        let told = String::from_utf8(told.identity().bytes.to_vec()).unwrap();
+        let told = text(&told);
         assert!(
             told.contains("could not be read: unreachable or failing"),
             "{told}"

@@ -6,17 +6,22 @@ mod pages;
 mod repository;
 
 pub use pages::PageError;
+pub(crate) use pages::Turn;
 pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};
 
-use crate::helm::ChartVersion;
+use crate::budget::{SKIPPED_PAGE, WHOLE_JSON};
+use crate::helm::index::is_release;
+use crate::helm::{ChartVersion, IndexFile};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
+use core::net::IpAddr;
 use pages::{PageKey, Pages};
-use repository::{ChartRepository, chart_version, index_file};
+use repository::{ChartRepository, ListedCharts, Versions, index, length, rendered};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Write};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -36,8 +41,10 @@ pub struct Snapshot {
     /// Where in `charts` each repository's charts stand.
     repositories: BTreeMap<RepositoryName, Range<usize>>,
     pages: Pages,
-    /// What isn't listed, and why; sorted.
+    /// What isn't listed, and why; sorted. If there is more than the budget allows, `counts` tells of it.
     pub skipped: Vec<Skipped>,
+    /// See [`Snapshot::outdated`].
+    outdated: usize,
     /// How much it holds.
     pub counts: Counts,
 }
@@ -86,13 +93,12 @@ impl Snapshot {
     }
 
     /// The versions that `/index.yaml` listed before and lists now with another archive, or from another
-    /// repository, in sentences: a client that pinned one gets something else. Both snapshots list in the
-    /// order of the archives' file names.
+    /// repository, in sentences: a client that pinned one gets something else.
     pub fn changes_since(&self, last: &Snapshot) -> Vec<String> {
         let place = |chart: &StoredChart| qualified(&chart.repository, chart.reference.as_str());
         let mut changes = Vec::new();
-        let mut last = last.root.charts.iter().peekable();
-        for now in &self.root.charts {
+        let mut last = last.root.by_archive_name.iter().peekable();
+        for now in &self.root.by_archive_name {
             let name = ChartVersion::archive_name(&now.metadata);
             let order = |one: &StoredChart| ChartVersion::cmp_archive_name(&one.metadata, &name);
             while last.next_if(|one| order(one).is_lt()).is_some() {}
@@ -114,53 +120,68 @@ impl Snapshot {
     }
 
     /// `/PREFIX/index.yaml`, in the configured format: the index of the repositories at or below the prefix,
-    /// as if there were no others. `/index.yaml` without a prefix.
+    /// as if there were no others. `/index.yaml` without a prefix. Requests of one `client` take turns with
+    /// those of others, here and for all other pages.
     ///
     /// Errors when no chart lies there, or when too many requests wait for pages.
     pub fn index_below(
         &self,
         prefix: Option<&RepositoryName>,
+        client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
-        self.index_in(self.style.format, prefix)
+        self.index_in(self.style.format, prefix, client)
     }
 
     /// `/PREFIX/index.json`, and `/index.json`. Errors as [`Snapshot::index_below`] does.
     pub fn index_json_below(
         &self,
         prefix: Option<&RepositoryName>,
+        client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
-        self.index_in(IndexFormat::Json, prefix)
+        self.index_in(IndexFormat::Json, prefix, client)
     }
 
     fn index_in(
         &self,
         format: IndexFormat,
         prefix: Option<&RepositoryName>,
+        client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
-        let Some(prefix) = prefix else {
-            return Ok(self.root_index(format));
+        let below = match prefix {
+            None => None,
+            Some(prefix) => Some(self.below(prefix).ok_or_else(|| {
+                let why = "no repository below this path holds a chart";
+                PageError::NotFound(why.to_owned())
+            })?),
         };
-        let Some((prefix, ranges)) = self.below(prefix) else {
-            return Err(PageError::NotFound(
-                "no repository below this path holds a chart".to_owned(),
-            ));
+        let is_part = |(_, ranges): &(_, Vec<Range<usize>>)| count(ranges) < self.charts.len();
+        let Some((prefix, ranges)) = below.filter(is_part) else {
+            return self.root_index(format, client);
         };
-        if ranges.iter().map(Range::len).sum::<usize>() == self.charts.len() {
-            return Ok(self.root_index(format));
-        }
         let urls = self.style.urls.below(&prefix);
-        self.pages.get(PageKey::Index(prefix, format), || {
-            let charts: Vec<_> = self.in_ranges(ranges).cloned().collect();
-            let below = ChartRepository::new(&charts, format, urls);
-            Ok(below.index().clone())
+        let key = PageKey::Index(Some(prefix), format);
+        if let Some(page) = self.pages.kept(&key) {
+            return Ok(page);
+        }
+        let charts: Vec<_> = self.in_ranges(ranges).cloned().collect();
+        self.pages.get(key, client, length(&charts), || {
+            ChartRepository::new(&charts, format, &urls).index().clone()
         })
     }
 
-    fn root_index(&self, format: IndexFormat) -> Arc<Representation> {
-        match format == self.style.format {
-            true => self.root.index().clone(),
-            false => self.root.index_json().clone(),
+    fn root_index(
+        &self,
+        format: IndexFormat,
+        client: IpAddr,
+    ) -> Result<Arc<Representation>, PageError> {
+        if format == self.style.format {
+            return Ok(self.root.index().clone());
         }
+        let (charts, urls) = (self.root.charts.clone(), self.style.urls.clone());
+        let key = PageKey::Index(None, format);
+        let expected = length(&charts);
+        self.pages
+            .get(key, client, expected, || index(charts, urls, format))
     }
 
     /// The chart whose archive is `/PREFIX/charts/NAME-VERSION.tgz`, by that file name. No index is rendered
@@ -215,25 +236,28 @@ impl Snapshot {
     /// without its pages (`offset`, `limit`): all versions of all charts, by name, newest first.
     ///
     /// Errors when too many requests wait for pages.
-    pub fn charts_json(&self) -> Result<Arc<Representation>, PageError> {
-        let charts = || Ok(json(self.root.index_file().entries_to_json()));
-        self.pages.get(PageKey::Charts, charts)
+    pub fn charts_json(&self, client: IpAddr) -> Result<Arc<Representation>, PageError> {
+        let all = || self.root.charts.clone();
+        self.page(PageKey::Charts, client, all, |file, out| {
+            file.write_entries(out)
+        })
     }
 
     /// `/api/charts/NAME`: all versions of one chart, newest first.
     ///
     /// Errors when there are none, or when too many requests wait for pages.
-    pub fn chart_json(&self, name: &str) -> Result<Arc<Representation>, PageError> {
+    pub fn chart_json(&self, name: &str, client: IpAddr) -> Result<Arc<Representation>, PageError> {
         let versions = self.root.versions(name);
         if versions.is_empty() {
             return Err(PageError::NotFound("chart not found".to_owned()));
         }
         let key = PageKey::Chart(name.to_owned());
-        self.pages.get(key, || {
-            Ok(json(
-                index_file(&versions, &self.style.urls).versions_to_json(name),
-            ))
-        })
+        self.page(
+            key,
+            client,
+            || versions.into(),
+            |file, out| file.write_versions(out),
+        )
     }
 
     /// `/api/charts/NAME/VERSION`: one version; `latest` is the newest one that is no prerelease.
@@ -243,47 +267,80 @@ impl Snapshot {
         &self,
         name: &str,
         version: &str,
+        client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
         let versions = self.root.versions(name);
         if versions.is_empty() {
             return Err(PageError::NotFound("no chart name found".to_owned()));
         }
-        let missing =
-            || PageError::NotFound(format!("no chart version found for {name}-{version}"));
-        if version == "latest" {
-            let latest = || {
-                index_file(&versions, &self.style.urls)
-                    .latest(name)
-                    .map(|chart| json(chart.to_json()))
-            };
-            return self.pages.get(PageKey::Latest(name.to_owned()), || {
-                latest().ok_or_else(missing)
-            });
-        }
-        let chart = versions
-            .iter()
-            .find(|chart| chart.metadata.version() == version);
-        let chart = chart.ok_or_else(missing)?;
-        let key = PageKey::Version(name.to_owned(), version.to_owned());
-        self.pages.get(key, || {
-            Ok(json(chart_version(chart, &self.style.urls).to_json()))
+        let is_it = |chart: &&Arc<StoredChart>| match version {
+            "latest" => is_release(&chart.metadata),
+            _ => chart.metadata.version() == version,
+        };
+        let missing = format!("no chart version found for {name}-{version}");
+        let chart = versions.iter().find(is_it);
+        let chart = chart.ok_or(PageError::NotFound(missing))?;
+        let found = chart.metadata.version();
+        let key = PageKey::Version(name.to_owned(), found.to_owned());
+        let one = || [chart.clone()].into();
+        self.page(key, client, one, |file, out| file.write_one(out))
+    }
+
+    /// `/api/skipped`: what isn't listed, and why, from the one at `offset` on, at most `limit` of them and
+    /// at most [`SKIPPED_PAGE`].
+    ///
+    /// Errors when too many requests wait for pages.
+    pub fn skipped_json(
+        &self,
+        offset: usize,
+        limit: usize,
+        client: IpAddr,
+    ) -> Result<Arc<Representation>, PageError> {
+        let from = offset.min(self.skipped.len());
+        let page = &self.skipped[from..];
+        let page = &page[..limit.min(SKIPPED_PAGE).min(page.len())];
+        let key = PageKey::Skipped(from, page.len());
+        self.pages.get(key, client, 0, || {
+            let lines = serde_json::to_vec(&SkippedLines(page)).unwrap_or_default();
+            Arc::new(Representation::new(lines))
         })
     }
 
-    /// `/api/skipped`: what isn't listed, and why.
-    ///
-    /// Errors when too many requests wait for pages.
-    pub fn skipped_json(&self) -> Result<Arc<Representation>, PageError> {
-        let skipped = || serde_json::to_vec(&SkippedList(&self.skipped)).unwrap_or_default();
-        self.pages.get(PageKey::Skipped, || Ok(json(skipped())))
+    /// The turn to make something of so many bytes for a client.
+    pub(crate) fn turn(&self, client: IpAddr, expected: usize) -> Option<Turn> {
+        self.pages.turn(client, expected)
+    }
+
+    /// How many bytes of snapshots before this one are in none of its charts. What was taken from such a
+    /// snapshot holds at most as many more as this has grown by since.
+    pub fn outdated(&self) -> usize {
+        self.outdated
+    }
+
+    /// The JSON that `write` makes of some charts.
+    fn page(
+        &self,
+        key: PageKey,
+        client: IpAddr,
+        charts: impl FnOnce() -> ListedCharts,
+        write: fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()>,
+    ) -> Result<Arc<Representation>, PageError> {
+        if let Some(page) = self.pages.kept(&key) {
+            return Ok(page);
+        }
+        let charts = charts();
+        let (expected, urls) = (length(&charts), self.style.urls.clone());
+        self.pages.get(key, client, expected, || {
+            rendered(charts, urls, WHOLE_JSON, write)
+        })
     }
 }
 
-fn json(bytes: Vec<u8>) -> Arc<Representation> {
-    Arc::new(Representation::new(bytes))
+fn count(ranges: &[Range<usize>]) -> usize {
+    ranges.iter().map(Range::len).sum()
 }
 
-struct SkippedList<'a>(&'a [Skipped]);
+struct SkippedLines<'a>(&'a [Skipped]);
 
 #[derive(Serialize)]
 struct SkippedLine<'a> {
@@ -292,7 +349,7 @@ struct SkippedLine<'a> {
     since: String,
 }
 
-impl Serialize for SkippedList<'_> {
+impl Serialize for SkippedLines<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(|skipped| SkippedLine {
             reference: &skipped.reference,
@@ -310,11 +367,13 @@ fn date(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::build::tests::{chart, snapshot};
+    use super::build::tests::{CLIENT, chart, snapshot};
     use super::*;
 
     fn below(snapshot: &Snapshot, prefix: &str) -> Option<Arc<Representation>> {
-        snapshot.index_below(Some(&prefix.parse().unwrap())).ok()
+        snapshot
+            .index_below(Some(&prefix.parse().unwrap()), CLIENT)
+            .ok()
     }
 
     fn teams() -> Vec<StoredChart> {
@@ -337,16 +396,20 @@ mod tests {
             let alone = snapshot(teams().drain(charts).collect());
             let index = below(&all, prefix).unwrap();
             assert_eq!(
-                index.identity().bytes,
-                alone.index().identity().bytes,
+                index.identity().to_vec(),
+                alone.index().identity().to_vec(),
                 "{prefix}"
             );
             let json = all
-                .index_json_below(Some(&prefix.parse().unwrap()))
+                .index_json_below(Some(&prefix.parse().unwrap()), CLIENT)
                 .unwrap();
             assert_eq!(
                 json.identity().etag,
-                alone.index_json_below(None).unwrap().identity().etag,
+                alone
+                    .index_json_below(None, CLIENT)
+                    .unwrap()
+                    .identity()
+                    .etag,
                 "{prefix}"
             );
         }
@@ -395,9 +458,12 @@ mod tests {
         let all = snapshot(teams().drain(..2).collect());
         assert!(Arc::ptr_eq(&below(&all, "team").unwrap(), all.index()));
         let json = all
-            .index_json_below(Some(&"team".parse().unwrap()))
+            .index_json_below(Some(&"team".parse().unwrap()), CLIENT)
             .unwrap();
-        assert!(Arc::ptr_eq(&json, &all.index_json_below(None).unwrap()));
+        assert!(Arc::ptr_eq(
+            &json,
+            &all.index_json_below(None, CLIENT).unwrap()
+        ));
     }
 
     #[test]

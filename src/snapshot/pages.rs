@@ -3,27 +3,31 @@
 //! requests for different ones never take the memory of them all.
 
 use super::repository::IndexFormat;
+use crate::budget::PAGES;
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
-use crate::sync::{Gate, GateLimits, Lru, lock};
+use crate::sync::{Gate, GateLimits, Lru, Pass, lock};
+use core::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Most bytes of pages that are kept: the indexes of a registry of 30,000 versions, each team's once.
-/// One that is larger is kept alone.
-const MAX_KEPT: usize = 32 * 1024 * 1024;
-/// What a page counts at least, in bytes. So at most 8,192 are kept: one for each prefix of a tree of 5,000
-/// repositories, and few enough to look for the oldest among them all.
+/// What a page counts at least, in bytes. So at most 4,096 are kept: few enough to look for the oldest among
+/// them all.
 const MIN_WEIGHT: usize = 4 * 1024;
-/// One page is rendered at a time. Each request that waits holds a connection and its thread, of which
-/// there are 1,024.
+/// One large page is rendered at a time, and a small one beside it. Each request that waits holds a
+/// connection and its thread, of which there are 1,024.
 const RENDERING: GateLimits = GateLimits {
     at_once: 1,
     per_key: 1,
-    waiting: 192,
+    waiting: 96,
 };
+/// A page that is expected to have more bytes than this is a large one: it takes some milliseconds.
+const LARGE: usize = 1024 * 1024;
 /// How long a request waits for pages of others to be rendered first: the largest take a second each.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// The turn to render something.
+pub(crate) type Turn = Pass<IpAddr>;
 
 /// Why there is no page.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,70 +41,73 @@ pub enum PageError {
 /// What is rendered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum PageKey {
-    /// The index of what lies below a prefix.
-    Index(RepositoryName, IndexFormat),
+    /// The index of what lies below a prefix, or of all.
+    Index(Option<RepositoryName>, IndexFormat),
     /// All charts.
     Charts,
     /// All versions of one.
     Chart(String),
     /// One version.
     Version(String, String),
-    /// The newest release of one.
-    Latest(String),
-    /// What isn't listed.
-    Skipped,
+    /// So many that aren't listed, from one on.
+    Skipped(usize, usize),
 }
 
 /// The pages of one snapshot.
 pub(super) struct Pages {
     kept: Mutex<Lru<PageKey, Arc<Representation>>>,
-    /// Shared with the snapshots before and after this one.
-    rendering: Arc<Gate<()>>,
+    /// For small pages and for large ones. Shared with the snapshots before and after this one.
+    rendering: [Arc<Gate<IpAddr>>; 2],
 }
 
 impl Pages {
     /// None yet. `last` are those of the snapshot before.
     pub(super) fn new(last: Option<&Pages>) -> Pages {
-        let rendering = last.map(|last| last.rendering.clone());
+        let gates = || [Gate::new(RENDERING), Gate::new(RENDERING)];
         Pages {
-            kept: Mutex::new(Lru::new(MAX_KEPT)),
-            rendering: rendering.unwrap_or_else(|| Gate::new(RENDERING)),
+            kept: Mutex::new(Lru::new(PAGES)),
+            rendering: last.map_or_else(gates, |last| last.rendering.clone()),
         }
     }
 
-    /// The page, as `render` makes it.
+    /// The turn to make something of so many bytes. No client waits for all that another one asks for.
+    pub(super) fn turn(&self, client: IpAddr, expected: usize) -> Option<Turn> {
+        let gate = &self.rendering[usize::from(expected > LARGE)];
+        gate.enter(client, LONGEST_WAIT)
+    }
+
+    /// The page, if it is there already.
+    pub(super) fn kept(&self, key: &PageKey) -> Option<Arc<Representation>> {
+        lock(&self.kept).get(key)
+    }
+
+    /// The page, as `render` makes it, of about so many bytes.
     ///
-    /// Errors as `render` does, or when too many requests wait.
+    /// Errors when too many requests wait.
     pub(super) fn get(
         &self,
         key: PageKey,
-        render: impl FnOnce() -> Result<Arc<Representation>, PageError>,
+        client: IpAddr,
+        expected: usize,
+        render: impl FnOnce() -> Arc<Representation>,
     ) -> Result<Arc<Representation>, PageError> {
-        if let Some(page) = lock(&self.kept).get(&key) {
+        if let Some(page) = self.kept(&key) {
             return Ok(page);
         }
-        let _pass = self
-            .rendering
-            .enter((), LONGEST_WAIT)
-            .ok_or(PageError::Busy)?;
+        let _turn = self.turn(client, expected).ok_or(PageError::Busy)?;
         // It may have been rendered while this request waited.
-        if let Some(page) = lock(&self.kept).get(&key) {
+        if let Some(page) = self.kept(&key) {
             return Ok(page);
         }
-        let page = render()?;
-        lock(&self.kept).insert(key, page.clone(), weight(&page));
+        let page = render();
+        lock(&self.kept).insert(key, page.clone(), page.weight().max(MIN_WEIGHT));
         Ok(page)
     }
 }
 
-/// The compressed form takes a quarter of the bytes at most.
-fn weight(page: &Representation) -> usize {
-    let bytes = page.identity().bytes.len();
-    (bytes + bytes / 4).max(MIN_WEIGHT)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::build::tests::CLIENT;
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -110,8 +117,8 @@ mod tests {
         PageKey::Chart(number.to_string())
     }
 
-    fn page(length: usize) -> Result<Arc<Representation>, PageError> {
-        Ok(Arc::new(Representation::new(vec![b'a'; length])))
+    fn page(length: usize) -> Arc<Representation> {
+        Arc::new(Representation::new(vec![b'a'; length]))
     }
 
     #[test]
@@ -123,27 +130,28 @@ mod tests {
         };
         thread::scope(|scope| {
             for _ in 0..16 {
-                scope.spawn(|| pages.get(key(1), render).unwrap());
+                scope.spawn(|| pages.get(key(1), CLIENT, 10, render).unwrap());
             }
         });
         assert_eq!(rendered.into_inner(), 1);
     }
 
     #[test]
-    fn a_page_that_fails_or_panics_leaves_the_next_request_its_turn() {
+    fn a_page_that_panics_leaves_the_next_request_its_turn() {
         let pages = Pages::new(None);
-        let missing = || Err(PageError::NotFound("no such chart".to_owned()));
-        assert!(pages.get(key(1), missing).is_err());
-        let panic = AssertUnwindSafe(|| pages.get(key(1), || panic!("on purpose")));
+        let panic = AssertUnwindSafe(|| pages.get(key(1), CLIENT, 1, || panic!("on purpose")));
         assert!(catch_unwind(panic).is_err());
-        assert!(pages.get(key(1), || page(1)).is_ok());
+        assert!(pages.get(key(1), CLIENT, 1, || page(1)).is_ok());
         // The gate is the next snapshot's too.
-        assert!(Pages::new(Some(&pages)).get(key(1), || page(1)).is_ok());
+        let next = Pages::new(Some(&pages));
+        assert!(next.get(key(1), CLIENT, 1, || page(1)).is_ok());
     }
 
     #[test]
-    fn small_pages_count_so_much_that_their_number_is_bounded() {
-        assert_eq!(weight(&page(1).unwrap()), MIN_WEIGHT);
-        assert_eq!(weight(&page(40_000).unwrap()), 50_000);
+    fn a_small_page_does_not_wait_for_large_ones() {
+        let pages = Pages::new(None);
+        let other = [127, 0, 0, 2].into();
+        let _turn = pages.turn(CLIENT, LARGE + 1);
+        assert!(pages.get(key(1), other, LARGE, || page(1)).is_ok());
     }
 }

@@ -1,11 +1,17 @@
 //! A chart repository: what one base URL serves, an index in its formats and the archives beside it.
 
-use crate::helm::{ChartVersion, IndexFile};
+use crate::budget::{WHOLE, WHOLE_JSON};
+use crate::helm::{ChartVersion, IndexFile, index};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
 use std::collections::{HashMap, hash_map::Entry};
-use std::sync::{Arc, OnceLock};
+use std::io::{self, Write};
+use std::slice;
+use std::sync::Arc;
+
+/// What an index takes beside its entries, in bytes.
+const FRAME: usize = 128;
 
 /// What `/index.yaml` holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,23 +71,24 @@ pub struct IndexStyle {
 
 /// An index and its archives.
 pub(super) struct ChartRepository {
-    /// What is listed, in the order of the archives' file names.
-    pub(super) charts: Box<[Arc<StoredChart>]>,
-    urls: ArchiveUrls,
+    /// What is listed, in the order of the index.
+    pub(super) charts: ListedCharts,
+    /// The same, in the order of the archives' file names.
+    pub(super) by_archive_name: Box<[Arc<StoredChart>]>,
     index: Arc<Representation>,
-    index_json: OnceLock<Arc<Representation>>,
     /// What isn't listed, because another archive has its file name.
     pub(super) shadowed: Vec<Skipped>,
-    /// How many charts there are, of one or several versions each.
-    pub(super) names: usize,
 }
+
+/// Charts in the order of an index.
+pub(super) type ListedCharts = Arc<[Arc<StoredChart>]>;
 
 impl ChartRepository {
     /// Lists `charts`, which are in order of precedence: of those with the same archive name the first.
     pub(super) fn new(
         charts: &[Arc<StoredChart>],
         format: IndexFormat,
-        urls: ArchiveUrls,
+        urls: &ArchiveUrls,
     ) -> ChartRepository {
         let mut by_archive_name: HashMap<String, &Arc<StoredChart>> = HashMap::new();
         let mut shadowed = Vec::new();
@@ -93,24 +100,16 @@ impl ChartRepository {
         }
         let mut listed: Vec<_> = by_archive_name.into_iter().collect();
         listed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let charts: Box<[_]> = listed.into_iter().map(|(_, chart)| chart.clone()).collect();
-        let file = index_file(&charts, &urls);
-        let (names, _) = file.counts();
-        let index = Arc::new(Representation::new(match format {
-            IndexFormat::Yaml => file.to_yaml(),
-            IndexFormat::Json => file.to_json(),
-        }));
-        let index_json = OnceLock::new();
-        if format == IndexFormat::Json {
-            let _ = index_json.set(index.clone());
-        }
+        let by_archive_name: Box<[_]> =
+            listed.into_iter().map(|(_, chart)| chart.clone()).collect();
+        let mut charts = by_archive_name.to_vec();
+        index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
+        let charts: ListedCharts = charts.into();
         ChartRepository {
+            index: index(charts.clone(), urls.clone(), format),
             charts,
-            urls,
-            index,
-            index_json,
+            by_archive_name,
             shadowed,
-            names,
         }
     }
 
@@ -119,15 +118,11 @@ impl ChartRepository {
         &self.index
     }
 
-    /// The index as JSON, rendered when it's first asked for.
-    pub(super) fn index_json(&self) -> &Arc<Representation> {
-        self.index_json
-            .get_or_init(|| Arc::new(Representation::new(self.index_file().to_json())))
-    }
-
-    /// What the index is rendered from.
-    pub(super) fn index_file(&self) -> IndexFile<'_> {
-        index_file(&self.charts, &self.urls)
+    /// How many charts there are, of one or several versions each.
+    pub(super) fn names(&self) -> usize {
+        let have_one_name =
+            |one: &Arc<StoredChart>, other: &Arc<StoredChart>| name(one) == name(other);
+        self.charts.chunk_by(have_one_name).count()
     }
 
     /// The chart of an archive's file name.
@@ -135,25 +130,20 @@ impl ChartRepository {
         let compare = |chart: &Arc<StoredChart>| {
             ChartVersion::cmp_archive_name(&chart.metadata, archive_name)
         };
-        let at = self.charts.binary_search_by(compare).ok()?;
-        Some(&self.charts[at])
+        let at = self.by_archive_name.binary_search_by(compare).ok()?;
+        Some(&self.by_archive_name[at])
     }
 
-    /// The versions of one chart, in no particular order.
-    pub(super) fn versions(&self, name: &str) -> Vec<Arc<StoredChart>> {
-        let start = format!("{name}-");
-        let archive_name = |chart: &Arc<StoredChart>| ChartVersion::archive_name(&chart.metadata);
-        let first = self
-            .charts
-            .partition_point(|chart| archive_name(chart) < start);
-        // Among them are those of charts whose names begin alike.
-        let charts = self.charts[first..].iter();
-        let charts = charts.take_while(|chart| archive_name(chart).starts_with(&start));
-        charts
-            .filter(|chart| chart.metadata.name() == name)
-            .cloned()
-            .collect()
+    /// The versions of one chart, newest first.
+    pub(super) fn versions(&self, of: &str) -> &[Arc<StoredChart>] {
+        let start = self.charts.partition_point(|chart| name(chart) < of);
+        let length = self.charts[start..].partition_point(|chart| name(chart) == of);
+        &self.charts[start..start + length]
     }
+}
+
+fn name(chart: &StoredChart) -> &str {
+    chart.metadata.name()
 }
 
 /// Another tag of the same archive is an alias, and no loss.
@@ -165,12 +155,57 @@ fn shadow(name: &str, listed: &StoredChart, other: &StoredChart) -> Option<Skipp
 }
 
 /// The index of those charts.
-pub(super) fn index_file<'a>(charts: &'a [Arc<StoredChart>], urls: &ArchiveUrls) -> IndexFile<'a> {
-    IndexFile::new(charts.iter().map(|chart| chart_version(chart, urls)))
+pub(super) fn index(
+    charts: ListedCharts,
+    urls: ArchiveUrls,
+    format: IndexFormat,
+) -> Arc<Representation> {
+    match format {
+        IndexFormat::Yaml => rendered(charts, urls, WHOLE, |file, out| file.write_yaml(out)),
+        IndexFormat::Json => rendered(charts, urls, WHOLE_JSON, |file, out| file.write_json(out)),
+    }
+}
+
+/// What `write` makes of the charts.
+pub(super) fn rendered(
+    charts: ListedCharts,
+    urls: ArchiveUrls,
+    most: usize,
+    write: impl Fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()> + Send + Sync + 'static,
+) -> Arc<Representation> {
+    let render = move |out: &mut dyn Write| {
+        let versions = Versions {
+            charts: charts.iter(),
+            urls: &urls,
+        };
+        write(&IndexFile::new(versions), out)
+    };
+    Arc::new(Representation::rendered(most, Arc::new(render)))
+}
+
+/// How many bytes the charts take when they are rendered, at most.
+pub(super) fn length(charts: &[Arc<StoredChart>]) -> usize {
+    let entries = charts.iter().map(|chart| chart.metadata.entry_length());
+    entries.sum::<usize>() + FRAME
+}
+
+/// The charts as an index lists them.
+#[derive(Clone)]
+pub(super) struct Versions<'a> {
+    charts: slice::Iter<'a, Arc<StoredChart>>,
+    urls: &'a ArchiveUrls,
+}
+
+impl<'a> Iterator for Versions<'a> {
+    type Item = ChartVersion<'a>;
+
+    fn next(&mut self) -> Option<ChartVersion<'a>> {
+        Some(chart_version(self.charts.next()?, self.urls))
+    }
 }
 
 /// A chart as an index lists it.
-pub(super) fn chart_version<'a>(chart: &'a StoredChart, urls: &ArchiveUrls) -> ChartVersion<'a> {
+fn chart_version<'a>(chart: &'a StoredChart, urls: &ArchiveUrls) -> ChartVersion<'a> {
     ChartVersion {
         metadata: &chart.metadata,
         created: chart.created,

@@ -7,6 +7,7 @@
 //! `cargo test`. Words pick the attacks whose names hold one of them.
 
 mod attacks;
+mod bloat;
 mod crowd;
 mod field;
 mod goal;
@@ -26,6 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
+use bloat::Bloat;
 use report::Report;
 use rows::Row;
 use trial::Scale;
@@ -65,14 +67,24 @@ fn main() -> ExitCode {
     let wanted =
         |row: &Row| words.is_empty() || words.iter().any(|word| row.title(&scale).contains(word));
     let rows: Vec<Row> = rows::all().into_iter().filter(wanted).collect();
+    let is_wanted = |row: &&Bloat| {
+        words.is_empty() || words.iter().any(|word| row.title(&scale).contains(word))
+    };
+    let bloats: Vec<&Bloat> = bloat::ALL.iter().filter(is_wanted).collect();
     if given("--list") {
-        rows.iter()
-            .for_each(|row| println!("{}: test", row.title(&scale)));
+        let titles = rows.iter().map(|row| row.title(&scale));
+        let titles = titles.chain(bloats.iter().map(|row| row.title(&scale)));
+        titles.for_each(|title| println!("{title}: test"));
         return ExitCode::SUCCESS;
     }
     limits::raise_own_descriptors();
-    let report = Mutex::new(Report::begin(&scale));
+    let mut report = Mutex::new(Report::begin(&scale));
     run(&rows, &scale, &report);
+    for row in bloats {
+        let outcome = catch_unwind(AssertUnwindSafe(|| row.play(&scale)));
+        let report = report.get_mut().expect("no row panics while it reports");
+        report.add_bloat(row, &scale, outcome.ok());
+    }
     report
         .into_inner()
         .expect("no row panics while it reports")

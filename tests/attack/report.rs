@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::bloat::{Bloat, Bloated};
 use crate::goal::{self, exit};
 use crate::rows::Row;
 use crate::trial::{Outcome, Scale};
@@ -55,6 +56,23 @@ impl Report {
         let faults = goal::faults(row, scale, &outcome);
         let verdict = if faults.is_empty() { "" } else { " ✗" };
         println!("{}{verdict}", line(&title, &outcome));
+        self.faults
+            .extend(faults.into_iter().map(|fault| format!("{title}: {fault}")));
+    }
+
+    /// The same of a row about memory.
+    pub fn add_bloat(&mut self, row: &Bloat, scale: &Scale, outcome: Option<Bloated>) {
+        self.rows += 1;
+        let title = row.title(scale);
+        let Some(outcome) = outcome else {
+            println!("{title:<58} ✗ could not be played");
+            self.faults
+                .push(format!("{title}: could not be played, see the panic above"));
+            return;
+        };
+        let faults = outcome.faults();
+        let verdict = if faults.is_empty() { "" } else { " ✗" };
+        println!("{title:<58} {}{verdict}", outcome.line());
         self.faults
             .extend(faults.into_iter().map(|fault| format!("{title}: {fault}")));
     }

@@ -154,7 +154,7 @@ fn address(daemon: &Daemon) -> SocketAddr {
 }
 
 /// The binary that is released, if the caller says where it is.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let built = env!("CARGO_BIN_EXE_oci-chartrepo").into();
     std::env::var_os("OCI_CHARTREPO_RELEASE").map_or(built, PathBuf::from)
 }

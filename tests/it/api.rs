@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::support::daemon::Daemon;
-use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply};
+use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Guard, Reply, media};
 use crate::support::http::Answer;
 use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::{EACH_TIME, LONG_WAIT, ready_daemon, starting_daemon};
@@ -171,6 +171,78 @@ fn what_is_skipped_is_told_with_its_reason_and_since_when() {
     assert_eq!(later[0], skipped[0]);
     assert_eq!(later[1], skipped[1]);
     assert_ne!(later[2]["since"], skipped[1]["since"]);
+}
+
+/// A pusher's megabyte was kept, logged and shown once for each tag.
+#[test]
+fn a_pushed_text_of_a_megabyte_is_cut_before_it_is_a_reason() {
+    let fake = registry();
+    let long = "\u{202e}x".repeat(300_000);
+    let manifest = json!({"schemaVersion": 2, "layers": [], "config": {
+        "mediaType": long, "digest": format!("sha256:{:064}", 0), "size": 2}});
+    fake.push_manifest(
+        "images/app",
+        "9.0.0",
+        media::OCI_MANIFEST,
+        manifest.to_string().as_bytes(),
+    );
+    for (repository, config) in [
+        ("team/bad", json!({"name": "bad", "version": long})),
+        (
+            "team/odd",
+            json!({"name": "odd", "version": format!("1.0.0+{}", "a".repeat(300_000))}),
+        ),
+        ("team/no", json!({"name": long, "version": "1.0.0"})),
+    ] {
+        fake.push(&Chart::new(repository, "1.0.0").config(&config));
+    }
+    let daemon = ready_daemon(&fake, &[ONCE, "--log-level=debug"]);
+    let skipped = json_at(&daemon, "/api/skipped");
+    assert_eq!(skipped.as_array().map(Vec::len), Some(5), "{skipped}");
+    for one in skipped.as_array().expect("a list") {
+        let reason = one["reason"].as_str().expect("a reason");
+        assert!(
+            reason.len() < 3_000,
+            "{} bytes: {reason:.100}",
+            reason.len()
+        );
+        assert!(!reason.contains('\u{202e}'), "{reason}");
+    }
+    let longest = daemon.log().lines().map(str::len).max();
+    assert!(longest < Some(4_000), "a log line of {longest:?} bytes");
+}
+
+#[test]
+fn what_is_skipped_is_told_in_pages_with_a_total() {
+    let fake = registry();
+    for number in 0..7 {
+        fake.push_image("images/app", &format!("2.0.{number}"));
+    }
+    let daemon = ready_daemon(&fake, &[ONCE]);
+    let all = json_at(&daemon, "/api/skipped");
+    let all = all.as_array().expect("a list");
+    assert_eq!(all.len(), 8);
+    let (mut path, mut seen) = ("/api/skipped?x=y&limit=3".to_owned(), Vec::new());
+    loop {
+        let page = daemon.get(&path);
+        assert_eq!(page.header("X-Total-Count"), Some("8"), "{path}");
+        let listed = parsed(&page).as_array().expect("a list").clone();
+        assert!(listed.len() <= 3, "{path}");
+        seen.extend(listed);
+        let Some(next) = page.header("Link") else {
+            break;
+        };
+        let next = next.strip_prefix('<').and_then(|link| link.split_once('>'));
+        let (target, relation) = next.expect("a link");
+        assert_eq!(relation, "; rel=\"next\"");
+        path = format!("/api/{target}");
+    }
+    assert_eq!(&seen, all);
+    assert_eq!(json_at(&daemon, "/api/skipped?offset=99"), json!([]));
+    for bad in ["offset=-1", "limit=x", "limit="] {
+        let answer = daemon.get(&format!("/api/skipped?{bad}"));
+        assert_eq!(answer.status, 400, "{bad}");
+    }
 }
 
 #[test]

@@ -174,9 +174,11 @@ static INDEXES: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     assert_eq!(snapshot.counts.versions, blobs.len() + 1);
     [
         snapshot.index().clone(),
-        snapshot.index_json_below(None).expect("it is rendered"),
+        snapshot
+            .index_json_below(None, [127, 0, 0, 1].into())
+            .expect("it is rendered"),
     ]
-    .map(|index| index.identity().bytes.to_vec())
+    .map(|index| index.identity().to_vec())
 });
 
 #[test]

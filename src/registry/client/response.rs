@@ -3,6 +3,7 @@
 
 use super::error;
 use super::timeouts::{BODY, ERROR_BODY, STALL};
+use crate::budget::make_room;
 use crate::pacing::Pace;
 use crate::storage::{Error, ErrorKind, Result};
 use base64::Engine as _;
@@ -289,6 +290,8 @@ fn collect(source: impl Read, limit: u64, longest: Duration) -> io::Result<Vec<u
     let mut chunk = [0; 16 * 1024];
     loop {
         let count = source.read(&mut chunk)?;
+        let length = bytes.len() + count;
+        make_room(&mut bytes, length);
         bytes.extend_from_slice(&chunk[..count]);
         if count == 0 {
             return Ok(bytes);

@@ -5,6 +5,7 @@
 //! names are used: any pusher may have written it, and what is below them the registry itself says.
 
 use super::prefix::Prefix;
+use crate::budget::{MAX_CHARTS, MAX_CHARTS_INDEX};
 use crate::oci::{Descriptor, Digest, Manifest};
 use crate::registry::client::error;
 use crate::registry::endpoints::Endpoints;
@@ -21,11 +22,6 @@ const REPOSITORY: &str = "charts-index";
 const TAG: &str = "latest";
 /// The layer's type.
 const LAYER: &str = "application/vnd.vmware.charts.index.layer.v1+json";
-/// Largest index read, in bytes: it takes 350 for a version, and Bitnami has 20,000 of 150 charts.
-const MAX_INDEX: u64 = 32 * 1024 * 1024;
-
-/// Most charts that are listed: with a repository each, ten times the largest registry that we aim at.
-const MAX_CHARTS: usize = 50_000;
 
 /// The charts index of one registry: the manifest that was last read, and what it lists.
 #[derive(Default)]
@@ -54,8 +50,8 @@ impl ChartsIndex {
         }
         let no_index = || error::unexpected_body(&what, "not a charts index");
         let layer = index_layer(&bytes).ok_or_else(no_index)?;
-        if layer.size > MAX_INDEX {
-            let why = format!("over {MAX_INDEX} bytes");
+        if layer.size > MAX_CHARTS_INDEX {
+            let why = format!("over {MAX_CHARTS_INDEX} bytes");
             return Err(error::unexpected_body(&what, &why));
         }
         let bytes = read_verified(endpoints.blob_from(&home, &layer, 0)?, &home, &layer)?;

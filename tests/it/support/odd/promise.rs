@@ -85,12 +85,14 @@ fn archive(repository: &str, config: &[u8]) -> Vec<u8> {
 /// Errors with what is wrong with the index that a registry with `configs` would have.
 pub fn keeps_the_promise(configs: &[Vec<u8>], created: &str) -> Result<(), String> {
     let snapshot = index_of(configs, created);
-    let json = snapshot.index_json_below(None).expect("it is rendered");
-    let json = &*json.identity().bytes;
+    let json = snapshot
+        .index_json_below(None, [127, 0, 0, 1].into())
+        .expect("it is rendered");
+    let json = &*json.identity().to_vec();
     serde_json::from_slice::<Value>(json).map_err(|error| format!("our JSON is none: {error}"))?;
     for reader in Reader::ALL {
         let index = reader
-            .read(&snapshot.index().identity().bytes)
+            .read(&snapshot.index().identity().to_vec())
             .map_err(|why| format!("{reader:?}: {why}"))?;
         has_what_was_found(&index, &snapshot).map_err(|why| format!("{reader:?}: {why}"))?;
         reader

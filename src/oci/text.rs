@@ -1,0 +1,37 @@
+//! Texts that others write, as far as they are kept, logged or shown: cut to a bound, so that a pushed
+//! megabyte is not held once for each tag, and without characters that a terminal or a reader obeys
+//! instead of showing them.
+
+use crate::budget::TEXT;
+
+/// The first [`TEXT`] characters of `text`, with control and format characters escaped.
+pub fn excerpt(text: &str) -> String {
+    let mut excerpt = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == TEXT {
+            excerpt.push('…');
+            break;
+        }
+        match c {
+            '"' | '\'' | '\\' => excerpt.push(c),
+            _ => excerpt.extend(c.escape_debug()),
+        }
+    }
+    excerpt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_and_what_does_not_show_is_escaped() {
+        assert_eq!(excerpt("it's \"é\" \\ 1"), "it's \"é\" \\ 1");
+        assert_eq!(
+            excerpt("a\nb\u{202e}c\u{200b}\u{1b}"),
+            r"a\nb\u{202e}c\u{200b}\u{1b}"
+        );
+        let long = excerpt(&"\u{202e}".repeat(1_000_000));
+        assert_eq!(long, format!("{}…", r"\u{202e}".repeat(TEXT)));
+    }
+}
