@@ -124,7 +124,7 @@ impl Reader<'_> {
     ) -> Result<Result<Vec<u8>, Arc<str>>, Error> {
         if archive.size > MAX_UNPACKED {
             let why =
-                format!("its config blob is empty, and its archive over {MAX_UNPACKED} bytes");
+                format!("its config blob has no name, and its archive over {MAX_UNPACKED} bytes");
             return Ok(Err(why.into()));
         }
         let source = self.storage.blob(self.repository, archive)?;
@@ -135,7 +135,8 @@ impl Reader<'_> {
             let name = qualified(self.repository, &archive.digest.to_string());
             Error::new(ErrorKind::from(&cause), format!("{name}: {cause}"))
         })?;
-        Ok(config.map_err(|why| format!("its config blob is empty, and its archive {why}").into()))
+        Ok(config
+            .map_err(|why| format!("its config blob has no name, and its archive {why}").into()))
     }
 
     /// Errors if a blob of a chart is not there to be handed out, as far as that is cheap to know.
