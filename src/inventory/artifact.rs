@@ -135,7 +135,7 @@ impl Reader<'_> {
     ) -> Result<Result<Vec<u8>, Arc<str>>, Error> {
         if archive.size > MAX_UNPACKED {
             let why =
-                format!("its config blob is empty, and its archive over {MAX_UNPACKED} bytes");
+                format!("its config blob has no name, and its archive over {MAX_UNPACKED} bytes");
             return Ok(Err(why.into()));
         }
         let source = self.storage.blob(self.repository, archive)?;
@@ -146,7 +146,7 @@ impl Reader<'_> {
             let name = qualified(self.repository, &archive.digest.to_string());
             Error::new(ErrorKind::from(&cause), format!("{name}: {cause}"))
         })?;
-        let reason = |why| format!("its config blob is empty, and its archive {why}");
+        let reason = |why| format!("its config blob has no name, and its archive {why}");
         Ok(config.map_err(|why| excerpt(&reason(why)).into()))
     }
 

@@ -89,7 +89,7 @@ fn an_empty_config_with_an_archive_that_is_no_chart_is_skipped_with_the_reason()
     let pushed = fake.push(&chart.archive("no archive at all"));
     let daemon = ready_daemon(&fake, &["--log-level=debug", "--max-stale=0", LONG_WAIT]);
     let reason = skip_reason(&daemon, "web:1.0.0");
-    let expected = "its config blob is empty, and its archive is no whole .tgz";
+    let expected = "its config blob has no name, and its archive is no whole .tgz";
     assert!(reason.contains(expected), "{reason}");
     fake.push(&Chart::new("db", "1.0.0"));
     wait_for_charts(&daemon, &["db 1.0.0"]);
