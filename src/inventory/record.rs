@@ -289,6 +289,8 @@ impl Inventory {
         };
         match failure {
             None => self.changed |= tag.complete(now + interval),
+            // The pause may be that of blobs alone, so that other tags are still asked for.
+            Some(error) if pause(error).is_some() => tag.due = pause(error),
             Some(error) => self.fail(name, text, error.clone(), now),
         }
     }

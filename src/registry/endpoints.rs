@@ -78,10 +78,11 @@ impl Endpoints {
         // The page of an ingress says nothing about the registry.
         let types = response.texts("content-type");
         let is_page = types.iter().any(|kind| kind.starts_with("text/"));
-        if matches!(response.status(), 200 | 405 | 501) && digest.is_none() && !is_page {
+        let lacks_digest = matches!(response.status(), 200 | 405 | 501) && digest.is_none();
+        // Several threads may find out at the same time; one of them says it.
+        if lacks_digest && !is_page && !self.without_head.swap(true, Ordering::Relaxed) {
             let what = response.what();
             log::info!("{what}: no digest in the response; using GET for manifests from now on");
-            self.without_head.store(true, Ordering::Relaxed);
         }
         Ok(digest)
     }

@@ -64,8 +64,12 @@ impl Storage for Registry {
     }
 
     fn tags(&self, repository: &RepositoryName) -> Result<Vec<String>> {
-        let tags = self.endpoints.tags(repository);
+        let mut tags = self.endpoints.tags(repository);
         self.discovery.note_listing(repository, &tags);
+        // zuul-registry lists digests as well, which are no tags. In a layout, they stand for what has none.
+        if let Ok(tags) = &mut tags {
+            tags.retain(|tag| tag.parse::<Digest>().is_err());
+        }
         tags
     }
 

@@ -133,22 +133,52 @@ impl PagedListing<'_> {
         Err(error::protocol(&what, format!("over {MAX_PAGES} pages")))
     }
 
-    /// The first page, with the longest page length that the registry takes.
+    /// The first page, with the longest page length that the registry takes; that is remembered, because a
+    /// registry that takes none would be asked three times for each listing.
     fn first_page(&self) -> Result<(UpstreamResponse, Option<usize>)> {
-        let mut lengths = PAGE_LENGTHS.into_iter();
+        if self.is_numbered {
+            let response = self.send(&numbered_query(1))?;
+            return self.good(response, Some(NUMBERED_LENGTH));
+        }
+        let known = self.client.too_long(self.scope);
+        let mut too_long = known.unwrap_or(0);
+        let mut is_doubtful = false;
         loop {
-            let (length, query) = match lengths.next() {
-                _ if self.is_numbered => (Some(NUMBERED_LENGTH), numbered_query(1)),
-                Some(length) => (Some(length), format!("n={length}")),
-                None => (None, String::new()),
-            };
-            let response = self.send(&query)?;
-            match response.status() {
-                200 => return Ok((response, length)),
-                // PAGINATION_NUMBER_INVALID (distribution), UNSUPPORTED (ECR): too long a page.
-                400 | 405 if length.is_some() && !self.is_numbered => {}
-                _ => return Err(self.client.refusal(response)),
+            let length = PAGE_LENGTHS.get(too_long).copied();
+            let response = self.send(&length.map_or_else(String::new, |n| format!("n={n}")))?;
+            if response.status() == 200 && is_doubtful {
+                // An ingress may have shown a page while the registry restarted.
+                let again = self.send(&format!("n={}", PAGE_LENGTHS[0]))?;
+                if again.status() == 200 {
+                    return self.good(again, Some(PAGE_LENGTHS[0]));
+                }
             }
+            if response.status() == 200 {
+                self.client.note_too_long(self.scope, too_long);
+                return Ok((response, length));
+            }
+            let refusal = self.client.refusal(response);
+            match refusal.status() {
+                // PAGINATION_NUMBER_INVALID (distribution), UNSUPPORTED (ECR): too long a page.
+                Some(400 | 405) if length.is_some() => {}
+                // zuul-registry shows a page for each query that it doesn't know.
+                Some(404) if length.is_some() && known.is_none() && is_page(&refusal) => {
+                    is_doubtful = true;
+                }
+                _ => return Err(refusal),
+            }
+            too_long += 1;
+        }
+    }
+
+    fn good(
+        &self,
+        response: UpstreamResponse,
+        length: Option<usize>,
+    ) -> Result<(UpstreamResponse, Option<usize>)> {
+        match response.status() {
+            200 => Ok((response, length)),
+            _ => Err(self.client.refusal(response)),
         }
     }
 
@@ -215,6 +245,11 @@ impl Collected {
     }
 }
 
+/// Whether the refusal is a page that no registry answers: its 404 says nothing about what was asked for.
+fn is_page(refusal: &Error) -> bool {
+    refusal.kind() == ErrorKind::Unavailable
+}
+
 fn numbered_query(number: usize) -> String {
     format!("page={number}&page_size={NUMBERED_LENGTH}")
 }
@@ -229,8 +264,12 @@ pub(super) fn next_query(headers: &[String]) -> Option<String> {
     (is_plain && !query.is_empty()).then(|| query.to_owned())
 }
 
-/// The links of one header as (target, parameters). A target ends at its `>`, so it may hold commas.
+/// The links of one header as (target, parameters). A target ends at its `>`, so it may hold commas; one
+/// without angle brackets, as Cloudflare's serverless registry writes it, ends at the first semicolon.
 fn links(header: &str) -> Vec<(&str, &str)> {
+    if !header.contains('<') {
+        return header.split_once(';').into_iter().collect();
+    }
     let mut links = Vec::new();
     let mut rest = header;
     while let Some((_, link)) = rest.split_once('<')
@@ -270,6 +309,7 @@ mod tests {
             r#"</x?last=a>; rel="prev", </x?last=b&n=2>; REL = "next""#,
             r#"</x?last=b&n=2&>; title="a, b"; rel="last next""#,
             r#"</x?last=b&n=2#f>; rel="next""#,
+            "http://h/v2/x/tags/list?last=b&n=2; rel=next",
         ] {
             assert_eq!(next(header).as_deref(), Some("last=b&n=2"), "{header}");
         }

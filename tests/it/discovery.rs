@@ -314,3 +314,49 @@ fn of_named_repositories_one_that_is_not_there_or_not_for_us_is_warned_of_once_a
     );
     assert!(told("team/web").is_empty());
 }
+
+/// GHCR has no catalog, so that nothing lists what lies below a prefix; but the prefix may be a repository
+/// itself, as it stands in `oci://ghcr.io/OWNER/CHART`. Issue 11, E16.
+#[test]
+fn where_there_is_no_catalog_a_prefix_that_is_a_repository_is_served() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("owner/web", "1.0.0"));
+    close_catalog(&fake);
+    let registry = format!("--storage-registry-repo={}/owner/web", fake.url());
+    let daemon = Daemon::start_ready(&[&registry]);
+    assert_eq!(Index::of(&daemon).charts(), ["web 1.0.0"]);
+    let told = sources_told(&daemon);
+    let source = "those that the prefix, as a repository, lists (GET ";
+    assert!(told[0].starts_with(source), "{told:?}");
+    fake.push(&Chart::new("owner/web", "2.0.0"));
+    wait_for_charts(&daemon, &["web 1.0.0", "web 2.0.0"]);
+    assert_eq!(fake.count("GET /v2/_catalog"), 1, "{}", fake.seen());
+}
+
+/// Artifactory lists each of its own repositories by itself, at `/v2/KEY/_catalog`
+/// (<https://github.com/regclient/regclient/issues/820>). Issue 11, E16.
+#[test]
+fn where_the_hosts_catalog_fails_that_of_the_prefix_is_read() {
+    let fake = FakeRegistry::start();
+    for repository in ["key/web", "key/sub/db", "other/web"] {
+        fake.push(&Chart::new(repository, "1.0.0"));
+    }
+    close_catalog(&fake);
+    let page = |names: &str, next: &str| {
+        let reply = Reply::new(200).body(format!("{{\"repositories\":[{names}]}}"));
+        reply.header("Link", &format!("</v2/_catalog?{next}>; rel=\"next\""))
+    };
+    fake.page("/v2/key/_catalog?n=1000", page("\"sub/db\"", "last=sub"));
+    let last = Reply::new(200).body("{\"repositories\":[\"web\"]}");
+    fake.page("/v2/key/_catalog?last=sub", last);
+    for (prefix, charts) in [
+        ("key", &["db 1.0.0", "web 1.0.0"][..]),
+        ("key/sub", &["db 1.0.0"]),
+    ] {
+        let registry = format!("--storage-registry-repo={}/{prefix}", fake.url());
+        let daemon = Daemon::start_ready(&[&registry]);
+        assert_eq!(Index::of(&daemon).charts(), charts, "{prefix}");
+        let told = sources_told(&daemon);
+        assert!(told[0].contains("the catalog of the prefix"), "{told:?}");
+    }
+}

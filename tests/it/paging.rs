@@ -68,6 +68,8 @@ fn a_link_may_be_written_in_any_way_that_registries_write_it() {
             next.relative()
         )
     });
+    // Cloudflare's serverless registry writes no angle brackets (issue 11, 6f).
+    assert_listed_with_links(|next| format!("http://127.0.0.1{}; rel=next", next.target()));
     // zot doesn't escape the slash of a repository name.
     assert_listed_with_links(|next| next.relative().replace("%2F", "/"));
 }

@@ -9,7 +9,7 @@ use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::nginx::Nginx;
 use crate::support::process::{DEADLINE, wait_until};
-use crate::support::story::{Index, starting_daemon};
+use crate::support::story::{Index, starting_daemon, wait_for_charts};
 
 const MANIFESTS: &str = "GET /v2/*/manifests/*";
 /// Manifests that pass in one window.
@@ -144,4 +144,91 @@ fn a_registry_behind_the_limit_of_nginx_is_read_whole_and_few_requests_are_refus
     let refused = log.lines().filter(|line| line.ends_with(": 503")).count();
     assert_eq!(fake.count("* *"), 2 + 2 * versions, "{}", fake.seen());
     assert_walked(&daemon, versions, refused);
+}
+
+/// One blob's `Retry-After`, from the storage that it was redirected to, silenced the registry for up to 900 s.
+/// Issue 17, 5.
+#[test]
+fn a_pause_that_a_redirect_target_asks_for_is_that_hosts_alone() {
+    let (fake, storage) = (FakeRegistry::start(), FakeRegistry::start_on("127.0.0.2"));
+    fake.push(&Chart::new("a/web", "1.0.0"));
+    let far = fake.push(&Chart::new("b/far", "1.0.0"));
+    let down = Reply::new(503).header("Retry-After", "900");
+    storage.page("/bucket/archive", down.clone());
+    storage.page("/bucket/config", down);
+    let moved = |name: &str| {
+        let target = format!("{}/bucket/{name}", storage.url());
+        Fault::Answer(Reply::redirect(307, &target))
+    };
+    let archive = format!("GET {}", far.archive_path());
+    fake.spoil(&archive).with(moved("archive"));
+    let daemon = starting_daemon(&fake, &["--refresh-interval=1s"]);
+    daemon.wait_ready();
+    for _ in 0..2 {
+        assert_eq!(daemon.get("/charts/far-1.0.0.tgz").status, 502);
+    }
+    assert_eq!(storage.count("* *"), 1, "the pause holds there");
+    daemon.wait_for_complaint(&["no downloads for 900 s"]);
+
+    // A config blob that lies there too costs its own tag alone.
+    let config = fake.push(&Chart::new("b/far", "2.0.0"));
+    let config = format!("GET {}", config.config_path());
+    fake.spoil(&config).with(moved("config"));
+    fake.wait_for(&config, 1);
+    fake.push(&Chart::new("a/web", "2.0.0"));
+    let charts = ["far 1.0.0", "web 1.0.0", "web 2.0.0"];
+    wait_for_charts(&daemon, &charts);
+    let moved = fake.push(&Chart::new("a/web", "1.0.0").archive("other bytes"));
+    wait_until(
+        DEADLINE,
+        || daemon.log(),
+        || {
+            let digest = Index::of(&daemon).entry("web", "1.0.0")["digest"].clone();
+            (digest == moved.hex()).then_some(())
+        },
+    );
+    assert_eq!(
+        daemon.get("/charts/web-1.0.0.tgz").body_text(),
+        "other bytes"
+    );
+    assert_eq!(storage.count("* *"), 1, "{}", storage.seen());
+    assert_eq!(Index::of(&daemon).charts(), charts);
+}
+
+/// The same where the registry serves its blobs itself: tags and manifests are read meanwhile.
+#[test]
+fn a_pause_that_a_blob_is_answered_by_stops_no_listing_and_no_check() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("a/web", "1.0.0"));
+    let daemon = starting_daemon(&fake, &["--refresh-interval=1s"]);
+    daemon.wait_ready();
+    let blobs = "GET /v2/*/blobs/*";
+    let throttled = Reply::error(429, "TOOMANYREQUESTS", "slow down").header("Retry-After", "12");
+    let began = std::time::Instant::now();
+    fake.spoil(blobs).first(1).with(Fault::Answer(throttled));
+    fake.push(&Chart::new("a/web", "2.0.0"));
+    let wait_for = |pattern: &str, count: usize| {
+        wait_until(
+            DEADLINE,
+            || fake.seen(),
+            || {
+                daemon.get("/index.yaml");
+                (fake.count(pattern) >= count).then_some(())
+            },
+        );
+    };
+    let read = fake.count(blobs);
+    wait_for(blobs, read + 1);
+    fake.push(&Chart::new("a/web", "3.0.0"));
+    wait_for("GET /v2/a/web/manifests/3.0.0", 1);
+    let checks = fake.count("HEAD /v2/a/web/manifests/1.0.0");
+    wait_for("HEAD /v2/a/web/manifests/1.0.0", checks + 1);
+    assert!(began.elapsed().as_secs() < 12, "{}", daemon.log());
+    assert_eq!(
+        fake.count(blobs),
+        read + 1,
+        "no blob meanwhile: {}",
+        fake.seen()
+    );
+    wait_for_charts(&daemon, &["web 1.0.0", "web 2.0.0", "web 3.0.0"]);
 }

@@ -17,6 +17,7 @@ use crate::credentials::{Auths, Credential, SecretFile};
 use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::{Lru, Once, lock};
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use ureq::http::Uri;
@@ -29,6 +30,10 @@ pub(super) const MAX_WAITING: usize = 1_000;
 /// Why a registry that was found to speak plain HTTP gets no credentials.
 const WITHHELD: &str =
     "credentials are not sent over plain HTTP unless --storage-registry-scheme=HTTP says so";
+
+/// Why credentials that could be sent were not.
+const NOT_ASKED: &str = "what --storage-registry-config holds was not sent, because the registry did not ask \
+                         for it (no WWW-Authenticate), or asked for something else";
 
 /// What a request wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +58,9 @@ impl Scope<'_> {
         }
     }
 
-    /// Where its challenge is kept. For an API there's no place: what it gets depends on no challenge.
-    fn kind(&self) -> Option<usize> {
+    /// Where it is kept what the registry has answered: its challenge, for one. For an API there's no place,
+    /// because what it gets depends on no challenge.
+    pub(super) fn kind(&self) -> Option<usize> {
         match self {
             Scope::Catalog | Scope::OpenCatalog => Some(0),
             Scope::Pull(_) => Some(1),
@@ -92,6 +98,11 @@ pub(crate) struct Authenticator {
     challenges: Mutex<[Option<Challenge>; 2]>,
     tokens: Mutex<Lru<String, Token>>,
     fetches: Once<String, Result<Token>>,
+    /// Whether credentials were ever sent to the registry or its token server.
+    has_sent: AtomicBool,
+    /// By scope: the state of the secret file whose password did not find what an anonymous request did not
+    /// find either.
+    not_found: Mutex<Lru<String, u64>>,
 }
 
 /// How often a request has been challenged.
@@ -148,6 +159,8 @@ impl Authenticator {
             challenges: Mutex::default(),
             tokens: Mutex::new(Lru::new(MAX_TOKENS)),
             fetches: Once::new(MAX_WAITING),
+            has_sent: AtomicBool::new(false),
+            not_found: Mutex::new(Lru::new(MAX_TOKENS)),
         }
     }
 
@@ -183,6 +196,7 @@ impl Authenticator {
         let (auths, _) = self.current();
         match auths.credential(&self.host, None) {
             Some(_) if self.withholds(scheme) => WITHHELD.to_owned(),
+            Some(_) if !self.has_sent.load(Ordering::Relaxed) => NOT_ASKED.to_owned(),
             _ => self.source.explain_refusal(&self.host),
         }
     }
@@ -229,6 +243,29 @@ impl Authenticator {
         Ok(answer.filter(|value| Some(value.as_str()) != terms.refused))
     }
 
+    /// The `Authorization` for a request that was refused without a word of what is wanted: the password, as
+    /// Docker sends it where the file has an entry. For what was not found it is sent once, because most
+    /// often there is nothing.
+    pub(super) fn unasked(&self, scope: Scope, refusal: &UpstreamResponse) -> Option<String> {
+        let is_silent =
+            refusal.authorization.is_none() && refusal.texts("www-authenticate").is_empty();
+        let is_refused = matches!(refusal.status(), 401 | 403 | 404);
+        if !(is_silent && is_refused) || matches!(scope, Scope::OpenCatalog | Scope::Api(_)) {
+            return None;
+        }
+        let terms = self.terms(refusal.url(), scope);
+        let password = Challenge::Basic { realm: None };
+        let answer = self.answer(&password, &terms).ok()??;
+        if refusal.status() == 404 {
+            let mut not_found = lock(&self.not_found);
+            if not_found.get(&scope.text()) == terms.generation {
+                return None;
+            }
+            not_found.insert(scope.text(), terms.generation?, 1);
+        }
+        Some(answer)
+    }
+
     fn current(&self) -> (Auths, u64) {
         let (auths, generation, problem) = self.source.current();
         if let Some(problem) = problem {
@@ -251,6 +288,10 @@ impl Authenticator {
 
     fn answer(&self, challenge: &Challenge, terms: &Terms) -> Result<Option<String>> {
         let credential = terms.auths.credential(&self.host, terms.scope.path());
+        let is_password = matches!(credential, Some(Credential::Password { .. }));
+        if is_password || (credential.is_some() && matches!(challenge, Challenge::Bearer { .. })) {
+            self.has_sent.store(true, Ordering::Relaxed);
+        }
         match (challenge, credential) {
             (Challenge::Basic { .. }, Some(Credential::Password { username, password })) => {
                 Ok(Some(basic(username, password)))

@@ -126,6 +126,19 @@ pub(super) fn is_not_tls(error: &ureq::Error) -> bool {
     failure.is_some_and(|failure| matches!(failure.cause, rustls::Error::InvalidMessage(_)))
 }
 
+/// Whether the peer let our TLS greeting wait, or ended the connection after it.
+pub(super) fn is_silence(error: &ureq::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    match error {
+        ureq::Error::Timeout(_) => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof
+        ),
+        _ => false,
+    }
+}
+
 fn tls_failure(error: &ureq::Error) -> Option<&TlsFailure> {
     match error {
         ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),

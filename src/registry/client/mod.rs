@@ -3,7 +3,8 @@
 //! 1. The scheme is probed, unless a flag says it ([`probe`]).
 //! 2. The request waits, or isn't sent, if the registry asked for a pause or limits its clients ([`retry`]).
 //! 3. It is sent with the credentials that earlier challenges asked for ([`auth`], [`transport`]).
-//! 4. A 401 is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more; twice
+//! 4. A refusal that names no challenge is answered by the password, if there is one, once.
+//!    A 401 with one is a challenge: it is answered ([`challenge`], [`token`]), and the request sent once more; twice
 //!    if the challenge names no scope.
 //! 5. A failure that may pass is repeated a few times.
 //!
@@ -27,7 +28,7 @@ pub(super) mod url;
 
 pub(super) use auth::Scope;
 pub use probe::Scheme;
-pub(super) use response::UpstreamResponse;
+pub(super) use response::{UPGRADE_ADVICE, UpstreamResponse};
 pub(super) use transport::Ask;
 pub use trust::{Tls, TlsFiles};
 
@@ -35,11 +36,11 @@ use crate::credentials::SecretFile;
 use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::{Once, lock};
 use auth::{Authenticator, ChallengeRound, MAX_WAITING, kept_or_shared};
-use retry::{Retry, RetryPolicy};
+use challenge::Challenge;
+use retry::{Hop, Retry};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 use transport::Transport;
 use ureq::http::Uri;
 
@@ -59,7 +60,9 @@ pub(super) struct Client {
     is_doubtful: AtomicBool,
     transport: Arc<Transport>,
     pub(super) authenticator: Authenticator,
-    retries: Mutex<RetryPolicy>,
+    /// For the catalog and for tags: how many page lengths are too long for the registry, once it has accepted
+    /// one.
+    too_long: Mutex<[Option<usize>; 2]>,
 }
 
 impl Client {
@@ -80,7 +83,7 @@ impl Client {
             is_doubtful: AtomicBool::new(false),
             transport,
             authenticator: Authenticator::new(authority.clone(), credentials, own, permitted),
-            retries: Mutex::default(),
+            too_long: Mutex::default(),
             authority,
         }
     }
@@ -98,7 +101,7 @@ impl Client {
     pub(super) fn refusal(&self, response: UpstreamResponse) -> Error {
         let scheme = response.url().scheme_str().map(str::to_owned);
         match response.status() {
-            401 | 403 => {
+            401 | 403 if response.away.is_none() => {
                 let why = self.authenticator.explain_refusal(scheme.as_deref());
                 response.into_error().with_detail(format_args!("; {why}"))
             }
@@ -114,21 +117,22 @@ impl Client {
         let target = url.parse::<Uri>();
         let target = target.map_err(|cause| error::protocol(&format!("GET {path}"), cause))?;
         let what = ask.what(&target);
-        let mut attempt = 1;
+        let (retries, mut attempt) = (&self.transport.retries, 1);
         loop {
-            let sent = self.wait_for_turn(&what)?;
-            let error = match self.send_once(&target, ask, scope) {
+            let mut hop = retries.wait(&target, ask.is_blob, &what)?;
+            let error = match self.send_once(&target, ask, scope, &mut hop) {
                 Ok(response) if error::may_pass(response.status()) => response.into_error(),
+                // It was not sent to where a redirect leads.
+                Err(error) if error.kind() == ErrorKind::Paused => return Err(error),
                 Err(error) if error.kind().is_no_answer() => error,
                 result => {
-                    lock(&self.retries).answered(sent);
+                    retries.answered(&hop);
                     let status = result.as_ref().map(UpstreamResponse::status);
                     self.doubt_scheme(matches!(status, Ok(400 | 401)));
                     return result;
                 }
             };
-            let retry = lock(&self.retries).failed(&error, attempt, sent, Instant::now());
-            let Retry::After(pause) = retry else {
+            let Retry::After(pause) = retries.failed(&hop, ask.is_blob, &error, attempt) else {
                 self.doubt_scheme(error.kind() == ErrorKind::Unavailable);
                 return Err(error);
             };
@@ -138,23 +142,29 @@ impl Client {
         }
     }
 
-    /// Waits until the request `what` may be sent: the time by then.
-    fn wait_for_turn(&self, what: &str) -> Result<Instant> {
-        let began = Instant::now();
-        loop {
-            let now = Instant::now();
-            let turn = lock(&self.retries).turn(now - began, now);
-            match turn.map_err(|paused| paused.error(what, now))? {
-                Duration::ZERO => return Ok(now),
-                wait => thread::sleep(wait),
+    /// One request, and further ones while they are answered by a challenge that can be met.
+    fn send_once(
+        &self,
+        target: &Uri,
+        ask: Ask,
+        scope: Scope,
+        hop: &mut Hop,
+    ) -> Result<UpstreamResponse> {
+        let known = self.authenticator.known(target, scope)?;
+        let mut response = self
+            .transport
+            .follow(target, ask.bearing(known.as_deref()), hop)?;
+        let is_home = url::origin(response.url()) == url::origin(target);
+        let unasked = is_home.then(|| self.authenticator.unasked(scope, &response));
+        if let Some(unasked) = unasked.flatten() {
+            response = self
+                .transport
+                .follow(target, ask.bearing(Some(&unasked)), hop)?;
+            if response.status() < 400 {
+                let password = Challenge::Basic { realm: None };
+                self.authenticator.set_challenge(scope, Some(password));
             }
         }
-    }
-
-    /// One request, and further ones while they are answered by a challenge that can be met.
-    fn send_once(&self, target: &Uri, ask: Ask, scope: Scope) -> Result<UpstreamResponse> {
-        let known = self.authenticator.known(target, scope)?;
-        let mut response = self.transport.call(target, ask.bearing(known.as_deref()))?;
         for round in ChallengeRound::ALL {
             // A challenge from where a redirect has led is not the registry's, and gets nothing.
             if response.status() != 401 || url::origin(response.url()) != url::origin(target) {
@@ -163,7 +173,9 @@ impl Client {
             let Some(answer) = self.authenticator.respond(scope, &response, round)? else {
                 break;
             };
-            response = self.transport.call(target, ask.bearing(Some(&answer)))?;
+            response = self
+                .transport
+                .follow(target, ask.bearing(Some(&answer)), hop)?;
         }
         Ok(response)
     }
@@ -177,9 +189,10 @@ impl Client {
         let probe = || {
             let last = *lock(&self.probed);
             let scheme = probe::scheme(&self.transport, &self.authority);
-            let scheme = scheme.or_else(|error| last.ok_or(error))?;
+            let known = |error| last.map(|scheme| (scheme, "")).ok_or(error);
+            let (scheme, how) = scheme.or_else(known)?;
             if last != Some(scheme) {
-                log::info!("{} speaks {scheme}", self.authority);
+                log::info!("{} speaks {scheme}{how}", self.authority);
             }
             *lock(&self.probed) = Some(scheme);
             self.is_doubtful.store(false, Ordering::Relaxed);
@@ -205,6 +218,18 @@ impl Client {
     pub(super) fn explain_refusal(&self) -> String {
         let scheme = self.withholds_credentials().then_some("http");
         self.authenticator.explain_refusal(scheme)
+    }
+
+    /// How many of the page lengths are too long for such listings, if one was accepted before.
+    pub(super) fn too_long(&self, scope: Scope) -> Option<usize> {
+        lock(&self.too_long)[scope.kind()?]
+    }
+
+    /// Notes how many of the page lengths were refused before one was accepted.
+    pub(super) fn note_too_long(&self, scope: Scope, count: usize) {
+        if let Some(kind) = scope.kind() {
+            lock(&self.too_long)[kind] = Some(count);
+        }
     }
 
     /// How many requests have been sent so far.

@@ -22,6 +22,10 @@ const MAX_ERROR_BODY: u64 = 8 * 1024;
 /// requests for ever, and one request each quarter of an hour does no harm.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
+/// For a registry that is asked in plain HTTP and redirects to HTTPS.
+pub(crate) const UPGRADE_ADVICE: &str = "the registry redirects to HTTPS, where credentials don't follow: set \
+                                         --storage-registry-scheme=HTTPS";
+
 /// The head of a response, its body still to be read.
 pub(crate) struct UpstreamResponse {
     pub(super) what: String,
@@ -31,9 +35,17 @@ pub(crate) struct UpstreamResponse {
     pub(super) authorization: Option<String>,
     /// Whether a blob was asked for, which may lie in a storage behind the registry.
     pub(super) is_blob: bool,
-    /// The request of which a redirect has led to another origin, if so. What that says may be meant for this
-    /// network alone, so only the log tells of it.
-    pub(super) away_from: Option<String>,
+    /// The redirect that has led to another origin, if one has. What that says may be meant for this network
+    /// alone, so only the log tells of it.
+    pub(super) away: Option<Away>,
+}
+
+/// A redirect to another origin.
+pub(super) struct Away {
+    /// Method and URL of the request that was redirected.
+    pub(super) request: String,
+    /// Whether it has led from HTTP to HTTPS of the same host.
+    pub(super) is_upgrade: bool,
 }
 
 impl UpstreamResponse {
@@ -91,12 +103,21 @@ impl UpstreamResponse {
     pub(super) fn into_error(mut self) -> Error {
         let sent = self.authorization.take();
         let is_blob = self.is_blob;
-        if let Some(request) = self.away_from.take() {
+        if let Some(Away {
+            request,
+            is_upgrade,
+        }) = self.away.take()
+        {
             let place = self.what.clone();
             return self.error(|_, status, _| {
-                let what = format!("{request}: redirected to another host");
+                let to = if is_upgrade { "HTTPS" } else { "another host" };
+                let what = format!("{request}: redirected to {to}");
                 let error = error::status(&what, status, b"", |_| false);
-                error.with_detail(format_args!(" ({place})"))
+                let error = error.with_detail(format_args!(" ({place})"));
+                match is_upgrade && matches!(status, 401 | 403 | 404) {
+                    true => error.advise(UPGRADE_ADVICE),
+                    false => error,
+                }
             });
         }
         self.error(|what, status, body| match status {
@@ -160,7 +181,7 @@ impl UpstreamResponse {
 
 /// Whether a text repeats a secret of an `Authorization`: its token, or the password in it, as it is or
 /// encoded.
-fn repeats(text: &str, authorization: &str) -> bool {
+pub(super) fn repeats(text: &str, authorization: &str) -> bool {
     let secret = authorization.split_once(' ');
     let secret = secret.map_or(authorization, |(_, secret)| secret);
     let decoded = String::from_utf8(STANDARD.decode(secret).unwrap_or_default());

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// the resolver's own deadlines (resolv.conf: 5 s, twice, for each server); ureq would keep ours by
 /// starting a thread for each, and panics if the system refuses to start one.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
+/// The same for the probe of a scheme, with the TLS session: after it, a port that doesn't answer a TLS
+/// greeting is asked in plain HTTP.
+pub(super) const CONNECT_OF_PROBE: Duration = Duration::from_secs(5);
 /// Longest wait for the head of a response.
 pub(super) const HEAD: Duration = Duration::from_secs(30);
 /// The same for a `HEAD`, which only checks whether a tag still points to the same manifest. A refresh

@@ -4,8 +4,11 @@
 //! name or spelling, unless the registry itself was configured to be there.
 
 use super::proxy::{Proxies, ProxyConnector};
-use super::response::UpstreamResponse;
-use super::timeouts::{BLOB, BODY, CONNECT, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL};
+use super::response::{Away, UpstreamResponse, repeats};
+use super::retry::{Hop, Retries};
+use super::timeouts::{
+    BLOB, BODY, CONNECT, CONNECT_OF_PROBE, HEAD, HEAD_OF_CATALOG, HEAD_OF_CHECK, STALL,
+};
 use super::tls::TlsConnector;
 use super::trust::Tls;
 use super::{error, url};
@@ -34,6 +37,8 @@ pub(super) struct Transport {
     /// The registry's own `host[:port]`, in lower case.
     own: String,
     requests: AtomicU64,
+    /// When requests to each host may be sent.
+    pub(super) retries: Retries,
 }
 
 /// Looks names up as the system does: of the proxy, if the URL has one. It refuses what leads to a
@@ -83,7 +88,7 @@ pub(crate) struct Ask<'a> {
     head: Duration,
     body: Duration,
     /// Whether it's a blob, which may lie in a storage behind the registry.
-    is_blob: bool,
+    pub(super) is_blob: bool,
     /// The first byte of the body that is asked for.
     start: u64,
     /// A form, already encoded. It holds a secret, which goes to the host it's meant for or nowhere.
@@ -193,6 +198,7 @@ impl Transport {
             agent: Agent::with_parts(config, connector, resolver),
             own,
             requests: AtomicU64::new(0),
+            retries: Retries::default(),
         }
     }
 
@@ -203,32 +209,54 @@ impl Transport {
 
     /// Sends one request and follows redirects. Any final status is `Ok`.
     pub(super) fn call(&self, target: &Uri, ask: Ask) -> Result<UpstreamResponse> {
+        self.follow(target, ask, &mut Hop::to(target))
+    }
+
+    /// The same; `hop` has had its turn, and is at last where the response, or none, came from.
+    pub(super) fn follow(&self, target: &Uri, ask: Ask, hop: &mut Hop) -> Result<UpstreamResponse> {
         let mut here = target.clone();
         for _ in 0..=MAX_REDIRECTS {
             let is_home = url::origin(&here) == url::origin(target);
             let authorization = ask.authorization.filter(|_| is_home);
-            let mut response = self.exchange(&here, ask.bearing(authorization))?;
+            let query = self.shown_query(target, &ask).filter(|_| here == *target);
+            let query = query.unwrap_or_default();
+            let mut response = self.exchange(&here, ask.bearing(authorization), &query)?;
             if !is_home {
-                response.away_from = Some(ask.what(target));
+                response.away = Some(Away {
+                    request: ask.what(target),
+                    is_upgrade: url::is_upgrade(target, &here),
+                });
             }
             let Some(location) = response.redirect().filter(|_| ask.form.is_none()) else {
                 return Ok(response);
             };
             here = check_redirect(&here, &location)?;
+            self.retries.answered(hop);
+            *hop = self.retries.wait(&here, ask.is_blob, &ask.what(&here))?;
         }
         let why = format!("over {MAX_REDIRECTS} redirects");
         Err(error::protocol(&ask.what(target), why))
     }
 
-    /// Whether anything answers to `GET url`, without credentials and without following redirects.
-    pub(super) fn touch(&self, target: &Uri) -> Result<(), ureq::Error> {
+    /// The status that `GET url` is answered with, without credentials and without following redirects.
+    pub(super) fn touch(&self, target: &Uri) -> Result<u16, ureq::Error> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let status = self.agent.get(target).call()?.status().as_u16();
+        let request = self.agent.get(target).config();
+        let request = request.timeout_connect(Some(CONNECT_OF_PROBE)).build();
+        let status = request.call()?.status().as_u16();
         log::debug!("{}: {status}", Ask::JSON.what(target));
-        Ok(())
+        Ok(status)
     }
 
-    fn exchange(&self, here: &Uri, ask: Ask) -> Result<UpstreamResponse> {
+    /// The query of a request to the registry itself as the log shows it, so that paging can be followed: not
+    /// where a redirect leads to, nor if it repeats credentials, as a hostile `Link` may.
+    fn shown_query(&self, target: &Uri, ask: &Ask) -> Option<String> {
+        let query = target.query().filter(|_| url::is_at(target, &self.own))?;
+        let is_secret = ask.authorization.is_some_and(|sent| repeats(query, sent));
+        (!is_secret).then(|| format!("?{query}"))
+    }
+
+    fn exchange(&self, here: &Uri, ask: Ask, query: &str) -> Result<UpstreamResponse> {
         let what = ask.what(here);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let response = self.send(here, ask).map_err(|cause| {
@@ -236,14 +264,14 @@ impl Transport {
             log::debug!("{error:#}");
             error
         })?;
-        log::debug!("{what}: {}", response.status().as_u16());
+        log::debug!("{what}{query}: {}", response.status().as_u16());
         Ok(UpstreamResponse {
             what,
             url: here.clone(),
             response,
             authorization: ask.authorization.map(str::to_owned),
             is_blob: ask.is_blob,
-            away_from: None,
+            away: None,
         })
     }
 

@@ -22,7 +22,10 @@ const METADATA_NAMES: [&str; 4] = [
 ];
 
 /// Scheme, host and port: what credentials are bound to (RFC 6454).
-pub(super) fn origin(url: &Uri) -> Option<(String, String, u16)> {
+pub(super) type Origin = (String, String, u16);
+
+/// The origin of a URL.
+pub(super) fn origin(url: &Uri) -> Option<Origin> {
     let scheme = url.scheme_str()?.to_ascii_lowercase();
     let port = match (url.port_u16(), scheme.as_str()) {
         (Some(port), _) => port,
@@ -30,6 +33,12 @@ pub(super) fn origin(url: &Uri) -> Option<(String, String, u16)> {
         (None, _) => 80,
     };
     Some((scheme, url.host()?.to_ascii_lowercase(), port))
+}
+
+/// Whether a redirect leads from HTTP to HTTPS of the same host.
+pub(super) fn is_upgrade(from: &Uri, to: &Uri) -> bool {
+    let schemes = (from.scheme_str(), to.scheme_str());
+    schemes == (Some("http"), Some("https")) && from.host() == to.host()
 }
 
 /// Whether the URL's host and port are written as `authority`, which is in lower case.

@@ -1,7 +1,7 @@
 //! What helps when a registry lists no repositories: it depends on whose registry it is, and on what
 //! its sources answered.
 
-use crate::registry::client::HTTPS_ADVICE;
+use crate::registry::client::{HTTPS_ADVICE, UPGRADE_ADVICE};
 
 /// Registries that are known by their host, and why they may list nothing.
 const KNOWN: [(&str, &str); 7] = [
@@ -16,7 +16,8 @@ const KNOWN: [(&str, &str); 7] = [
     ("quay.io", "Quay lists what the account may read"),
     (
         "jfrog.io",
-        "Artifactory has a catalog for each of its repositories, not for all",
+        "Artifactory has a catalog for each of its repositories (append the key of one to \
+         --storage-registry-repo), not for all",
     ),
 ];
 
@@ -41,6 +42,9 @@ pub(super) fn advice(authority: &str, answers: &[String], refusal: &str) -> Stri
     }
     if is_answer(&|answer| answer.ends_with("/v2/_catalog: not a listing")) {
         return format!("{authority} doesn't answer like a registry; check address and port");
+    }
+    if is_answer(&|answer| answer.contains(": redirected to HTTPS: ")) {
+        return UPGRADE_ADVICE.to_owned();
     }
     if is_answer(&|answer| answer.starts_with("GET http:") && answer.contains(": 400")) {
         return HTTPS_ADVICE.to_owned();

@@ -1,9 +1,11 @@
 //! The catalog (distribution's API, v2.8.2, docs/content/spec/api.md, "Listing Repositories"). Some
 //! registries list what is public to an anonymous request instead of answering a challenge (zot with an
 //! `anonymousPolicy`, Quay), and what they hide would be missing without a trace. So if there's a
-//! password for this very host, it's sent unasked, to the registry's own origin; but never over an HTTP
+//! password for this very host, it's sent unasked, to the registry's own origin, and so it is to a registry
+//! that refuses the catalog without saying what it wants; but never over an HTTP
 //! that no flag asked for, where anyone on the way could read it.
 
+use super::prefix::Prefix;
 use crate::registry::client::challenge::Challenge;
 use crate::registry::client::{Client, Scope, error};
 use crate::registry::paging::{Names, PagedListing, RepositoryText, texts};
@@ -24,13 +26,17 @@ impl Catalog {
     /// The names that the catalog lists. Only an answer that would be the same tomorrow makes the public
     /// ones suffice.
     pub(super) fn names(&self, client: &Client, scope: Scope) -> Result<BTreeSet<String>> {
-        let open = read(client, scope)?;
-        let Some(generation) = self.unasked(client) else {
-            return Ok(open);
+        let open = read(client, scope);
+        let generation = match (&open, self.unasked(client)) {
+            (Err(error), _) if !matches!(error.status(), Some(401 | 403 | 404)) => return open,
+            (_, None) => return open,
+            (_, Some(generation)) => generation,
         };
         let refuse = |why: &str| {
-            *lock(&self.refused) = Some(generation);
-            log::warn!("listing public repositories only: {why}");
+            if open.is_ok() {
+                *lock(&self.refused) = Some(generation);
+                log::warn!("listing public repositories only: {why}");
+            }
         };
         if client.withholds_credentials() {
             let authority = &client.authority;
@@ -38,7 +44,7 @@ impl Catalog {
                 "{authority} did not ask for credentials, and they are not sent unasked over HTTP unless \
                  --storage-registry-scheme=HTTP says so"
             ));
-            return Ok(open);
+            return open;
         }
         let authenticator = &client.authenticator;
         let unasked = Some(Challenge::Basic { realm: None });
@@ -47,7 +53,8 @@ impl Catalog {
             Ok(all) => {
                 // The password counts, then; and without it a repository of any name may be a 404.
                 let any = Scope::Pull("");
-                if all.len() > open.len() && authenticator.challenge(any).is_none() {
+                let is_more = open.is_ok_and(|open| all.len() > open.len());
+                if is_more && authenticator.challenge(any).is_none() {
                     authenticator.set_challenge(any, unasked);
                 }
                 Ok(all)
@@ -58,7 +65,7 @@ impl Catalog {
                     return Err(error);
                 }
                 refuse(&format!("{error:#}"));
-                Ok(open)
+                open.map_err(|_| error)
             }
         }
     }
@@ -74,10 +81,26 @@ impl Catalog {
     }
 }
 
+/// The names in the catalog that Artifactory has for each of its own repositories, the key of which is the
+/// first component of a path (its "repository path method"). They are listed below the key, or with it.
+pub(super) fn names_of_key(client: &Client, prefix: &Prefix) -> Result<BTreeSet<String>> {
+    let key = prefix.key();
+    let names = read_at(client, &format!("/v2/{key}/_catalog"), Scope::Catalog)?;
+    let start = format!("{key}/");
+    if names.iter().all(|name| name.starts_with(&start)) {
+        return Ok(names);
+    }
+    Ok(names.iter().map(|name| format!("{start}{name}")).collect())
+}
+
 fn read(client: &Client, scope: Scope) -> Result<BTreeSet<String>> {
+    read_at(client, "/v2/_catalog", scope)
+}
+
+fn read_at(client: &Client, path: &str, scope: Scope) -> Result<BTreeSet<String>> {
     let listing = PagedListing {
         client,
-        path: "/v2/_catalog",
+        path,
         scope,
         is_numbered: false,
         names: names_on,

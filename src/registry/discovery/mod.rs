@@ -1,5 +1,5 @@
 //! Which repositories a registry holds, from the best source that lists any: those named by a flag,
-//! Harbor's own API, the catalog, or a charts index. No registry has to list anything (the catalog
+//! Harbor's own API, the catalog, a charts index, or the prefix itself. No registry has to list anything (the catalog
 //! isn't in the OCI spec), and many list nothing, or not to everyone.
 //!
 //! A lesser source is never asked because a better one fails for a moment: only an answer that would be
@@ -40,17 +40,24 @@ enum ListingSource {
     Harbor,
     Catalog,
     ChartsIndex,
+    /// The catalog of the prefix's first component, as Artifactory has one for each of its repositories.
+    KeyCatalog,
+    /// The prefix itself, if it is a repository: where there is no catalog, nothing else may say so.
+    Prefix,
 }
 
 impl ListingSource {
-    const ALL: [ListingSource; 4] = [
+    const ALL: [ListingSource; 6] = [
         ListingSource::OpenCatalog,
         ListingSource::Harbor,
         ListingSource::Catalog,
         ListingSource::ChartsIndex,
+        ListingSource::KeyCatalog,
+        ListingSource::Prefix,
     ];
 
-    fn is_worth_asking(self, client: &Client) -> bool {
+    /// `has_prefix`: whether there is a prefix, below which the catalog may not have looked.
+    fn is_worth_asking(self, client: &Client, has_prefix: bool) -> bool {
         let is_challenged = client.authenticator.challenge(Scope::Catalog).is_some();
         match self {
             ListingSource::OpenCatalog => !is_challenged,
@@ -58,6 +65,7 @@ impl ListingSource {
             // What was refused to an anonymous request without a challenge is refused to us.
             ListingSource::Catalog => is_challenged,
             ListingSource::ChartsIndex => true,
+            ListingSource::KeyCatalog | ListingSource::Prefix => has_prefix,
         }
     }
 }
@@ -68,6 +76,8 @@ impl fmt::Display for ListingSource {
             ListingSource::OpenCatalog | ListingSource::Catalog => "the catalog",
             ListingSource::Harbor => "Harbor's API",
             ListingSource::ChartsIndex => "charts-index:latest",
+            ListingSource::KeyCatalog => "the catalog of the prefix",
+            ListingSource::Prefix => "the prefix, as a repository,",
         })
     }
 }
@@ -167,7 +177,8 @@ impl Discovery {
         let mut answers: Vec<String> = Vec::new();
         let (mut is_empty, mut elsewhere) = (false, None);
         for source in ListingSource::ALL {
-            if !source.is_worth_asking(client) {
+            let has_prefix = self.prefix.0.is_some() && elsewhere.is_none();
+            if !source.is_worth_asking(client, has_prefix) {
                 continue;
             }
             let answer = match self.ask(source, endpoints) {
@@ -182,12 +193,14 @@ impl Discovery {
                 }
                 Err(error) => {
                     let is_open = source == ListingSource::OpenCatalog;
-                    if is_open && ListingSource::Catalog.is_worth_asking(client) {
+                    if is_open && ListingSource::Catalog.is_worth_asking(client, has_prefix) {
                         // A 401 to the anonymous request is not final: the next has credentials.
                         continue;
                     }
-                    let answer = error::final_answer(&error).map(str::to_owned);
-                    answer.ok_or(error)?
+                    let Some(answer) = error::final_answer(&error) else {
+                        return Err(after(&client.authority, &answers, source, error));
+                    };
+                    answer.to_owned()
                 }
             };
             if !answers.contains(&answer) {
@@ -242,6 +255,8 @@ impl Discovery {
             ListingSource::ChartsIndex => self.charts_index.names(endpoints, prefix)?,
             ListingSource::OpenCatalog => self.catalog.names(client, Scope::OpenCatalog)?,
             ListingSource::Catalog => self.catalog.names(client, Scope::Catalog)?,
+            ListingSource::KeyCatalog => catalog::names_of_key(client, prefix)?,
+            ListingSource::Prefix => prefix.as_repository(endpoints)?,
         };
         let wanted = prefix.wanted(&names);
         // The others are asked for what lies below the prefix alone.
@@ -260,4 +275,16 @@ impl Discovery {
             log::log!(level, "{text}");
         }
     }
+}
+
+/// The failure of a source, for now, with what the others have answered before, and what helps against that.
+fn after(authority: &str, answers: &[String], source: ListingSource, error: Error) -> Error {
+    if answers.is_empty() {
+        return error;
+    }
+    let before = format!("{authority} lists no repositories ({})", answers.join("; "));
+    let public = format!("{before}; {source}: {}", error.kind());
+    let advice = advice(authority, answers, CREDENTIALS_ADVICE);
+    let error = error.in_context(&before).with_public(public);
+    error.advise(advice)
 }

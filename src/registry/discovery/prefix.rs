@@ -2,6 +2,8 @@
 //! `--storage-registry-repo`, or all without one.
 
 use crate::oci::RepositoryName;
+use crate::registry::endpoints::Endpoints;
+use crate::storage::Result;
 use std::collections::BTreeSet;
 
 /// The path that limits a listing.
@@ -32,6 +34,21 @@ impl Prefix {
             "none of the repositories that the catalog lists ({count}, such as {alike}) lies below the \
              prefix {prefix}"
         ))
+    }
+
+    /// The prefix, if it is a repository that has tags.
+    pub(super) fn as_repository(&self, endpoints: &Endpoints) -> Result<BTreeSet<String>> {
+        let Some(name) = &self.0 else {
+            return Ok(BTreeSet::new());
+        };
+        let has_tags = !endpoints.tags(name)?.is_empty();
+        Ok(has_tags.then(|| name.to_string()).into_iter().collect())
+    }
+
+    /// The first component.
+    pub(super) fn key(&self) -> &str {
+        let name = self.0.as_ref().map_or("", |name| name.as_str());
+        name.split('/').next().unwrap_or_default()
     }
 
     /// A repository's name below the prefix.

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 pub use access::Guard;
 pub use artifacts::{Chart, Descriptor, Pushed, media};
+pub use connection::ToTls;
 use door::Door;
 pub use harbor::Harbor;
 pub use honest::{Listing, Next};
@@ -58,6 +59,7 @@ struct State {
     listing: Listing,
     access: Access,
     limit: Option<Limit>,
+    to_tls: ToTls,
     script: Script,
     pages: Vec<(String, Reply)>,
     requests: Vec<Request>,
@@ -170,6 +172,11 @@ impl FakeRegistry {
         state.listing.private = private.to_vec();
     }
 
+    /// Refuses every request without a user's password in this way, and names no challenge.
+    pub fn refuse_strangers(&self, refusal: Reply) {
+        self.state().access.silent = Some(refusal);
+    }
+
     pub fn guard_catalog(&self, guard: Guard) {
         self.state().access.catalog = guard;
     }
@@ -213,6 +220,11 @@ impl FakeRegistry {
     /// From now on so many requests a second pass, and so many more at first; the others are refused.
     pub fn limit(&self, rate: f64, burst: f64, refusal: Reply) {
         self.state().limit = Some(Limit::new(rate, burst, refusal));
+    }
+
+    /// What a TLS greeting gets from now on.
+    pub fn answer_tls(&self, answer: ToTls) {
+        self.state().to_tls = answer;
     }
 
     /// Starts a fault in front of the good answers to `METHOD /path`; `*` stands for anything.

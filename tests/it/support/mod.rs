@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod docker_registry;
 pub mod fake_registry;
 pub mod folder;
+pub mod forward_proxy;
 pub mod guarded;
 pub mod helm;
 pub mod http;

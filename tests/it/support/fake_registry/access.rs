@@ -27,6 +27,8 @@ pub(super) struct Access {
     pub private: Option<Vec<&'static str>>,
     /// Whether those aren't there for a stranger; else he is asked who he is.
     pub hides_private: bool,
+    /// What a request without credentials is answered with, if the registry doesn't say that it wants any.
+    pub silent: Option<Reply>,
     ping: Guard,
     repositories: Guard,
     exceptions: HashMap<String, Guard>,
@@ -88,6 +90,9 @@ impl Access {
                 *exception.unwrap_or(&self.repositories)
             }
         };
+        if let Some(refusal) = self.silent.as_ref().filter(|_| !self.knows_user(request)) {
+            return Some(refusal.clone());
+        }
         let knows = |harbor: &Harbor| harbor.knows(request);
         match guard {
             Guard::Open => None,

@@ -23,6 +23,18 @@ const HEAD_LIMIT: usize = 64 * 1024;
 /// The first byte of a TLS record that carries a handshake (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// What a TLS greeting is answered with.
+#[derive(Clone, Copy, Default)]
+pub enum ToTls {
+    /// As Go, nginx and most others do.
+    #[default]
+    BadRequest,
+    /// As gunicorn does.
+    Silence,
+    /// As workerd and gunicorn with gevent do, after a while.
+    End,
+}
+
 /// How a connection is to be ended.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum End {
@@ -65,7 +77,14 @@ fn exchange(
     };
     if head.first() == Some(&TLS_HANDSHAKE) {
         watch.tls_hellos.fetch_add(1, Ordering::SeqCst);
-        return bad_request(stream);
+        let to_tls = shared.state().to_tls;
+        match to_tls {
+            ToTls::BadRequest => return bad_request(stream),
+            // Until the client goes.
+            ToTls::Silence => drop(io::copy(stream, &mut io::sink())),
+            ToTls::End => {}
+        }
+        return Ok(Next::Break(End::Orderly));
     }
     let Some(mut request) = parse(&head, role, number) else {
         let line = String::from_utf8_lossy(&head).into_owned();
@@ -236,7 +255,10 @@ impl State {
         if let Some(reply) = harbor.and_then(|harbor| harbor.answer(request, &self.store)) {
             return reply;
         }
-        self.unexpected.push(request.to_string());
+        // A catalog below a name, which Artifactory alone has.
+        if !(ours && request.path().ends_with("/_catalog")) {
+            self.unexpected.push(request.to_string());
+        }
         Reply::new(404).body("404 page not found\n")
     }
 }
