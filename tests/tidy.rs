@@ -38,7 +38,9 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("layout", &["files", "observe", "oci", "storage", "sync"]),
     (
         "mirror",
-        &["files", "helm", "oci", "pacing", "storage", "sync"],
+        &[
+            "files", "helm", "observe", "oci", "pacing", "storage", "sync",
+        ],
     ),
     ("observe", &[]),
     ("oci", &[]),
@@ -110,6 +112,7 @@ const KEPT_TO: [(&str, &[&str]); 12] = [
             "files",
             "layout",
             "mirror",
+            "observe",
         ],
     ),
     ("std::net", &["registry", "server"]),

@@ -4,6 +4,7 @@
 //! A connection's thread notes its phase in one atomic word, without a lock. An eviction changes the
 //! same word, so that a connection that has just begun to move is never cut off.
 
+use crate::observe::metrics;
 use crate::sync::{lock, wait_while};
 use socket2::SockRef;
 use std::collections::HashMap;
@@ -272,8 +273,15 @@ impl ConnectionTable {
                 "{}: cut off at {pace} bytes a second, because another download waits",
                 one.peer
             );
-            one.evict(ConnectionPhase::Sending);
+            if one.evict(ConnectionPhase::Sending) {
+                metrics::EVICTIONS.count(&[]);
+            }
         }
+    }
+
+    /// How many connections are open.
+    pub(super) fn open(&self) -> usize {
+        lock(&self.open).all.len()
     }
 
     /// Whether no further request is taken.
@@ -353,6 +361,7 @@ impl OpenConnections {
         };
         let evicted = self.all.get(&id).is_some_and(|one| one.evict(phase));
         if evicted {
+            metrics::EVICTIONS.count(&[]);
             self.remove(id);
         }
         evicted

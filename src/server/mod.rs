@@ -32,6 +32,7 @@ mod connections;
 mod downloads;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod metrics;
 mod request;
 mod respond;
 mod response;
@@ -114,7 +115,8 @@ impl Server {
             threads: Threads::default(),
             responder: Arc::new(Responder {
                 current,
-                downloads: Downloads::new(storage, options.chart_cache_size, connections),
+                downloads: Downloads::new(storage, options.chart_cache_size, connections.clone()),
+                connections,
                 read_limits: ReadLimits::new(options.idle_timeout),
                 context_path: options.context_path,
             }),

@@ -2,11 +2,12 @@
 //! field holds bytes of the client's, except the `Location` of its own path.
 
 use super::api;
-use super::connections::Connection;
+use super::connections::{Connection, ConnectionTable};
 use super::downloads::Downloads;
+use super::metrics;
 use super::request::{ReadLimits, Request};
 use super::response::{JSON, Response, YAML};
-use super::route::{BadTarget, Base, Route, route};
+use super::route::{BadTarget, Base, Route, UNKNOWN, route};
 use crate::oci::RepositoryName;
 use crate::refresh::{Current, Failing};
 use crate::snapshot::Snapshot;
@@ -19,6 +20,7 @@ const NOT_READY: &str = "not ready: the first scan of the charts has not succeed
 pub(super) struct Responder {
     pub(super) current: Arc<Current>,
     pub(super) downloads: Downloads,
+    pub(super) connections: Arc<ConnectionTable>,
     pub(super) read_limits: ReadLimits,
     /// What precedes all paths: empty, or `/PATH`.
     pub(super) context_path: String,
@@ -31,7 +33,8 @@ impl Responder {
         if matches!(&route, Ok(Route::Base(prefix)) if !self.is_base(prefix)) {
             route = Ok(Route::Unknown);
         }
-        let response = match (route, &request.method) {
+        let template = route.as_ref().map_or(UNKNOWN, Route::template);
+        let mut response = match (route, &request.method) {
             (Err(BadTarget(why)), _) => Response::text(400, why),
             (Ok(route @ Route::Unknown), _) | (Ok(route), Method::Get | Method::Head) => {
                 self.get(request, connection, route)
@@ -42,6 +45,7 @@ impl Responder {
             }
             _ => self.read_only().with("Allow", "GET, HEAD"),
         };
+        response.route = template;
         match request.method {
             Method::Head => response.without_body(),
             _ => response,
@@ -67,6 +71,14 @@ impl Responder {
             }
             Route::Live => Response::text(200, "alive"),
             Route::Ready => self.ready(),
+            Route::Metrics => {
+                let state = metrics::Scraped {
+                    current: &self.current,
+                    downloads: &self.downloads,
+                    connections: &self.connections,
+                };
+                metrics::respond(request.headers.accept.as_deref(), &state)
+            }
             Route::Index(None) => {
                 self.fresh(|snapshot| Response::represent(snapshot.index(), YAML, request))
             }

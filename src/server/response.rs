@@ -5,6 +5,7 @@
 use super::blocks::{BLOCK, Buffer};
 use super::connections::{Connection, ConnectionPhase, NO_STREAM, UNJUDGED};
 use super::request::{Request, is_timeout};
+use super::route::UNKNOWN;
 use crate::pacing::Pace;
 use crate::representation::{Coding, Representation};
 use crate::snapshot::PageError;
@@ -49,6 +50,8 @@ pub(super) struct Response {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, Cow<'static, str>)>,
     pub(super) body: ResponseBody,
+    /// What the request is counted as.
+    pub(super) route: &'static str,
 }
 
 /// The bytes after a head. Their number is always known beforehand.
@@ -96,6 +99,7 @@ impl Response {
             status,
             headers: Vec::new(),
             body,
+            route: UNKNOWN,
         }
     }
 
@@ -106,7 +110,12 @@ impl Response {
 
     /// One line.
     pub(super) fn line(status: u16, content_type: &'static str, line: &str) -> Response {
-        let bytes = format!("{line}\n").into_bytes();
+        Response::lines(status, content_type, format!("{line}\n"))
+    }
+
+    /// A text of whole lines.
+    pub(super) fn lines(status: u16, content_type: &'static str, text: String) -> Response {
+        let bytes = text.into_bytes();
         let body = ResponseBody::Bytes(Arc::new(bytes.into()));
         Response::new(status, body).with("Content-Type", content_type)
     }
