@@ -124,6 +124,11 @@ impl<K: Copy + Eq + Hash> Gate<K> {
         pass
     }
 
+    /// How many passes are out.
+    pub(crate) fn passed(&self) -> usize {
+        lock(&self.line).passed
+    }
+
     /// How many callers wait for a pass.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {

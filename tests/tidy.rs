@@ -45,7 +45,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     (
         "mirror",
         &[
-            "budget", "files", "helm", "oci", "pacing", "storage", "sync",
+            "budget", "files", "helm", "observe", "oci", "pacing", "storage", "sync",
         ],
     ),
     ("observe", &["budget"]),
@@ -134,6 +134,7 @@ const KEPT_TO: [(&str, &[&str]); 12] = [
             "files",
             "layout",
             "mirror",
+            "observe",
         ],
     ),
     ("std::net", &["registry", "server"]),

@@ -31,6 +31,7 @@ mod pass;
 mod progress;
 mod room;
 
+use crate::observe::metrics;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 use crate::storage::{Former, Known, MAX_MANIFEST, Result, Storage};
 use crate::sync::lock;
@@ -232,6 +233,7 @@ impl Storage for Mirror {
         if let Some(mut file) = self.room.open(repository, blob)
             && file.seek(SeekFrom::Start(start)).is_ok()
         {
+            metrics::MIRROR.count(&["hit"]);
             let room = self.room.clone();
             let digest = blob.digest.clone();
             return Ok(Box::new(ProvenFile {
@@ -241,6 +243,7 @@ impl Storage for Mirror {
                 has_ended: false,
             }));
         }
+        metrics::MIRROR.count(&["miss"]);
         let busy = self.busy();
         let source = self.registry.blob_from(repository, blob, start)?;
         let source = Counted {

@@ -1,3 +1,6 @@
 //! What an operator sees. Everything may call in here; nothing here calls out.
 
+pub mod exposition;
 pub mod log;
+pub mod metrics;
+pub mod process;

@@ -10,6 +10,7 @@ pub use refresher::{Options, once};
 pub use schedule::Timing;
 
 use crate::inventory::{StoredChart, contained};
+use crate::observe::metrics;
 use crate::oci::{Reference, RepositoryName};
 use crate::snapshot::Snapshot;
 use crate::storage::{Error, Storage};
@@ -89,6 +90,11 @@ impl Current {
     /// Why and since when refreshes fail, if the last one did.
     pub fn failing(&self) -> Option<Failing> {
         lock(&self.state).failing.clone()
+    }
+
+    /// How long ago the last refresh that succeeded began.
+    pub fn age(&self) -> Option<Duration> {
+        lock(&self.state).schedule.age(Instant::now())
     }
 
     /// That a refresh or check has been under way for long, if so, and how old the index is.
@@ -218,6 +224,8 @@ impl Current {
         let began = self.begin(Task::Refresh);
         let last = self.get();
         let result = contained(|| refresher.refresh(last.as_deref()));
+        let outcome = if result.is_ok() { "success" } else { "failure" };
+        metrics::REFRESHES.observe(outcome, began.elapsed());
         let unread = refresher.unread();
         let mut state = lock(&self.state);
         state.unread = unread;

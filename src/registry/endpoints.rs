@@ -59,7 +59,7 @@ impl Endpoints {
     /// `GET /v2/<name>/manifests/<reference>` (end-3).
     pub(super) fn manifest(&self, name: &RepositoryName, reference: &Reference) -> Result<Vec<u8>> {
         let path = format!("/v2/{name}/manifests/{}", reference.as_str());
-        let ask = Ask::JSON.accepting(MANIFEST_TYPES);
+        let ask = Ask::MANIFEST.accepting(MANIFEST_TYPES);
         let response = self.client.get(&path, ask, Scope::Pull(name.as_str()))?;
         let what = response.what().to_owned();
         let told = told_digest(&response);

@@ -179,7 +179,8 @@ impl PagedListing<'_> {
     fn send(&self, query: &str) -> Result<UpstreamResponse> {
         let ask = match self.scope {
             Scope::Catalog | Scope::OpenCatalog => Ask::CATALOG,
-            Scope::Api(_) | Scope::Pull(_) => Ask::JSON,
+            Scope::Pull(_) => Ask::TAGS,
+            Scope::Api(_) => Ask::JSON,
         };
         let path = format!("{}?{query}", self.path);
         self.client

@@ -5,6 +5,7 @@ use super::connections::TableEntry;
 use super::request::{NoRequest, Request, RequestReader};
 use super::respond::Responder;
 use super::response::{JUDGED, Response, ResponseBody, ResponseWriter};
+use crate::observe::metrics;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,14 +36,19 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
             }
         };
         connection.enter(ConnectionPhase::Responding)?;
+        let began = Instant::now();
         let response = respond(responder, &request, connection);
         let response = admit(responder, response, connection);
         // After a 400, the client and we may disagree on where its next request begins.
         let keep_alive = request.keep_alive && response.status != 400 && connection.may_stay();
-        let has_body = request.has_body;
+        let (has_body, method) = (request.has_body, request.method.to_string());
         // Its memory is free while the response is sent.
         drop(request);
-        ResponseWriter::new(connection).send(response, keep_alive)?;
+        let (route, status) = (response.route, response.status);
+        let sent = ResponseWriter::new(connection).send(response, keep_alive);
+        metrics::HTTP_REQUESTS.count(&[&method, route, &status.to_string()]);
+        metrics::HTTP_SECONDS.observe(route, began.elapsed());
+        sent?;
         if !keep_alive {
             // Nothing more is to come from a client whose one request is answered: its entry and
             // thread are free at once, as with nginx and Go's server.

@@ -2,6 +2,7 @@
 //! the responses under way.
 
 use super::client::{Connection, ConnectionPhase, FAST};
+use crate::observe::metrics;
 use crate::sync::{lock, wait_while};
 use std::collections::HashMap;
 use std::net::{IpAddr, TcpStream};
@@ -138,13 +139,20 @@ impl ConnectionTable {
                 "{}: cut off at {pace} bytes a second, because another download waits",
                 one.peer
             );
-            one.evict(ConnectionPhase::Sending);
+            if one.evict(ConnectionPhase::Sending) {
+                metrics::EVICTIONS.count(&[]);
+            }
         }
     }
 
     /// Visits all connections.
     pub(super) fn for_each(&self, visit: impl FnMut(&Arc<Connection>)) {
         lock(&self.open).all.values().for_each(visit);
+    }
+
+    /// How many connections are open.
+    pub(super) fn open(&self) -> usize {
+        lock(&self.open).all.len()
     }
 
     /// Whether no further request is taken.
@@ -224,6 +232,7 @@ impl OpenConnections {
         };
         let evicted = self.all.get(&id).is_some_and(|one| one.evict(phase));
         if evicted {
+            metrics::EVICTIONS.count(&[]);
             self.remove(id);
         }
         evicted

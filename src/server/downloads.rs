@@ -7,10 +7,11 @@
 //! archives are evicted that no client reads, the archive is streamed: slow readers can fill the
 //! cache, but not the memory.
 
-use super::blocks::{BlockMemory, Buffer, blocks_for};
+use super::blocks::{BLOCK, BlockMemory, Buffer, blocks_for};
 use super::client::Connection;
 use super::connections::ConnectionTable;
 use super::response::{ArchiveStream, ResponseBody};
+use crate::observe::metrics;
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
 use crate::storage::{ErrorKind, Storage};
 use crate::sync::{Gate, GateLimits, Lru, Once, Pass, lock};
@@ -111,6 +112,12 @@ impl Downloads {
         self.storage.how_to_add()
     }
 
+    /// How many downloads are under way, and how many bytes of archives are in memory.
+    pub(super) fn in_use(&self) -> (usize, usize) {
+        let blocks = self.memory.most() - self.memory.free();
+        (self.gate.passed(), blocks * BLOCK)
+    }
+
     /// Whether such a blob is read into memory, if there is room: all others are streamed.
     pub(super) fn is_kept(&self, blob: &Descriptor) -> bool {
         blob.size <= LARGEST && blocks_for(blob.size) <= self.memory.most()
@@ -119,6 +126,8 @@ impl Downloads {
     /// The wanted bytes: all of them in memory, or a stream.
     pub(super) fn obtain(&self, wanted: &Wanted) -> Result<ResponseBody, Refusal> {
         let mut pass = None;
+        let is_held = lock(&self.cache).get(&wanted.blob.digest).is_some();
+        metrics::CHART_CACHE.count(&[if is_held { "hit" } else { "miss" }]);
         if self.is_kept(wanted.blob) {
             if let Some(result) = self.share(wanted, &mut pass) {
                 return result;
@@ -238,6 +247,9 @@ impl Downloads {
         let missing = blocks_for(length).saturating_sub(self.memory.free());
         let is_idle = |archive: &Arc<Buffer>| Arc::strong_count(archive) == 1;
         let freed = cache.evict(missing, is_idle);
+        if freed && missing > 0 {
+            metrics::CHART_CACHE_EVICTIONS.count(&[]);
+        }
         freed.then(|| self.memory.take(length)).flatten()
     }
 
@@ -343,7 +355,6 @@ fn refused(wanted: &Wanted, kind: ErrorKind, error: impl Display) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::blocks::BLOCK;
     use super::super::connections::TableEntry;
     use super::*;
     use crate::oci::{MediaType, Reference};

@@ -34,6 +34,7 @@ mod downloads;
 mod flight;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod metrics;
 mod page;
 mod request;
 mod respond;
@@ -118,7 +119,8 @@ impl Server {
             threads: Threads::default(),
             responder: Arc::new(Responder {
                 current,
-                downloads: Downloads::new(storage, options.chart_cache_size, connections),
+                downloads: Downloads::new(storage, options.chart_cache_size, connections.clone()),
+                connections,
                 in_flight: Arc::default(),
                 read_limits: ReadLimits::new(options.idle_timeout),
                 context_path: options.context_path,

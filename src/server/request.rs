@@ -59,6 +59,7 @@ impl Request {
 pub(super) struct RequestHeaders {
     pub(super) host: Option<String>,
     pub(super) if_none_match: Option<String>,
+    pub(super) accept: Option<String>,
     pub(super) accept_encoding: Option<String>,
     pub(super) range: Option<String>,
     pub(super) if_range: Option<String>,
@@ -325,6 +326,7 @@ impl RequestHeaders {
             "transfer-encoding" => &mut self.transfer_encoding,
             "connection" => &mut self.connection,
             "if-none-match" => &mut self.if_none_match,
+            "accept" => &mut self.accept,
             "accept-encoding" => &mut self.accept_encoding,
             "range" => &mut self.range,
             "if-range" => &mut self.if_range,
@@ -343,6 +345,7 @@ impl RequestHeaders {
         let fields = [
             &self.host,
             &self.if_none_match,
+            &self.accept,
             &self.accept_encoding,
             &self.range,
             &self.if_range,

@@ -3,12 +3,14 @@
 
 use super::api;
 use super::client::Connection;
+use super::connections::ConnectionTable;
 use super::downloads::Downloads;
 use super::flight::InFlight;
+use super::metrics;
 use super::page::Asked;
 use super::request::{ReadLimits, Request};
 use super::response::{JSON, Response, YAML};
-use super::route::{BadTarget, Base, Route, route};
+use super::route::{BadTarget, Base, Route, UNKNOWN, route};
 use crate::oci::RepositoryName;
 use crate::refresh::{Current, Failing};
 use crate::snapshot::Snapshot;
@@ -22,6 +24,7 @@ pub(super) struct Responder {
     pub(super) current: Arc<Current>,
     pub(super) downloads: Downloads,
     pub(super) in_flight: Arc<InFlight>,
+    pub(super) connections: Arc<ConnectionTable>,
     pub(super) read_limits: ReadLimits,
     /// What precedes all paths: empty, or `/PATH`.
     pub(super) context_path: String,
@@ -34,7 +37,8 @@ impl Responder {
         if matches!(&route, Ok(Route::Base(prefix)) if !self.is_base(prefix)) {
             route = Ok(Route::Unknown);
         }
-        let response = match (route, &request.method) {
+        let template = route.as_ref().map_or(UNKNOWN, Route::template);
+        let mut response = match (route, &request.method) {
             (Err(BadTarget(why)), _) => Response::text(400, why),
             (Ok(route @ Route::Unknown), _) | (Ok(route), Method::Get | Method::Head) => {
                 self.get(request, connection, route)
@@ -45,6 +49,7 @@ impl Responder {
             }
             _ => self.read_only().with("Allow", "GET, HEAD"),
         };
+        response.route = template;
         match request.method {
             Method::Head => response.without_body(),
             _ => response,
@@ -79,6 +84,14 @@ impl Responder {
             }
             Route::Live => Response::text(200, "alive"),
             Route::Ready => self.ready(),
+            Route::Metrics => {
+                let state = metrics::Scraped {
+                    current: &self.current,
+                    downloads: &self.downloads,
+                    connections: &self.connections,
+                };
+                metrics::respond(request.headers.accept.as_deref(), &state)
+            }
             Route::Index(None) => fresh(&|asked| asked.represent(asked.snapshot.index(), YAML)),
             Route::Index(prefix) => fresh(&|asked| {
                 let page = asked.snapshot.index_below(prefix.as_ref(), asked.client);

@@ -6,6 +6,7 @@ use super::blocks::{BLOCK, Buffer};
 use super::client::{Connection, ConnectionPhase, NO_STREAM, UNJUDGED};
 use super::flight::Page;
 use super::request::is_timeout;
+use super::route::UNKNOWN;
 use crate::pacing::Pace;
 use crate::representation::Content;
 use crate::sync::Pass;
@@ -52,6 +53,8 @@ pub(super) struct Response {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, Cow<'static, str>)>,
     pub(super) body: ResponseBody,
+    /// What the request is counted as.
+    pub(super) route: &'static str,
 }
 
 /// The bytes after a head. Their number is always known beforehand.
@@ -102,6 +105,7 @@ impl Response {
             status,
             headers: Vec::new(),
             body,
+            route: UNKNOWN,
         }
     }
 
@@ -112,8 +116,13 @@ impl Response {
 
     /// One line.
     pub(super) fn line(status: u16, content_type: &'static str, line: &str) -> Response {
-        let bytes = format!("{line}\n").into_bytes();
-        Response::new(status, ResponseBody::Text(bytes)).with("Content-Type", content_type)
+        Response::lines(status, content_type, format!("{line}\n"))
+    }
+
+    /// A text of whole lines.
+    pub(super) fn lines(status: u16, content_type: &'static str, text: String) -> Response {
+        Response::new(status, ResponseBody::Text(text.into_bytes()))
+            .with("Content-Type", content_type)
     }
 
     /// 304 for a client that has what `etag` names already.

@@ -22,6 +22,8 @@ pub(super) enum Route {
     Live,
     /// `/readyz`
     Ready,
+    /// `/metrics`
+    Metrics,
     /// `/PREFIX` or `/PREFIX/`: the base URL of a chart repository, if charts lie below the prefix.
     Base(RepositoryName),
     /// A path with empty segments, such as `//index.yaml`, and the same without them, relative to it.
@@ -29,6 +31,27 @@ pub(super) enum Route {
     /// Anything else.
     Unknown,
 }
+
+impl Route {
+    /// What it's counted as; nothing of the request is in it.
+    pub(super) fn template(&self) -> &'static str {
+        match self {
+            Route::Home => "/",
+            Route::Base(_) => "/PREFIX",
+            Route::Index(_) => "/index.yaml",
+            Route::IndexJson(_) => "/index.json",
+            Route::File(..) => "/charts/ARCHIVE",
+            Route::Api(_) => "/api",
+            Route::Live => "/livez",
+            Route::Ready => "/readyz",
+            Route::Metrics => "/metrics",
+            Route::Slashes(_) | Route::Unknown => UNKNOWN,
+        }
+    }
+}
+
+/// What a request is counted as that names nothing here.
+pub(super) const UNKNOWN: &str = "other";
 
 /// A file of a chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +109,7 @@ fn named(path: &str, context: &str) -> Route {
     match (path, path.strip_prefix(context)) {
         ("/livez", _) | (_, Some("/livez")) => Route::Live,
         ("/readyz", _) | (_, Some("/readyz")) => Route::Ready,
+        ("/metrics", _) | (_, Some("/metrics")) => Route::Metrics,
         (_, Some("/")) => Route::Home,
         (_, Some("")) if !context.is_empty() => Route::Home,
         (_, Some(path)) => file(path)

@@ -36,6 +36,7 @@ mod large_listings;
 mod layout;
 mod local;
 mod log_reader;
+mod metrics;
 mod mirror;
 mod odd_answers;
 mod other_registries;

@@ -32,6 +32,7 @@ pub(super) use transport::Ask;
 pub use trust::{Tls, TlsFiles};
 
 use crate::credentials::SecretFile;
+use crate::observe::metrics;
 use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::{Once, lock};
 use auth::{Authenticator, ChallengeRound, MAX_WAITING, kept_or_shared};
@@ -135,6 +136,7 @@ impl Client {
                 self.doubt_scheme(error.kind() == ErrorKind::Unavailable);
                 return Err(error);
             };
+            metrics::REGISTRY_RETRIES.count(&[]);
             log::debug!("{error:#}: trying again");
             thread::sleep(pause);
             attempt += 1;

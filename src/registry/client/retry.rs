@@ -5,6 +5,7 @@
 //! [`Retries`].
 
 use super::url::{self, Origin};
+use crate::observe::metrics;
 use crate::pacing::RatePacer;
 use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::lock;
@@ -222,6 +223,7 @@ impl RetryPolicy {
             let pause = asked.as_secs_f64().round();
             let requests = if is_blob { "downloads" } else { "requests" };
             log::warn!("{error:#}: it sent Retry-After, no {requests} for {pause} s");
+            metrics::REGISTRY_PAUSES.count(&[]);
             let why = PauseReason::Asked;
             self.pauses[usize::from(is_blob)].paused = until.map(|until| Paused { until, why });
             return Retry::GiveUp;
@@ -242,6 +244,7 @@ impl RetryPolicy {
         if error.status() == Some(429) || !asked.is_zero() {
             let throttled = &mut self.pauses[usize::from(is_blob)].throttled_until;
             *throttled = (*throttled).max(Some(now + pause));
+            metrics::REGISTRY_PAUSES.count(&[]);
         }
         if attempt >= ATTEMPTS || self.debt + PRICE > MAX_DEBT {
             return Retry::GiveUp;
@@ -274,6 +277,7 @@ impl RetryPolicy {
         let paused = &mut self.pauses[0].paused;
         if self.unanswered >= UNANSWERED && paused.is_none_or(|paused| paused.until <= until) {
             *paused = Some(Paused { until, why });
+            metrics::REGISTRY_PAUSES.count(&[]);
         }
     }
 }

@@ -80,7 +80,7 @@ impl TokenRequest<'_> {
         let bare = text.split('?').next().unwrap_or_default();
         let target = format!("{bare}?{}", query.join("&")).parse::<Uri>();
         let target = target.map_err(|cause| error::protocol("token realm", cause))?;
-        let ask = Ask::JSON.bearing(authorization);
+        let ask = Ask::TOKEN.bearing(authorization);
         self.transport.call(&target, ask)
     }
 

@@ -12,6 +12,7 @@ use super::timeouts::{
 use super::tls::TlsConnector;
 use super::trust::Tls;
 use super::{error, url};
+use crate::observe::metrics;
 use crate::storage::{Error, ErrorKind, Result};
 use crate::sync::lock;
 use std::fmt;
@@ -83,6 +84,8 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
 /// What a request asks for, and what it bears.
 #[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
+    /// What it is for, as it is counted.
+    operation: &'static str,
     /// `GET`, `HEAD`, or `POST` of a form.
     method: &'static str,
     /// The types that are accepted.
@@ -103,6 +106,7 @@ pub(crate) struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// `GET` of JSON.
     pub(crate) const JSON: Ask<'static> = Ask {
+        operation: "other",
         method: "GET",
         accept: "application/json",
         head: HEAD,
@@ -114,11 +118,28 @@ impl<'a> Ask<'a> {
     };
     /// `GET` of the catalog, which may take its time.
     pub(crate) const CATALOG: Ask<'static> = Ask {
+        operation: "catalog",
         head: HEAD_OF_CATALOG,
+        ..Ask::JSON
+    };
+    /// `GET` of a listing of tags.
+    pub(crate) const TAGS: Ask<'static> = Ask {
+        operation: "tags",
+        ..Ask::JSON
+    };
+    /// `GET` of a manifest, whose types are still to be told.
+    pub(crate) const MANIFEST: Ask<'static> = Ask {
+        operation: "manifest",
+        ..Ask::JSON
+    };
+    /// `GET` of a token.
+    pub(super) const TOKEN: Ask<'static> = Ask {
+        operation: "token",
         ..Ask::JSON
     };
     /// `GET` of bytes that may be many.
     pub(crate) const BLOB: Ask<'static> = Ask {
+        operation: "blob",
         accept: "*/*",
         body: BLOB,
         is_blob: true,
@@ -126,6 +147,7 @@ impl<'a> Ask<'a> {
     };
     /// `HEAD`.
     pub(crate) const CHECK: Ask<'static> = Ask {
+        operation: "manifest_check",
         method: "HEAD",
         head: HEAD_OF_CHECK,
         ..Ask::JSON
@@ -136,7 +158,7 @@ impl<'a> Ask<'a> {
         Ask {
             method: "POST",
             form: Some(form),
-            ..Ask::JSON
+            ..Ask::TOKEN
         }
     }
 
@@ -247,9 +269,12 @@ impl Transport {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let request = self.agent.get(target).config();
         let request = request.timeout_connect(Some(CONNECT_OF_PROBE)).build();
-        let status = request.call()?.status().as_u16();
-        log::debug!("{}: {status}", Ask::JSON.what(target));
-        Ok(status)
+        let status = request.call().map(|response| response.status().as_u16());
+        count("probe", status.as_ref().ok());
+        if let Ok(status) = status {
+            log::debug!("{}: {status}", Ask::JSON.what(target));
+        }
+        status
     }
 
     /// The query of a request to the registry itself as the log shows it, so that paging can be followed: not
@@ -276,7 +301,10 @@ impl Transport {
         let what = ask.what(here);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let secrets = self.secrets(&ask);
-        let response = self.send(here, ask).map_err(|cause| {
+        let sent = self.send(here, ask);
+        let status = sent.as_ref().map(|response| response.status().as_u16());
+        count(ask.operation, status.as_ref().ok());
+        let response = sent.map_err(|cause| {
             let error = error::transport(&what, url::is_at(here, &self.own), &cause);
             log::debug!("{error:#}");
             error
@@ -316,6 +344,12 @@ impl Transport {
         let config = config.timeout_per_read(Some(ask.head.max(STALL)));
         config.build().call()
     }
+}
+
+/// Counts a request by the status of its response, or as one without a response.
+fn count(operation: &str, status: Option<&u16>) {
+    let status = status.map_or_else(|| "none".to_owned(), u16::to_string);
+    metrics::REGISTRY_REQUESTS.count(&[operation, &status]);
 }
 
 fn check_redirect(from: &Uri, location: &str) -> Result<Uri> {

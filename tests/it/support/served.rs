@@ -77,7 +77,7 @@ impl Served {
 }
 
 /// Bytes without a pattern shorter than a mebibyte.
-fn noise(size: usize) -> Vec<u8> {
+pub fn noise(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = || {
         state ^= state << 13;
