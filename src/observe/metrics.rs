@@ -205,62 +205,66 @@ impl<const N: usize> Counters<N> {
         }
     }
 
-    /// Combinations that never occurred are left out.
     fn write(&self, to: &mut Exposition) {
         to.begin(self.name, Kind::Counter, self.help);
-        for (at, counter) in self.values.iter().enumerate() {
-            let value = counter.load(Ordering::Relaxed);
-            if value == 0 && !self.labels.is_empty() {
-                continue;
-            }
-            let (mut rest, mut labels) = (at, Vec::new());
-            for (name, values) in self.labels.iter().rev() {
-                labels.insert(0, (*name, values[rest % values.len()]));
-                rest /= values.len();
-            }
-            to.sample(self.name, &labels, value);
-        }
+        write_counters(self.name, self.labels, &self.values, to);
     }
 }
 
 impl<const N: usize> Durations<N> {
     /// Notes one that took so long.
     pub fn observe(&self, value: &str, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let bucket = BOUNDS.iter().position(|(bound, _)| seconds <= *bound);
         if let Some(row) = self.rows.get(place(&self.label, value)) {
-            row[bucket.unwrap_or(BOUNDS.len())].fetch_add(1, Ordering::Relaxed);
-            row[ROW - 1].fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+            note(row, took);
         }
     }
 
     fn write(&self, to: &mut Exposition) {
         to.begin(self.name, Kind::Histogram, self.help);
         for (value, row) in self.label.1.iter().zip(&self.rows) {
-            let row = row.each_ref().map(|one| one.load(Ordering::Relaxed));
-            let count: u64 = row[..ROW - 1].iter().sum();
-            if count == 0 {
-                continue;
-            }
-            let label = (self.label.0, *value);
-            let bounds = BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
-            let mut up_to = 0;
-            for (bound, counted) in bounds.zip(row) {
-                up_to += counted;
-                to.sample(
-                    &format!("{}_bucket", self.name),
-                    &[label, ("le", bound)],
-                    up_to,
-                );
-            }
-            to.sample(
-                &format!("{}_sum", self.name),
-                &[label],
-                row[ROW - 1] as f64 / 1e6,
-            );
-            to.sample(&format!("{}_count", self.name), &[label], count);
+            write_durations(self.name, (self.label.0, value), row, to);
         }
     }
+}
+
+/// Combinations of labels that never occurred are left out.
+fn write_counters(name: &str, labels: &[Label], values: &[AtomicU64], to: &mut Exposition) {
+    for (at, counter) in values.iter().enumerate() {
+        let value = counter.load(Ordering::Relaxed);
+        if value == 0 && !labels.is_empty() {
+            continue;
+        }
+        let (mut rest, mut set) = (at, Vec::new());
+        for (label, values) in labels.iter().rev() {
+            set.insert(0, (*label, values[rest % values.len()]));
+            rest /= values.len();
+        }
+        to.sample(name, &set, value);
+    }
+}
+
+fn note(row: &[AtomicU64; ROW], took: Duration) {
+    let seconds = took.as_secs_f64();
+    let bucket = BOUNDS.iter().position(|(bound, _)| seconds <= *bound);
+    row[bucket.unwrap_or(BOUNDS.len())].fetch_add(1, Ordering::Relaxed);
+    row[ROW - 1].fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+}
+
+fn write_durations(name: &str, label: (&str, &str), row: &[AtomicU64; ROW], to: &mut Exposition) {
+    let row = row.each_ref().map(|one| one.load(Ordering::Relaxed));
+    let count: u64 = row[..ROW - 1].iter().sum();
+    if count == 0 {
+        return;
+    }
+    let bounds = BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
+    let mut up_to = 0;
+    for (bound, counted) in bounds.zip(row) {
+        up_to += counted;
+        to.sample(&format!("{name}_bucket"), &[label, ("le", bound)], up_to);
+    }
+    let sum = row[ROW - 1] as f64 / 1e6;
+    to.sample(&format!("{name}_sum"), &[label], sum);
+    to.sample(&format!("{name}_count"), &[label], count);
 }
 
 #[cfg(test)]
