@@ -15,7 +15,7 @@ pub const PROVENANCE_TYPE: &str = "application/vnd.cncf.helm.chart.provenance.v1
 pub use crate::budget::MAX_CONFIG;
 
 /// Shortest config blob that can hold a name and a version, in bytes: `{"name":"a","version":"1"}`. A
-/// chart that was pushed by hand has a shorter one, `{}` or nothing, and every Helm pulls it
+/// chart that was pushed by hand has a shorter one, `{}`, and every Helm pulls it
 /// (oras-project/oras#318).
 const SHORTEST_CONFIG: u64 = 26;
 

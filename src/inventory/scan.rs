@@ -11,7 +11,7 @@ use super::tag::{CheckScope, ConfigKey, PendingTag, TagCheck};
 use crate::budget::SMALL_CONFIG;
 use crate::helm::ChartLayers;
 use crate::oci::{Descriptor, Digest, RepositoryName};
-use crate::storage::{Error, ErrorKind, Storage};
+use crate::storage::{Error, ErrorKind, Storage, read_blob};
 use crate::sync::{in_parallel, lock};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -254,6 +254,11 @@ impl<'a> Scan<'a> {
         let config = match unpacked.get(&layers.archive.digest) {
             Some(known) => known.clone(),
             None => {
+                let own = read_blob(self.storage, repository, &layers.config)?;
+                let own = serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(&own);
+                if own.map_or(true, |own| own.contains_key("name")) {
+                    return Ok(artifact);
+                }
                 let config = self.reader(repository).unpacked(&layers.archive)?;
                 let made = config.map(|config| {
                     let made = Descriptor::of(&config);

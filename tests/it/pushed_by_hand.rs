@@ -42,7 +42,7 @@ fn archive_reads(fake: &FakeRegistry, pushed: &Pushed) -> usize {
 
 #[test]
 fn a_chart_pushed_by_hand_with_an_empty_config_is_listed_by_the_metadata_in_its_archive() {
-    for config in ["{}", ""] {
+    for config in ["{}", r#"{"version":"1"}"#] {
         let fake = FakeRegistry::start();
         let pushed = fake.push(&by_hand("everything", "some-tag", config));
         let daemon = ready_daemon(&fake, &["--all-tags"]);
