@@ -139,7 +139,8 @@ impl<'a, C: Iterator<Item = ChartVersion<'a>> + Clone> IndexFile<C> {
 
     /// Writes it as block-style YAML. See [`yaml`](super::yaml) for why every string is quoted.
     pub fn write_yaml(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut yaml = BlockYaml::new(BufWriter::with_capacity(BUFFER, out));
+        let mut out = BufWriter::with_capacity(BUFFER, out);
+        let mut yaml = BlockYaml::new(&mut out);
         self.write(&mut |json| yaml.push(json))?;
         yaml.finish()
     }
