@@ -112,9 +112,9 @@ pub fn sort<T>(
         let (metadata, created) = of(chart);
         let version = Version::parse(metadata.version());
         let precedence = version.as_ref().map(Version::precedence);
-        let name = metadata.name().to_owned();
-        (name, Reverse((precedence, created, version)))
+        Reverse((precedence, created, version))
     });
+    charts.sort_by_cached_key(|chart| of(chart).0.name().to_owned());
 }
 
 /// Whether Helm takes this version when it is asked for none: it is no prerelease.

@@ -60,7 +60,7 @@ impl<'a> Scan<'a> {
         mut repositories: Vec<RepositoryName>,
         scope: CheckScope,
     ) -> Listings {
-        repositories.sort();
+        repositories.sort_unstable();
         let (may_wait, now) = (matches!(scope, CheckScope::New), Instant::now());
         let mut asked = inventory.included(&repositories);
         let included = asked.len();
