@@ -628,7 +628,7 @@ mod tests {
         assert_eq!(charts.len(), 9);
         assert_eq!(
             skipped,
-            ["skipped a:1.0.0: over 8388608 bytes of metadata in a"]
+            ["skipped a:1.0.0: over 8388608 bytes of config blobs in a"]
         );
         assert_eq!((charts, skipped), contents(&all));
     }

@@ -246,7 +246,7 @@ impl Snapshot {
     /// Errors when too many requests wait for pages.
     pub fn charts_json(&self, client: IpAddr) -> Result<Arc<Representation>, PageError> {
         let all = || self.root.charts.clone();
-        self.page(PageKey::Charts, client, all, |file, out| {
+        self.page(PageKey::Charts, client, &all, |file, out| {
             file.write_entries(out)
         })
     }
@@ -260,12 +260,9 @@ impl Snapshot {
             return Err(PageError::NotFound("chart not found".to_owned()));
         }
         let key = PageKey::Chart(name.to_owned());
-        self.page(
-            key,
-            client,
-            || versions.into(),
-            |file, out| file.write_versions(out),
-        )
+        self.page(key, client, &|| versions.into(), |file, out| {
+            file.write_versions(out)
+        })
     }
 
     /// `/api/charts/NAME/VERSION`: one version; `latest` is the newest one that is no prerelease.
@@ -291,7 +288,7 @@ impl Snapshot {
         let found = chart.metadata.version();
         let key = PageKey::Version(name.to_owned(), found.to_owned());
         let one = || [chart.clone()].into();
-        self.page(key, client, one, |file, out| file.write_one(out))
+        self.page(key, client, &one, |file, out| file.write_one(out))
     }
 
     /// `/api/skipped`: what isn't listed, and why, from the one at `offset` on, at most `limit` of them and
@@ -330,7 +327,7 @@ impl Snapshot {
         &self,
         key: PageKey,
         client: IpAddr,
-        charts: impl FnOnce() -> ListedCharts,
+        charts: &dyn Fn() -> ListedCharts,
         write: fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()>,
     ) -> Result<Arc<Representation>, PageError> {
         if let Some(page) = self.pages.kept(&key) {
