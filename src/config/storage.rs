@@ -205,7 +205,7 @@ fn repositories(
             return Err(mistake(flag, name.as_str(), why));
         }
     }
-    names.sort();
+    names.sort_unstable();
     names.dedup();
     Ok(names)
 }

@@ -112,9 +112,9 @@ pub fn sort<T>(
         let (metadata, created) = of(chart);
         let version = Version::parse(metadata.version());
         let precedence = version.as_ref().map(Version::precedence);
-        let name = metadata.name().to_owned();
-        (name, Reverse((precedence, created, version)))
+        Reverse((precedence, created, version))
     });
+    charts.sort_by_cached_key(|chart| of(chart).0.name().to_owned());
 }
 
 /// Whether Helm takes this version when it is asked for none: it is no prerelease.
@@ -139,7 +139,8 @@ impl<'a, C: Iterator<Item = ChartVersion<'a>> + Clone> IndexFile<C> {
 
     /// Writes it as block-style YAML. See [`yaml`](super::yaml) for why every string is quoted.
     pub fn write_yaml(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut yaml = BlockYaml::new(BufWriter::with_capacity(BUFFER, out));
+        let mut out = BufWriter::with_capacity(BUFFER, out);
+        let mut yaml = BlockYaml::new(&mut out);
         self.write(&mut |json| yaml.push(json))?;
         yaml.finish()
     }

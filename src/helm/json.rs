@@ -21,7 +21,7 @@ pub(super) fn append(text: &mut String, value: &impl Serialize) {
 }
 
 /// Writes a piece of JSON. The characters that are escaped stand in its strings alone.
-pub(super) fn write(out: &mut impl Write, json: &str) -> io::Result<()> {
+pub(super) fn write(out: &mut dyn Write, json: &str) -> io::Result<()> {
     // Of all bytes at once, which takes a tenth of the time of a search.
     let is_plain = !json.bytes().fold(false, |any, byte| any | (byte >= 0x7f));
     if is_plain {

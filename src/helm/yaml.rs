@@ -24,8 +24,8 @@ const FIELDS: [&str; 28] = [
 ];
 
 /// Turns JSON into YAML.
-pub(super) struct BlockYaml<W> {
-    out: W,
+pub(super) struct BlockYaml<'o> {
+    out: &'o mut dyn Write,
     /// The lists and maps that are open, outermost first.
     open: Vec<Block>,
     /// Whether the innermost of them has no item yet.
@@ -43,9 +43,9 @@ struct Block {
     has_key: bool,
 }
 
-impl<W: Write> BlockYaml<W> {
+impl<'o> BlockYaml<'o> {
     /// Writes to `out`, which is buffered.
-    pub(super) fn new(out: W) -> BlockYaml<W> {
+    pub(super) fn new(out: &'o mut dyn Write) -> BlockYaml<'o> {
         BlockYaml {
             out,
             open: Vec::new(),
@@ -72,7 +72,7 @@ impl<W: Write> BlockYaml<W> {
     }
 
     /// Ends the document.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(super) fn finish(self) -> io::Result<()> {
         self.out.write_all(b"\n")?;
         self.out.flush()
     }
@@ -111,13 +111,13 @@ impl<W: Write> BlockYaml<W> {
         let bare = token.trim_matches('"');
         if self.start_item()? {
             self.out.write_all(b" ")?;
-            json::write(&mut self.out, token)
+            json::write(self.out, token)
         } else if self.open.last().is_some_and(|block| !block.is_list) {
             let is_field = FIELDS.binary_search(&bare).is_ok();
-            json::write(&mut self.out, if is_field { bare } else { token })?;
+            json::write(self.out, if is_field { bare } else { token })?;
             self.out.write_all(b":")
         } else {
-            json::write(&mut self.out, token)
+            json::write(self.out, token)
         }
     }
 

@@ -91,10 +91,10 @@ impl<'a> Plan<'a> {
         match share {
             Some(share) if share.kept.contains(&config.digest) => Ok(()),
             Some(share) if share.bytes + config.size > RENDERED_REPOSITORY => Err(format!(
-                "over {RENDERED_REPOSITORY} bytes of metadata in {repository}"
+                "over {RENDERED_REPOSITORY} bytes of config blobs in {repository}"
             )),
             _ => Err(format!(
-                "over the share of {repository} of {RENDERED} bytes of metadata in all"
+                "over the share of {repository} of {RENDERED} bytes of config blobs in all"
             )),
         }
     }

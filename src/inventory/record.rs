@@ -154,11 +154,12 @@ impl Inventory {
     pub(super) fn checks(&self, scope: CheckScope, now: Instant) -> Vec<TagCheck> {
         let asked_for = self.tags().filter(|(_, tag)| tag.is_in(scope, now));
         let mut tags: Vec<(usize, &RepositoryName, &KnownTag)> = rank(asked_for.collect());
-        tags.sort_by_key(|(rank, ..)| *rank);
-        if let CheckScope::Due(most) = scope {
-            tags.sort_by_key(|(.., tag)| tag.due);
-            tags.truncate(most);
-        }
+        let most = match scope {
+            CheckScope::Due(most) => Some(most),
+            _ => None,
+        };
+        tags.sort_by_key(|(rank, _, tag)| (most.and(tag.due), *rank));
+        tags.truncate(most.unwrap_or(usize::MAX));
         let check = |(_, repository, tag): (_, &RepositoryName, &KnownTag)| {
             Some(TagCheck {
                 repository: repository.clone(),

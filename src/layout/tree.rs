@@ -100,7 +100,7 @@ impl TreeScan<'_> {
             }
         }
         // A folder with several links to it is found by the same path on every machine.
-        names.sort();
+        names.sort_unstable();
         names
             .iter()
             .try_for_each(|name| self.look_at(&folder.join(name), depth + 1))

@@ -3,9 +3,9 @@
 //! one, or a wrong one. The caller must bound the length.
 
 use super::digest::Digest;
-use super::json::{BoundedText, MAX_VALUES, holds_over, reason};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use super::json::{MAX_VALUES, holds_over, reason};
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,19 +17,30 @@ const INDEX_TYPES: [&str; 2] = [
 ];
 
 /// A media type (RFC 6838), as it stands in a descriptor.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "BoundedText<MAX_MEDIA_TYPE>")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MediaType(Box<str>);
 
 /// Most bytes of a media type that are kept: one more than RFC 6838 §4.2 allows.
 const MAX_MEDIA_TYPE: usize = 256;
 
-impl TryFrom<BoundedText<MAX_MEDIA_TYPE>> for MediaType {
-    type Error = &'static str;
+impl<'de> Deserialize<'de> for MediaType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MediaType, D::Error> {
+        deserializer.deserialize_str(MediaTypeVisitor)
+    }
+}
 
-    fn try_from(text: BoundedText<MAX_MEDIA_TYPE>) -> Result<MediaType, &'static str> {
-        let text = text.0.ok_or("a media type that is no text")?;
-        Ok(MediaType(text.into()))
+struct MediaTypeVisitor;
+
+impl Visitor<'_> for MediaTypeVisitor {
+    type Value = MediaType;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a media type")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<MediaType, E> {
+        let end = text.floor_char_boundary(MAX_MEDIA_TYPE);
+        Ok(MediaType(text[..end].into()))
     }
 }
 

@@ -50,7 +50,7 @@ impl Snapshot {
         for of_repository in charts.chunk_by(|one, other| one.repository == other.repository) {
             let start = end;
             end += of_repository.len();
-            repositories.insert(of_repository[0].repository.clone(), start..end);
+            repositories.insert(of_repository[0].repository.clone(), start);
         }
         let pages = Pages::new(last.map(|last| &last.pages));
         Snapshot {
@@ -111,18 +111,16 @@ fn date(skipped: &mut [Skipped], before: &[Skipped], now: i64) {
 /// Which chart goes first where two have one archive name: that of the shortest, then the first repository;
 /// in it that of the tag that is its version, then of the first tag, then of the first digest.
 fn sort(charts: &mut [Arc<StoredChart>]) {
-    let precedence = |chart: &Arc<StoredChart>| {
+    charts.sort_by_cached_key(|chart| {
         let version = Version::parse(chart.metadata.version());
         let has_own_tag = version.is_some_and(|version| version.tag() == chart.reference.as_str());
         (
             chart.repository.as_str().len(),
             chart.repository.clone(),
             Reverse(has_own_tag),
+            chart.reference.clone(),
         )
-    };
-    // By tag first, without a copy of it: the second sort is stable.
-    charts.sort_unstable_by(|one, other| one.reference.cmp(&other.reference));
-    charts.sort_by_cached_key(precedence);
+    });
 }
 
 /// Whether both are the same charts under the same tags.

@@ -38,8 +38,8 @@ pub struct Snapshot {
     style: IndexStyle,
     /// Every chart, listed or not, in order of precedence.
     pub charts: Vec<Arc<StoredChart>>,
-    /// Where in `charts` each repository's charts stand.
-    repositories: BTreeMap<RepositoryName, Range<usize>>,
+    /// Where in `charts` the first of each repository stands.
+    repositories: BTreeMap<RepositoryName, usize>,
     pages: Pages,
     /// What isn't listed, and why; sorted. If there is more than the budget allows, `counts` tells of it.
     pub skipped: Vec<Skipped>,
@@ -216,16 +216,24 @@ impl Snapshot {
             let bounds = (Bound::Excluded(inside.as_str()), Bound::Unbounded);
             let inner = self.repositories.range::<str, _>(bounds);
             let inner = inner.take_while(|(name, _)| name.as_str().starts_with(&inside));
-            let mut ranges: Vec<_> = own
+            let all = own.into_iter().chain(inner.map(|(_, start)| start));
+            let mut starts: Vec<usize> = all.copied().collect();
+            starts.sort_unstable();
+            let ranges: Vec<_> = starts
                 .into_iter()
-                .chain(inner.map(|(_, range)| range))
-                .cloned()
+                .map(|start| self.range_from(start))
                 .collect();
-            ranges.sort_unstable_by_key(|range| range.start);
             (!ranges.is_empty()).then_some((prefix, ranges))
         };
         let project = || path.as_str().strip_prefix(HARBOR_CHARTREPO)?.parse().ok();
         ranges(path.clone()).or_else(|| ranges(project()?))
+    }
+
+    /// Where the charts of the repository are whose first is at `start`.
+    fn range_from(&self, start: usize) -> Range<usize> {
+        let charts = &self.charts[start..];
+        let is_of_it = |chart: &Arc<StoredChart>| chart.repository == charts[0].repository;
+        start..start + charts.partition_point(is_of_it)
     }
 
     fn in_ranges(&self, ranges: Vec<Range<usize>>) -> impl Iterator<Item = &Arc<StoredChart>> {
@@ -238,7 +246,7 @@ impl Snapshot {
     /// Errors when too many requests wait for pages.
     pub fn charts_json(&self, client: IpAddr) -> Result<Arc<Representation>, PageError> {
         let all = || self.root.charts.clone();
-        self.page(PageKey::Charts, client, all, |file, out| {
+        self.page(PageKey::Charts, client, &all, |file, out| {
             file.write_entries(out)
         })
     }
@@ -252,12 +260,9 @@ impl Snapshot {
             return Err(PageError::NotFound("chart not found".to_owned()));
         }
         let key = PageKey::Chart(name.to_owned());
-        self.page(
-            key,
-            client,
-            || versions.into(),
-            |file, out| file.write_versions(out),
-        )
+        self.page(key, client, &|| versions.into(), |file, out| {
+            file.write_versions(out)
+        })
     }
 
     /// `/api/charts/NAME/VERSION`: one version; `latest` is the newest one that is no prerelease.
@@ -283,7 +288,7 @@ impl Snapshot {
         let found = chart.metadata.version();
         let key = PageKey::Version(name.to_owned(), found.to_owned());
         let one = || [chart.clone()].into();
-        self.page(key, client, one, |file, out| file.write_one(out))
+        self.page(key, client, &one, |file, out| file.write_one(out))
     }
 
     /// `/api/skipped`: what isn't listed, and why, from the one at `offset` on, at most `limit` of them and
@@ -322,7 +327,7 @@ impl Snapshot {
         &self,
         key: PageKey,
         client: IpAddr,
-        charts: impl FnOnce() -> ListedCharts,
+        charts: &dyn Fn() -> ListedCharts,
         write: fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()>,
     ) -> Result<Arc<Representation>, PageError> {
         if let Some(page) = self.pages.kept(&key) {

@@ -91,6 +91,16 @@ impl Pages {
         expected: usize,
         render: impl FnOnce() -> Arc<Representation>,
     ) -> Result<Arc<Representation>, PageError> {
+        self.get_boxed(key, client, expected, Box::new(render))
+    }
+
+    fn get_boxed(
+        &self,
+        key: PageKey,
+        client: IpAddr,
+        expected: usize,
+        render: Box<dyn FnOnce() -> Arc<Representation> + '_>,
+    ) -> Result<Arc<Representation>, PageError> {
         if let Some(page) = self.kept(&key) {
             return Ok(page);
         }

@@ -5,7 +5,6 @@ use crate::helm::{ChartVersion, IndexFile, index};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
-use std::collections::{HashMap, hash_map::Entry};
 use std::io::{self, Write};
 use std::slice;
 use std::sync::Arc;
@@ -90,25 +89,27 @@ impl ChartRepository {
         format: IndexFormat,
         urls: &ArchiveUrls,
     ) -> ChartRepository {
-        let mut by_archive_name: HashMap<String, &Arc<StoredChart>> = HashMap::new();
-        let mut shadowed = Vec::new();
-        for chart in charts {
-            match by_archive_name.entry(ChartVersion::archive_name(&chart.metadata)) {
-                Entry::Vacant(free) => drop(free.insert(chart)),
-                Entry::Occupied(taken) => shadowed.extend(shadow(taken.key(), taken.get(), chart)),
+        let mut in_order = charts.to_vec();
+        // Of the same archive name, they stay in order of precedence.
+        in_order.sort_by_cached_key(|chart| ChartVersion::archive_name(&chart.metadata));
+        let (mut by_archive_name, mut shadowed) = (Vec::<Arc<StoredChart>>::new(), Vec::new());
+        for chart in in_order {
+            let name = ChartVersion::archive_name(&chart.metadata);
+            let is_it = |one: &&Arc<StoredChart>| {
+                ChartVersion::cmp_archive_name(&one.metadata, &name).is_eq()
+            };
+            match by_archive_name.last().filter(is_it) {
+                Some(listed) => shadowed.extend(shadow(&name, listed, &chart)),
+                None => by_archive_name.push(chart),
             }
         }
-        let mut listed: Vec<_> = by_archive_name.into_iter().collect();
-        listed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let by_archive_name: Box<[_]> =
-            listed.into_iter().map(|(_, chart)| chart.clone()).collect();
         let mut charts = by_archive_name.to_vec();
         index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
         let charts: ListedCharts = charts.into();
         ChartRepository {
             index: index(charts.clone(), urls.clone(), format),
             charts,
-            by_archive_name,
+            by_archive_name: by_archive_name.into(),
             shadowed,
         }
     }
