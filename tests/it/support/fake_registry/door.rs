@@ -1,7 +1,7 @@
 //! A listening port of the fake: accepts, gives every connection a thread of its own, and can be
 //! closed and opened again on the same port.
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -96,6 +96,9 @@ impl Door {
         self.accepting = Some(thread::spawn(move || {
             for stream in listener.incoming() {
                 if watch.closed.load(Ordering::SeqCst) {
+                    // A process that another test is just starting holds a copy of the listener until it
+                    // executes its program, and would keep the port open.
+                    let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
                     return;
                 }
                 let stream = stream.expect("the test may open more files");
