@@ -31,6 +31,7 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
                 if status == 503 {
                     response = response.retry_later();
                 }
+                metrics::HTTP_REQUESTS.count(&["other", response.route, &status.to_string()]);
                 ResponseWriter::new(connection).send(response, false)?;
                 return linger(stream);
             }
@@ -41,12 +42,12 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
         let response = admit(responder, response, connection);
         // After a 400, the client and we may disagree on where its next request begins.
         let keep_alive = request.keep_alive && response.status != 400 && connection.may_stay();
-        let (has_body, method) = (request.has_body, request.method.to_string());
+        let (has_body, method) = (request.has_body, request.method.clone());
         // Its memory is free while the response is sent.
         drop(request);
         let (route, status) = (response.route, response.status);
         let sent = ResponseWriter::new(connection).send(response, keep_alive);
-        metrics::HTTP_REQUESTS.count(&[&method, route, &status.to_string()]);
+        metrics::HTTP_REQUESTS.count(&[method.as_str(), route, &status.to_string()]);
         metrics::HTTP_SECONDS.observe(route, began.elapsed());
         sent?;
         if !keep_alive {
@@ -68,7 +69,10 @@ fn admit(responder: &Responder, mut response: Response, connection: &TableEntry)
     let in_flight = &responder.in_flight;
     match in_flight.admit(page, connection.connection(), outdated) {
         true => response,
-        false => Response::text(503, "too many slow clients").retry_later(),
+        false => Response {
+            route: response.route,
+            ..Response::text(503, "too many slow clients").retry_later()
+        },
     }
 }
 

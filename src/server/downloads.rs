@@ -125,9 +125,12 @@ impl Downloads {
 
     /// The wanted bytes: all of them in memory, or a stream.
     pub(super) fn obtain(&self, wanted: &Wanted) -> Result<ResponseBody, Refusal> {
+        if let Some(archive) = lock(&self.cache).get(&wanted.blob.digest) {
+            metrics::CHART_CACHE.count(&["hit"]);
+            return Ok(whole(archive));
+        }
+        metrics::CHART_CACHE.count(&["miss"]);
         let mut pass = None;
-        let is_held = lock(&self.cache).get(&wanted.blob.digest).is_some();
-        metrics::CHART_CACHE.count(&[if is_held { "hit" } else { "miss" }]);
         if self.is_kept(wanted.blob) {
             if let Some(result) = self.share(wanted, &mut pass) {
                 return result;
@@ -140,7 +143,7 @@ impl Downloads {
         self.stream(wanted, pass)
     }
 
-    /// Gets the archive from memory, from a download that another request has begun, or by beginning one
+    /// Gets the archive from a download that another request has begun, or by beginning one
     /// that other requests can share. `None` if no shared download could be used; the request may then
     /// wait for a pass and try again.
     fn share(
@@ -148,12 +151,8 @@ impl Downloads {
         wanted: &Wanted,
         pass: &mut Option<Pass<IpAddr>>,
     ) -> Option<Result<ResponseBody, Refusal>> {
-        let digest = &wanted.blob.digest;
-        if let Some(archive) = lock(&self.cache).get(digest) {
-            return Some(Ok(whole(archive)));
-        }
         let mut own = None;
-        let outcome = self.running.get(digest, SHARED, || {
+        let outcome = self.running.get(&wanted.blob.digest, SHARED, || {
             let (outcome, stream) = self.lead(wanted, pass);
             own = stream;
             outcome

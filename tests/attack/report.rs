@@ -48,10 +48,7 @@ impl Report {
         self.rows += 1;
         let title = row.title(scale);
         let Some(outcome) = outcome else {
-            println!("{title:<58} ✗ could not be played");
-            self.faults
-                .push(format!("{title}: could not be played, see the panic above"));
-            return;
+            return self.add_unplayed(&title);
         };
         let faults = goal::faults(row, scale, &outcome);
         let verdict = if faults.is_empty() { "" } else { " ✗" };
@@ -60,15 +57,18 @@ impl Report {
             .extend(faults.into_iter().map(|fault| format!("{title}: {fault}")));
     }
 
+    fn add_unplayed(&mut self, title: &str) {
+        println!("{title:<58} ✗ could not be played");
+        self.faults
+            .push(format!("{title}: could not be played, see the panic above"));
+    }
+
     /// The same of a row about memory.
     pub fn add_bloat(&mut self, row: &Bloat, scale: &Scale, outcome: Option<Bloated>) {
         self.rows += 1;
         let title = row.title(scale);
         let Some(outcome) = outcome else {
-            println!("{title:<58} ✗ could not be played");
-            self.faults
-                .push(format!("{title}: could not be played, see the panic above"));
-            return;
+            return self.add_unplayed(&title);
         };
         let faults = outcome.faults();
         let verdict = if faults.is_empty() { "" } else { " ✗" };

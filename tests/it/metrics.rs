@@ -68,6 +68,8 @@ fn session() -> (FakeRegistry, Daemon) {
         ("POST", "/api/charts"),
         ("BREW", "/secret/path"),
         ("GET", "/livez"),
+        ("GET", "/%zz"),
+        ("G@T", "/livez"),
     ] {
         daemon.request(method, path, &[]);
     }
@@ -88,6 +90,9 @@ fn what_a_session_did_is_counted_exactly() {
         ("other", "/api", 405, 1),
         ("other", "other", 404, 1),
         ("GET", "/livez", 200, 1),
+        ("GET", "other", 400, 1),
+        // No request could be read.
+        ("other", "other", 400, 1),
     ] {
         let labels = format!("method=\"{method}\",route=\"{route}\",code=\"{code}\"");
         expect(&format!("http_requests_total{{{labels}}}"), count);
@@ -166,7 +171,7 @@ fn no_client_and_no_registry_adds_a_series() {
 }
 
 #[test]
-fn prometheus_own_reader_takes_both_formats() {
+fn promtool_takes_the_plain_format_and_openmetrics_is_given_to_a_client_that_asks_for_it() {
     let (_fake, daemon) = session();
     let plain = daemon.get("/metrics");
     assert_eq!(
@@ -187,7 +192,7 @@ fn prometheus_own_reader_takes_both_formats() {
     run_ok(Path::new("sh"), &["-c", &check], &[]);
 }
 
-/// A Prometheus that scrapes the daemon each second.
+/// A Prometheus that scrapes the daemon each second. It asks for OpenMetrics.
 struct Prometheus {
     child: Child,
     address: String,
