@@ -53,6 +53,10 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      for an ingress that can't cut it off [none]
   --chart-url URL                    the index names archives by URLs below this one, and not by
                                      relative ones; oci: by the registry's own (Helm from 3.8 on)
+  --external-url URL                 where clients reach this program, with the path before
+                                     /index.yaml, as the page shows it [as it was called]
+  --trust-forwarded                  believe X-Forwarded-Host, -Proto and -Prefix, and Forwarded: a
+                                     proxy in front sets them
   --idle-timeout DURATION            how long a connection may be idle; longer than a load balancer
                                      in front keeps its own [75s]
   --storage KIND                     where the charts are: registry, layout or local [registry]

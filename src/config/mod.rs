@@ -12,7 +12,7 @@ use crate::args::{Args, Command, Mistake};
 use crate::inventory::{Filter, NameRule};
 use crate::observe::log::level;
 use crate::refresh::Options;
-use crate::server::ServerOptions;
+use crate::server::{Addressing, ServerOptions};
 use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
 use log::Level;
 use quantity::size;
@@ -132,7 +132,11 @@ fn server(args: &Args) -> Result<ServerOptions, Mistake> {
             Some(port) => port as u16,
             None => 8080,
         },
-        context_path: read(args, "--context-path", context_path)?.unwrap_or_default(),
+        addressing: Addressing {
+            external_url: external_url(args.value("--external-url"))?,
+            trusts_forwarded: args.has("--trust-forwarded"),
+            context_path: read(args, "--context-path", context_path)?.unwrap_or_default(),
+        },
         idle_timeout: match time(args, "--idle-timeout", MAX_IDLE)? {
             Some(time) if time < MIN_IDLE => return Err("--idle-timeout: under 1s".into()),
             given => given.unwrap_or(IDLE),
@@ -160,10 +164,6 @@ fn archive_urls(text: Option<&str>, storage: &StorageChoice) -> Result<ArchiveUr
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(ArchiveUrls::Relative);
     };
-    if text.contains('@') {
-        // Not quoted: what stands before the @ is a secret.
-        return Err("--chart-url: an index is no place for credentials".into());
-    }
     if text == "oci" {
         return match storage {
             StorageChoice::Registry(options, _) => {
@@ -172,13 +172,10 @@ fn archive_urls(text: Option<&str>, storage: &StorageChoice) -> Result<ArchiveUr
             _ => Err("--chart-url=oci goes with --storage=registry".into()),
         };
     }
-    let url = text.trim_end_matches('/');
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/[]%+".contains(&byte);
-    let rest = url.split_once("://").filter(|(_, rest)| {
-        !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(is_plain)
-    });
-    match rest {
-        Some(("http" | "https", _)) => Ok(ArchiveUrls::Below(url.to_owned())),
+    match plain_url("--chart-url", text)? {
+        Some(("http" | "https", _)) => {
+            Ok(ArchiveUrls::Below(text.trim_end_matches('/').to_owned()))
+        }
         Some(("oci", host)) => Ok(ArchiveUrls::Registry(host.to_owned())),
         _ => Err(mistake(
             "--chart-url",
@@ -186,6 +183,37 @@ fn archive_urls(text: Option<&str>, storage: &StorageChoice) -> Result<ArchiveUr
             "not a URL such as https://charts.example/helm, nor oci",
         )),
     }
+}
+
+/// What `--external-url` says.
+fn external_url(text: Option<&str>) -> Result<Option<String>, Mistake> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match plain_url("--external-url", text)? {
+        Some(("http" | "https", _)) => Ok(Some(text.trim_end_matches('/').to_owned())),
+        _ => {
+            let why =
+                "not an http or https URL such as https://charts.example/helm, without a query";
+            Err(mistake("--external-url", text, why))
+        }
+    }
+}
+
+/// The scheme of a URL that paths are put behind, and the rest of it without a `/` at its end; nothing if it
+/// isn't plain.
+fn plain_url<'t>(flag: &str, text: &'t str) -> Result<Option<(&'t str, &'t str)>, Mistake> {
+    if text.contains('@') {
+        // Not quoted: what stands before the @ is a secret.
+        return Err(format!(
+            "{flag}: others read it, so it's no place for credentials"
+        ));
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/[]%+".contains(&byte);
+    let parts = text.trim_end_matches('/').split_once("://");
+    Ok(parts.filter(|(_, rest)| {
+        !rest.is_empty() && !rest.starts_with(['/', ':']) && rest.bytes().all(is_plain)
+    }))
 }
 
 #[cfg(test)]
@@ -232,6 +260,34 @@ mod tests {
             assert!(mistake.starts_with("--chart-url"), "{mistake}");
         }
         let secret = parse("https://u:hunter2@h").unwrap_err();
+        assert!(!secret.contains("hunter2"), "{secret}");
+    }
+
+    #[test]
+    fn an_external_url_is_an_http_url_without_credentials_or_a_query() {
+        let parse = |text| external_url(Some(text));
+        let whole = Ok(Some("https://h:1/a".to_owned()));
+        assert_eq!((parse("https://h:1/a/"), parse("")), (whole, Ok(None)));
+        for bad in [
+            "h",
+            "/a",
+            "http://",
+            "https:///a",
+            "http://:80",
+            "ftp://h",
+            "oci",
+            "oci://h",
+            "http://h?b",
+            "http://h/a?b",
+            "http://h/#b",
+            "http://h/\"",
+            "http://h/a b",
+        ] {
+            let mistake = parse(bad).unwrap_err();
+            assert!(mistake.starts_with("--external-url \""), "{mistake}");
+        }
+        let secret = parse("https://u:hunter2@h").unwrap_err();
+        assert!(secret.starts_with("--external-url: "), "{secret}");
         assert!(!secret.contains("hunter2"), "{secret}");
     }
 

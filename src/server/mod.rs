@@ -24,6 +24,7 @@
 //! that moves. Downloads at a time and archives in memory are bounded too ([`downloads`]). `make attack`
 //! checks every row above.
 
+mod address;
 mod api;
 mod archive;
 mod blocks;
@@ -42,6 +43,8 @@ mod response;
 mod route;
 mod stuck;
 mod threads;
+
+pub use address::Addressing;
 
 use crate::refresh::Current;
 use crate::storage::Storage;
@@ -78,8 +81,8 @@ pub struct ServerOptions {
     pub listen_host: Option<String>,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
-    /// What precedes all paths: empty, or `/PATH`.
-    pub context_path: String,
+    /// Where clients find it.
+    pub addressing: Addressing,
     /// How long a connection may be idle between requests.
     pub idle_timeout: Duration,
     /// How many bytes of archives are kept in memory.
@@ -123,7 +126,7 @@ impl Server {
                 connections,
                 in_flight: Arc::default(),
                 read_limits: ReadLimits::new(options.idle_timeout),
-                context_path: options.context_path,
+                addressing: options.addressing,
             }),
         })
     }

@@ -29,6 +29,8 @@ const LARGE_HEADS: GateLimits = GateLimits {
 const READ: usize = 2 * 1024;
 /// Most header fields: Go's client with a proxy or two in front sends twenty.
 const MAX_FIELDS: usize = 64;
+/// Longest field by which a proxy says how it was called that is kept, in bytes: a longer one is no address.
+const MAX_FORWARDED: usize = 1024;
 /// The last chunk of a body without any other (RFC 9112 §7.1), and no trailer.
 const EMPTY_BODY: &[u8] = b"0\r\n\r\n";
 /// How long a head may take from its first byte on: it fits into a few packets.
@@ -63,6 +65,10 @@ pub(super) struct RequestHeaders {
     pub(super) accept_encoding: Option<String>,
     pub(super) range: Option<String>,
     pub(super) if_range: Option<String>,
+    pub(super) forwarded: Option<String>,
+    pub(super) forwarded_host: Option<String>,
+    pub(super) forwarded_prefix: Option<String>,
+    pub(super) forwarded_proto: Option<String>,
     connection: Option<String>,
     content_length: Option<String>,
     transfer_encoding: Option<String>,
@@ -330,6 +336,10 @@ impl RequestHeaders {
             "accept-encoding" => &mut self.accept_encoding,
             "range" => &mut self.range,
             "if-range" => &mut self.if_range,
+            "forwarded" => return keep_first(&mut self.forwarded, value),
+            "x-forwarded-host" => return keep_first(&mut self.forwarded_host, value),
+            "x-forwarded-prefix" => return keep_first(&mut self.forwarded_prefix, value),
+            "x-forwarded-proto" => return keep_first(&mut self.forwarded_proto, value),
             _ => return,
         };
         // A list may be given in several fields, which are one (RFC 9110 §5.3). A field that isn't a
@@ -352,6 +362,10 @@ impl RequestHeaders {
             &self.connection,
             &self.content_length,
             &self.transfer_encoding,
+            &self.forwarded,
+            &self.forwarded_host,
+            &self.forwarded_prefix,
+            &self.forwarded_proto,
         ];
         fields.into_iter().flatten().map(String::len).sum()
     }
@@ -359,6 +373,13 @@ impl RequestHeaders {
     fn says_close(&self) -> bool {
         let mut options = self.connection.iter().flat_map(|list| list.split(','));
         options.any(|option| option.trim().eq_ignore_ascii_case("close"))
+    }
+}
+
+/// Of a list of proxies only the first one is looked at.
+fn keep_first(kept: &mut Option<String>, value: &str) {
+    if kept.is_none() && value.len() <= MAX_FORWARDED {
+        *kept = Some(value.to_owned());
     }
 }
 

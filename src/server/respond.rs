@@ -1,6 +1,7 @@
 //! From a request and the snapshot to a response. A response to a person is a sentence; no header
 //! field holds bytes of the client's, except the `Location` of its own path.
 
+use super::address::Addressing;
 use super::api;
 use super::client::Connection;
 use super::connections::ConnectionTable;
@@ -26,14 +27,13 @@ pub(super) struct Responder {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) connections: Arc<ConnectionTable>,
     pub(super) read_limits: ReadLimits,
-    /// What precedes all paths: empty, or `/PATH`.
-    pub(super) context_path: String,
+    pub(super) addressing: Addressing,
 }
 
 impl Responder {
     /// The response to one request.
     pub(super) fn respond(&self, request: &Request, connection: &Connection) -> Response {
-        let mut route = route(&request.target, &self.context_path);
+        let mut route = route(&request.target, &self.addressing.context_path);
         if matches!(&route, Ok(Route::Base(prefix)) if !self.is_base(prefix)) {
             route = Ok(Route::Unknown);
         }
@@ -158,16 +158,12 @@ impl Responder {
         }
     }
 
-    /// What this is, and how to use it. The address is the one in the request, if it's plain.
+    /// What this is, and how to use it.
     fn home(&self, request: &Request, base: &Base) -> Response {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:-[]".contains(&byte);
-        let plain = |host: &&str| !host.is_empty() && host.bytes().all(is_plain);
-        let host = request.headers.host.as_deref().filter(plain);
-        let host = host.unwrap_or("THIS-ADDRESS");
-        let context = &self.context_path;
-        let path = base
-            .as_ref()
-            .map_or_else(|| context.clone(), |prefix| format!("{context}/{prefix}"));
+        let mut address = self.addressing.of(&request.headers);
+        if let Some(prefix) = base {
+            address += &format!("/{prefix}");
+        }
         let state = match (base, self.current.get()) {
             (Some(prefix), _) => format!("charts in and below {prefix}"),
             (None, Some(snapshot)) => snapshot.counts.to_string(),
@@ -177,7 +173,7 @@ impl Responder {
             200,
             format!(
                 "oci-chartrepo {}: the Helm charts of an OCI registry, as a classic chart repository.\n\n  \
-                 helm repo add charts http://{host}{path}\n  helm search repo charts\n\n{state}\nindex: {path}/index.yaml",
+                 helm repo add charts {address}\n  helm search repo charts\n\n{state}\nindex: {address}/index.yaml",
                 env!("CARGO_PKG_VERSION")
             ),
         )

@@ -63,6 +63,18 @@ fn a_value_that_makes_no_sense_names_its_flag() {
             "--chart-url",
             &["charts.example", "ftp://h", "http://", "http://u:p@h"],
         ),
+        (
+            "--external-url",
+            &[
+                "charts.example",
+                "oci",
+                "ftp://h",
+                "http://",
+                "http://u:p@h",
+                "http://h/?a",
+                "http://h/#a",
+            ],
+        ),
         ("--idle-timeout", &["", "75", "0", "500ms", "2h"]),
         ("--storage", &["", "s3", "Registry "]),
         (

@@ -40,6 +40,7 @@ mod metrics;
 mod mirror;
 mod odd_answers;
 mod other_registries;
+mod page;
 mod paging;
 mod paper_readers;
 mod prefixes;

@@ -114,6 +114,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.server.contextPath }}
 - {{ printf "--context-path=%s" . | quote }}
 {{- end }}
+{{- with .Values.server.externalUrl }}
+- {{ printf "--external-url=%s" . | quote }}
+{{- end }}
+{{- if .Values.server.trustForwarded }}
+- --trust-forwarded
+{{- end }}
 {{- with .Values.server.idleTimeout }}
 - --idle-timeout={{ . }}
 {{- end }}
