@@ -6,7 +6,7 @@ use super::json;
 use super::packed::PackedMetadata;
 use super::version::Version;
 use super::yaml::BlockYaml;
-use crate::oci::Digest;
+use crate::oci::{Digest, percent_encoded};
 use std::cmp::{Ordering, Reverse};
 use std::io::{self, BufWriter, Write};
 use time::format_description::well_known::Rfc3339;
@@ -43,7 +43,7 @@ impl ChartVersion<'_> {
     /// Where the archive is, relative to the index.
     pub fn relative_url(metadata: &PackedMetadata) -> String {
         let name = ChartVersion::archive_name(metadata);
-        format!("charts/{}", encode_path(&name))
+        format!("charts/{}", percent_encoded(&name))
     }
 
     /// The metadata's JSON with three more fields. None of their values needs an escape.
@@ -66,20 +66,6 @@ impl ChartVersion<'_> {
 
 /// Takes JSON in pieces that are whole tokens.
 type Out<'o> = dyn FnMut(&str) -> io::Result<()> + 'o;
-
-/// Percent-encodes a path segment (RFC 3986 §3.3). `+` stays, because Helm requests it as it is.
-fn encode_path(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' => {
-                encoded.push(byte as char)
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
 
 /// Reads the annotation `org.opencontainers.image.created` as a time in UTC. `None` unless it is
 /// RFC 3339, in years that RFC 3339 can write: Helm refuses a whole index for one other date.
@@ -326,7 +312,7 @@ generated: "2024-01-02T03:04:05.5Z"
     #[test]
     fn a_file_name_is_percent_encoded_in_its_url() {
         assert_eq!(
-            encode_path("my chart-1.0.0+b%.tgz"),
+            percent_encoded("my chart-1.0.0+b%.tgz"),
             "my%20chart-1.0.0+b%25.tgz"
         );
     }

@@ -1,7 +1,7 @@
 //! What an inventory holds, as the snapshot is built from it.
 
 use crate::budget::SKIPPED;
-use crate::helm::{ChartLayers, PackedMetadata};
+use crate::helm::{ChartLayers, ChartVersion, PackedMetadata};
 use crate::oci::{Reference, RepositoryName, excerpt};
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +20,13 @@ pub struct StoredChart {
     pub created: Option<OffsetDateTime>,
     /// Its config blob, its archive and its provenance file.
     pub layers: Arc<ChartLayers>,
+}
+
+impl StoredChart {
+    /// The file name of its archive.
+    pub fn archive_name(&self) -> String {
+        ChartVersion::archive_name(&self.metadata)
+    }
 }
 
 /// A repository or tag that isn't listed.

@@ -49,6 +49,7 @@ const ROUTES: &[&str] = &[
     "/index.yaml",
     "/index.json",
     "/charts/ARCHIVE",
+    "/charts/NAME",
     "/api",
     "/livez",
     "/readyz",

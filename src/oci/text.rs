@@ -20,6 +20,20 @@ pub fn excerpt(text: &str) -> String {
     excerpt
 }
 
+/// A path segment, percent-encoded (RFC 3986 §3.3). `+` stays, because Helm requests it as it is.
+pub fn percent_encoded(segment: &str) -> String {
+    let mut encoded = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' => {
+                encoded.push(byte as char)
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,7 +44,13 @@ pub enum Content {
     Whole(Arc<Box<[u8]>>),
     /// They are made each time they are sent, because they would take too much memory.
     Made(Arc<Render>),
+    /// They are in memory, but for a few that differ by the request: each byte that is the place of one of the
+    /// texts in `gaps` stands for it.
+    Filled(Arc<Box<[u8]>>, Arc<[String; GAPS]>),
 }
+
+/// How many texts of a page may differ by the request, at most.
+pub const GAPS: usize = 2;
 
 /// Writes the same bytes each time. Errors are those of the writer alone.
 pub type Render = dyn Fn(&mut dyn Write) -> io::Result<()> + Send + Sync;
@@ -97,7 +103,7 @@ impl Representation {
     /// How many bytes of memory it takes at most, in all its codings.
     pub fn weight(&self) -> usize {
         let whole = match &self.identity.content {
-            Content::Whole(bytes) => bytes.len(),
+            Content::Whole(bytes) | Content::Filled(bytes, _) => bytes.len(),
             Content::Made(_) => 0,
         };
         whole + self.most_compressed()
@@ -166,6 +172,40 @@ impl Content {
         match self {
             Content::Whole(bytes) => out.write_all(bytes),
             Content::Made(render) => render(out),
+            Content::Filled(bytes, gaps) => {
+                pieces(bytes, gaps).try_for_each(|one| out.write_all(one))
+            }
+        }
+    }
+}
+
+/// What a page with gaps consists of.
+pub fn pieces<'a>(bytes: &'a [u8], gaps: &'a [String; GAPS]) -> impl Iterator<Item = &'a [u8]> {
+    let is_gap = |byte: &u8| usize::from(*byte) < GAPS;
+    bytes.split_inclusive(is_gap).flat_map(move |piece| {
+        let (last, before) = piece.split_last().unwrap_or((&u8::MAX, &[]));
+        match gaps.get(usize::from(*last)) {
+            Some(text) => [before, text.as_bytes()],
+            None => [piece, &[]],
+        }
+    })
+}
+
+impl Coded {
+    /// The same with its gaps filled. Its validator is of what fills them, too: bytes are hashed once for a
+    /// page, and not once for each request.
+    pub fn filled(&self, gaps: [String; GAPS]) -> Coded {
+        let bytes = match &self.content {
+            Content::Whole(bytes) | Content::Filled(bytes, _) => bytes.clone(),
+            // Only what is kept has gaps.
+            Content::Made(_) => Arc::default(),
+        };
+        let named = [&self.etag, &*gaps.join("\0")].concat();
+        Coded {
+            coding: Coding::Identity,
+            length: pieces(&bytes, &gaps).map(<[u8]>::len).sum(),
+            etag: etag(&Digest::sha256(named.as_bytes())),
+            content: Content::Filled(bytes, Arc::new(gaps)),
         }
     }
 }
@@ -226,7 +266,7 @@ mod tests {
     fn whole(coded: &Coded) -> &Arc<Box<[u8]>> {
         match &coded.content {
             Content::Whole(bytes) => bytes,
-            Content::Made(_) => panic!("it isn't kept"),
+            _ => panic!("it isn't kept"),
         }
     }
 

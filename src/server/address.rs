@@ -42,6 +42,14 @@ impl Addressing {
         };
         format!("{scheme}://{host}{prefix}{context}")
     }
+
+    /// What a page differs by, besides the `Host` that is a part of its URL.
+    pub(super) fn varies_by(&self) -> &'static str {
+        match self.trusts_forwarded {
+            true => "Accept, Forwarded, X-Forwarded-Host, X-Forwarded-Prefix, X-Forwarded-Proto",
+            false => "Accept",
+        }
+    }
 }
 
 /// How a proxy says that it was called.

@@ -69,7 +69,7 @@ impl InFlight {
             return true;
         }
         let (key, made) = match &page.content {
-            Content::Whole(bytes) => (Arc::as_ptr(bytes).addr(), None),
+            Content::Whole(bytes) | Content::Filled(bytes, _) => (Arc::as_ptr(bytes).addr(), None),
             Content::Made(render) => (Arc::as_ptr(render).addr(), Some(page.outdated)),
         };
         let deadline = Instant::now() + LONGEST_WAIT;

@@ -35,6 +35,7 @@ mod downloads;
 mod flight;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod html;
 mod metrics;
 mod page;
 mod request;

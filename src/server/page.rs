@@ -4,7 +4,7 @@
 use super::flight::Page;
 use super::request::Request;
 use super::response::{Response, ResponseBody};
-use crate::representation::{Coding, Representation};
+use crate::representation::{Coded, Coding, Representation};
 use crate::snapshot::{PageError, Snapshot};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,26 +27,29 @@ impl Asked<'_> {
         let accepted = self.request.headers.accept_encoding.as_deref();
         let length = representation.identity().length;
         let coded = representation.select(accepted, || self.snapshot.turn(self.client, length));
-        let response = if self.request.knows(&coded.etag) {
-            Response::not_modified(&coded.etag)
-        } else {
-            let page = Page {
-                content: coded.content.clone(),
-                length: coded.length,
-                outdated: self.snapshot.outdated(),
-                flight: None,
-            };
-            let response = Response::new(200, ResponseBody::Page(page))
-                .with("Content-Type", content_type)
-                .with("ETag", coded.etag.clone());
-            match coded.coding {
-                Coding::Identity => response,
-                Coding::Gzip => response.with("Content-Encoding", "gzip"),
-            }
-        };
-        response
+        self.conditional(coded, content_type)
             .with("Cache-Control", "no-cache")
             .with("Vary", "Accept-Encoding")
+    }
+
+    /// What was selected, unless the client has it already.
+    pub(super) fn conditional(&self, coded: &Coded, content_type: &'static str) -> Response {
+        if self.request.knows(&coded.etag) {
+            return Response::not_modified(&coded.etag);
+        }
+        let page = Page {
+            content: coded.content.clone(),
+            length: coded.length,
+            outdated: self.snapshot.outdated(),
+            flight: None,
+        };
+        let response = Response::new(200, ResponseBody::Page(page))
+            .with("Content-Type", content_type)
+            .with("ETag", coded.etag.clone());
+        match coded.coding {
+            Coding::Identity => response,
+            Coding::Gzip => response.with("Content-Encoding", "gzip"),
+        }
     }
 
     /// A page of the snapshot; `not_found` responds with the reason where there is none.
@@ -59,9 +62,12 @@ impl Asked<'_> {
         match page {
             Ok(page) => self.represent(&page, content_type),
             Err(PageError::NotFound(why)) => not_found(why),
-            Err(PageError::Busy) => {
-                Response::text(503, "too many requests wait for a page to be made").retry_later()
-            }
+            Err(PageError::Busy) => busy(),
         }
     }
+}
+
+/// The response to one request too many.
+pub(super) fn busy() -> Response {
+    Response::text(503, "too many requests wait for a page to be made").retry_later()
 }

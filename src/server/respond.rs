@@ -7,11 +7,12 @@ use super::client::Connection;
 use super::connections::ConnectionTable;
 use super::downloads::Downloads;
 use super::flight::InFlight;
+use super::html::{self, Visit};
 use super::metrics;
 use super::page::Asked;
 use super::request::{ReadLimits, Request};
 use super::response::{JSON, Response, YAML};
-use super::route::{BadTarget, Base, Route, UNKNOWN, route};
+use super::route::{BadTarget, Base, Route, UNKNOWN, path_of, route};
 use crate::oci::RepositoryName;
 use crate::refresh::{Current, Failing};
 use crate::snapshot::Snapshot;
@@ -33,10 +34,8 @@ pub(super) struct Responder {
 impl Responder {
     /// The response to one request.
     pub(super) fn respond(&self, request: &Request, connection: &Connection) -> Response {
-        let mut route = route(&request.target, &self.addressing.context_path);
-        if matches!(&route, Ok(Route::Base(prefix)) if !self.is_base(prefix)) {
-            route = Ok(Route::Unknown);
-        }
+        let route = route(&request.target, &self.addressing.context_path);
+        let route = route.map(|route| self.resolve(route, request));
         let template = route.as_ref().map_or(UNKNOWN, Route::template);
         let mut response = match (route, &request.method) {
             (Err(BadTarget(why)), _) => Response::text(400, why),
@@ -50,6 +49,7 @@ impl Responder {
             _ => self.read_only().with("Allow", "GET, HEAD"),
         };
         response.route = template;
+        let response = html::dressed(response, request);
         match request.method {
             Method::Head => response.without_body(),
             _ => response,
@@ -65,6 +65,27 @@ impl Responder {
         )
     }
 
+    /// What a path stands for, as far as that depends on what is listed: a path that is asked for in vain costs
+    /// no refresh. Where both a chart's page and a chart repository are, browsers get the page; the repository
+    /// is at the same path with a `/` at its end.
+    fn resolve(&self, route: Route, request: &Request) -> Route {
+        match route {
+            Route::Base(prefix) if !self.is_base(&prefix) => Route::Unknown,
+            Route::Chart(base, name) => {
+                let path = base.iter().map(RepositoryName::as_str);
+                let path = Vec::from_iter(path.chain(["charts", &*name])).join("/");
+                let repository = path.parse().ok().filter(|prefix| self.is_base(prefix));
+                let is_chart = self.has_chart(base.as_ref(), &name);
+                match repository {
+                    Some(prefix) if !(is_chart && html::is_wanted(request)) => Route::Base(prefix),
+                    None if !is_chart => Route::Unknown,
+                    _ => Route::Chart(base, name),
+                }
+            }
+            other => other,
+        }
+    }
+
     fn get(&self, request: &Request, connection: &Connection, route: Route) -> Response {
         let page_missing = |why| Response::text(404, format!("not found: {why}"));
         let fresh = |response: &dyn Fn(&Asked) -> Response| {
@@ -77,8 +98,11 @@ impl Responder {
             })
         };
         match route {
-            Route::Home => self.home(request, &None),
-            Route::Base(prefix) => self.home(request, &Some(prefix)),
+            Route::Home => self.home(request, connection, &None),
+            Route::Base(prefix) => self.home(request, connection, &Some(prefix)),
+            Route::Chart(base, name) => {
+                self.visit(request, connection, &base, |visit| visit.chart(&name))
+            }
             Route::Slashes(location) => {
                 Response::text(308, format!("moved: {location}")).with("Location", location)
             }
@@ -114,6 +138,11 @@ impl Responder {
 
     /// Whether a chart repository is served below this prefix, as far as is known: a path that is asked
     /// for in vain costs no refresh. Clients such as Artifactory ask for the base URL first.
+    fn has_chart(&self, base: Option<&RepositoryName>, name: &str) -> bool {
+        let snapshot = self.current.get();
+        snapshot.is_some_and(|snapshot| snapshot.has_chart_below(base, name))
+    }
+
     fn is_base(&self, prefix: &RepositoryName) -> bool {
         let snapshot = self.current.get();
         snapshot.is_some_and(|snapshot| snapshot.has_charts_below(prefix))
@@ -131,25 +160,8 @@ impl Responder {
     fn ready(&self) -> Response {
         match (self.current.get(), self.current.failing()) {
             (Some(snapshot), failing) => {
-                let mut text = format!("ready: {}", snapshot.counts);
-                match self.current.restored().as_deref() {
-                    None => {}
-                    Some("") => text += "; from the mirror alone",
-                    Some(as_of) => text += &format!("; from the mirror alone, as of {as_of}"),
-                }
-                match self.current.unread() {
-                    0 => {}
-                    1 => text += "; 1 repository or tag could not be read yet",
-                    many => text += &format!("; {many} repositories or tags could not be read yet"),
-                }
-                if let Some(overdue) = self.current.overdue() {
-                    text += &format!("; {overdue}");
-                }
-                if let Some(Failing { why, since }) = failing {
-                    let seconds = since.elapsed().as_secs();
-                    text += &format!("; refreshes have failed for {seconds} s: {why}");
-                }
-                Response::text(200, text)
+                let text = format!("ready: {}", snapshot.counts);
+                Response::text(200, text + &self.complaints(failing))
             }
             (None, None) => not_ready(),
             (None, Some(failing)) => {
@@ -158,8 +170,69 @@ impl Responder {
         }
     }
 
-    /// What this is, and how to use it.
-    fn home(&self, request: &Request, base: &Base) -> Response {
+    /// What is wrong with the index in force, each behind a `; `.
+    fn complaints(&self, failing: Option<Failing>) -> String {
+        let mut text = String::new();
+        match self.current.restored().as_deref() {
+            None => {}
+            Some("") => text += "; from the mirror alone",
+            Some(as_of) => text += &format!("; from the mirror alone, as of {as_of}"),
+        }
+        match self.current.unread() {
+            0 => {}
+            1 => text += "; 1 repository or tag could not be read yet",
+            many => text += &format!("; {many} repositories or tags could not be read yet"),
+        }
+        if let Some(overdue) = self.current.overdue() {
+            text += &format!("; {overdue}");
+        }
+        if let Some(Failing { why, since }) = failing {
+            let seconds = since.elapsed().as_secs();
+            text += &format!("; refreshes have failed for {seconds} s: {why}");
+        }
+        text
+    }
+
+    /// A page for people, from a snapshot as fresh as an index.
+    fn visit(
+        &self,
+        request: &Request,
+        connection: &Connection,
+        base: &Base,
+        page: impl FnOnce(&Visit) -> Response,
+    ) -> Response {
+        let Some(snapshot) = self.current.fresh() else {
+            return self.ready();
+        };
+        let age = match self.current.age().map(|age| age.as_secs() / 60) {
+            None => "Not read from the storage yet".to_owned(),
+            Some(0) => "Read from the storage less than a minute ago".to_owned(),
+            Some(minutes) => format!("Read from the storage {minutes} min ago"),
+        };
+        let asked = Asked {
+            snapshot: &snapshot,
+            request,
+            client: connection.client,
+        };
+        page(&Visit {
+            asked: &asked,
+            addressing: &self.addressing,
+            base: base.as_ref(),
+            state: age + &self.complaints(self.current.failing()),
+            advice: self.downloads.how_to_add(),
+        })
+    }
+
+    /// What this is, and how to use it: a page for browsers, a text for others.
+    fn home(&self, request: &Request, connection: &Connection, base: &Base) -> Response {
+        if html::is_wanted(request) {
+            return match with_slash(&request.target) {
+                Some(location) => {
+                    Response::text(308, format!("moved: {location}")).with("Location", location)
+                }
+                None => self.visit(request, connection, base, |visit| visit.list()),
+            };
+        }
         let mut address = self.addressing.of(&request.headers);
         if let Some(prefix) = base {
             address += &format!("/{prefix}");
@@ -177,7 +250,17 @@ impl Responder {
                 env!("CARGO_PKG_VERSION")
             ),
         )
+        .with("Vary", "Accept")
     }
+}
+
+/// The way from a path without a `/` at its end to the same with it, for the links of its page are relative.
+/// Relative, because the client may know the path below a prefix that a proxy has cut off.
+fn with_slash(target: &str) -> Option<String> {
+    let query = target.find('?').map_or("", |at| &target[at..]);
+    let (_, last) = path_of(target).rsplit_once('/')?;
+    let is_plain = target.bytes().all(|byte| byte.is_ascii_graphic());
+    (!last.is_empty() && is_plain).then(|| format!("{last}/{query}"))
 }
 
 /// The response before the first snapshot.

@@ -8,7 +8,7 @@ use super::flight::Page;
 use super::request::is_timeout;
 use super::route::UNKNOWN;
 use crate::pacing::Pace;
-use crate::representation::Content;
+use crate::representation::{self, Content};
 use crate::sync::Pass;
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
@@ -44,7 +44,7 @@ const HEAD_ROOM: usize = 512;
 /// When to ask again while there is no index yet, in seconds: a first scan takes this order of time.
 const RETRY_AFTER: &str = "2";
 
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const YAML: &str = "application/x-yaml";
 pub(super) const JSON: &str = "application/json";
 
@@ -238,6 +238,9 @@ impl ResponseWriter<'_> {
                 match &page.content {
                     Content::Whole(bytes) => {
                         self.send_all(once(&head[..]).chain(bytes.chunks(BLOCK)))
+                    }
+                    Content::Filled(bytes, gaps) => {
+                        self.send_all(once(&head[..]).chain(representation::pieces(bytes, gaps)))
                     }
                     Content::Made(render) => {
                         self.send_all(once(&head[..]))?;

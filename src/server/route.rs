@@ -16,6 +16,8 @@ pub(super) enum Route {
     IndexJson(Base),
     /// `[/PREFIX]/charts/NAME-VERSION.tgz`, or with `.prov`, by the archive's file name.
     File(Base, (FileKind, String)),
+    /// `[/PREFIX]/charts/NAME`: a chart's page, or the base URL of a chart repository.
+    Chart(Base, String),
     /// `/api/…`
     Api(Api),
     /// `/livez`
@@ -41,6 +43,7 @@ impl Route {
             Route::Index(_) => "/index.yaml",
             Route::IndexJson(_) => "/index.json",
             Route::File(..) => "/charts/ARCHIVE",
+            Route::Chart(..) => "/charts/NAME",
             Route::Api(_) => "/api",
             Route::Live => "/livez",
             Route::Ready => "/readyz",
@@ -95,7 +98,7 @@ pub(super) fn route(target: &str, context: &str) -> Result<Route, BadTarget> {
     // host, for it begins with `../` and has no empty segment.
     let is_plain = target.bytes().all(|byte| byte.is_ascii_graphic());
     let named = named(&single_slashes(&path), context);
-    let is_known = is_plain && !matches!(named, Route::Unknown | Route::Base(_));
+    let is_known = is_plain && !matches!(named, Route::Unknown | Route::Base(_) | Route::Chart(..));
     let query = target.find('?').map_or("", |at| &target[at..]);
     Ok(match is_known {
         true => Route::Slashes(up_and_down(encoded) + query),
@@ -114,6 +117,7 @@ fn named(path: &str, context: &str) -> Route {
         (_, Some("")) if !context.is_empty() => Route::Home,
         (_, Some(path)) => file(path)
             .or_else(|| api(path).map(Route::Api))
+            .or_else(|| chart(path))
             .or_else(|| base(path.strip_suffix('/').unwrap_or(path))?.map(Route::Base))
             .unwrap_or(Route::Unknown),
         (_, None) => Route::Unknown,
@@ -179,6 +183,20 @@ fn file(path: &str) -> Option<Route> {
     Some(Route::File(base, (kind, archive.to_owned())))
 }
 
+/// A chart's page.
+fn chart(path: &str) -> Option<Route> {
+    let (before, name) = path.rsplit_once('/')?;
+    let base = base(before.strip_suffix("/charts")?)?;
+    has_page(name).then(|| Route::Chart(base, name.to_owned()))
+}
+
+/// Whether the path of a chart's page is not that of a file.
+pub(super) fn has_page(name: &str) -> bool {
+    let is_file = |end: &&str| name.ends_with(end);
+    let files = [".tgz", ".tgz.prov", "index.yaml", "index.json"];
+    !name.is_empty() && !files.iter().any(|end| is_file(end))
+}
+
 /// `/PREFIX`, or nothing.
 fn base(path: &str) -> Option<Base> {
     if path.is_empty() {
@@ -187,7 +205,7 @@ fn base(path: &str) -> Option<Base> {
     path.strip_prefix('/')?.parse().ok().map(Some)
 }
 
-fn path_of(target: &str) -> &str {
+pub(super) fn path_of(target: &str) -> &str {
     let target = target.split(['?', '#']).next().unwrap_or_default();
     let absolute = ["http://", "https://"].iter().find_map(|scheme| {
         let start = target.get(..scheme.len())?;
@@ -202,6 +220,18 @@ fn path_of(target: &str) -> &str {
 }
 
 fn decode(path: &str) -> Result<String, BadTarget> {
+    let path = percent_decoded(path)?;
+    if path.contains(char::is_control) {
+        return Err(BadTarget("the path holds control characters"));
+    }
+    if path.split('/').any(|segment| segment == "..") {
+        return Err(BadTarget("the path leads upwards"));
+    }
+    Ok(path)
+}
+
+/// Decodes percent-encoding once (RFC 3986 §2.1).
+pub(super) fn percent_decoded(path: &str) -> Result<String, BadTarget> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
     while let Some(byte) = rest.next() {
@@ -217,14 +247,7 @@ fn decode(path: &str) -> Result<String, BadTarget> {
         };
         bytes.push((high * 16 + low) as u8);
     }
-    let path = String::from_utf8(bytes).map_err(|_| BadTarget("the path is not UTF-8"))?;
-    if path.contains(char::is_control) {
-        return Err(BadTarget("the path holds control characters"));
-    }
-    if path.split('/').any(|segment| segment == "..") {
-        return Err(BadTarget("the path leads upwards"));
-    }
-    Ok(path)
+    String::from_utf8(bytes).map_err(|_| BadTarget("the path is not UTF-8"))
 }
 
 #[cfg(test)]
@@ -248,6 +271,9 @@ mod tests {
             ("http://charts.example?/index.yaml", Route::Home),
             ("/livez", Route::Live),
             ("/readyz", Route::Ready),
+            ("/charts/my%20Chart", Route::Chart(None, "my Chart".into())),
+            ("/a/b/charts/web?x", Route::Chart(base("a/b"), "web".into())),
+            ("/charts/web/", Route::Base("charts/web".parse().unwrap())),
             ("/charts/a-1.0.0+b.tgz", archive("a-1.0.0+b.tgz")),
             ("/charts/a-1.0.0%2Bb.tgz?x", archive("a-1.0.0+b.tgz")),
             (

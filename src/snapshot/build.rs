@@ -37,8 +37,8 @@ impl Snapshot {
         let shadowed = root.shadowed.iter().cloned();
         shadowed.for_each(|one| skipped.push(one));
         let counts = Counts {
-            charts: root.names(),
-            versions: root.charts.len(),
+            charts: root.listing.names(),
+            versions: root.by_archive_name.len(),
             skipped: skipped.total(),
             over_bound,
         };

@@ -2,9 +2,13 @@
 //! and reads no clock. A request that needs a page that is not rendered yet renders it; see [`pages`].
 
 mod build;
+mod counts;
+mod listing;
 mod pages;
 mod repository;
 
+pub use counts::Counts;
+pub use listing::Listing;
 pub use pages::PageError;
 pub(crate) use pages::Turn;
 pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};
@@ -16,11 +20,11 @@ use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
 use core::net::IpAddr;
+use listing::ListedCharts;
 use pages::{PageKey, Pages};
-use repository::{ChartRepository, ListedCharts, Versions, index, length, rendered};
+use repository::{ChartRepository, Versions, index, length, listed, rendered};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, Write};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
@@ -47,43 +51,6 @@ pub struct Snapshot {
     outdated: usize,
     /// How much it holds.
     pub counts: Counts,
-}
-
-/// How much a snapshot holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Counts {
-    pub charts: usize,
-    pub versions: usize,
-    pub skipped: usize,
-    /// Tags that are not listed because a bound is reached.
-    pub over_bound: usize,
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts {
-            charts,
-            versions,
-            skipped,
-            over_bound,
-        } = self;
-        let s = |count: &usize| if *count == 1 { "" } else { "s" };
-        write!(
-            f,
-            "{charts} chart{}, {versions} version{}, {skipped} skipped",
-            s(charts),
-            s(versions)
-        )?;
-        match over_bound {
-            0 => Ok(()),
-            _ => write!(
-                f,
-                "; a bound is reached, {over_bound} tag{} left out",
-                if *over_bound == 1 { " is" } else { "s are" }
-            ),
-        }
-    }
 }
 
 impl Snapshot {
@@ -147,15 +114,7 @@ impl Snapshot {
         prefix: Option<&RepositoryName>,
         client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
-        let below = match prefix {
-            None => None,
-            Some(prefix) => Some(self.below(prefix).ok_or_else(|| {
-                let why = "no repository below this path holds a chart";
-                PageError::NotFound(why.to_owned())
-            })?),
-        };
-        let is_part = |(_, ranges): &(_, Vec<Range<usize>>)| count(ranges) < self.charts.len();
-        let Some((prefix, ranges)) = below.filter(is_part) else {
+        let Some((prefix, ranges)) = self.part(prefix)? else {
             return self.root_index(format, client);
         };
         let urls = self.style.urls.below(&prefix);
@@ -169,6 +128,54 @@ impl Snapshot {
         })
     }
 
+    /// The prefix and the charts of a part of all; nothing if it is no part, but all.
+    fn part(&self, prefix: Option<&RepositoryName>) -> Result<Option<Part>, PageError> {
+        let below = match prefix {
+            None => None,
+            Some(prefix) => Some(self.below(prefix).ok_or_else(|| {
+                let why = "no repository below this path holds a chart";
+                PageError::NotFound(why.to_owned())
+            })?),
+        };
+        Ok(below.filter(|(_, ranges)| count(ranges) < self.charts.len()))
+    }
+
+    /// What `/PREFIX/index.yaml` lists, without rendering it. Errors as [`Snapshot::index_below`] does.
+    pub fn listing(
+        &self,
+        prefix: Option<&RepositoryName>,
+        client: IpAddr,
+    ) -> Result<Arc<Listing>, PageError> {
+        let Some((prefix, ranges)) = self.part(prefix)? else {
+            return Ok(self.root.listing.clone());
+        };
+        let charts = || self.in_ranges(ranges).cloned().collect::<Vec<_>>();
+        self.pages.listing(prefix, client, || listed(&charts()))
+    }
+
+    /// A page for people, as `render` makes it; `expected` is how many bytes of metadata it reads. It is kept
+    /// under `name`, and not at all without one.
+    ///
+    /// Errors when too many requests wait for pages.
+    pub(crate) fn html(
+        &self,
+        name: Option<String>,
+        client: IpAddr,
+        expected: usize,
+        render: &dyn Fn() -> String,
+    ) -> Result<Arc<Representation>, PageError> {
+        let render = || Arc::new(Representation::new(render().into_bytes()));
+        match name {
+            Some(name) => self
+                .pages
+                .get(PageKey::Html(name), client, expected, render),
+            None => {
+                let _turn = self.turn(client, expected).ok_or(PageError::Busy)?;
+                Ok(render())
+            }
+        }
+    }
+
     fn root_index(
         &self,
         format: IndexFormat,
@@ -177,7 +184,8 @@ impl Snapshot {
         if format == self.style.format {
             return Ok(self.root.index().clone());
         }
-        let (charts, urls) = (self.root.charts.clone(), self.style.urls.clone());
+        let charts = self.root.listing.charts.clone();
+        let urls = self.style.urls.clone();
         let key = PageKey::Index(None, format);
         let expected = length(&charts);
         self.pages
@@ -207,9 +215,15 @@ impl Snapshot {
         self.below(prefix).is_some()
     }
 
+    /// Whether a chart of this name lies at or below a prefix, as far as can be told without sorting them.
+    pub fn has_chart_below(&self, prefix: Option<&RepositoryName>, name: &str) -> bool {
+        let is_listed = !self.root.listing.versions(name).is_empty();
+        is_listed && prefix.is_none_or(|prefix| self.has_charts_below(prefix))
+    }
+
     /// The prefix whose charts are served at a path, and where in `charts` they are. Harbor's old address of
     /// a project stands for the project, unless charts lie below that very path.
-    fn below(&self, path: &RepositoryName) -> Option<(RepositoryName, Vec<Range<usize>>)> {
+    fn below(&self, path: &RepositoryName) -> Option<Part> {
         let ranges = |prefix: RepositoryName| {
             let own = self.repositories.get(&prefix);
             let inside = format!("{prefix}/");
@@ -245,7 +259,7 @@ impl Snapshot {
     ///
     /// Errors when too many requests wait for pages.
     pub fn charts_json(&self, client: IpAddr) -> Result<Arc<Representation>, PageError> {
-        let all = || self.root.charts.clone();
+        let all = || self.root.listing.charts.clone();
         self.page(PageKey::Charts, client, &all, |file, out| {
             file.write_entries(out)
         })
@@ -255,7 +269,7 @@ impl Snapshot {
     ///
     /// Errors when there are none, or when too many requests wait for pages.
     pub fn chart_json(&self, name: &str, client: IpAddr) -> Result<Arc<Representation>, PageError> {
-        let versions = self.root.versions(name);
+        let versions = self.root.listing.versions(name);
         if versions.is_empty() {
             return Err(PageError::NotFound("chart not found".to_owned()));
         }
@@ -274,7 +288,7 @@ impl Snapshot {
         version: &str,
         client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
-        let versions = self.root.versions(name);
+        let versions = self.root.listing.versions(name);
         if versions.is_empty() {
             return Err(PageError::NotFound("no chart name found".to_owned()));
         }
@@ -340,6 +354,9 @@ impl Snapshot {
         })
     }
 }
+
+/// A prefix, and where its charts are among all.
+type Part = (RepositoryName, Vec<Range<usize>>);
 
 fn count(ranges: &[Range<usize>]) -> usize {
     ranges.iter().map(Range::len).sum()

@@ -2,8 +2,9 @@
 //! however many requests want it, and kept within a bound. One is rendered at a time, so that many
 //! requests for different ones never take the memory of them all.
 
+use super::listing::Listing;
 use super::repository::IndexFormat;
-use crate::budget::PAGES;
+use crate::budget::{LISTINGS, PAGES};
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
 use crate::sync::{Gate, GateLimits, Lru, Pass, lock};
@@ -51,11 +52,15 @@ pub(super) enum PageKey {
     Version(String, String),
     /// So many that aren't listed, from one on.
     Skipped(usize, usize),
+    /// A page for people, by a name of its own.
+    Html(String),
 }
 
 /// The pages of one snapshot.
 pub(super) struct Pages {
     kept: Mutex<Lru<PageKey, Arc<Representation>>>,
+    /// What is listed below prefixes.
+    listings: Mutex<Lru<RepositoryName, Arc<Listing>>>,
     /// For small pages and for large ones. Shared with the snapshots before and after this one.
     rendering: [Arc<Gate<IpAddr>>; 2],
 }
@@ -66,6 +71,7 @@ impl Pages {
         let gates = || [Gate::new(RENDERING), Gate::new(RENDERING)];
         Pages {
             kept: Mutex::new(Lru::new(PAGES)),
+            listings: Mutex::new(Lru::new(LISTINGS)),
             rendering: last.map_or_else(gates, |last| last.rendering.clone()),
         }
     }
@@ -92,6 +98,30 @@ impl Pages {
         render: impl FnOnce() -> Arc<Representation>,
     ) -> Result<Arc<Representation>, PageError> {
         self.get_boxed(key, client, expected, Box::new(render))
+    }
+
+    /// What is listed below a prefix, as `make` finds it.
+    ///
+    /// Errors when too many requests wait.
+    pub(super) fn listing(
+        &self,
+        prefix: RepositoryName,
+        client: IpAddr,
+        make: impl FnOnce() -> Listing,
+    ) -> Result<Arc<Listing>, PageError> {
+        let kept = || lock(&self.listings).get(&prefix);
+        if let Some(listing) = kept() {
+            return Ok(listing);
+        }
+        // To sort thousands of charts takes as long as to render a large page.
+        let _turn = self.turn(client, LARGE + 1).ok_or(PageError::Busy)?;
+        if let Some(listing) = kept() {
+            return Ok(listing);
+        }
+        let listing = Arc::new(make());
+        let weight = listing.weight().max(MIN_WEIGHT);
+        lock(&self.listings).insert(prefix, listing.clone(), weight);
+        Ok(listing)
     }
 
     fn get_boxed(

@@ -1,5 +1,6 @@
 //! A chart repository: what one base URL serves, an index in its formats and the archives beside it.
 
+use super::listing::{ListedCharts, Listing};
 use crate::budget::{WHOLE, WHOLE_JSON};
 use crate::helm::{ChartVersion, IndexFile, index};
 use crate::inventory::{Skipped, StoredChart};
@@ -70,17 +71,14 @@ pub struct IndexStyle {
 
 /// An index and its archives.
 pub(super) struct ChartRepository {
-    /// What is listed, in the order of the index.
-    pub(super) charts: ListedCharts,
+    /// What is listed.
+    pub(super) listing: Arc<Listing>,
     /// The same, in the order of the archives' file names.
     pub(super) by_archive_name: Box<[Arc<StoredChart>]>,
     index: Arc<Representation>,
     /// What isn't listed, because another archive has its file name.
     pub(super) shadowed: Vec<Skipped>,
 }
-
-/// Charts in the order of an index.
-pub(super) type ListedCharts = Arc<[Arc<StoredChart>]>;
 
 impl ChartRepository {
     /// Lists `charts`, which are in order of precedence: of those with the same archive name the first.
@@ -89,26 +87,11 @@ impl ChartRepository {
         format: IndexFormat,
         urls: &ArchiveUrls,
     ) -> ChartRepository {
-        let mut in_order = charts.to_vec();
-        // Of the same archive name, they stay in order of precedence.
-        in_order.sort_by_cached_key(|chart| ChartVersion::archive_name(&chart.metadata));
-        let (mut by_archive_name, mut shadowed) = (Vec::<Arc<StoredChart>>::new(), Vec::new());
-        for chart in in_order {
-            let name = ChartVersion::archive_name(&chart.metadata);
-            let is_it = |one: &&Arc<StoredChart>| {
-                ChartVersion::cmp_archive_name(&one.metadata, &name).is_eq()
-            };
-            match by_archive_name.last().filter(is_it) {
-                Some(listed) => shadowed.extend(shadow(&name, listed, &chart)),
-                None => by_archive_name.push(chart),
-            }
-        }
-        let mut charts = by_archive_name.to_vec();
-        index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
-        let charts: ListedCharts = charts.into();
+        let (by_archive_name, shadowed) = without_shadowed(charts);
+        let listing = listing(&by_archive_name);
         ChartRepository {
-            index: index(charts.clone(), urls.clone(), format),
-            charts,
+            index: index(listing.charts.clone(), urls.clone(), format),
+            listing: Arc::new(listing),
             by_archive_name: by_archive_name.into(),
             shadowed,
         }
@@ -119,13 +102,6 @@ impl ChartRepository {
         &self.index
     }
 
-    /// How many charts there are, of one or several versions each.
-    pub(super) fn names(&self) -> usize {
-        let have_one_name =
-            |one: &Arc<StoredChart>, other: &Arc<StoredChart>| name(one) == name(other);
-        self.charts.chunk_by(have_one_name).count()
-    }
-
     /// The chart of an archive's file name.
     pub(super) fn chart(&self, archive_name: &str) -> Option<&StoredChart> {
         let compare = |chart: &Arc<StoredChart>| {
@@ -134,19 +110,37 @@ impl ChartRepository {
         let at = self.by_archive_name.binary_search_by(compare).ok()?;
         Some(&self.by_archive_name[at])
     }
+}
 
-    /// The versions of one chart, newest first.
-    pub(super) fn versions(&self, of: &str) -> &[Arc<StoredChart>] {
-        let start = self.charts.partition_point(|chart| name(chart) < of);
-        let length = self.charts[start..].partition_point(|chart| name(chart) == of);
-        &self.charts[start..start + length]
+/// Of charts in order of precedence, the first of each archive name, in the order of those names; and what
+/// is left out for it.
+fn without_shadowed(charts: &[Arc<StoredChart>]) -> (Vec<Arc<StoredChart>>, Vec<Skipped>) {
+    let mut in_order = charts.to_vec();
+    // Of the same archive name, they stay in order of precedence.
+    in_order.sort_by_cached_key(|chart| ChartVersion::archive_name(&chart.metadata));
+    let (mut by_archive_name, mut shadowed) = (Vec::<Arc<StoredChart>>::new(), Vec::new());
+    for chart in in_order {
+        let name = ChartVersion::archive_name(&chart.metadata);
+        let is_it =
+            |one: &&Arc<StoredChart>| ChartVersion::cmp_archive_name(&one.metadata, &name).is_eq();
+        match by_archive_name.last().filter(is_it) {
+            Some(listed) => shadowed.extend(shadow(&name, listed, &chart)),
+            None => by_archive_name.push(chart),
+        }
     }
+    (by_archive_name, shadowed)
 }
 
-fn name(chart: &StoredChart) -> &str {
-    chart.metadata.name()
+/// What is listed of `charts`, which are in order of precedence.
+pub(super) fn listed(charts: &[Arc<StoredChart>]) -> Listing {
+    listing(&without_shadowed(charts).0)
 }
 
+fn listing(by_archive_name: &[Arc<StoredChart>]) -> Listing {
+    let mut charts = by_archive_name.to_vec();
+    index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
+    Listing::new(charts.into())
+}
 /// Another tag of the same archive is an alias, and no loss.
 fn shadow(name: &str, listed: &StoredChart, other: &StoredChart) -> Option<Skipped> {
     let reference = |chart: &StoredChart| qualified(&chart.repository, chart.reference.as_str());
