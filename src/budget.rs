@@ -50,8 +50,6 @@ pub(crate) const WHOLE: usize = 8 * MIB;
 pub(crate) const WHOLE_JSON: usize = 64 * KIB;
 /// Most bytes of responses that are kept beside the index: the indexes of prefixes, and small pages.
 pub(crate) const PAGES: usize = 16 * MIB;
-/// Most bytes of what is remembered of how charts below prefixes are sorted: twice what all charts take.
-pub(crate) const LISTINGS: usize = 2 * MIB;
 /// Most bytes of an index that come of one config blob: a quarter more than of a mebibyte of plain text.
 /// Beyond that, a version isn't listed.
 pub(crate) const RENDERED_VERSION: u64 = 5 * MIB as u64 / 4;

@@ -149,8 +149,9 @@ impl Snapshot {
         let Some((prefix, ranges)) = self.part(prefix)? else {
             return Ok(self.root.listing.clone());
         };
-        let charts = || self.in_ranges(ranges).cloned().collect::<Vec<_>>();
-        self.pages.listing(prefix, client, || listed(&charts()))
+        let charts = || Vec::from_iter(self.in_ranges(ranges.clone()).cloned());
+        let make = || listed(&charts());
+        self.pages.listing(prefix, client, &make)
     }
 
     /// A page for people, as `render` makes it; `expected` is how many bytes of metadata it reads. It is kept
@@ -188,8 +189,9 @@ impl Snapshot {
         let urls = self.style.urls.clone();
         let key = PageKey::Index(None, format);
         let expected = length(&charts);
-        self.pages
-            .get(key, client, expected, || index(charts, urls, format))
+        self.pages.get(key, client, expected, || {
+            index(charts.clone(), urls.clone(), format)
+        })
     }
 
     /// The chart whose archive is `/PREFIX/charts/NAME-VERSION.tgz`, by that file name. No index is rendered
@@ -350,7 +352,7 @@ impl Snapshot {
         let charts = charts();
         let (expected, urls) = (length(&charts), self.style.urls.clone());
         self.pages.get(key, client, expected, || {
-            rendered(charts, urls, WHOLE_JSON, write)
+            rendered(charts.clone(), urls.clone(), WHOLE_JSON, write)
         })
     }
 }

@@ -4,7 +4,7 @@
 
 use super::listing::Listing;
 use super::repository::IndexFormat;
-use crate::budget::{LISTINGS, PAGES};
+use crate::budget::PAGES;
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
 use crate::sync::{Gate, GateLimits, Lru, Pass, lock};
@@ -54,13 +54,20 @@ pub(super) enum PageKey {
     Skipped(usize, usize),
     /// A page for people, by a name of its own.
     Html(String),
+    /// What is listed below a prefix: no page, but what pages for people are made of.
+    Listing(RepositoryName),
+}
+
+/// What is kept of one.
+#[derive(Clone)]
+enum Kept {
+    Page(Arc<Representation>),
+    Listing(Arc<Listing>),
 }
 
 /// The pages of one snapshot.
 pub(super) struct Pages {
-    kept: Mutex<Lru<PageKey, Arc<Representation>>>,
-    /// What is listed below prefixes.
-    listings: Mutex<Lru<RepositoryName, Arc<Listing>>>,
+    kept: Mutex<Lru<PageKey, Kept>>,
     /// For small pages and for large ones. Shared with the snapshots before and after this one.
     rendering: [Arc<Gate<IpAddr>>; 2],
 }
@@ -71,7 +78,6 @@ impl Pages {
         let gates = || [Gate::new(RENDERING), Gate::new(RENDERING)];
         Pages {
             kept: Mutex::new(Lru::new(PAGES)),
-            listings: Mutex::new(Lru::new(LISTINGS)),
             rendering: last.map_or_else(gates, |last| last.rendering.clone()),
         }
     }
@@ -84,7 +90,31 @@ impl Pages {
 
     /// The page, if it is there already.
     pub(super) fn kept(&self, key: &PageKey) -> Option<Arc<Representation>> {
-        lock(&self.kept).get(key)
+        match lock(&self.kept).get(key)? {
+            Kept::Page(page) => Some(page),
+            Kept::Listing(_) => None,
+        }
+    }
+
+    /// What is listed below a prefix, as `make` finds it.
+    ///
+    /// Errors when too many requests wait.
+    pub(super) fn listing(
+        &self,
+        prefix: RepositoryName,
+        client: IpAddr,
+        make: &dyn Fn() -> Listing,
+    ) -> Result<Arc<Listing>, PageError> {
+        // To sort thousands of charts takes as long as to render a large page.
+        let make = || {
+            let listing = Arc::new(make());
+            let weight = listing.weight();
+            (Kept::Listing(listing), weight)
+        };
+        match self.get_boxed(PageKey::Listing(prefix), client, LARGE + 1, &make)? {
+            Kept::Listing(listing) => Ok(listing),
+            Kept::Page(_) => Err(PageError::Busy),
+        }
     }
 
     /// The page, as `render` makes it, of about so many bytes.
@@ -95,33 +125,17 @@ impl Pages {
         key: PageKey,
         client: IpAddr,
         expected: usize,
-        render: impl FnOnce() -> Arc<Representation>,
+        render: impl Fn() -> Arc<Representation>,
     ) -> Result<Arc<Representation>, PageError> {
-        self.get_boxed(key, client, expected, Box::new(render))
-    }
-
-    /// What is listed below a prefix, as `make` finds it.
-    ///
-    /// Errors when too many requests wait.
-    pub(super) fn listing(
-        &self,
-        prefix: RepositoryName,
-        client: IpAddr,
-        make: impl FnOnce() -> Listing,
-    ) -> Result<Arc<Listing>, PageError> {
-        let kept = || lock(&self.listings).get(&prefix);
-        if let Some(listing) = kept() {
-            return Ok(listing);
+        let make = || {
+            let page = render();
+            let weight = page.weight();
+            (Kept::Page(page), weight)
+        };
+        match self.get_boxed(key, client, expected, &make)? {
+            Kept::Page(page) => Ok(page),
+            Kept::Listing(_) => Err(PageError::Busy),
         }
-        // To sort thousands of charts takes as long as to render a large page.
-        let _turn = self.turn(client, LARGE + 1).ok_or(PageError::Busy)?;
-        if let Some(listing) = kept() {
-            return Ok(listing);
-        }
-        let listing = Arc::new(make());
-        let weight = listing.weight().max(MIN_WEIGHT);
-        lock(&self.listings).insert(prefix, listing.clone(), weight);
-        Ok(listing)
     }
 
     fn get_boxed(
@@ -129,19 +143,20 @@ impl Pages {
         key: PageKey,
         client: IpAddr,
         expected: usize,
-        render: Box<dyn FnOnce() -> Arc<Representation> + '_>,
-    ) -> Result<Arc<Representation>, PageError> {
-        if let Some(page) = self.kept(&key) {
-            return Ok(page);
+        make: &dyn Fn() -> (Kept, usize),
+    ) -> Result<Kept, PageError> {
+        let kept = || lock(&self.kept).get(&key);
+        if let Some(kept) = kept() {
+            return Ok(kept);
         }
         let _turn = self.turn(client, expected).ok_or(PageError::Busy)?;
-        // It may have been rendered while this request waited.
-        if let Some(page) = self.kept(&key) {
-            return Ok(page);
+        // It may have been made while this request waited.
+        if let Some(kept) = kept() {
+            return Ok(kept);
         }
-        let page = render();
-        lock(&self.kept).insert(key, page.clone(), page.weight().max(MIN_WEIGHT));
-        Ok(page)
+        let (made, weight) = make();
+        lock(&self.kept).insert(key, made.clone(), weight.max(MIN_WEIGHT));
+        Ok(made)
     }
 }
 

@@ -1,9 +1,8 @@
 //! The page of one chart: how to get a version of it, what its metadata says, and all versions.
 
-use super::frame::{PAGE, Pages, Place, STATE, document};
-use super::list::{Address, badges, date, in_query};
-use super::summary::Summary;
-use super::text::{link, shown, size, word};
+use super::fields::{fields, list, text};
+use super::frame::{Address, Entries, PAGE, Pages, Place, badges, date, document, table};
+use super::text::{in_query, link, shown, size, word};
 use crate::inventory::StoredChart;
 use crate::oci::percent_encoded;
 use maud::{Markup, html};
@@ -17,230 +16,218 @@ const MAX_DETAILS: usize = 256 * 1024;
 
 /// What a chart's page shows.
 pub(super) struct ChartPage<'a> {
-    pub(super) prefix: Option<&'a str>,
+    pub(super) address: Address<'a>,
     /// All versions, newest first.
     pub(super) versions: &'a [Arc<StoredChart>],
     /// The one that is described.
     pub(super) chosen: &'a StoredChart,
-    /// The page of the list of versions that was asked for.
-    pub(super) page: usize,
+    /// Which page of the list of versions.
+    pub(super) pages: Pages,
 }
 
 impl ChartPage<'_> {
     /// The page.
     pub(super) fn render(&self) -> String {
         let metadata = &self.chosen.metadata;
-        let fields: Value = serde_json::from_str(metadata.json()).unwrap_or_default();
+        let (name, version, fields) = (metadata.name(), metadata.version(), fields(self.chosen));
         let mut details = details(self.chosen, &fields);
         if details.0.len() > MAX_DETAILS {
             details =
                 html! { p { "Its metadata is too long for a page; the index has all of it." } };
         }
-        let (name, summary) = (metadata.name(), Summary::of(self.chosen));
+        let app_version = shown(text(&fields, "appVersion"));
         let content = html! {
             h1 { (shown(name)) }
             p {
-                "Version " strong { (metadata.version()) } " "
-                @if !summary.app_version.is_empty() { span.faint { "· app version " (shown(&summary.app_version)) " " } }
-                (badges(self.chosen, &summary))
+                "Version " strong { (version) } " "
+                @if !app_version.is_empty() { span.faint { "· app version " (app_version) " " } }
+                (badges(self.chosen, &fields))
             }
-            @if !summary.description.is_empty() { p { (shown(&summary.description)) } }
+            p { (shown(text(&fields, "description"))) }
             (self.commands(text(&fields, "type") == "library"))
             (details)
             (self.versions())
         };
         let place = Place {
-            prefix: self.prefix.unwrap_or_default(),
             home: "../",
+            prefix: self.address.0,
         };
-        let title = format!("{} {}", shown(name), metadata.version());
-        document(&title, place, &content, &html! { p { (STATE) } })
+        let title = format!("{} {version}", shown(name));
+        document(&title, place, &content, &Markup::default())
     }
 
     fn commands(&self, is_library: bool) -> Markup {
         let metadata = &self.chosen.metadata;
-        let (name, version) = (word(metadata.name()), word(metadata.version()));
-        let quoted = serde_json::to_string(&shown(metadata.name())).unwrap_or_default();
+        let (name, version) = (metadata.name(), metadata.version());
+        let address = self.address.to_string();
+        let rest = format!(
+            "{} --repo {address} --version {}",
+            word(name),
+            word(version)
+        );
+        let name = serde_json::to_string(&shown(name)).unwrap_or_default();
+        let dependency = format!(
+            "dependencies:\n  - name: {name}\n    version: \"{version}\"\n    repository: \"{address}\""
+        );
         html! {
             h2 { "Use it" }
-            @if !is_library {
-                pre { code {
-                    "helm install my-release " (name) " --repo " (Address(self.prefix)) " --version " (version)
-                } }
-            }
-            pre { code { "helm pull " (name) " --repo " (Address(self.prefix)) " --version " (version) } }
+            @if !is_library { (command(&format!("helm install my-release {rest}"))) }
+            (command(&format!("helm pull {rest}")))
             p { "As a dependency, in Chart.yaml:" }
-            pre { code {
-                "dependencies:\n  - name: " (quoted) "\n    version: \"" (metadata.version())
-                "\"\n    repository: \"" (Address(self.prefix)) "\""
-            } }
+            (command(&dependency))
         }
     }
 
     fn versions(&self) -> Markup {
-        let pages = Pages::new(self.versions.len(), self.page);
-        let rows = self.versions.iter().skip(pages.before()).take(PAGE);
-        let chosen = format!(
-            "?version={}&page=",
-            in_query(self.chosen.metadata.version())
-        );
+        let shown = self.versions.iter().skip(self.pages.before()).take(PAGE);
+        let rows: Vec<_> = shown.map(|chart| version(chart, self.pages)).collect();
+        let chosen = in_query(self.chosen.metadata.version());
+        let columns = [
+            ("Version", ""),
+            ("App version", "wide"),
+            ("Created", "date"),
+            ("Size", "wide"),
+            ("Files", ""),
+        ];
         html! {
             h2 { "Versions" }
-            table {
-                caption { (pages.caption("version")) }
-                thead { tr {
-                    th scope="col" { "Version" }
-                    th scope="col" .wide { "App version" }
-                    th scope="col" { "Created" }
-                    th scope="col" .wide { "Size" }
-                    th scope="col" { "Files" }
-                } }
-                tbody { @for chart in rows { (version(chart, pages.page)) } }
-            }
-            (pages.links(&chosen))
+            (table(&self.pages.caption("version"), &columns, &rows))
+            (self.pages.links(&format!("?version={chosen}&page=")))
         }
     }
 }
 
-fn version(chart: &StoredChart, page: usize) -> Markup {
-    let (metadata, summary) = (&chart.metadata, Summary::of(chart));
-    let version = metadata.version();
-    let archive = format!("./{}", percent_encoded(&chart.archive_name()));
-    html! {
-        tr {
-            th scope="row" {
-                a href={ "?version=" (in_query(version)) @if page > 1 { "&page=" (page) } } { (version) }
-                @if summary.deprecated { " " span.badge.old { "deprecated" } }
+/// Lines to be copied.
+fn command(lines: &str) -> Markup {
+    html! { pre { code { (lines) } } }
+}
+
+fn version(chart: &StoredChart, pages: Pages) -> Vec<Markup> {
+    let (version, fields) = (chart.metadata.version(), fields(chart));
+    let file = format!("./{}", percent_encoded(&chart.archive_name()));
+    let page = match pages.page {
+        1 => String::new(),
+        page => format!("&page={page}"),
+    };
+    let is_signed = chart.layers.provenance.is_some();
+    vec![
+        html! {
+            a href={ "?version=" (in_query(version)) (page) } { (version) }
+            " " (badges(chart, &fields))
+        },
+        plain(text(&fields, "appVersion")),
+        date(chart.created),
+        plain(&size(chart.layers.archive.size)),
+        html! {
+            a href=(file) aria-label={ "Archive of " (version) } { "archive" }
+            @if is_signed {
+                ", " a href={ (file) ".prov" } aria-label={ "Provenance of " (version) } { "provenance" }
             }
-            td.wide { (shown(&summary.app_version)) }
-            td.date { (date(chart.created)) }
-            td.size.wide { (size(chart.layers.archive.size)) }
-            td {
-                a href=(archive) aria-label={ "Archive of " (version) } { "archive" }
-                @if chart.layers.provenance.is_some() {
-                    ", " a href={ (archive) ".prov" } aria-label={ "Provenance of " (version) } { "provenance" }
-                }
-            }
-        }
-    }
+        },
+    ]
 }
 
 /// What the metadata says of a version beyond its name and description.
 fn details(chart: &StoredChart, fields: &Value) -> Markup {
-    let texts = |name| {
-        let list: Vec<Markup> = list(fields, name)
-            .iter()
-            .map(|one| linked(one.as_str().unwrap_or_default()))
-            .collect();
-        list
-    };
-    let one =
-        |name| Vec::from_iter((!text(fields, name).is_empty()).then(|| linked(text(fields, name))));
-    let digest = html! { (chart.layers.archive.digest.to_string()) };
-    let maintainers = list(fields, "maintainers").iter().map(maintainer).collect();
+    let mut entries = Entries::default();
+    for (title, name) in [
+        ("Type", "type"),
+        ("Kubernetes", "kubeVersion"),
+        ("Home", "home"),
+    ] {
+        entries.add(title, linked(text(fields, name)));
+    }
+    for (title, name) in [
+        ("Sources", "sources"),
+        ("Maintainers", "maintainers"),
+        ("Keywords", "keywords"),
+    ] {
+        let all = list(fields, name);
+        let values = all.iter().take(MOST).map(|one| match one {
+            Value::String(text) => linked(text),
+            fields => maintainer(fields),
+        });
+        entries.add(title, joined(values.collect(), all.len()));
+    }
+    entries.add("Digest", plain(&chart.layers.archive.digest.to_string()));
+    let all = list(fields, "dependencies");
+    let rows: Vec<_> = all.iter().take(MOST).map(dependency).collect();
+    let columns = [
+        ("Chart", ""),
+        ("Version", ""),
+        ("Repository", ""),
+        ("Condition", "wide"),
+    ];
     html! {
         h2 { "About it" }
-        dl {
-            (entry("Type", one("type")))
-            (entry("Kubernetes", one("kubeVersion")))
-            (entry("Home", one("home")))
-            (entry("Sources", texts("sources")))
-            (entry("Maintainers", maintainers))
-            (entry("Keywords", texts("keywords")))
-            (entry("Digest", vec![digest]))
+        (entries)
+        @if !rows.is_empty() {
+            h2 { "Dependencies" }
+            (table(&super::text::count(all.len(), "chart"), &columns, &rows))
         }
-        (dependencies(list(fields, "dependencies")))
-        (annotations(&fields["annotations"]))
+        (annotations(fields))
     }
 }
 
-fn text<'a>(fields: &'a Value, name: &str) -> &'a str {
-    fields[name].as_str().unwrap_or_default()
+fn annotations(fields: &Value) -> Markup {
+    let Some(Value::Object(all)) = fields.get("annotations") else {
+        return Markup::default();
+    };
+    let mut entries = Entries::default();
+    for (key, value) in all.iter().take(MOST) {
+        entries.add(key, linked(value.as_str().unwrap_or_default()));
+    }
+    html! { h2 { "Annotations" } (entries) (rest(all.len())) }
 }
 
-fn list<'a>(fields: &'a Value, name: &str) -> &'a [Value] {
-    fields[name].as_array().map_or(&[], Vec::as_slice)
+fn plain(text: &str) -> Markup {
+    html! { (shown(text)) }
 }
 
-fn entry(name: &str, values: Vec<Markup>) -> Markup {
-    let more = values.len().saturating_sub(MOST);
+/// A list of values, of which there are so many in all.
+fn joined(values: Vec<Markup>, all: usize) -> Markup {
     html! {
-        @if !values.is_empty() {
-            dt { (name) }
-            dd { ul {
-                @for value in values.iter().take(MOST) { li { (value) } }
-                @if more > 0 { li { "and " (more) " more" } }
-            } }
-        }
+        @if !values.is_empty() { ul { @for value in values { li { (value) } } } }
+        (rest(all))
     }
+}
+
+fn rest(all: usize) -> Markup {
+    html! { @if all > MOST { p { "and " (all - MOST) " more" } } }
 }
 
 /// A URL as a link if it is a harmless one, and any other text as it is.
 fn linked(text: &str) -> Markup {
+    linked_to(text, text)
+}
+
+fn linked_to(url: &str, text: &str) -> Markup {
     html! {
-        @match link(text) {
-            Some(url) => a href=(url) rel="nofollow noopener noreferrer" { (shown(url)) },
+        @match link(url) {
+            Some(url) => a href=(url) rel="nofollow noopener noreferrer" { (shown(text)) },
             None => (shown(text)),
         }
     }
 }
 
 fn maintainer(fields: &Value) -> Markup {
-    let (name, email, url) = (
-        text(fields, "name"),
-        text(fields, "email"),
-        text(fields, "url"),
-    );
-    let mailto = format!("mailto:{email}");
+    let email = text(fields, "email");
     html! {
-        (shown(name))
-        @if !email.is_empty() {
-            " "
-            @match link(&mailto) {
-                Some(mailto) => a href=(mailto) rel="nofollow noopener noreferrer" { (shown(email)) },
-                None => (shown(email)),
-            }
-        }
-        @if !url.is_empty() { " " (linked(url)) }
+        (shown(text(fields, "name"))) " "
+        (linked_to(&format!("mailto:{email}"), email)) " "
+        (linked(text(fields, "url")))
     }
 }
 
-fn dependencies(all: &[Value]) -> Markup {
-    html! {
-        @if !all.is_empty() {
-            h2 { "Dependencies" }
-            table {
-                thead { tr {
-                    th scope="col" { "Chart" }
-                    th scope="col" { "Version" }
-                    th scope="col" { "Repository" }
-                    th scope="col" .wide { "Condition" }
-                } }
-                tbody { @for one in all.iter().take(MOST) { tr {
-                    th scope="row" {
-                        (shown(text(one, "name")))
-                        @if !text(one, "alias").is_empty() { " as " (shown(text(one, "alias"))) }
-                    }
-                    td { (shown(text(one, "version"))) }
-                    td { (linked(text(one, "repository"))) }
-                    td.wide { (shown(text(one, "condition"))) }
-                } } }
-            }
-            @if all.len() > MOST { p { "and " (all.len() - MOST) " more" } }
-        }
-    }
-}
-
-fn annotations(all: &Value) -> Markup {
-    let count = all.as_object().map_or(0, |all| all.len());
-    html! {
-        @if count > 0 {
-            h2 { "Annotations" }
-            dl { @for (key, value) in all.as_object().into_iter().flatten().take(MOST) {
-                dt { (shown(key)) }
-                dd { (linked(value.as_str().unwrap_or_default())) }
-            } }
-            @if count > MOST { p { "and " (count - MOST) " more" } }
-        }
-    }
+fn dependency(fields: &Value) -> Vec<Markup> {
+    let alias = text(fields, "alias");
+    vec![
+        html! {
+            (shown(text(fields, "name")))
+            @if !alias.is_empty() { " as " (shown(alias)) }
+        },
+        plain(text(fields, "version")),
+        linked(text(fields, "repository")),
+        plain(text(fields, "condition")),
+    ]
 }

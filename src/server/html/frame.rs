@@ -1,26 +1,60 @@
 //! What all pages have in common: the document around them, where they lead, and how many there are.
 
 use super::text::{count, shown};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use crate::inventory::StoredChart;
+use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
+use serde_json::Value;
+use std::fmt;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The one style sheet. The policy in [`POLICY`] allows it by its hash, and nothing else.
 const STYLE: &str = include_str!("style.css");
 /// What a browser may load and do for a page (Content Security Policy Level 3): apply the style sheet, and
 /// send the search form back here. No script runs, whatever gets into a page.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'sha256-BT5Tb0kooZfs6IW6xnEtqmGTsNZxzFvD8lt2n5U5SYg='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'sha256-XhCjKQt2pEQjjJoikr+4MvGUsBGIvr0ki8drgvzboYA='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Stands for the address of the chart repository's root until a request comes.
-pub(super) const ADDRESS: PreEscaped<&str> = PreEscaped("\0");
-/// Stands for what is known of the last refresh.
-pub(super) const STATE: PreEscaped<&str> = PreEscaped("\u{1}");
+/// Stands for the address of the chart repository's root until a request comes, and for what is known of
+/// the last refresh.
+const GAPS: [&str; 2] = ["\0", "\u{1}"];
+
+/// The address of a chart repository: that of the root, or of the prefix below it.
+#[derive(Clone, Copy)]
+pub(super) struct Address<'a>(pub(super) Option<&'a str>);
+
+impl fmt::Display for Address<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(GAPS[0])?;
+        match self.0 {
+            Some(prefix) => write!(f, "/{prefix}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Render for Address<'_> {
+    fn render(&self) -> Markup {
+        PreEscaped(self.to_string())
+    }
+}
 
 /// Where a page is.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
-    /// The prefix of its chart repository, for people; empty without one.
-    pub(super) prefix: &'a str,
     /// The way to the list of its charts; empty if it isn't known.
     pub(super) home: &'a str,
+    /// The prefix of its chart repository, if that is worth telling.
+    pub(super) prefix: Option<&'a str>,
+}
+
+impl Place<'_> {
+    /// The list itself.
+    pub(super) fn here() -> Place<'static> {
+        Place {
+            home: "./",
+            prefix: None,
+        }
+    }
 }
 
 /// A whole page.
@@ -36,29 +70,70 @@ pub(super) fn document(title: &str, place: Place, content: &Markup, footer: &Mar
             }
             body {
                 header {
-                    strong {
-                        @if place.home.is_empty() { "Chart repository" }
-                        @else { a href=(place.home) { "Chart repository" } }
-                    }
-                    @if !place.prefix.is_empty() { span.faint { (place.prefix) } }
+                    @if place.home.is_empty() { strong { "Chart repository" } }
+                    @else { a href=(place.home) { "Chart repository" } }
+                    @if let Some(prefix) = place.prefix { span.faint { (prefix) } }
                 }
                 main { (content) }
-                footer { (footer) }
+                footer { p { (PreEscaped(GAPS[1])) } (footer) }
             }
         }
     };
     document.into_string()
 }
 
-/// A page with a sentence.
+/// A page with a sentence. It has no gap.
 pub(super) fn sentence(title: &str, sentence: &str, home: &str) -> String {
-    let content = html! {
-        h1 { (title) }
-        p { (shown(sentence)) }
-    };
-    let place = Place { prefix: "", home };
-    let footer = html! { p { "oci-chartrepo " (env!("CARGO_PKG_VERSION")) } };
-    document(title, place, &content, &footer)
+    let content = html! { h1 { (title) } p { (shown(sentence)) } };
+    let place = Place { home, prefix: None };
+    document(title, place, &content, &Markup::default()).replace(GAPS[1], "oci-chartrepo")
+}
+
+/// A table; a column is its title and its class, and the first cell of a row is what the row is about.
+pub(super) fn table(caption: &str, columns: &[(&str, &str)], rows: &[Vec<Markup>]) -> Markup {
+    html! {
+        table {
+            caption { (caption) }
+            thead { tr { @for (title, class) in columns { th scope="col" class=(class) { (title) } } } }
+            tbody { @for row in rows { tr { @for (at, cell) in row.iter().enumerate() {
+                @if at == 0 { th scope="row" { (cell) } }
+                @else { td class=(columns[at].1) { (cell) } }
+            } } } }
+        }
+    }
+}
+
+/// Names and what they have for values.
+#[derive(Default)]
+pub(super) struct Entries(String);
+
+impl Entries {
+    /// Adds one, unless it is empty.
+    pub(super) fn add(&mut self, name: &str, value: Markup) {
+        if !value.0.is_empty() {
+            self.0 += &html! { dt { (shown(name)) } dd { (value) } }.0;
+        }
+    }
+}
+
+impl Render for Entries {
+    fn render(&self) -> Markup {
+        html! { dl { (PreEscaped(&self.0)) } }
+    }
+}
+
+/// What is worth knowing of a version at first sight.
+pub(super) fn badges(chart: &StoredChart, fields: &Value) -> Markup {
+    html! {
+        @if fields.get("deprecated").is_some() { span.badge.old { "deprecated" } " " }
+        @if chart.layers.provenance.is_some() { span.badge { "signed" } }
+    }
+}
+
+/// A day, or nothing.
+pub(super) fn date(time: Option<OffsetDateTime>) -> Markup {
+    let time = time.and_then(|time| time.format(&Rfc3339).ok());
+    PreEscaped(time.map_or_else(String::new, |time| time.chars().take(10).collect()))
 }
 
 /// A part of a list of many.

@@ -1,22 +1,19 @@
 //! The list of charts, all or those that a search finds, and the list of what isn't listed.
 
 use super::super::route::has_page;
-use super::frame::{ADDRESS, PAGE, Pages, Place, STATE, document};
-use super::summary::Summary;
-use super::text::shown;
+use super::fields::{fields, is_found, text};
+use super::frame::{Address, PAGE, Pages, Place, badges, date, document, table};
+use super::text::{in_query, shown};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::percent_encoded;
 use crate::snapshot::Listing;
 use maud::{Markup, html};
 use time::OffsetDateTime;
 
-/// What precedes a path below the root, or nothing.
-pub(super) struct Address<'a>(pub(super) Option<&'a str>);
-
 /// What a list shows.
 pub(super) struct List<'a> {
     pub(super) listing: &'a Listing,
-    pub(super) prefix: Option<&'a str>,
+    pub(super) address: Address<'a>,
     /// What is searched for; empty for all.
     pub(super) query: &'a str,
     /// The page that was asked for.
@@ -27,55 +24,36 @@ pub(super) struct List<'a> {
     pub(super) advice: &'a str,
 }
 
-impl maud::Render for Address<'_> {
-    fn render(&self) -> Markup {
-        html! { (ADDRESS) @if let Some(prefix) = self.0 { "/" (prefix) } }
-    }
-}
-
 impl List<'_> {
     /// The page of the list.
     pub(super) fn render(&self) -> String {
-        let found: Vec<&StoredChart> = match self.query {
-            "" => self.listing.newest().collect(),
-            query => {
-                let query = query.to_lowercase();
-                let newest = self.listing.newest();
-                newest.filter(|chart| is_found(chart, &query)).collect()
-            }
-        };
+        let query = self.query.to_lowercase();
+        let newest = self.listing.newest();
+        let found = newest.filter(|chart| query.is_empty() || is_found(chart, &query));
+        let found: Vec<&StoredChart> = found.collect();
         let pages = Pages::new(found.len(), self.page);
         let rows = found.iter().skip(pages.before()).take(PAGE);
         let rows: Vec<_> = rows.map(|chart| row(chart)).collect();
-        let title = match self.prefix {
-            Some(prefix) => format!("Helm charts of {prefix}"),
-            None => "Helm charts".to_owned(),
-        };
+        let columns = [
+            ("Chart", ""),
+            ("Version", "version"),
+            ("App version", "version"),
+        ];
+        let mut title = "Helm charts".to_owned();
+        if let Some(prefix) = self.address.0 {
+            title += &format!(" of {prefix}");
+        }
+        let is_empty = self.listing.names() == 0;
         let content = html! {
             h1 { (title) }
-            (self.introduction())
-            @if self.listing.names() > 0 { (self.search()) }
-            @if !rows.is_empty() { (table(&rows, pages)) (pages.links(&self.query_string())) }
-            @else if self.listing.names() > 0 { p { "No chart is found for “" (shown(self.query)) "”." } }
-        };
-        let place = Place {
-            prefix: "",
-            home: "./",
-        };
-        document(&title, place, &content, &self.footer())
-    }
-
-    fn introduction(&self) -> Markup {
-        html! {
-            @if self.listing.names() == 0 {
-                p { "This chart repository is empty. To add a chart, " (self.advice) "." }
-                @if self.skipped > 0 {
-                    p { a href="./?skipped=1" { "What isn’t listed, and why" } }
-                }
-            }
+            @if is_empty { p { "This chart repository is empty. To add a chart, " (self.advice) "." } }
             p { "Add this chart repository to Helm:" }
-            pre { code { "helm repo add charts " (Address(self.prefix)) } }
-        }
+            pre { code { "helm repo add charts " (self.address) } }
+            @if !is_empty { (self.search()) }
+            @if !rows.is_empty() { (table(&pages.caption("chart"), &columns, &rows)) (pages.links(&self.query_string())) }
+            @else if !is_empty { p { "No chart is found for “" (shown(self.query)) "”." } }
+        };
+        document(&title, Place::here(), &content, &self.footer())
     }
 
     fn search(&self) -> Markup {
@@ -98,100 +76,47 @@ impl List<'_> {
 
     fn footer(&self) -> Markup {
         html! {
-            p { (STATE) }
             p { a href="index.yaml" { "index.yaml" } }
-            @if self.skipped > 0 {
-                p { a href="./?skipped=1" { (self.skipped) " not listed" } }
-            }
+            @if self.skipped > 0 { p { a href="./?skipped=1" { (self.skipped) " not listed" } } }
         }
     }
 }
 
-/// A value in a query. A `+` would be a blank there.
-pub(super) fn in_query(value: &str) -> String {
-    percent_encoded(value).replace('+', "%2B")
+fn row(chart: &StoredChart) -> Vec<Markup> {
+    let (name, fields) = (chart.metadata.name(), fields(chart));
+    let description = shown(text(&fields, "description"));
+    vec![
+        html! {
+            @if has_page(name) { a href={ "charts/" (percent_encoded(name)) } { (shown(name)) } }
+            @else { (shown(name)) }
+            " " (badges(chart, &fields))
+            @if !description.is_empty() { p { (description) } }
+        },
+        html! { (chart.metadata.version()) },
+        html! { (shown(text(&fields, "appVersion"))) },
+    ]
 }
 
-/// Whether name, description or keywords hold these lower-case letters.
-fn is_found(chart: &StoredChart, query: &str) -> bool {
-    let holds = |text: &str| text.to_lowercase().contains(query);
-    let summary = Summary::of(chart);
-    holds(chart.metadata.name())
-        || holds(&summary.description)
-        || summary.keywords.iter().any(|keyword| holds(keyword))
-}
-
-fn row(chart: &StoredChart) -> Markup {
-    let (name, summary) = (chart.metadata.name(), Summary::of(chart));
-    html! {
-        tr {
-            th scope="row" {
-                @if has_page(name) { a href={ "charts/" (percent_encoded(name)) } { (shown(name)) } }
-                @else { (shown(name)) }
-                " " (badges(chart, &summary))
-                @if !summary.description.is_empty() { p { (shown(&summary.description)) } }
-            }
-            td { (chart.metadata.version()) }
-            td { (shown(&summary.app_version)) }
-        }
-    }
-}
-
-/// What is worth knowing of a version at first sight.
-pub(super) fn badges(chart: &StoredChart, summary: &Summary) -> Markup {
-    html! {
-        @if summary.deprecated { span.badge.old { "deprecated" } " " }
-        @if chart.layers.provenance.is_some() { span.badge { "signed" } }
-    }
-}
-
-fn table(rows: &[Markup], pages: Pages) -> Markup {
-    html! {
-        table {
-            caption { (pages.caption("chart")) }
-            thead { tr {
-                th scope="col" { "Chart" }
-                th scope="col" { "Version" }
-                th scope="col" { "App version" }
-            } }
-            tbody { @for row in rows { (row) } }
-        }
-    }
-}
-
-/// A page of what isn't listed.
-pub(super) fn skipped(kept: &[Skipped], total: usize, page: usize) -> String {
-    let pages = Pages::new(kept.len(), page);
+/// A page of what isn't listed: of what is kept of all, which are so many.
+pub(super) fn skipped(kept: &[Skipped], total: usize, pages: Pages) -> String {
     let rows = kept.iter().skip(pages.before()).take(PAGE);
+    let rows: Vec<_> = rows
+        .map(|one| {
+            let since = OffsetDateTime::from_unix_timestamp(one.since).ok();
+            vec![
+                html! { (shown(&one.reference)) },
+                html! { (shown(one.public_reason())) },
+                date(since),
+            ]
+        })
+        .collect();
+    let columns = [("Repository or tag", ""), ("Reason", ""), ("Since", "date")];
     let content = html! {
         h1 { "Not listed" }
         p { "Repositories and tags of the storage that are not in the index, and why." }
         @if total > kept.len() { p { (total - kept.len()) " more are not shown here." } }
-        @if !kept.is_empty() {
-            table {
-                caption { (pages.caption("entry").replace("entrys", "entries")) }
-                thead { tr {
-                    th scope="col" { "Repository or tag" }
-                    th scope="col" { "Reason" }
-                    th scope="col" { "Since" }
-                } }
-                tbody { @for one in rows { tr {
-                    th scope="row" { (shown(&one.reference)) }
-                    td { (shown(one.public_reason())) }
-                    td.date { (date(OffsetDateTime::from_unix_timestamp(one.since).ok())) }
-                } } }
-            }
-            (pages.links("./?skipped="))
-        } @else { p { "Everything is listed." } }
+        (table(&pages.caption("reference"), &columns, &rows))
+        (pages.links("./?skipped="))
     };
-    let place = Place {
-        prefix: "",
-        home: "./",
-    };
-    document("Not listed", place, &content, &html! { p { (STATE) } })
-}
-
-/// A day, or nothing.
-pub(super) fn date(time: Option<OffsetDateTime>) -> Markup {
-    html! { @if let Some(time) = time { (time.date().to_string()) } }
+    document("Not listed", Place::here(), &content, &Markup::default())
 }

@@ -7,10 +7,10 @@
 //! pages or reaches another client.
 
 mod chart;
+mod fields;
 mod frame;
 mod list;
 mod query;
-mod summary;
 mod text;
 
 use super::address::Addressing;
@@ -81,7 +81,7 @@ impl Visit<'_> {
         let name = format!("list {:?} {}", self.prefix(), pages.page);
         let list = list::List {
             listing: &listing,
-            prefix: self.prefix(),
+            address: frame::Address(self.prefix()),
             query: query.trim(),
             page: page.unwrap_or(1),
             skipped: self.base.map_or(snapshot.counts.skipped, |_| 0),
@@ -97,7 +97,7 @@ impl Visit<'_> {
     fn skipped(&self, page: usize) -> Response {
         let snapshot = self.asked.snapshot;
         let pages = frame::Pages::new(snapshot.skipped.len(), page);
-        let render = || list::skipped(&snapshot.skipped, snapshot.counts.skipped, pages.page);
+        let render = || list::skipped(&snapshot.skipped, snapshot.counts.skipped, pages);
         let name = format!("skipped {}", pages.page);
         self.respond(snapshot.html(Some(name), self.asked.client, 0, &render))
     }
@@ -126,10 +126,10 @@ impl Visit<'_> {
         let pages = frame::Pages::new(versions.len(), page.unwrap_or(1));
         let found = chosen.metadata.version();
         let page = chart::ChartPage {
-            prefix: self.prefix(),
+            address: frame::Address(self.prefix()),
             versions,
             chosen,
-            page: pages.page,
+            pages,
         };
         let key = format!(
             "chart {:?} {name:?} {found:?} {}",

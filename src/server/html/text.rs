@@ -2,6 +2,7 @@
 //! Nothing here lets a text execute, hide, turn around or load anything. Pure.
 
 use crate::budget::TEXT;
+use crate::oci::percent_encoded;
 use std::borrow::Cow;
 
 /// Longest URL that a page links, in bytes: a longer one is shown as a text, cut.
@@ -58,6 +59,11 @@ pub(super) fn word(text: &str) -> Cow<'_, str> {
         true => text.into(),
         false => format!("'{}'", shown(text).replace('\'', r"'\''")).into(),
     }
+}
+
+/// A value in a query. A `+` would be a blank there.
+pub(super) fn in_query(value: &str) -> String {
+    percent_encoded(value).replace('+', "%2B")
 }
 
 /// A size in bytes, for people.
