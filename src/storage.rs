@@ -4,6 +4,7 @@
 use crate::budget::make_room;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, excerpt};
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,6 +41,12 @@ pub trait Storage: Send + Sync {
     ) -> Result<Box<dyn Read + Send>> {
         let source = self.blob(repository, blob)?;
         Ok(Box::new(Skip::new(source, start)))
+    }
+
+    /// A file that holds a blob and nothing else, if its bytes were verified so short a time ago that they
+    /// needn't be again, and it has not changed since.
+    fn verified_file(&self, _: &RepositoryName, _: &Descriptor) -> Option<File> {
+        None
     }
 
     /// Checks that a blob can be read, where that is cheap. A registry accepts no manifest before its

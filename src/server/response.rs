@@ -10,10 +10,13 @@ use super::route::UNKNOWN;
 use crate::pacing::Pace;
 use crate::representation::Content;
 use crate::sync::Pass;
+use socket2::SockRef;
 use std::borrow::Cow;
-use std::io::{self, IoSlice, Read, Write};
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::iter::once;
 use std::net::{IpAddr, TcpStream};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -36,6 +39,8 @@ const WHOLE_PAGE: Duration = Duration::from_secs(10 * 60);
 const WHOLE_RESPONSE: Duration = Duration::from_secs(30 * 60);
 /// Most blocks handed to the kernel at once, 256 KiB: pace and progress are noted after each.
 const BLOCKS_AT_ONCE: usize = 16;
+/// Most bytes of a file that the kernel is asked to send at once: pace and progress are noted after each.
+const FILE_AT_ONCE: usize = 1024 * 1024;
 /// How much of a streamed body is held at a time, in bytes: with half of it, a download takes a tenth
 /// more of a processor; with twice as much, hardly less.
 const CHUNK: usize = 32 * 1024;
@@ -67,6 +72,8 @@ pub(super) enum ResponseBody {
     Archive(Arc<Buffer>, Range<usize>),
     /// An archive as it arrives.
     Stream(ArchiveStream),
+    /// An archive, or a part of it, in a file whose bytes were verified.
+    File(ArchiveFile),
     /// So many bytes that are announced, but not sent: for `HEAD`.
     Withheld(u64),
     /// Not even announced: for 304 (RFC 9110 §15.4.5). With a length, some clients wait for it.
@@ -84,6 +91,30 @@ pub(super) struct ArchiveStream {
     pub(super) _pass: Pass<IpAddr>,
 }
 
+/// An archive that the kernel sends.
+pub(super) struct ArchiveFile {
+    pub(super) file: File,
+    pub(super) part: Range<usize>,
+    /// The archive in the log.
+    pub(super) name: String,
+    /// Counts the download until it ends.
+    pub(super) pass: Pass<IpAddr>,
+}
+
+impl ArchiveFile {
+    /// What is left from `at` on, to be read by this process.
+    fn rest(mut self, at: usize) -> io::Result<ArchiveStream> {
+        self.file.seek(SeekFrom::Start(at as u64))?;
+        let length = (self.part.end - at) as u64;
+        Ok(ArchiveStream {
+            source: Box::new(self.file.take(length)),
+            length,
+            name: self.name,
+            _pass: self.pass,
+        })
+    }
+}
+
 impl ResponseBody {
     /// How many bytes are announced.
     pub(super) fn length(&self) -> Option<u64> {
@@ -92,6 +123,7 @@ impl ResponseBody {
             ResponseBody::Page(page) => Some(page.length as u64),
             ResponseBody::Archive(_, part) => Some(part.len() as u64),
             ResponseBody::Stream(stream) => Some(stream.length),
+            ResponseBody::File(file) => Some(file.part.len() as u64),
             ResponseBody::Withheld(length) => Some(*length),
             ResponseBody::Absent => None,
         }
@@ -248,14 +280,43 @@ impl ResponseWriter<'_> {
             ResponseBody::Archive(archive, part) => {
                 self.send_all(once(&head[..]).chain(archive.part(part)))
             }
-            ResponseBody::Stream(stream) => {
-                self.is_stream = true;
-                self.connection.set_stream_pace(UNJUDGED);
-                let sent = self.pass_on(&head, stream);
-                self.connection.set_stream_pace(NO_STREAM);
-                sent
-            }
+            ResponseBody::Stream(stream) => self.judged(|this| this.pass_on(&head, stream)),
+            ResponseBody::File(file) => self.judged(|this| this.send_file(&head, file)),
         }
+    }
+
+    /// Sends what may have to make room for other downloads.
+    fn judged(&mut self, send: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        self.is_stream = true;
+        self.connection.set_stream_pace(UNJUDGED);
+        let sent = send(self);
+        self.connection.set_stream_pace(NO_STREAM);
+        sent
+    }
+
+    /// Has the kernel send a file, whose bytes don't pass through this process.
+    fn send_file(&mut self, head: &[u8], archive: ArchiveFile) -> io::Result<()> {
+        self.send_all(once(head))?;
+        let ArchiveFile { file, part, .. } = &archive;
+        let mut at = part.start;
+        while let Some(most) = NonZeroUsize::new((part.end - at).min(FILE_AT_ONCE)) {
+            let asked = Instant::now();
+            let socket = SockRef::from(&self.connection.stream);
+            let count = match socket.sendfile(file, at, Some(most)) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) if is_timeout(&error) => 0,
+                // Not every file system lets the kernel do it.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    return self.pass_on(&[], archive.rest(at)?);
+                }
+                Err(error) => return Err(error),
+            };
+            at += count;
+            self.note(count, asked.elapsed())?;
+        }
+        Ok(())
     }
 
     /// Passes a body on as it arrives. When the source fails, the rest is left out: the caller closes
