@@ -4,7 +4,6 @@
 use crate::budget::make_room;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, excerpt};
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,7 +44,7 @@ pub trait Storage: Send + Sync {
 
     /// A file that holds a blob and nothing else, if its bytes were verified so short a time ago that they
     /// needn't be again, and it has not changed since.
-    fn verified_file(&self, _: &RepositoryName, _: &Descriptor) -> Option<File> {
+    fn verified_file(&self, _: &RepositoryName, _: &Descriptor) -> Option<VerifiedFile> {
         None
     }
 
@@ -85,6 +84,9 @@ pub trait Storage: Send + Sync {
     /// and returns nothing new unless it `has_changed`.
     fn keep(&self, _has_changed: bool, _known: &dyn Fn() -> Known) {}
 }
+
+/// An open file whose bytes are those of a blob.
+pub type VerifiedFile = std::fs::File;
 
 /// What former scans have left on disk.
 pub struct Former<'a> {

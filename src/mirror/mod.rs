@@ -19,7 +19,8 @@
 //! directory holds is scanned ([`former`]) before the registry is asked.
 //!
 //! Content is named by its digest and verified before it's used, so a damaged file costs a request, and
-//! never a wrong byte. A disk that fails costs the mirror and nothing else.
+//! never a wrong byte; what was verified seconds ago, and has not changed, is not verified again. A disk that
+//! fails costs the mirror and nothing else.
 
 mod copying;
 mod directory;
@@ -33,7 +34,7 @@ mod room;
 
 use crate::observe::metrics;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
-use crate::storage::{Former, Known, MAX_MANIFEST, Result, Storage};
+use crate::storage::{Former, Known, MAX_MANIFEST, Result, Storage, VerifiedFile};
 use crate::sync::lock;
 use copying::Copying;
 use directory::MirrorDirectory;
@@ -256,7 +257,11 @@ impl Storage for Mirror {
         }
     }
 
-    fn verified_file(&self, repository: &RepositoryName, blob: &Descriptor) -> Option<File> {
+    fn verified_file(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+    ) -> Option<VerifiedFile> {
         let file = self.room.open_fresh(repository, blob);
         if file.is_some() {
             metrics::MIRROR.count(&["hit"]);

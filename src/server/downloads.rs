@@ -10,7 +10,7 @@
 use super::blocks::{BLOCK, BlockMemory, Buffer, blocks_for};
 use super::client::Connection;
 use super::connections::ConnectionTable;
-use super::response::{ArchiveFile, ArchiveStream, ResponseBody};
+use super::response::{ArchiveStream, ResponseBody, SentFile};
 use crate::observe::metrics;
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
 use crate::storage::{ErrorKind, Storage};
@@ -282,7 +282,7 @@ impl Downloads {
     ) -> Result<ResponseBody, Pass<IpAddr>> {
         let name = wanted.file_name.to_owned();
         match self.storage.verified_file(wanted.repository, wanted.blob) {
-            Some(file) => Ok(ResponseBody::File(ArchiveFile {
+            Some(file) => Ok(ResponseBody::File(SentFile {
                 file,
                 part,
                 name,
