@@ -7,6 +7,7 @@ use super::disk::Incoming;
 use super::parts::Parts;
 use crate::helm::chart::MAX_CONFIG;
 use crate::oci::{Descriptor, RepositoryName};
+use crate::sorting;
 use crate::storage::MAX_MANIFEST;
 use crate::sync::lock;
 use std::fs::{self, File};
@@ -68,10 +69,24 @@ impl Room {
     /// Opens a verified blob, which is now the one that was used last.
     pub(super) fn open(&self, repository: &RepositoryName, blob: &Descriptor) -> Option<File> {
         let file = self.directory.open_proven(repository, blob)?;
+        Some(self.used(file, blob))
+    }
+
+    /// The same if it was verified seconds ago.
+    pub(super) fn open_fresh(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+    ) -> Option<File> {
+        let file = self.directory.open_fresh(repository, blob)?;
+        Some(self.used(file, blob))
+    }
+
+    fn used(&self, file: File, blob: &Descriptor) -> File {
         if self.most.is_some() {
             self.directory.touch(&file, &blob.digest);
         }
-        Some(file)
+        file
     }
 
     /// Removes archives until a tenth of the room is free, if it's full: to find them costs a look at
@@ -83,7 +98,7 @@ impl Room {
             return;
         }
         let mut archives = self.archives();
-        archives.sort_unstable();
+        sorting::ascending(&mut archives);
         let mut sum: u64 = archives.iter().map(|(_, size, _)| size).sum();
         let wanted = if sum > most { most - most / 10 } else { most };
         for (_, size, path) in archives {
@@ -114,7 +129,7 @@ impl Room {
                 }
             }
         }
-        found.sort_unstable_by(|one, other| one.2.cmp(&other.2));
+        sorting::by(&mut found, &|one, other| one.2.cmp(&other.2));
         found.dedup_by(|one, other| one.2 == other.2);
         found
     }

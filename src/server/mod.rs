@@ -44,6 +44,7 @@ mod response;
 mod route;
 mod stuck;
 mod threads;
+mod writer;
 
 pub use address::Addressing;
 

@@ -192,9 +192,9 @@ fn chart(path: &str) -> Option<Route> {
 
 /// Whether the path of a chart's page is not that of a file.
 pub(super) fn has_page(name: &str) -> bool {
-    let is_file = |end: &&str| name.ends_with(end);
+    let is_file = |end: &&str| name.ends_with(*end);
     let files = [".tgz", ".tgz.prov", "index.yaml", "index.json"];
-    !name.is_empty() && !files.iter().any(|end| is_file(end))
+    !name.is_empty() && !files.iter().any(is_file)
 }
 
 /// `/PREFIX`, or nothing.

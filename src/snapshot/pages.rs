@@ -60,14 +60,14 @@ pub(super) enum PageKey {
 
 /// What is kept of one.
 #[derive(Clone)]
-enum Kept {
+enum Rendered {
     Page(Arc<Representation>),
     Listing(Arc<Listing>),
 }
 
 /// The pages of one snapshot.
 pub(super) struct Pages {
-    kept: Mutex<Lru<PageKey, Kept>>,
+    kept: Mutex<Lru<PageKey, Rendered>>,
     /// For small pages and for large ones. Shared with the snapshots before and after this one.
     rendering: [Arc<Gate<IpAddr>>; 2],
 }
@@ -91,8 +91,8 @@ impl Pages {
     /// The page, if it is there already.
     pub(super) fn kept(&self, key: &PageKey) -> Option<Arc<Representation>> {
         match lock(&self.kept).get(key)? {
-            Kept::Page(page) => Some(page),
-            Kept::Listing(_) => None,
+            Rendered::Page(page) => Some(page),
+            Rendered::Listing(_) => None,
         }
     }
 
@@ -109,11 +109,11 @@ impl Pages {
         let make = || {
             let listing = Arc::new(make());
             let weight = listing.weight();
-            (Kept::Listing(listing), weight)
+            (Rendered::Listing(listing), weight)
         };
         match self.get_boxed(PageKey::Listing(prefix), client, LARGE + 1, &make)? {
-            Kept::Listing(listing) => Ok(listing),
-            Kept::Page(_) => Err(PageError::Busy),
+            Rendered::Listing(listing) => Ok(listing),
+            Rendered::Page(_) => Err(PageError::Busy),
         }
     }
 
@@ -130,11 +130,11 @@ impl Pages {
         let make = || {
             let page = render();
             let weight = page.weight();
-            (Kept::Page(page), weight)
+            (Rendered::Page(page), weight)
         };
         match self.get_boxed(key, client, expected, &make)? {
-            Kept::Page(page) => Ok(page),
-            Kept::Listing(_) => Err(PageError::Busy),
+            Rendered::Page(page) => Ok(page),
+            Rendered::Listing(_) => Err(PageError::Busy),
         }
     }
 
@@ -143,8 +143,8 @@ impl Pages {
         key: PageKey,
         client: IpAddr,
         expected: usize,
-        make: &dyn Fn() -> (Kept, usize),
-    ) -> Result<Kept, PageError> {
+        make: &dyn Fn() -> (Rendered, usize),
+    ) -> Result<Rendered, PageError> {
         let kept = || lock(&self.kept).get(&key);
         if let Some(kept) = kept() {
             return Ok(kept);

@@ -1,7 +1,7 @@
 //! The page of one chart: how to get a version of it, what its metadata says, and all versions.
 
 use super::fields::{fields, list, text};
-use super::frame::{Address, Entries, PAGE, Pages, Place, badges, date, document, table};
+use super::frame::{Entries, PAGE, Pages, Place, RepositoryUrl, badges, date, document, table};
 use super::text::{in_query, link, shown, size, word};
 use crate::inventory::StoredChart;
 use crate::oci::percent_encoded;
@@ -16,7 +16,7 @@ const MAX_DETAILS: usize = 256 * 1024;
 
 /// What a chart's page shows.
 pub(super) struct ChartPage<'a> {
-    pub(super) address: Address<'a>,
+    pub(super) address: RepositoryUrl<'a>,
     /// All versions, newest first.
     pub(super) versions: &'a [Arc<StoredChart>],
     /// The one that is described.

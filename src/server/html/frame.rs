@@ -1,5 +1,6 @@
 //! What all pages have in common: the document around them, where they lead, and how many there are.
 
+use super::style::STYLE;
 use super::text::{count, shown};
 use crate::inventory::StoredChart;
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
@@ -8,8 +9,6 @@ use std::fmt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// The one style sheet. The policy in [`POLICY`] allows it by its hash, and nothing else.
-const STYLE: &str = include_str!("style.css");
 /// What a browser may load and do for a page (Content Security Policy Level 3): apply the style sheet, and
 /// send the search form back here. No script runs, whatever gets into a page.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'sha256-XhCjKQt2pEQjjJoikr+4MvGUsBGIvr0ki8drgvzboYA='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -20,9 +19,9 @@ const GAPS: [&str; 2] = ["\0", "\u{1}"];
 
 /// The address of a chart repository: that of the root, or of the prefix below it.
 #[derive(Clone, Copy)]
-pub(super) struct Address<'a>(pub(super) Option<&'a str>);
+pub(super) struct RepositoryUrl<'a>(pub(super) Option<&'a str>);
 
-impl fmt::Display for Address<'_> {
+impl fmt::Display for RepositoryUrl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(GAPS[0])?;
         match self.0 {
@@ -32,7 +31,7 @@ impl fmt::Display for Address<'_> {
     }
 }
 
-impl Render for Address<'_> {
+impl Render for RepositoryUrl<'_> {
     fn render(&self) -> Markup {
         PreEscaped(self.to_string())
     }
@@ -194,13 +193,16 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Digest;
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
-    use sha2::{Digest, Sha256};
 
     #[test]
     fn the_policy_names_the_hash_of_the_style_sheet() {
-        let hash = STANDARD.encode(Sha256::digest(STYLE));
+        let digest = Digest::sha256(STYLE.as_bytes());
+        let hex = digest.sha256_hex().unwrap();
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let hash = STANDARD.encode(Vec::from_iter((0..64).step_by(2).map(byte)));
         assert!(POLICY.contains(&format!(" 'sha256-{hash}';")), "{hash}");
     }
 

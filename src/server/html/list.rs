@@ -2,7 +2,7 @@
 
 use super::super::route::has_page;
 use super::fields::{fields, is_found, text};
-use super::frame::{Address, PAGE, Pages, Place, badges, date, document, table};
+use super::frame::{PAGE, Pages, Place, RepositoryUrl, badges, date, document, table};
 use super::text::{in_query, shown};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::percent_encoded;
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 /// What a list shows.
 pub(super) struct List<'a> {
     pub(super) listing: &'a Listing,
-    pub(super) address: Address<'a>,
+    pub(super) address: RepositoryUrl<'a>,
     /// What is searched for; empty for all.
     pub(super) query: &'a str,
     /// The page that was asked for.

@@ -11,6 +11,7 @@ mod fields;
 mod frame;
 mod list;
 mod query;
+mod style;
 mod text;
 
 use super::address::Addressing;
@@ -81,7 +82,7 @@ impl Visit<'_> {
         let name = format!("list {:?} {}", self.prefix(), pages.page);
         let list = list::List {
             listing: &listing,
-            address: frame::Address(self.prefix()),
+            address: frame::RepositoryUrl(self.prefix()),
             query: query.trim(),
             page: page.unwrap_or(1),
             skipped: self.base.map_or(snapshot.counts.skipped, |_| 0),
@@ -126,7 +127,7 @@ impl Visit<'_> {
         let pages = frame::Pages::new(versions.len(), page.unwrap_or(1));
         let found = chosen.metadata.version();
         let page = chart::ChartPage {
-            address: frame::Address(self.prefix()),
+            address: frame::RepositoryUrl(self.prefix()),
             versions,
             chosen,
             pages,

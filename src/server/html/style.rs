@@ -1,3 +1,9 @@
+//! The one style sheet of all pages: the system's fonts, dark and light as the browser wishes, and no image.
+//! A test tells the hash that the policy must name when it changes.
+
+/// The style sheet.
+#[rustfmt::skip]
+pub(super) const STYLE: &str = "\
 :root{color-scheme:light dark;--back:#fff;--text:#1f2328;--faint:#59636e;--line:#d8dee4;--link:#0a54b5;--block:#f4f6f8;--good:#0b5a2d;--bad:#8a3a00}
 @media(prefers-color-scheme:dark){:root{--back:#12161b;--text:#e4e9ef;--faint:#a3adb8;--line:#333b45;--link:#86b7ff;--block:#1c222a;--good:#7fd7a1;--bad:#ffb27a}}
 *{box-sizing:border-box}
@@ -36,3 +42,4 @@ dd ul{margin:0;padding:0;list-style:none}
 .old{color:var(--bad)}
 .pages{display:flex;gap:1.25rem;margin:1rem 0}
 @media(max-width:36rem){th,td{padding-right:.6rem}.wide{display:none}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}}
+";
