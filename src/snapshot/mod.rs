@@ -3,12 +3,12 @@
 
 mod build;
 mod counts;
-mod listing;
+mod list;
 mod pages;
 mod repository;
 
 pub use counts::Counts;
-pub use listing::Listing;
+pub use list::ChartList;
 pub use pages::PageError;
 pub(crate) use pages::Turn;
 pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};
@@ -21,7 +21,7 @@ use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
 use crate::sorting;
 use core::net::IpAddr;
-use listing::ListedCharts;
+use list::ListedCharts;
 use pages::{PageKey, Pages};
 use repository::{ChartRepository, Versions, index, length, listed, rendered};
 use serde::{Serialize, Serializer};
@@ -146,7 +146,7 @@ impl Snapshot {
         &self,
         prefix: Option<&RepositoryName>,
         client: IpAddr,
-    ) -> Result<Arc<Listing>, PageError> {
+    ) -> Result<Arc<ChartList>, PageError> {
         let Some((prefix, ranges)) = self.part(prefix)? else {
             return Ok(self.root.listing.clone());
         };

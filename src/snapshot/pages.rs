@@ -2,7 +2,7 @@
 //! however many requests want it, and kept within a bound. One is rendered at a time, so that many
 //! requests for different ones never take the memory of them all.
 
-use super::listing::Listing;
+use super::list::ChartList;
 use super::repository::IndexFormat;
 use crate::budget::PAGES;
 use crate::oci::RepositoryName;
@@ -55,14 +55,14 @@ pub(super) enum PageKey {
     /// A page for people, by a name of its own.
     Html(String),
     /// What is listed below a prefix: no page, but what pages for people are made of.
-    Listing(RepositoryName),
+    ChartList(RepositoryName),
 }
 
 /// What is kept of one.
 #[derive(Clone)]
 enum Rendered {
     Page(Arc<Representation>),
-    Listing(Arc<Listing>),
+    ChartList(Arc<ChartList>),
 }
 
 /// The pages of one snapshot.
@@ -92,7 +92,7 @@ impl Pages {
     pub(super) fn kept(&self, key: &PageKey) -> Option<Arc<Representation>> {
         match lock(&self.kept).get(key)? {
             Rendered::Page(page) => Some(page),
-            Rendered::Listing(_) => None,
+            Rendered::ChartList(_) => None,
         }
     }
 
@@ -103,16 +103,16 @@ impl Pages {
         &self,
         prefix: RepositoryName,
         client: IpAddr,
-        make: &dyn Fn() -> Listing,
-    ) -> Result<Arc<Listing>, PageError> {
+        make: &dyn Fn() -> ChartList,
+    ) -> Result<Arc<ChartList>, PageError> {
         // To sort thousands of charts takes as long as to render a large page.
         let make = || {
             let listing = Arc::new(make());
             let weight = listing.weight();
-            (Rendered::Listing(listing), weight)
+            (Rendered::ChartList(listing), weight)
         };
-        match self.get_boxed(PageKey::Listing(prefix), client, LARGE + 1, &make)? {
-            Rendered::Listing(listing) => Ok(listing),
+        match self.get_boxed(PageKey::ChartList(prefix), client, LARGE + 1, &make)? {
+            Rendered::ChartList(listing) => Ok(listing),
             Rendered::Page(_) => Err(PageError::Busy),
         }
     }
@@ -134,7 +134,7 @@ impl Pages {
         };
         match self.get_boxed(key, client, expected, &make)? {
             Rendered::Page(page) => Ok(page),
-            Rendered::Listing(_) => Err(PageError::Busy),
+            Rendered::ChartList(_) => Err(PageError::Busy),
         }
     }
 

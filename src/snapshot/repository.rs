@@ -1,6 +1,6 @@
 //! A chart repository: what one base URL serves, an index in its formats and the archives beside it.
 
-use super::listing::{ListedCharts, Listing};
+use super::list::{ChartList, ListedCharts};
 use crate::budget::{WHOLE, WHOLE_JSON};
 use crate::helm::{ChartVersion, IndexFile, index};
 use crate::inventory::{Skipped, StoredChart};
@@ -73,7 +73,7 @@ pub struct IndexStyle {
 /// An index and its archives.
 pub(super) struct ChartRepository {
     /// What is listed.
-    pub(super) listing: Arc<Listing>,
+    pub(super) listing: Arc<ChartList>,
     /// The same, in the order of the archives' file names.
     pub(super) by_archive_name: Box<[Arc<StoredChart>]>,
     index: Arc<Representation>,
@@ -135,14 +135,14 @@ fn without_shadowed(charts: &[Arc<StoredChart>]) -> (Vec<Arc<StoredChart>>, Vec<
 }
 
 /// What is listed of `charts`, which are in order of precedence.
-pub(super) fn listed(charts: &[Arc<StoredChart>]) -> Listing {
+pub(super) fn listed(charts: &[Arc<StoredChart>]) -> ChartList {
     listing(&without_shadowed(charts).0)
 }
 
-fn listing(by_archive_name: &[Arc<StoredChart>]) -> Listing {
+fn listing(by_archive_name: &[Arc<StoredChart>]) -> ChartList {
     let mut charts = by_archive_name.to_vec();
     index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
-    Listing::new(charts.into())
+    ChartList::new(charts.into())
 }
 /// Another tag of the same archive is an alias, and no loss.
 fn shadow(name: &str, listed: &StoredChart, other: &StoredChart) -> Option<Skipped> {

@@ -6,13 +6,13 @@ use super::frame::{PAGE, Pages, Place, RepositoryUrl, badges, date, document, ta
 use super::text::{in_query, shown};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::percent_encoded;
-use crate::snapshot::Listing;
+use crate::snapshot::ChartList;
 use maud::{Markup, html};
 use time::OffsetDateTime;
 
 /// What a list shows.
 pub(super) struct List<'a> {
-    pub(super) listing: &'a Listing,
+    pub(super) listing: &'a ChartList,
     pub(super) address: RepositoryUrl<'a>,
     /// What is searched for; empty for all.
     pub(super) query: &'a str,

@@ -21,7 +21,7 @@ use super::response::{Response, ResponseBody, TEXT};
 use super::route::path_of;
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
-use crate::snapshot::{Listing, PageError};
+use crate::snapshot::{ChartList, PageError};
 use frame::POLICY;
 use query::number;
 use std::sync::Arc;
@@ -169,7 +169,7 @@ fn version_of(chart: &crate::inventory::StoredChart) -> Option<&str> {
 }
 
 /// How many bytes of metadata are read for a page of a list, or for all of it.
-fn length(listing: &Listing, pages: Option<frame::Pages>) -> usize {
+fn length(listing: &ChartList, pages: Option<frame::Pages>) -> usize {
     let (skip, take) = pages.map_or((0, usize::MAX), |pages| (pages.before(), frame::PAGE));
     let charts = listing.newest().skip(skip).take(take);
     charts.map(|chart| chart.metadata.size()).sum()

@@ -7,17 +7,17 @@ use std::sync::Arc;
 pub(super) type ListedCharts = Arc<[Arc<StoredChart>]>;
 
 /// The charts of one chart repository.
-pub struct Listing {
+pub struct ChartList {
     pub(super) charts: ListedCharts,
     /// Where the newest version of each chart stands. A budget bounds their number far below 2³².
     starts: Box<[u32]>,
 }
 
-impl Listing {
-    pub(super) fn new(charts: ListedCharts) -> Listing {
+impl ChartList {
+    pub(super) fn new(charts: ListedCharts) -> ChartList {
         let is_first = |at: &usize| *at == 0 || name(&charts[at - 1]) != name(&charts[*at]);
         let starts = (0..charts.len()).filter(is_first);
-        Listing {
+        ChartList {
             starts: starts.map(|at| at as u32).collect(),
             charts,
         }
