@@ -130,7 +130,7 @@ impl Snapshot {
     }
 
     /// The prefix and the charts of a part of all; nothing if it is no part, but all.
-    fn part(&self, prefix: Option<&RepositoryName>) -> Result<Option<Part>, PageError> {
+    fn part(&self, prefix: Option<&RepositoryName>) -> Result<Option<BelowPrefix>, PageError> {
         let below = match prefix {
             None => None,
             Some(prefix) => Some(self.below(prefix).ok_or_else(|| {
@@ -226,7 +226,7 @@ impl Snapshot {
 
     /// The prefix whose charts are served at a path, and where in `charts` they are. Harbor's old address of
     /// a project stands for the project, unless charts lie below that very path.
-    fn below(&self, path: &RepositoryName) -> Option<Part> {
+    fn below(&self, path: &RepositoryName) -> Option<BelowPrefix> {
         let ranges = |prefix: RepositoryName| {
             let own = self.repositories.get(&prefix);
             let inside = format!("{prefix}/");
@@ -359,7 +359,7 @@ impl Snapshot {
 }
 
 /// A prefix, and where its charts are among all.
-type Part = (RepositoryName, Vec<Range<usize>>);
+type BelowPrefix = (RepositoryName, Vec<Range<usize>>);
 
 fn count(ranges: &[Range<usize>]) -> usize {
     ranges.iter().map(Range::len).sum()

@@ -9,6 +9,7 @@ mod api;
 mod archives;
 mod auth;
 mod binary;
+mod browser;
 mod byte_stable;
 mod chart;
 mod chart_cache;

@@ -1,7 +1,7 @@
 //! The page of one chart: how to get a version of it, what its metadata says, and all versions.
 
 use super::fields::{fields, list, text};
-use super::frame::{Entries, PAGE, Pages, Place, RepositoryUrl, badges, date, document, table};
+use super::frame::{Entries, PAGE, Paging, Place, RepositoryUrl, badges, date, document, table};
 use super::text::{in_query, link, shown, size, word};
 use crate::inventory::StoredChart;
 use crate::oci::percent_encoded;
@@ -22,7 +22,7 @@ pub(super) struct ChartPage<'a> {
     /// The one that is described.
     pub(super) chosen: &'a StoredChart,
     /// Which page of the list of versions.
-    pub(super) pages: Pages,
+    pub(super) pages: Paging,
 }
 
 impl ChartPage<'_> {
@@ -83,11 +83,11 @@ impl ChartPage<'_> {
         let rows: Vec<_> = shown.map(|chart| version(chart, self.pages)).collect();
         let chosen = in_query(self.chosen.metadata.version());
         let columns = [
-            ("Version", ""),
-            ("App version", "wide"),
-            ("Created", "date"),
-            ("Size", "wide"),
-            ("Files", ""),
+            ("Version", None),
+            ("App version", Some("wide")),
+            ("Created", Some("date")),
+            ("Size", Some("wide")),
+            ("Files", None),
         ];
         html! {
             h2 { "Versions" }
@@ -102,7 +102,7 @@ fn command(lines: &str) -> Markup {
     html! { pre { code { (lines) } } }
 }
 
-fn version(chart: &StoredChart, pages: Pages) -> Vec<Markup> {
+fn version(chart: &StoredChart, pages: Paging) -> Vec<Markup> {
     let (version, fields) = (chart.metadata.version(), fields(chart));
     let file = format!("./{}", percent_encoded(&chart.archive_name()));
     let page = match pages.page {
@@ -153,10 +153,10 @@ fn details(chart: &StoredChart, fields: &Value) -> Markup {
     let all = list(fields, "dependencies");
     let rows: Vec<_> = all.iter().take(MOST).map(dependency).collect();
     let columns = [
-        ("Chart", ""),
-        ("Version", ""),
-        ("Repository", ""),
-        ("Condition", "wide"),
+        ("Chart", None),
+        ("Version", None),
+        ("Repository", None),
+        ("Condition", Some("wide")),
     ];
     html! {
         h2 { "About it" }

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 /// What a browser may load and do for a page (Content Security Policy Level 3): apply the style sheet, and
 /// send the search form back here. No script runs, whatever gets into a page.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'sha256-XhCjKQt2pEQjjJoikr+4MvGUsBGIvr0ki8drgvzboYA='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'sha256-MP3V2BGq36In8TgHAa+iEVL0equtdtlo3KZtgNKT/iY='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Stands for the address of the chart repository's root until a request comes, and for what is known of
 /// the last refresh.
@@ -88,18 +88,21 @@ pub(super) fn sentence(title: &str, sentence: &str, home: &str) -> String {
     document(title, place, &content, &Markup::default()).replace(GAPS[1], "oci-chartrepo")
 }
 
-/// A table; a column is its title and its class, and the first cell of a row is what the row is about.
-pub(super) fn table(caption: &str, columns: &[(&str, &str)], rows: &[Vec<Markup>]) -> Markup {
-    html! {
+/// The title of a column, and its class.
+pub(super) type Column = (&'static str, Option<&'static str>);
+
+/// A table, if it has rows. The first cell of a row is what the row is about.
+pub(super) fn table(caption: &str, columns: &[Column], rows: &[Vec<Markup>]) -> Markup {
+    html! { @if !rows.is_empty() {
         table {
             caption { (caption) }
-            thead { tr { @for (title, class) in columns { th scope="col" class=(class) { (title) } } } }
+            thead { tr { @for (title, class) in columns { th scope="col" class=[class] { (title) } } } }
             tbody { @for row in rows { tr { @for (at, cell) in row.iter().enumerate() {
                 @if at == 0 { th scope="row" { (cell) } }
-                @else { td class=(columns[at].1) { (cell) } }
+                @else { td class=[columns[at].1] { (cell) } }
             } } } }
         }
-    }
+    } }
 }
 
 /// Names and what they have for values.
@@ -137,7 +140,7 @@ pub(super) fn date(time: Option<OffsetDateTime>) -> Markup {
 
 /// A part of a list of many.
 #[derive(Clone, Copy)]
-pub(super) struct Pages {
+pub(super) struct Paging {
     /// How many entries there are in all.
     pub(super) total: usize,
     /// Which page this is, from 1 on.
@@ -147,11 +150,11 @@ pub(super) struct Pages {
 /// Entries of one page.
 pub(super) const PAGE: usize = 100;
 
-impl Pages {
+impl Paging {
     /// The page that was asked for, or the last one.
-    pub(super) fn new(total: usize, asked: usize) -> Pages {
+    pub(super) fn new(total: usize, asked: usize) -> Paging {
         let last = total.div_ceil(PAGE).max(1);
-        Pages {
+        Paging {
             total,
             page: asked.clamp(1, last),
         }
@@ -180,7 +183,7 @@ impl Pages {
         let last = self.total.div_ceil(PAGE).max(1);
         html! {
             @if last > 1 {
-                nav.pages aria-label="Pages" {
+                nav.pages aria-label="Paging" {
                     @if self.page > 1 { a rel="prev" href={ (query) (self.page - 1) } { "Previous" } }
                     span.faint { "Page " (self.page) " of " (last) }
                     @if self.page < last { a rel="next" href={ (query) (self.page + 1) } { "Next" } }
@@ -215,7 +218,7 @@ mod tests {
             (101, 2, 2, "101 to 101 of 101 charts"),
             (200, usize::MAX, 2, "101 to 200 of 200 charts"),
         ] {
-            let pages = Pages::new(total, asked);
+            let pages = Paging::new(total, asked);
             assert_eq!((pages.page, &*pages.caption("chart")), (page, caption));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::super::route::has_page;
 use super::fields::{fields, is_found, text};
-use super::frame::{PAGE, Pages, Place, RepositoryUrl, badges, date, document, table};
+use super::frame::{PAGE, Paging, Place, RepositoryUrl, badges, date, document, table};
 use super::text::{in_query, shown};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::percent_encoded;
@@ -31,13 +31,13 @@ impl List<'_> {
         let newest = self.listing.newest();
         let found = newest.filter(|chart| query.is_empty() || is_found(chart, &query));
         let found: Vec<&StoredChart> = found.collect();
-        let pages = Pages::new(found.len(), self.page);
+        let pages = Paging::new(found.len(), self.page);
         let rows = found.iter().skip(pages.before()).take(PAGE);
         let rows: Vec<_> = rows.map(|chart| row(chart)).collect();
         let columns = [
-            ("Chart", ""),
-            ("Version", "version"),
-            ("App version", "version"),
+            ("Chart", None),
+            ("Version", Some("version")),
+            ("App version", Some("wide")),
         ];
         let mut title = "Helm charts".to_owned();
         if let Some(prefix) = self.address.0 {
@@ -98,7 +98,7 @@ fn row(chart: &StoredChart) -> Vec<Markup> {
 }
 
 /// A page of what isn't listed: of what is kept of all, which are so many.
-pub(super) fn skipped(kept: &[Skipped], total: usize, pages: Pages) -> String {
+pub(super) fn skipped(kept: &[Skipped], total: usize, pages: Paging) -> String {
     let rows = kept.iter().skip(pages.before()).take(PAGE);
     let rows: Vec<_> = rows
         .map(|one| {
@@ -110,11 +110,16 @@ pub(super) fn skipped(kept: &[Skipped], total: usize, pages: Pages) -> String {
             ]
         })
         .collect();
-    let columns = [("Repository or tag", ""), ("Reason", ""), ("Since", "date")];
+    let columns = [
+        ("Repository or tag", None),
+        ("Reason", None),
+        ("Since", Some("date")),
+    ];
     let content = html! {
         h1 { "Not listed" }
         p { "Repositories and tags of the storage that are not in the index, and why." }
         @if total > kept.len() { p { (total - kept.len()) " more are not shown here." } }
+        @if kept.is_empty() { p { "Everything is listed." } }
         (table(&pages.caption("reference"), &columns, &rows))
         (pages.links("./?skipped="))
     };

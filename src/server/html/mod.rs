@@ -1,4 +1,4 @@
-//! Pages for people: the list of charts, a chart, what isn't listed, and sentences that say why there is
+//! Paging for people: the list of charts, a chart, what isn't listed, and sentences that say why there is
 //! no page. They hold texts that any pusher may have written, so nothing in them executes and nothing
 //! is loaded for them: the templates escape every text, and a policy says so to the browser again.
 //!
@@ -78,7 +78,7 @@ impl Visit<'_> {
             Ok(listing) => listing,
             Err(error) => return self.respond(Err(error)),
         };
-        let pages = frame::Pages::new(listing.names(), page.unwrap_or(1));
+        let pages = frame::Paging::new(listing.names(), page.unwrap_or(1));
         let name = format!("list {:?} {}", self.prefix(), pages.page);
         let list = list::List {
             listing: &listing,
@@ -97,7 +97,7 @@ impl Visit<'_> {
 
     fn skipped(&self, page: usize) -> Response {
         let snapshot = self.asked.snapshot;
-        let pages = frame::Pages::new(snapshot.skipped.len(), page);
+        let pages = frame::Paging::new(snapshot.skipped.len(), page);
         let render = || list::skipped(&snapshot.skipped, snapshot.counts.skipped, pages);
         let name = format!("skipped {}", pages.page);
         self.respond(snapshot.html(Some(name), self.asked.client, 0, &render))
@@ -124,7 +124,7 @@ impl Visit<'_> {
             let why = "no such version of this chart is listed".to_owned();
             return self.respond(Err(PageError::NotFound(why)));
         };
-        let pages = frame::Pages::new(versions.len(), page.unwrap_or(1));
+        let pages = frame::Paging::new(versions.len(), page.unwrap_or(1));
         let found = chosen.metadata.version();
         let page = chart::ChartPage {
             address: frame::RepositoryUrl(self.prefix()),
@@ -169,7 +169,7 @@ fn version_of(chart: &crate::inventory::StoredChart) -> Option<&str> {
 }
 
 /// How many bytes of metadata are read for a page of a list, or for all of it.
-fn length(listing: &ChartList, pages: Option<frame::Pages>) -> usize {
+fn length(listing: &ChartList, pages: Option<frame::Paging>) -> usize {
     let (skip, take) = pages.map_or((0, usize::MAX), |pages| (pages.before(), frame::PAGE));
     let charts = listing.newest().skip(skip).take(take);
     charts.map(|chart| chart.metadata.size()).sum()

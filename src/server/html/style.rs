@@ -36,7 +36,8 @@ td.version{min-width:5.5rem}
 dl{display:grid;grid-template-columns:minmax(6rem,max-content) 1fr;gap:.35rem 1.25rem;margin:.5rem 0}
 dt{color:var(--faint)}
 dd{margin:0;min-width:0}
-dd ul{margin:0;padding:0;list-style:none}
+dd ul{display:flex;flex-wrap:wrap;gap:0 1.25rem;margin:0;padding:0;list-style:none}
+dd li{min-width:0}
 .faint{color:var(--faint)}
 .badge{display:inline-block;font-size:.75rem;line-height:1.4;padding:0 .45rem;border:1px solid;border-radius:1rem;color:var(--good)}
 .old{color:var(--bad)}
