@@ -5,12 +5,15 @@
 use serde_json::json;
 
 use crate::support::browser::Browser;
+use crate::support::certificates::Certificates;
 use crate::support::daemon::Daemon;
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault};
 use crate::support::folder::{Folder, packed};
+use crate::support::helm::{Helm, argument};
+use crate::support::nginx::Nginx;
 use crate::support::process::{Scratch, run, text};
 use crate::support::story::{ready_daemon, starting_daemon};
-use crate::support::tools::tool;
+use crate::support::tools::{NEWEST_HELM, tool};
 
 /// Width and height of a phone's screen and of a desk's.
 const SCREENS: [(u32, u32); 2] = [(360, 740), (1280, 800)];
@@ -295,6 +298,57 @@ fn nothing_of_a_hostile_chart_executes_or_breaks_the_layout() {
             &daemon,
             &path,
             &format!("hostile-chart-{number}"),
+        );
+    }
+}
+
+/// Behind TLS and a prefix, cut off or not: what the page tells works when it is pasted.
+#[test]
+fn the_lines_of_the_page_work_behind_nginx_with_tls_and_a_prefix() {
+    let fake = full_registry();
+    let certificates = Certificates::new();
+    let authority = certificates.authority();
+    let plain = ready_daemon(&fake, &["--trust-forwarded"]);
+    let in_place = ready_daemon(&fake, &["--trust-forwarded", "--context-path=/left"]);
+    let headers =
+        "proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;";
+    let locations = format!(
+        "location /cut/ {{ {headers} proxy_set_header X-Forwarded-Prefix /cut; proxy_pass {}/; }}\n\
+         location /left/ {{ {headers} proxy_pass {}; }}",
+        plain.url(),
+        in_place.url()
+    );
+    let nginx = Nginx::with_tls(&certificates, &locations);
+    let helm = Helm::new(NEWEST_HELM);
+    let mut browser = Browser::start();
+    for (number, path) in ["/cut", "/cut/platform", "/left", "/left/platform"]
+        .into_iter()
+        .enumerate()
+    {
+        let url = format!("https://{}{path}", nginx.host());
+        let name = format!("charts{number}");
+        let into = helm.directory(&name);
+        let paste = |line: &str, more: &[&str]| {
+            // As a shell would take a line without quotes.
+            let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+            helm.run(&[&words[..], more, &["--ca-file", argument(&authority)]].concat());
+        };
+        browser.open(&format!("{url}/"));
+        let code = |browser: &mut Browser, number: usize| {
+            let code = browser.evaluate(&format!(
+                "document.querySelectorAll('code')[{number}].textContent"
+            ));
+            code.as_str().expect("a line").to_owned()
+        };
+        let add = code(&mut browser, 0);
+        assert_eq!(add, format!("helm repo add charts {url}"));
+        paste(&add.replace(" charts ", &format!(" {name} ")), &[]);
+        browser.act("document.querySelector('a[href$=web]').click()");
+        paste(&code(&mut browser, 1), &["-d", argument(&into)]);
+        assert!(into.join("web-3.2.0.tgz").is_file(), "{path}");
+        assert!(
+            code(&mut browser, 2).contains(&format!("repository: \"{url}\"")),
+            "{path}"
         );
     }
 }

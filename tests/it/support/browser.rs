@@ -28,8 +28,10 @@ pub struct Browser {
 
 /// A page's families and what stands for them: fonts of the tool, so that a page looks the same on every
 /// machine.
-const FAMILIES: [(&str, &str); 4] = [
+const FAMILIES: [(&str, &str); 6] = [
     ("system-ui", "Liberation Sans"),
+    ("sans", "Liberation Sans"),
+    ("Arial", "Liberation Sans"),
     ("sans-serif", "Liberation Sans"),
     ("ui-monospace", "Liberation Mono"),
     ("monospace", "Liberation Mono"),
@@ -37,7 +39,9 @@ const FAMILIES: [(&str, &str); 4] = [
 
 fn font_config(fonts: &Path, cache: &Path) -> String {
     let (fonts, cache) = (fonts.display(), cache.display());
-    let mut config = format!("<fontconfig><dir>{fonts}</dir><cachedir>{cache}</cachedir>");
+    let mut config = format!(
+        "<?xml version=\"1.0\"?><fontconfig><dir>{fonts}</dir><cachedir>{cache}</cachedir>"
+    );
     for (family, font) in FAMILIES {
         config += &format!(
             "<match target=\"pattern\"><test name=\"family\"><string>{family}</string></test>\
@@ -107,6 +111,9 @@ impl Browser {
         for part in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{part}.enable"), json!({}));
         }
+        // The tests' authority is none of its own.
+        let ignore = json!({"ignore": true});
+        browser.call("Security.setIgnoreCertificateErrors", ignore);
         browser
     }
 
