@@ -42,6 +42,7 @@
 //! | mirror | what is kept of a registry on disk, for a restart without it |
 //! | shadowed | not listed, because another chart has the same archive name and precedence |
 //! | page | a response that is rendered when it is first asked for |
+//! | gap | the place in a page for people of what differs by the request, such as the address |
 //! | gate, pass | a bound on how many do something at once, and the right to be one of them |
 
 #![warn(missing_docs)]

@@ -24,6 +24,8 @@ const IN_ALL: usize = 128;
 const MIB: usize = 1 << 20;
 /// How long another client may wait for a page, on a machine that is busy too.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What a browser asks for.
+const HTML: (&str, &str) = ("Accept", "text/html");
 /// A refresh at each request for the index, however long it takes.
 const FRESH: [&str; 2] = ["--max-stale=0s", "--max-wait=60s"];
 
@@ -45,7 +47,7 @@ pub struct Bloated {
     fault: Option<String>,
 }
 
-pub const ALL: [Bloat; 9] = [
+pub const ALL: [Bloat; 10] = [
     Bloat {
         name: "manifests with a media type of 1 MB",
         full: 300,
@@ -99,6 +101,12 @@ pub const ALL: [Bloat; 9] = [
         full: 56,
         reduced: 16,
         play: prefixes,
+    },
+    Bloat {
+        name: "of one address that ask for searches and charts as pages",
+        full: 56,
+        reduced: 16,
+        play: pages,
     },
 ];
 
@@ -301,20 +309,70 @@ fn prefixes(askers: usize, time: Duration) -> Bloated {
     push(&fake, "own/large", "1.0.0", "what it is for. ", 900_000);
     push(&fake, "own/large", "2.0.0", "what it is for. ", 900_000);
     push(&fake, "own/small/web", "1.0.0", "what it is for. ", 1_000);
-    let daemon = daemon(&fake, &[]);
+    let path = |number, _| format!("/team{}/index.yaml", number % teams);
+    let own = ["/own/large/index.yaml", "/own/small/index.yaml"];
+    asked_by_one_address(&fake, askers, time, &path, &own)
+}
+
+/// Searches and charts' pages, each another, of hosts without end; each reads much that pushers wrote.
+fn pages(askers: usize, time: Duration) -> Bloated {
+    let fake = FakeRegistry::start();
+    for number in 0..40 {
+        let repository = format!("team/web{number}");
+        push(&fake, &repository, "1.0.0", "what it is for. ", 900_000);
+    }
+    for number in 0..200 {
+        push(
+            &fake,
+            "own/small",
+            &format!("1.{number}.0"),
+            "\"<&> ",
+            10_000,
+        );
+    }
+    let path = |number, round| match round % 3 {
+        0 => format!("/?q=what+it+is+for.&x={number}-{round}"),
+        1 => format!("/?q={number}x{round}"),
+        _ => format!(
+            "/charts/small?version=1.{}.0&page=2",
+            (number + round) % 200
+        ),
+    };
+    let own = ["/", "/charts/small", "/own/", "/?q=small"];
+    asked_by_one_address(&fake, askers, time, &path, &own)
+}
+
+/// So many clients of one address ask for a path by their number and the round, while another client asks
+/// for paths of its own.
+fn asked_by_one_address(
+    fake: &FakeRegistry,
+    askers: usize,
+    time: Duration,
+    path: &(dyn Fn(usize, usize) -> String + Sync),
+    own: &[&str],
+) -> Bloated {
+    let daemon = daemon(fake, &[]);
     let (address, until) = (address(&daemon), Instant::now() + time);
     let (mut asked, mut fault) = (0, None);
     thread::scope(|scope| {
         for number in 0..askers {
             scope.spawn(move || {
-                while Instant::now() < until {
-                    fetch(address, &format!("/team{}/index.yaml", number % teams));
+                for round in 0.. {
+                    if Instant::now() >= until {
+                        return;
+                    }
+                    fetch(
+                        address,
+                        &path(number, round),
+                        &format!("h{number}.r{round}"),
+                    );
                 }
             });
         }
         while Instant::now() < until {
-            for path in ["/own/large/index.yaml", "/own/small/index.yaml"] {
-                let (began, status) = (Instant::now(), daemon.get(path).status);
+            for path in own {
+                let began = Instant::now();
+                let status = daemon.request("GET", path, &[HTML]).status;
                 asked += 1;
                 if status != 200 || began.elapsed() > PATIENCE {
                     let took = began.elapsed();
@@ -333,14 +391,15 @@ fn prefixes(askers: usize, time: Duration) -> Bloated {
 }
 
 /// Asks from an address of its own, and reads the whole answer.
-fn fetch(address: SocketAddr, path: &str) {
+fn fetch(address: SocketAddr, path: &str, host: &str) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let own = SocketAddr::from(([127, 0, 0, 2], 0));
     socket.bind(&own.into()).expect("a loopback address");
     if socket.connect(&address.into()).is_ok() {
         let mut stream = TcpStream::from(socket);
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: charts.example\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+        );
         let _ = stream.write_all(request.as_bytes());
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     }
