@@ -101,7 +101,7 @@ impl Responder {
             Route::Home => self.home(request, connection, &None),
             Route::Base(prefix) => self.home(request, connection, &Some(prefix)),
             Route::Chart(base, name) => {
-                self.visit(request, connection, &base, |visit| visit.chart(&name))
+                self.visit(request, connection, &base, &|visit| visit.chart(&name))
             }
             Route::Slashes(location) => {
                 Response::text(308, format!("moved: {location}")).with("Location", location)
@@ -199,7 +199,7 @@ impl Responder {
         request: &Request,
         connection: &Connection,
         base: &Base,
-        page: impl FnOnce(&Visit) -> Response,
+        page: &dyn Fn(&Visit) -> Response,
     ) -> Response {
         let Some(snapshot) = self.current.fresh() else {
             return self.ready();
@@ -230,7 +230,7 @@ impl Responder {
                 Some(location) => {
                     Response::text(308, format!("moved: {location}")).with("Location", location)
                 }
-                None => self.visit(request, connection, base, |visit| visit.list()),
+                None => self.visit(request, connection, base, &|visit| visit.list()),
             };
         }
         let mut address = self.addressing.of(&request.headers);

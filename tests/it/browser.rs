@@ -234,6 +234,7 @@ fn the_pages_of_no_registry_hold_on_every_screen() {
     let fake = FakeRegistry::start();
     fake.spoil("GET /v2/_catalog").with(Fault::Hang);
     let daemon = starting_daemon(&fake, &["--max-wait=0s"]);
+    fake.wait_for("GET /v2/_catalog", 1);
     let mut browser = Browser::start();
     look(&mut browser, &daemon, "/", "not-ready");
     fake.heal("GET /v2/_catalog");

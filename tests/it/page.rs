@@ -442,6 +442,7 @@ fn a_browser_gets_a_page_that_says_why_there_is_none() {
     let fake = FakeRegistry::start();
     fake.spoil("GET /v2/_catalog").with(Fault::Hang);
     let daemon = starting_daemon(&fake, &["--max-wait=0s"]);
+    fake.wait_for("GET /v2/_catalog", 1);
     for path in ["/", "/index.yaml"] {
         let answer = visit(&daemon, path);
         assert_eq!(

@@ -98,6 +98,7 @@ impl ChartPage<'_> {
 }
 
 /// Lines to be copied.
+#[inline(never)]
 fn command(lines: &str) -> Markup {
     html! { pre { code { (lines) } } }
 }
@@ -180,6 +181,7 @@ fn annotations(fields: &Value) -> Markup {
     html! { h2 { "Annotations" } (entries) (rest(all.len())) }
 }
 
+#[inline(never)]
 fn plain(text: &str) -> Markup {
     html! { (shown(text)) }
 }
@@ -197,6 +199,7 @@ fn rest(all: usize) -> Markup {
 }
 
 /// A URL as a link if it is a harmless one, and any other text as it is.
+#[inline(never)]
 fn linked(text: &str) -> Markup {
     linked_to(text, text)
 }

@@ -125,6 +125,7 @@ impl Render for Entries {
 }
 
 /// What is worth knowing of a version at first sight.
+#[inline(never)]
 pub(super) fn badges(chart: &StoredChart, fields: &Value) -> Markup {
     html! {
         @if fields.get("deprecated").is_some() { span.badge.old { "deprecated" } " " }
