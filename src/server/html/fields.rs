@@ -25,21 +25,60 @@ pub(super) fn list<'f>(fields: &'f Value, name: &str) -> &'f [Value] {
 }
 
 /// A text in lower case, letter by letter: `str::to_lowercase` knows of Greek words too, for 5 KB of tables.
-pub(super) fn lower(text: &str) -> String {
+fn lower(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
-/// Whether name, description or keywords hold a text in lower case.
-pub(super) fn is_found(chart: &StoredChart, query: &str) -> bool {
-    // Most charts hold it nowhere, and their metadata isn't parsed. In JSON, what is escaped can't be found.
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    let json = || chart.metadata.json().to_ascii_lowercase();
-    if query.bytes().all(is_plain) && !json().contains(query) {
-        return false;
+/// Whether name, description or keywords hold what [`needle`] made. The metadata isn't parsed for it: a search
+/// looks at thousands.
+pub(super) fn is_found(chart: &StoredChart, needle: &str) -> bool {
+    raw_fields(chart.metadata.json()).any(|field| {
+        let (name, value) = field.split_once(':').unwrap_or_default();
+        let is_searched = matches!(name, "\"name\"" | "\"description\"" | "\"keywords\"");
+        is_searched && lower(value).contains(needle)
+    })
+}
+
+/// What is searched for, in lower case and as JSON spells it.
+pub(super) fn needle(query: &str) -> String {
+    let json = serde_json::to_string(&lower(query)).unwrap_or_default();
+    json.get(1..json.len() - 1).unwrap_or_default().to_owned()
+}
+
+/// The fields of an object, as they stand in JSON without white space.
+fn raw_fields(object: &str) -> impl Iterator<Item = &str> {
+    let (mut depth, mut is_quoted, mut is_escaped) = (0, false, false);
+    let inner = object.get(1..).unwrap_or_default();
+    inner.split(move |c| {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ if is_quoted => {}
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            ',' => return depth == 0,
+            _ => {}
+        }
+        false
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_an_object_are_told_apart_whatever_their_strings_hold() {
+        let object = r#"{"a":"x,\"y\\","b":[{"c":1,"d":[2,3]},"]"],"e":{},"f":true}"#;
+        let fields: Vec<&str> = raw_fields(object).collect();
+        let expected = [
+            r#""a":"x,\"y\\""#,
+            r#""b":[{"c":1,"d":[2,3]},"]"]"#,
+            r#""e":{}"#,
+            r#""f":true}"#,
+        ];
+        assert_eq!(fields, expected);
+        assert_eq!(needle("A\"b\\C\""), r#"a\"b\\c\""#);
     }
-    let fields = fields(chart);
-    let keywords = list(&fields, "keywords").iter().filter_map(Value::as_str);
-    let texts = [text(&fields, "name"), text(&fields, "description")];
-    let mut texts = texts.into_iter().chain(keywords);
-    texts.any(|text| lower(text).contains(query))
 }

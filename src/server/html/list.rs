@@ -1,7 +1,7 @@
 //! The list of charts, all or those that a search finds, and the list of what isn't listed.
 
 use super::super::route::has_page;
-use super::fields::{fields, is_found, lower, text};
+use super::fields::{fields, is_found, needle, text};
 use super::frame::{PAGE, Paging, Place, RepositoryUrl, badges, date, document, table};
 use super::text::{in_query, shown};
 use crate::inventory::{Skipped, StoredChart};
@@ -27,9 +27,9 @@ pub(super) struct List<'a> {
 impl List<'_> {
     /// The page of the list.
     pub(super) fn render(&self) -> String {
-        let query = lower(self.query);
+        let needle = needle(self.query);
         let newest = self.listing.newest();
-        let found = newest.filter(|chart| query.is_empty() || is_found(chart, &query));
+        let found = newest.filter(|chart| needle.is_empty() || is_found(chart, &needle));
         let found: Vec<&StoredChart> = found.collect();
         let pages = Paging::new(found.len(), self.page);
         let rows = found.iter().skip(pages.before()).take(PAGE);
