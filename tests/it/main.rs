@@ -38,6 +38,7 @@ mod local;
 mod log_reader;
 mod metrics;
 mod mirror;
+mod no_way_out;
 mod odd_answers;
 mod other_registries;
 mod paging;
