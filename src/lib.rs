@@ -215,6 +215,7 @@ fn start_log(config: &Config) -> io::Result<()> {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
+    observe::process::warn_of_limits();
     Ok(())
 }
 
