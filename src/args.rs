@@ -98,6 +98,9 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      read faster by Helm from 3.14 on [yaml]
   --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
   --log-level LEVEL                  error, warn, info, debug or trace [info]
+  --log-format FORMAT                text, or json: an object on each line with time, level, message
+                                     and what the message tells, such as repository, tag, status,
+                                     or duration in seconds [text]
   --help                             print this text
   --version                          print the version
 
@@ -425,7 +428,7 @@ mod tests {
                 "unknown flag --ca-file: did you mean --storage-registry-ca-file?",
             ),
             ("-x", "unknown flag -x, see --help"),
-            ("--log-format=json", "unknown flag --log-format, see --help"),
+            ("--colour=never", "unknown flag --colour, see --help"),
             ("--username", "unknown flag --username, see --help"),
             ("--port", "--port needs a value"),
             ("--port 1 --port 2", "--port is given more than once"),

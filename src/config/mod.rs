@@ -10,7 +10,7 @@ pub use storage::StorageChoice;
 
 use crate::args::{Args, Command, Mistake};
 use crate::inventory::{Filter, NameRule};
-use crate::observe::log::level;
+use crate::observe::log::{LogFormat, level};
 use crate::refresh::Options;
 use crate::server::ServerOptions;
 use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
@@ -62,6 +62,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// The least grave events that are logged.
     pub log_level: Level,
+    /// How they are written.
+    pub log_format: LogFormat,
     /// What is logged of the flags and the environment before all else.
     pub warnings: Vec<String>,
 }
@@ -85,6 +87,7 @@ impl Config {
             StorageChoice::Layout(_) | StorageChoice::Local(_) => Duration::ZERO,
         };
         let unsaid = storage::unsaid(args, &storage);
+        let log_formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         Ok(Config {
             command: args.command,
             scan: scan(args, concurrency, &storage)?,
@@ -96,6 +99,7 @@ impl Config {
             shutdown_grace: time(args, "--shutdown-grace", MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
             log_level: read(args, "--log-level", level)?.unwrap_or(Level::Info),
+            log_format: one_of(args, "--log-format", &log_formats)?,
             warnings: args.ignored.iter().cloned().chain(unsaid).collect(),
         })
     }

@@ -348,7 +348,8 @@ fn stream(
 
 /// Logs a failure once, where the storage was asked, however many requests share it.
 fn refused(wanted: &Wanted, kind: ErrorKind, error: impl Display) -> Refusal {
-    log::warn!("{} can't be served: {error}", wanted.file_name);
+    let (repository, file) = (wanted.repository.as_str(), wanted.file_name);
+    log::warn!(repository = repository, file = file; "{file} can't be served: {error}");
     Refusal::Storage(kind)
 }
 

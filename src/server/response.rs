@@ -271,7 +271,8 @@ impl ResponseWriter<'_> {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    log::warn!("{} can't be served whole: {error}", stream.name);
+                    let file = &*stream.name;
+                    log::warn!(file = file; "{file} can't be served whole: {error}");
                     if self.pace.bytes() == 0 {
                         let why =
                             "the registry behind this chart repository handed out a broken file";
