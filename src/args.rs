@@ -53,6 +53,8 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      for an ingress that can't cut it off [none]
   --chart-url URL                    the index names archives by URLs below this one, and not by
                                      relative ones; oci: by the registry's own (Helm from 3.8 on)
+  --cors-allow-origin ORIGIN         pages of this origin, as in https://ui.example, may read what
+                                     is served; *: those of any [none]
   --idle-timeout DURATION            how long a connection may be idle; longer than a load balancer
                                      in front keeps its own [75s]
   --storage KIND                     where the charts are: registry, layout or local [registry]
@@ -101,6 +103,9 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --log-format FORMAT                text, or json: an object on each line with time, level, message
                                      and what the message tells, such as repository, tag, status,
                                      or duration in seconds [text]
+  --log-requests                     log each request that isn't a probe's, at level info: peer, method,
+                                     path, status, bytes and duration, and the client's User-Agent
+                                     and X-Request-Id (fields: user_agent, request_id)
   --help                             print this text
   --version                          print the version
 

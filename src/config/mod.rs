@@ -142,6 +142,8 @@ fn server(args: &Args) -> Result<ServerOptions, Mistake> {
             given => given.unwrap_or(IDLE),
         },
         chart_cache_size: read(args, "--chart-cache-size", size)?.unwrap_or(32 << 20),
+        log_requests: args.has("--log-requests"),
+        cors_allow_origin: read(args, "--cors-allow-origin", origin)?.flatten(),
     })
 }
 
@@ -155,6 +157,21 @@ fn context_path(text: &str) -> Result<String, &'static str> {
         "" => Ok(String::new()),
         path if path.split('/').all(is_segment) => Ok(format!("/{path}")),
         _ => Err("not a path such as /helm, of letters, digits, -, ., _ and ~"),
+    }
+}
+
+/// An origin as browsers send it (RFC 6454 §6.2), or `*`; nothing for no text.
+fn origin(text: &str) -> Result<Option<String>, &'static str> {
+    let origin = text.to_ascii_lowercase();
+    let schemes = ["http://", "https://"];
+    let host = schemes
+        .iter()
+        .find_map(|scheme| origin.strip_prefix(scheme));
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    match host {
+        None if matches!(text, "" | "*") => Ok(Some(origin).filter(|text| !text.is_empty())),
+        Some(host) if !host.is_empty() && host.bytes().all(is_plain) => Ok(Some(origin)),
+        _ => Err("not * or an origin such as https://ui.example:8443"),
     }
 }
 
@@ -211,6 +228,29 @@ mod tests {
         }
         for bad in ["/a//b", "/..", "/a b", "/%61", "http://h/helm", "/a?b"] {
             assert!(context_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_as_browsers_send_it_or_any() {
+        for (text, expected) in [
+            ("*", Some("*")),
+            ("", None),
+            ("https://UI.example:8443", Some("https://ui.example:8443")),
+            ("http://[::1]:80", Some("http://[::1]:80")),
+        ] {
+            assert_eq!(origin(text).unwrap().as_deref(), expected, "{text}");
+        }
+        for bad in [
+            "ui.example",
+            "https://",
+            "https://h/",
+            "https://h/a",
+            "null",
+            "ftp://h",
+            "https://a,https://b",
+        ] {
+            assert!(origin(bad).is_err(), "{bad}");
         }
     }
 

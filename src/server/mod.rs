@@ -24,6 +24,7 @@
 //! that moves. Downloads at a time and archives in memory are bounded too ([`downloads`]). `make attack`
 //! checks every row above.
 
+mod access;
 mod api;
 mod archive;
 mod blocks;
@@ -84,6 +85,10 @@ pub struct ServerOptions {
     pub idle_timeout: Duration,
     /// How many bytes of archives are kept in memory.
     pub chart_cache_size: usize,
+    /// Whether each request is logged.
+    pub log_requests: bool,
+    /// The origin whose pages may read all responses but those to probes, or `*` for any.
+    pub cors_allow_origin: Option<String>,
 }
 
 /// A listening server.
@@ -124,6 +129,8 @@ impl Server {
                 in_flight: Arc::default(),
                 read_limits: ReadLimits::new(options.idle_timeout),
                 context_path: options.context_path,
+                log_requests: options.log_requests,
+                cors_allow_origin: options.cors_allow_origin,
             }),
         })
     }

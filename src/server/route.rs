@@ -24,6 +24,10 @@ pub(super) enum Route {
     Ready,
     /// `/metrics`
     Metrics,
+    /// `/health`, as ChartMuseum has it
+    Health,
+    /// `/info`, as ChartMuseum has it
+    Info,
     /// `/PREFIX` or `/PREFIX/`: the base URL of a chart repository, if charts lie below the prefix.
     Base(RepositoryName),
     /// A path with empty segments, such as `//index.yaml`, and the same without them, relative to it.
@@ -45,9 +49,16 @@ impl Route {
             Route::Live => "/livez",
             Route::Ready => "/readyz",
             Route::Metrics => "/metrics",
+            Route::Health => "/health",
+            Route::Info => "/info",
             Route::Slashes(_) | Route::Unknown => UNKNOWN,
         }
     }
+}
+
+/// Whether a path with this template is asked for by what watches the program, and not by its clients.
+pub(super) fn is_probe(template: &str) -> bool {
+    matches!(template, "/livez" | "/readyz" | "/metrics" | "/health")
 }
 
 /// What a request is counted as that names nothing here.
@@ -110,6 +121,8 @@ fn named(path: &str, context: &str) -> Route {
         ("/livez", _) | (_, Some("/livez")) => Route::Live,
         ("/readyz", _) | (_, Some("/readyz")) => Route::Ready,
         ("/metrics", _) | (_, Some("/metrics")) => Route::Metrics,
+        ("/health", _) | (_, Some("/health")) => Route::Health,
+        (_, Some("/info")) => Route::Info,
         (_, Some("/")) => Route::Home,
         (_, Some("")) if !context.is_empty() => Route::Home,
         (_, Some(path)) => file(path)
@@ -187,7 +200,8 @@ fn base(path: &str) -> Option<Base> {
     path.strip_prefix('/')?.parse().ok().map(Some)
 }
 
-fn path_of(target: &str) -> &str {
+/// The path of a target in origin-form or absolute-form; of any other it's all but the query.
+pub(super) fn path_of(target: &str) -> &str {
     let target = target.split(['?', '#']).next().unwrap_or_default();
     let absolute = ["http://", "https://"].iter().find_map(|scheme| {
         let start = target.get(..scheme.len())?;

@@ -36,6 +36,7 @@ mod large_listings;
 mod layout;
 mod local;
 mod log_reader;
+mod logs;
 mod metrics;
 mod mirror;
 mod odd_answers;
