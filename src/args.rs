@@ -53,6 +53,9 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      for an ingress that can't cut it off [none]
   --chart-url URL                    the index names archives by URLs below this one, and not by
                                      relative ones; oci: by the registry's own (Helm from 3.8 on)
+  --artifacthub-repo-file FILE       what artifacthub-repo.yml holds, for Artifact Hub, at / and each
+                                     prefix; read again on change [what is pushed under the tag
+                                     artifacthub.io of the repository PREFIX, or of the only one below]
   --cors-allow-origin ORIGIN         pages of this origin, as in https://ui.example, may read what
                                      is served; *: those of any [none]
   --idle-timeout DURATION            how long a connection may be idle; longer than a load balancer

@@ -9,14 +9,15 @@ mod storage;
 pub use storage::StorageChoice;
 
 use crate::args::{Args, Command, Mistake};
+use crate::credentials::{NamedFile, WatchedFiles};
 use crate::inventory::{Filter, NameRule};
 use crate::observe::log::{LogFormat, level};
 use crate::refresh::Options;
-use crate::server::ServerOptions;
+use crate::server::{MAX_METADATA_FILE, MetadataFile, ServerOptions};
 use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
 use log::Level;
 use quantity::size;
-use reading::{all_parsed, mistake, number, one_of, read, time};
+use reading::{all_parsed, file, mistake, number, one_of, read, time};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -143,6 +144,7 @@ fn server(args: &Args) -> Result<ServerOptions, Mistake> {
         },
         chart_cache_size: read(args, "--chart-cache-size", size)?.unwrap_or(32 << 20),
         log_requests: args.has("--log-requests"),
+        artifacthub_repo: artifacthub_repo(args)?,
         cors_allow_origin: read(args, "--cors-allow-origin", origin)?.flatten(),
     })
 }
@@ -158,6 +160,27 @@ fn context_path(text: &str) -> Result<String, &'static str> {
         path if path.split('/').all(is_segment) => Ok(format!("/{path}")),
         _ => Err("not a path such as /helm, of letters, digits, -, ., _ and ~"),
     }
+}
+
+/// Reads a file that is read again when it has changed.
+fn artifacthub_repo(args: &Args) -> Result<Option<Box<MetadataFile>>, Mistake> {
+    const FLAG: &str = "--artifacthub-repo-file";
+    let Some(path) = file(args, FLAG)? else {
+        return Ok(None);
+    };
+    let whole = |files: &[(&NamedFile, Vec<u8>)]| match files {
+        [(_, bytes)] if bytes.len() as u64 <= MAX_METADATA_FILE => Ok(bytes.clone()),
+        _ => Err(format!("{FLAG}: over {MAX_METADATA_FILE} bytes")),
+    };
+    let files = WatchedFiles::open(vec![NamedFile { flag: FLAG, path }], None, whole);
+    let files = files.map_err(|error| error.to_string())?;
+    Ok(Some(Box::new(move || {
+        let (bytes, _, problem) = files.current();
+        if let Some(problem) = problem {
+            log::warn!("keeping what it held before: {problem}");
+        }
+        bytes
+    })))
 }
 
 /// An origin as browsers send it (RFC 6454 §6.2), or `*`; nothing for no text.

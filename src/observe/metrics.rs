@@ -48,6 +48,7 @@ const ROUTES: &[&str] = &[
     "/PREFIX",
     "/index.yaml",
     "/index.json",
+    "/artifacthub-repo.yml",
     "/charts/ARCHIVE",
     "/api",
     "/livez",

@@ -143,7 +143,7 @@ fn unsatisfiable(size: usize) -> Response {
 
 /// Says what failed, but not in the registry's words: they are in the log, because the client may not
 /// be meant to know where the charts come from.
-fn refused(refusal: &Refusal) -> Response {
+pub(super) fn refused(refusal: &Refusal) -> Response {
     let (status, what) = match refusal {
         Refusal::Busy => return Response::text(503, "too many downloads at once").retry_later(),
         Refusal::Storage(ErrorKind::NotFound) => {

@@ -107,6 +107,14 @@ impl Downloads {
         }
     }
 
+    /// The storage, and the right to ask it for something small as long as the pass lasts.
+    pub(super) fn storage(
+        &self,
+        connection: &Connection,
+    ) -> Result<(&dyn Storage, Pass<IpAddr>), Refusal> {
+        Ok((&*self.storage, self.enter(connection)?))
+    }
+
     /// How a chart is added to the storage.
     pub(super) fn how_to_add(&self) -> &'static str {
         self.storage.how_to_add()
@@ -135,7 +143,7 @@ impl Downloads {
             if let Some(result) = self.share(wanted, &mut pass) {
                 return result;
             }
-            pass = Some(self.enter(wanted)?);
+            pass = Some(self.enter(wanted.connection)?);
             if let Some(result) = self.share(wanted, &mut pass) {
                 return result;
             }
@@ -222,15 +230,15 @@ impl Downloads {
 
     /// Waits for a pass to download. Meanwhile a slow download may be cut to make room. For a client that
     /// hung up while it waited no request is sent.
-    fn enter(&self, wanted: &Wanted) -> Result<Pass<IpAddr>, Refusal> {
-        let client = wanted.connection.client;
+    fn enter(&self, connection: &Connection) -> Result<Pass<IpAddr>, Refusal> {
+        let client = connection.client;
         if let Some(pass) = self.gate.enter(client, Duration::ZERO) {
             return Ok(pass);
         }
         for _ in 0..LOOKS {
             self.connections.evict_stream(client);
             if let Some(pass) = self.gate.enter(client, TURN / LOOKS) {
-                return match wanted.connection.has_hung_up() {
+                return match connection.has_hung_up() {
                     true => Err(Refusal::Busy),
                     false => Ok(pass),
                 };
@@ -261,11 +269,9 @@ impl Downloads {
 
     /// A stream for one client alone.
     fn stream(&self, wanted: &Wanted, pass: Option<Pass<IpAddr>>) -> Result<ResponseBody, Refusal> {
-        let pass = pass.map_or_else(|| self.enter(wanted), Ok)?;
-        {
-            let source = self.open(wanted)?;
-            Ok(stream(wanted, wanted.blob.size, source, pass))
-        }
+        let pass = pass.map_or_else(|| self.enter(wanted.connection), Ok)?;
+        let source = self.open(wanted)?;
+        Ok(stream(wanted, wanted.blob.size, source, pass))
     }
 
     /// A part of an archive that is not kept in memory, as it arrives. It can't be verified, because only
@@ -276,7 +282,7 @@ impl Downloads {
         wanted: &Wanted,
         part: Range<usize>,
     ) -> Result<ResponseBody, Refusal> {
-        let pass = self.enter(wanted)?;
+        let pass = self.enter(wanted.connection)?;
         let (start, left) = (part.start as u64, part.len() as u64);
         let rest = self
             .storage

@@ -35,6 +35,7 @@ mod downloads;
 mod flight;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod metadata_file;
 mod metrics;
 mod page;
 mod request;
@@ -44,10 +45,13 @@ mod route;
 mod stuck;
 mod threads;
 
+pub use metadata_file::{MAX_METADATA_FILE, MetadataFile};
+
 use crate::refresh::Current;
 use crate::storage::Storage;
 use connections::{ConnectionTable, TableEntry};
 use downloads::Downloads;
+use metadata_file::MetadataFiles;
 use request::ReadLimits;
 use respond::Responder;
 use response::Response;
@@ -89,6 +93,8 @@ pub struct ServerOptions {
     pub log_requests: bool,
     /// The origin whose pages may read all responses but those to probes, or `*` for any.
     pub cors_allow_origin: Option<String>,
+    /// What `artifacthub-repo.yml` holds, if not what the storage has.
+    pub artifacthub_repo: Option<Box<MetadataFile>>,
 }
 
 /// A listening server.
@@ -131,6 +137,7 @@ impl Server {
                 context_path: options.context_path,
                 log_requests: options.log_requests,
                 cors_allow_origin: options.cors_allow_origin,
+                metadata_files: MetadataFiles::new(options.artifacthub_repo),
             }),
         })
     }

@@ -6,6 +6,7 @@ use super::client::Connection;
 use super::connections::ConnectionTable;
 use super::downloads::Downloads;
 use super::flight::InFlight;
+use super::metadata_file::{self, MetadataFiles};
 use super::metrics;
 use super::page::Asked;
 use super::request::{ReadLimits, Request};
@@ -36,6 +37,7 @@ pub(super) struct Responder {
     pub(super) log_requests: bool,
     /// See [`ServerOptions`](super::ServerOptions).
     pub(super) cors_allow_origin: Option<String>,
+    pub(super) metadata_files: MetadataFiles,
 }
 
 impl Responder {
@@ -135,6 +137,9 @@ impl Responder {
                 asked.page(page, JSON, page_missing)
             }),
             Route::Api(api) => fresh(&|asked| api::respond(asked, &api)),
+            Route::ArtifactHub(base) => {
+                fresh(&|asked| metadata_file::respond(self, asked, connection, &base))
+            }
             Route::File(base, file) => self.chart_file(request, connection, &base, file),
             Route::Unknown => Response::text(
                 404,

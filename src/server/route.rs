@@ -18,6 +18,8 @@ pub(super) enum Route {
     Index(Base),
     /// `[/PREFIX]/index.json`
     IndexJson(Base),
+    /// `[/PREFIX]/artifacthub-repo.yml`
+    ArtifactHub(Base),
     /// `[/PREFIX]/charts/NAME-VERSION.tgz`, or with `.prov`, by the archive's file name.
     File(Base, (FileKind, String)),
     /// `/api/…`
@@ -48,6 +50,7 @@ impl Route {
             Route::Base(_) => "/PREFIX",
             Route::Index(_) => "/index.yaml",
             Route::IndexJson(_) => "/index.json",
+            Route::ArtifactHub(_) => "/artifacthub-repo.yml",
             Route::File(..) => "/charts/ARCHIVE",
             Route::Api(_) => "/api",
             Route::Live => "/livez",
@@ -205,6 +208,7 @@ fn file(path: &str) -> Option<Route> {
     match last {
         "index.yaml" => return Some(Route::Index(base(before)?)),
         "index.json" => return Some(Route::IndexJson(base(before)?)),
+        "artifacthub-repo.yml" => return Some(Route::ArtifactHub(base(before)?)),
         _ => {}
     }
     let archive = last.strip_suffix(".prov").unwrap_or(last);
@@ -292,6 +296,8 @@ mod tests {
             ("/health", Route::Health),
             ("/info", Route::Info),
             ("/health/index.yaml", Route::Index(base("health"))),
+            ("/artifacthub-repo.yml", Route::ArtifactHub(None)),
+            ("/a/artifacthub-repo.yml", Route::ArtifactHub(base("a"))),
             ("/charts/a-1.0.0+b.tgz", archive("a-1.0.0+b.tgz")),
             ("/charts/a-1.0.0%2Bb.tgz?x", archive("a-1.0.0+b.tgz")),
             (

@@ -46,6 +46,8 @@ pub struct Snapshot {
     pages: Pages,
     /// What isn't listed, and why; sorted. If there is more than the budget allows, `counts` tells of it.
     pub skipped: Vec<Skipped>,
+    /// The repositories with Artifact Hub's tag, by name.
+    described: Vec<RepositoryName>,
     /// See [`Snapshot::outdated`].
     outdated: usize,
     /// How much it holds.
@@ -208,6 +210,21 @@ impl Snapshot {
     /// Whether `/PREFIX/index.yaml` is there.
     pub fn has_charts_below(&self, prefix: &RepositoryName) -> bool {
         self.below(prefix).is_some()
+    }
+
+    /// The repository whose tag has the metadata of the chart repository at a prefix, for Artifact Hub: the
+    /// one of that very name, or else the only one at or below it. If there are several, none of their
+    /// pushers speaks for the others.
+    pub fn described_by(&self, prefix: Option<&RepositoryName>) -> Option<&RepositoryName> {
+        let prefix = match prefix {
+            None => None,
+            Some(path) => Some(self.below(path)?.0),
+        };
+        let is_below =
+            |name: &&RepositoryName| prefix.as_ref().is_none_or(|top| name.is_below(top));
+        let mut below = self.described.iter().filter(is_below);
+        let first = below.next()?;
+        (prefix.as_ref() == Some(first) || below.next().is_none()).then_some(first)
     }
 
     /// The prefix whose charts are served at a path, and where in `charts` they are. Harbor's old address of

@@ -16,6 +16,7 @@ mod clients;
 mod codings;
 mod credentials;
 mod discovery;
+mod endpoints;
 mod examples;
 mod fake_registry_is_honest;
 mod fake_registry_keeps_its_word;
