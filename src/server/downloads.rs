@@ -10,7 +10,7 @@
 use super::blocks::{BLOCK, BlockMemory, Buffer, blocks_for};
 use super::client::Connection;
 use super::connections::ConnectionTable;
-use super::response::{ArchiveStream, ResponseBody};
+use super::response::{ArchiveStream, Response, ResponseBody};
 use crate::observe::metrics;
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
 use crate::storage::{ErrorKind, Storage};
@@ -87,6 +87,29 @@ pub(super) enum Refusal {
     Busy,
     /// The storage doesn't hand it out.
     Storage(ErrorKind),
+}
+
+impl Refusal {
+    /// Says what failed, but not in the registry's words: they are in the log, because the client may not
+    /// be meant to know where the charts come from.
+    pub(super) fn response(self) -> Response {
+        let (status, what) = match self {
+            Refusal::Busy => {
+                return Response::text(503, "too many downloads at once").retry_later();
+            }
+            Refusal::Storage(ErrorKind::NotFound) => {
+                let text = "this chart version is listed, but gone from where it was stored";
+                return Response::text(404, text);
+            }
+            Refusal::Storage(ErrorKind::TimedOut) => (504, "did not answer in time"),
+            Refusal::Storage(ErrorKind::Refused) => (502, "refused to hand it out"),
+            Refusal::Storage(ErrorKind::Paused) => (502, "takes no requests for now"),
+            Refusal::Storage(ErrorKind::Unavailable) => (502, "can't be reached or fails"),
+            Refusal::Storage(ErrorKind::Invalid) => (502, "gave an invalid answer"),
+        };
+        let text = format!("the registry behind this chart repository {what}");
+        Response::text(status, text)
+    }
 }
 
 impl Downloads {

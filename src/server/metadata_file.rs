@@ -3,11 +3,9 @@
 //! tag `artifacthub.io` of a repository there. It is read from the storage when it is asked for, never in
 //! a scan, and served only if it matches its digest.
 
-use super::archive::refused;
 use super::client::Connection;
 use super::downloads::{Downloads, Refusal};
 use super::page::Asked;
-use super::respond::Responder;
 use super::response::{Response, YAML};
 use super::route::Base;
 use crate::inventory::METADATA_TAG;
@@ -36,7 +34,7 @@ const MAX_SHARING: usize = 64;
 const SHARED: Duration = Duration::from_secs(60);
 
 /// The files of this chart repository.
-pub(super) struct MetadataFiles {
+pub(super) struct RepositoryMetadata {
     own: Option<Box<MetadataFile>>,
     kept: Mutex<Lru<RepositoryName, Found>>,
     running: Once<RepositoryName, Found>,
@@ -49,13 +47,39 @@ struct Found {
     until: Instant,
 }
 
-impl MetadataFiles {
+impl RepositoryMetadata {
     /// With the operator's file, if there is one: it is served in place of all others.
-    pub(super) fn new(own: Option<Box<MetadataFile>>) -> MetadataFiles {
-        MetadataFiles {
+    pub(super) fn new(own: Option<Box<MetadataFile>>) -> RepositoryMetadata {
+        RepositoryMetadata {
             own,
             kept: Mutex::new(Lru::new(KEPT)),
             running: Once::new(MAX_SHARING),
+        }
+    }
+
+    /// The response with the file at this base.
+    pub(super) fn respond(
+        &self,
+        asked: &Asked,
+        connection: &Connection,
+        base: &Base,
+        downloads: &Downloads,
+    ) -> Response {
+        let missing = || Response::text(404, "there is no artifacthub-repo.yml here");
+        let (snapshot, base) = (asked.snapshot, base.as_ref());
+        if let Some(own) = &self.own {
+            return match base.is_none_or(|base| snapshot.has_charts_below(base)) {
+                true => asked.represent(&Representation::new(own()), YAML),
+                false => missing(),
+            };
+        }
+        let Some(repository) = snapshot.described_by(base) else {
+            return missing();
+        };
+        match self.of_tag(downloads, connection, repository) {
+            Ok(file) => asked.represent(&file, YAML),
+            Err(Refusal::Storage(ErrorKind::NotFound)) => missing(),
+            Err(refusal) => refusal.response(),
         }
     }
 
@@ -101,34 +125,6 @@ impl Found {
             Err(Refusal::Busy) => false,
             Err(Refusal::Storage(kind)) => !kind.is_no_answer(),
         }
-    }
-}
-
-/// The response with the file at this base.
-pub(super) fn respond(
-    responder: &Responder,
-    asked: &Asked,
-    connection: &Connection,
-    base: &Base,
-) -> Response {
-    let missing = || Response::text(404, "there is no artifacthub-repo.yml here");
-    let (snapshot, files) = (asked.snapshot, &responder.metadata_files);
-    if let Some(own) = &files.own {
-        let is_base = base
-            .as_ref()
-            .is_none_or(|base| snapshot.has_charts_below(base));
-        return match is_base {
-            true => asked.represent(&Representation::new(own()), YAML),
-            false => missing(),
-        };
-    }
-    let Some(repository) = snapshot.described_by(base.as_ref()) else {
-        return missing();
-    };
-    match files.of_tag(&responder.downloads, connection, repository) {
-        Ok(file) => asked.represent(&file, YAML),
-        Err(Refusal::Storage(ErrorKind::NotFound)) => missing(),
-        Err(refusal) => refused(&refusal),
     }
 }
 

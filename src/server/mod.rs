@@ -51,7 +51,7 @@ use crate::refresh::Current;
 use crate::storage::Storage;
 use connections::{ConnectionTable, TableEntry};
 use downloads::Downloads;
-use metadata_file::MetadataFiles;
+use metadata_file::RepositoryMetadata;
 use request::ReadLimits;
 use respond::Responder;
 use response::Response;
@@ -137,7 +137,7 @@ impl Server {
                 context_path: options.context_path,
                 log_requests: options.log_requests,
                 cors_allow_origin: options.cors_allow_origin,
-                metadata_files: MetadataFiles::new(options.artifacthub_repo),
+                repository_metadata: RepositoryMetadata::new(options.artifacthub_repo),
             }),
         })
     }

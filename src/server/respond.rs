@@ -6,7 +6,7 @@ use super::client::Connection;
 use super::connections::ConnectionTable;
 use super::downloads::Downloads;
 use super::flight::InFlight;
-use super::metadata_file::{self, MetadataFiles};
+use super::metadata_file::RepositoryMetadata;
 use super::metrics;
 use super::page::Asked;
 use super::request::{ReadLimits, Request};
@@ -37,7 +37,7 @@ pub(super) struct Responder {
     pub(super) log_requests: bool,
     /// See [`ServerOptions`](super::ServerOptions).
     pub(super) cors_allow_origin: Option<String>,
-    pub(super) metadata_files: MetadataFiles,
+    pub(super) repository_metadata: RepositoryMetadata,
 }
 
 impl Responder {
@@ -138,7 +138,8 @@ impl Responder {
             }),
             Route::Api(api) => fresh(&|asked| api::respond(asked, &api)),
             Route::ArtifactHub(base) => {
-                fresh(&|asked| metadata_file::respond(self, asked, connection, &base))
+                let metadata = &self.repository_metadata;
+                fresh(&|asked| metadata.respond(asked, connection, &base, &self.downloads))
             }
             Route::File(base, file) => self.chart_file(request, connection, &base, file),
             Route::Unknown => Response::text(

@@ -1,16 +1,13 @@
 //! The charts as JSON for programs, in the shapes of ChartMuseum's API (`pkg/chartmuseum/server/multitenant`
-//! at 09d63b8) and of Harbor's before 2.8. Each page is rendered in turn and kept like an index.
+//! at 09d63b8) and of Harbor's before 2.8. Which charts lie where is not decided here.
 
-use super::pages::{PageError, PageKey};
-use super::repository::{ListedCharts, Versions, by_name, length, listed, rendered};
-use super::{NOTHING_BELOW, Snapshot};
+use super::repository::{ArchiveUrls, ListedCharts, Versions, by_name, rendered};
 use crate::budget::WHOLE_JSON;
 use crate::helm::IndexFile;
 use crate::helm::index::is_release;
 use crate::inventory::StoredChart;
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
-use core::net::IpAddr;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -47,7 +44,7 @@ pub enum ChartsAsked {
 
 impl ChartsAsked {
     /// The chart, if it's one.
-    fn name(&self) -> Option<&str> {
+    pub(super) fn name(&self) -> Option<&str> {
         match self {
             ChartsAsked::All { .. } => None,
             ChartsAsked::Chart(name) | ChartsAsked::Version(name, _) => Some(name),
@@ -57,40 +54,22 @@ impl ChartsAsked {
 
 type WriteJson = fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()>;
 
-/// The answer to a query. See [`Snapshot::charts_json`].
+/// What a query asks for of these charts, which are those of its prefix as an index lists them, or those of
+/// them that have the asked name.
+///
+/// Errors when there is nothing.
 pub(super) fn page(
-    snapshot: &Snapshot,
     query: &ChartsQuery,
-    client: IpAddr,
-) -> Result<Arc<Representation>, PageError> {
-    let key = PageKey::Charts(query.clone());
-    if let Some(page) = snapshot.pages.kept(&key) {
-        return Ok(page);
-    }
-    let (name, mut urls) = (query.what.name(), snapshot.style.urls.clone());
-    let (charts, are_listed): (ListedCharts, bool) = match (&query.prefix, name) {
-        (None, None) => (snapshot.root.charts.clone(), true),
-        (None, Some(name)) => (snapshot.root.versions(name).into(), true),
-        (Some(path), _) => {
-            let missing = || PageError::NotFound(NOTHING_BELOW.to_owned());
-            let (prefix, ranges) = snapshot.below(path).ok_or_else(missing)?;
-            urls = urls.below(&prefix);
-            let is_asked =
-                |chart: &&Arc<StoredChart>| name.is_none_or(|name| chart.metadata.name() == name);
-            let charts = snapshot.in_ranges(ranges).filter(is_asked);
-            (charts.cloned().collect(), false)
-        }
-    };
-    snapshot.pages.get(key, client, length(&charts), || {
-        let charts = if are_listed { charts } else { listed(&charts) };
-        let charts = asked(charts, &query.what)?;
-        Ok(rendered(charts, urls, WHOLE_JSON, writer(query)))
-    })
+    charts: ListedCharts,
+    urls: ArchiveUrls,
+) -> Result<Arc<Representation>, String> {
+    let charts = asked(charts, &query.what)?;
+    Ok(rendered(charts, urls, WHOLE_JSON, writer(query)))
 }
 
 /// Those of the listed charts that are asked for. The errors are ChartMuseum's.
-fn asked(charts: ListedCharts, what: &ChartsAsked) -> Result<ListedCharts, PageError> {
-    let missing = |why: &str| Err(PageError::NotFound(why.to_owned()));
+fn asked(charts: ListedCharts, what: &ChartsAsked) -> Result<ListedCharts, String> {
+    let missing = |why: &str| Err(why.to_owned());
     match what {
         ChartsAsked::All { offset, limit } => {
             let start: usize = by_name(&charts).take(*offset).map(<[_]>::len).sum();

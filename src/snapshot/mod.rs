@@ -16,9 +16,10 @@ use crate::helm::ChartVersion;
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
+use crate::sorting;
 use core::net::IpAddr;
 use pages::{PageKey, Pages};
-use repository::{ChartRepository, index, length};
+use repository::{ChartRepository, ListedCharts, index, length, listed};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -238,7 +239,7 @@ impl Snapshot {
             let inner = inner.take_while(|(name, _)| name.as_str().starts_with(&inside));
             let all = own.into_iter().chain(inner.map(|(_, start)| start));
             let mut starts: Vec<usize> = all.copied().collect();
-            starts.sort_unstable();
+            sorting::ascending(&mut starts);
             let ranges: Vec<_> = starts
                 .into_iter()
                 .map(|start| self.range_from(start))
@@ -268,7 +269,29 @@ impl Snapshot {
         query: &ChartsQuery,
         client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
-        api::page(self, query, client)
+        let key = PageKey::Charts(query.clone());
+        if let Some(page) = self.pages.kept(&key) {
+            return Ok(page);
+        }
+        let (name, mut urls) = (query.what.name(), self.style.urls.clone());
+        let (charts, are_listed): (ListedCharts, bool) = match (&query.prefix, name) {
+            (None, None) => (self.root.charts.clone(), true),
+            (None, Some(name)) => (self.root.versions(name).into(), true),
+            (Some(path), _) => {
+                let missing = || PageError::NotFound(NOTHING_BELOW.to_owned());
+                let (prefix, ranges) = self.below(path).ok_or_else(missing)?;
+                urls = urls.below(&prefix);
+                let has_name = |chart: &&Arc<StoredChart>| {
+                    name.is_none_or(|name| chart.metadata.name() == name)
+                };
+                let charts = self.in_ranges(ranges).filter(has_name);
+                (charts.cloned().collect(), false)
+            }
+        };
+        self.pages.get(key, client, length(&charts), || {
+            let charts = if are_listed { charts } else { listed(&charts) };
+            api::page(query, charts, urls).map_err(PageError::NotFound)
+        })
     }
 
     /// `/api/skipped`: what isn't listed, and why, from the one at `offset` on, at most `limit` of them and

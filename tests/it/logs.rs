@@ -152,8 +152,10 @@ fn a_request_leaves_a_line_with_its_outcome_and_probes_leave_none() {
         assert_eq!(event["level"], "info");
         assert_eq!(event["peer"], "127.0.0.1");
         assert!(event["duration"].is_f64(), "{event}");
-        let gone = ["level", "peer", "duration", "time", "message"];
-        gone.map(|field| event.as_object_mut().expect("an object").remove(field));
+        let fields = event.as_object_mut().expect("an object");
+        for gone in ["level", "peer", "duration", "time", "message"] {
+            fields.remove(gone);
+        }
     }
     let long = format!("/{}", "x".repeat(299));
     let missing = daemon.get("/nothing").body.len();
