@@ -88,7 +88,7 @@ impl Config {
             StorageChoice::Layout(_) | StorageChoice::Local(_) => Duration::ZERO,
         };
         let unsaid = storage::unsaid(args, &storage);
-        let log_formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let is_json = one_of(args, "--log-format", &[("text", false), ("json", true)])?;
         Ok(Config {
             command: args.command,
             scan: scan(args, concurrency, &storage)?,
@@ -100,7 +100,10 @@ impl Config {
             shutdown_grace: time(args, "--shutdown-grace", MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
             log_level: read(args, "--log-level", level)?.unwrap_or(Level::Info),
-            log_format: one_of(args, "--log-format", &log_formats)?,
+            log_format: match is_json {
+                false => LogFormat::Text,
+                true => LogFormat::Json,
+            },
             warnings: args.ignored.iter().cloned().chain(unsaid).collect(),
         })
     }

@@ -156,30 +156,34 @@ impl<'a, C: Iterator<Item = ChartVersion<'a>> + Clone> IndexFile<C> {
 
     /// Writes it as one line of JSON.
     pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        write_line(out, |out| self.write(out))
+        write_line(out, &|out| self.write(out))
     }
 
     /// Writes the versions of all charts, by name, as one line of JSON.
     pub fn write_entries(&self, out: &mut dyn Write) -> io::Result<()> {
-        write_line(out, |out| self.entries(out))
+        write_line(out, &|out| self.entries(out))
     }
 
     /// Writes the versions, which are all of one chart, as one line of JSON.
     pub fn write_versions(&self, out: &mut dyn Write) -> io::Result<()> {
-        write_line(out, |out| {
-            out("[")?;
-            for (at, chart) in self.charts.clone().enumerate() {
-                out(if at == 0 { "" } else { "," })?;
-                chart.write(out, "")?;
-            }
-            out("]")
-        })
+        write_line(out, &|out| self.versions(out, ""))
+    }
+
+    /// The versions as a list, each with `more` fields, which begin with a comma.
+    pub(super) fn versions(&self, out: &mut Out, more: &str) -> io::Result<()> {
+        out("[")?;
+        for (at, chart) in self.charts.clone().enumerate() {
+            out(if at == 0 { "" } else { "," })?;
+            chart.write(out, more)?;
+        }
+        out("]")
     }
 
     /// Writes the first version as one line of JSON.
     pub fn write_one(&self, out: &mut dyn Write) -> io::Result<()> {
         let chart = self.charts.clone().next();
-        write_line(out, |out| {
+        write_line(out, &|out| {
+            let chart = chart.as_ref();
             chart.map_or(Ok(()), |chart| chart.write(out, ""))
         })
     }
@@ -218,7 +222,7 @@ impl<'a, C: Iterator<Item = ChartVersion<'a>> + Clone> IndexFile<C> {
 /// Writes pieces of JSON and a line break.
 pub(super) fn write_line(
     out: &mut dyn Write,
-    pieces: impl FnOnce(&mut Out) -> io::Result<()>,
+    pieces: &dyn Fn(&mut Out) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
     pieces(&mut |json| json::write(&mut out, json))?;

@@ -72,7 +72,7 @@ impl AccessRecord {
             }
         }
         log::info!(
-            peer:% = peer, method = method, path = path, status = status, bytes = bytes,
+            peer = &*peer.to_string(), method = method, path = path, status = status, bytes = bytes,
             duration = took.as_secs_f64(), user_agent = agent, request_id = id,
             error = error.as_deref();
             "{peer} {text}"

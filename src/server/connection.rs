@@ -109,7 +109,7 @@ fn respond(responder: &Responder, request: &Request, connection: &Connection) ->
     let path = access::path(&request.target);
     let (peer, method, status) = (connection.peer, request.method.as_str(), response.status);
     log::trace!(
-        peer:% = peer, method = method, path = path, status = status;
+        peer = &*peer.to_string(), method = method, path = path, status = status;
         "{peer} {method} {path}: {status}"
     );
     response

@@ -12,7 +12,7 @@ use crate::inventory::METADATA_TAG;
 use crate::oci::{Manifest, RepositoryName};
 use crate::representation::Representation;
 use crate::storage::{Error, ErrorKind, Result, Storage, read_blob};
-use crate::sync::{Lru, Once, lock};
+use crate::sync::lock;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,23 +26,19 @@ pub const MAX_METADATA_FILE: u64 = 64 * 1024;
 /// How long a file that was read is served without asking again, or that there is none: Artifact Hub asks
 /// every half an hour, and a registry counts each manifest as a pull.
 const KEPT_FOR: Duration = Duration::from_secs(60);
-/// Most bytes of files that are kept, and what each counts at least.
-const KEPT: usize = 512 * 1024;
-const MIN_WEIGHT: usize = 1024;
-/// Most requests that wait for a file that another one reads, and for how long: each holds a connection.
-const MAX_SHARING: usize = 64;
-const SHARED: Duration = Duration::from_secs(60);
+/// Most files that are kept: one mebibyte.
+const MOST_KEPT: usize = 16;
 
 /// The files of this chart repository.
 pub(super) struct RepositoryMetadata {
     own: Option<Box<MetadataFile>>,
-    kept: Mutex<Lru<RepositoryName, Found>>,
-    running: Once<RepositoryName, Found>,
+    /// What was read last.
+    kept: Mutex<Vec<Found>>,
 }
 
 /// What the storage has said, and until when it counts.
-#[derive(Clone)]
 struct Found {
+    repository: RepositoryName,
     file: Result<Arc<Representation>, Refusal>,
     until: Instant,
 }
@@ -52,8 +48,7 @@ impl RepositoryMetadata {
     pub(super) fn new(own: Option<Box<MetadataFile>>) -> RepositoryMetadata {
         RepositoryMetadata {
             own,
-            kept: Mutex::new(Lru::new(KEPT)),
-            running: Once::new(MAX_SHARING),
+            kept: Mutex::default(),
         }
     }
 
@@ -90,41 +85,37 @@ impl RepositoryMetadata {
         connection: &Connection,
         repository: &RepositoryName,
     ) -> Result<Arc<Representation>, Refusal> {
-        let kept = lock(&self.kept).get(repository);
-        if let Some(found) = kept.filter(|found| found.until > Instant::now()) {
-            return found.file;
+        let now = Instant::now();
+        let is_it = |found: &&Found| found.repository == *repository && found.until > now;
+        if let Some(found) = lock(&self.kept).iter().find(is_it) {
+            return found.file.clone();
         }
-        let found = self.running.get(repository, SHARED, || {
-            let file = downloads.storage(connection).and_then(|(storage, _pass)| {
-                read(storage, repository).map_err(|error| {
-                    log::warn!(
-                        repository = repository.as_str(), tag = METADATA_TAG, status = error.status();
-                        "{error:#}"
-                    );
-                    Refusal::Storage(error.kind())
-                })
-            });
-            let file = file.map(|bytes| Arc::new(Representation::new(bytes)));
-            let until = Instant::now() + KEPT_FOR;
-            let found = Found { file, until };
-            if found.is_definite() {
-                let weight = found.file.as_ref().map_or(0, |file| file.weight());
-                let weight = weight.max(MIN_WEIGHT);
-                lock(&self.kept).insert(repository.clone(), found.clone(), weight);
+        let (storage, _pass) = downloads.storage(connection)?;
+        let file = match read(storage, repository) {
+            Ok(bytes) => Ok(Arc::new(Representation::new(bytes))),
+            Err(error) => {
+                let status = error.status();
+                log::warn!(
+                    repository = repository.as_str(), tag = METADATA_TAG, status = status;
+                    "{error:#}"
+                );
+                let refusal = Err(Refusal::Storage(error.kind()));
+                if error.kind().is_no_answer() {
+                    return refusal;
+                }
+                refusal
             }
-            found
-        });
-        found.map_or(Err(Refusal::Busy), |found| found.file)
-    }
-}
-
-impl Found {
-    fn is_definite(&self) -> bool {
-        match self.file {
-            Ok(_) => true,
-            Err(Refusal::Busy) => false,
-            Err(Refusal::Storage(kind)) => !kind.is_no_answer(),
-        }
+        };
+        let mut kept = lock(&self.kept);
+        kept.retain(|found| found.repository != *repository);
+        kept.truncate(MOST_KEPT - 1);
+        let found = Found {
+            repository: repository.clone(),
+            file: file.clone(),
+            until: Instant::now() + KEPT_FOR,
+        };
+        kept.insert(0, found);
+        file
     }
 }
 
