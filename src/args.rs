@@ -53,9 +53,9 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      for an ingress that can't cut it off [none]
   --chart-url URL                    the index names archives by URLs below this one, and not by
                                      relative ones; oci: by the registry's own (Helm from 3.8 on)
-  --artifacthub-repo-file FILE       what artifacthub-repo.yml holds, for Artifact Hub, at / and each
-                                     prefix; read again on change [what is pushed under the tag
-                                     artifacthub.io of the repository PREFIX, or of the only one below]
+  --artifacthub-repo-file FILE       what /artifacthub-repo.yml and that of each prefix hold, for
+                                     Artifact Hub; read again on change [what the tag artifacthub.io
+                                     has in the prefix's repository, or in the only one below]
   --cors-allow-origin ORIGIN         pages of this origin, as in https://ui.example, may read what
                                      is served; *: those of any [none]
   --idle-timeout DURATION            how long a connection may be idle; longer than a load balancer
@@ -106,9 +106,8 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
   --log-format FORMAT                text, or json: an object on each line with time, level, message
                                      and what the message tells, such as repository, tag, status,
                                      or duration in seconds [text]
-  --log-requests                     log each request that isn't a probe's, at level info: peer, method,
-                                     path, status, bytes and duration, and the client's User-Agent
-                                     and X-Request-Id (fields: user_agent, request_id)
+  --log-requests                     log each request that isn't a probe's, at level info: peer,
+                                     method, path, status, bytes, duration, user_agent, request_id
   --help                             print this text
   --version                          print the version
 

@@ -126,6 +126,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.server.shutdownGrace }}
 - --shutdown-grace={{ . }}
 {{- end }}
+{{- if .Values.server.artifacthubRepo.configMap }}
+- --artifacthub-repo-file=/etc/artifacthub/artifacthub-repo.yml
+{{- end }}
 {{- with .Values.server.corsAllowOrigin }}
 - {{ printf "--cors-allow-origin=%s" . | quote }}
 {{- end }}
