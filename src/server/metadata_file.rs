@@ -8,6 +8,7 @@ use super::downloads::{Downloads, Refusal};
 use super::page::Asked;
 use super::response::{Response, YAML};
 use super::route::Base;
+use crate::budget::METADATA_FILES;
 use crate::inventory::METADATA_TAG;
 use crate::oci::{Manifest, RepositoryName};
 use crate::representation::Representation;
@@ -16,18 +17,16 @@ use crate::sync::lock;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+pub use crate::budget::MAX_METADATA_FILE;
+
 /// The content of the operator's file, whenever it is asked for.
 pub type MetadataFile = dyn Fn() -> Vec<u8> + Send + Sync;
 
 /// The layer that is the file.
 const LAYER_TYPE: &str = "application/vnd.cncf.artifacthub.repository-metadata.layer.v1.yaml";
-/// Largest file, in bytes: an id and some owners take a hundredth.
-pub const MAX_METADATA_FILE: u64 = 64 * 1024;
 /// How long a file that was read is served without asking again, or that there is none: Artifact Hub asks
 /// every half an hour, and a registry counts each manifest as a pull.
 const KEPT_FOR: Duration = Duration::from_secs(60);
-/// Most files that are kept: one mebibyte.
-const MOST_KEPT: usize = 16;
 
 /// The files of this chart repository.
 pub(super) struct RepositoryMetadata {
@@ -108,7 +107,7 @@ impl RepositoryMetadata {
         };
         let mut kept = lock(&self.kept);
         kept.retain(|found| found.repository != *repository);
-        kept.truncate(MOST_KEPT - 1);
+        kept.truncate(METADATA_FILES - 1);
         let found = Found {
             repository: repository.clone(),
             file: file.clone(),

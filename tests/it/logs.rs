@@ -107,7 +107,7 @@ fn each_line_of_a_hostile_session_is_a_json_object_with_the_values_that_it_tells
 }
 
 #[test]
-fn a_panic_and_a_failed_start_are_no_stray_lines() {
+fn the_reason_for_which_it_does_not_start_is_plain_text_in_either_format() {
     let taken = FakeRegistry::start();
     let port = format!("--port={}", taken.port());
     let storage = taken.flag();
@@ -118,7 +118,6 @@ fn a_panic_and_a_failed_start_are_no_stray_lines() {
     );
     let told = text(&output.stderr);
     let last = told.lines().last().unwrap_or_default();
-    // The reason for which it ends is plain text in either format.
     assert!(last.starts_with("oci-chartrepo: can't listen on"), "{told}");
     let others = told.lines().filter(|line| *line != last);
     others.for_each(|line| drop(serde_json::from_str::<Value>(line).expect("an object")));
