@@ -53,6 +53,11 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      for an ingress that can't cut it off [none]
   --chart-url URL                    the index names archives by URLs below this one, and not by
                                      relative ones; oci: by the registry's own (Helm from 3.8 on)
+  --artifacthub-repo-file FILE       what /artifacthub-repo.yml and that of each prefix hold, for
+                                     Artifact Hub; read again on change [what the tag artifacthub.io
+                                     has in the prefix's repository, or in the only one below]
+  --cors-allow-origin ORIGIN         pages of this origin, as in https://ui.example, may read what
+                                     is served; *: those of any [none]
   --idle-timeout DURATION            how long a connection may be idle; longer than a load balancer
                                      in front keeps its own [75s]
   --storage KIND                     where the charts are: registry, layout or local [registry]
@@ -98,6 +103,11 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      read faster by Helm from 3.14 on [yaml]
   --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
   --log-level LEVEL                  error, warn, info, debug or trace [info]
+  --log-format FORMAT                text, or json: an object on each line with time, level, message
+                                     and what the message tells, such as repository, tag, status,
+                                     or duration in seconds [text]
+  --log-requests                     log each request that isn't a probe's, at level info: peer,
+                                     method, path, status, bytes, duration, user_agent, request_id
   --help                             print this text
   --version                          print the version
 
@@ -425,7 +435,7 @@ mod tests {
                 "unknown flag --ca-file: did you mean --storage-registry-ca-file?",
             ),
             ("-x", "unknown flag -x, see --help"),
-            ("--log-format=json", "unknown flag --log-format, see --help"),
+            ("--colour=never", "unknown flag --colour, see --help"),
             ("--username", "unknown flag --username, see --help"),
             ("--port", "--port needs a value"),
             ("--port 1 --port 2", "--port is given more than once"),

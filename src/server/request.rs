@@ -29,6 +29,10 @@ const LARGE_HEADS: GateLimits = GateLimits {
 const READ: usize = 2 * 1024;
 /// Most header fields: Go's client with a proxy or two in front sends twenty.
 const MAX_FIELDS: usize = 64;
+/// Most characters that are kept of a client's name: all of Helm's, and what tells others apart.
+const USER_AGENT: usize = 100;
+/// Longest id of a request, in bytes: twice a UUID and a name.
+const MAX_REQUEST_ID: usize = 128;
 /// The last chunk of a body without any other (RFC 9112 §7.1), and no trailer.
 const EMPTY_BODY: &[u8] = b"0\r\n\r\n";
 /// How long a head may take from its first byte on: it fits into a few packets.
@@ -63,6 +67,10 @@ pub(super) struct RequestHeaders {
     pub(super) accept_encoding: Option<String>,
     pub(super) range: Option<String>,
     pub(super) if_range: Option<String>,
+    /// The beginning of `User-Agent`.
+    pub(super) user_agent: Option<String>,
+    /// Empty if it's not valid, or given twice.
+    request_id: Option<String>,
     connection: Option<String>,
     content_length: Option<String>,
     transfer_encoding: Option<String>,
@@ -312,7 +320,18 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// Whether it may be sent back, and stand in any log: letters, digits and what joins them.
+fn is_request_id(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte);
+    (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
 impl RequestHeaders {
+    /// The client's id of the request, if it's valid.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref().filter(|id| !id.is_empty())
+    }
+
     fn note(&mut self, name: &str, value: &str) {
         let list = match name.to_ascii_lowercase().as_str() {
             "host" => {
@@ -321,6 +340,16 @@ impl RequestHeaders {
             }
             "content-length" => {
                 self.repeated |= self.content_length.replace(value.to_owned()).is_some();
+                return;
+            }
+            "user-agent" => {
+                self.user_agent = Some(value.chars().take(USER_AGENT).collect());
+                return;
+            }
+            "x-request-id" => {
+                let is_valid = self.request_id.is_none() && is_request_id(value);
+                let id = if is_valid { value } else { "" };
+                self.request_id = Some(id.to_owned());
                 return;
             }
             "transfer-encoding" => &mut self.transfer_encoding,
@@ -423,6 +452,26 @@ mod tests {
     }
 
     #[test]
+    fn an_id_of_a_request_is_taken_if_it_is_plain_and_the_only_one() {
+        let id = |fields: &str| {
+            let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+            let request = parse(&head).unwrap().unwrap();
+            request.headers.request_id().map(str::to_owned)
+        };
+        let longest = "a".repeat(MAX_REQUEST_ID);
+        for valid in ["1", "Root=1-67-a/b_c.d:e+f@g", &longest] {
+            let taken = id(&format!("x-request-id: {valid}\r\n"));
+            assert_eq!(taken.as_deref(), Some(valid));
+        }
+        let too_long = longest + "a";
+        for other in ["", "a b", "a,b", "\u{e4}", "a\"b", "<a>", "a;b", &too_long] {
+            assert_eq!(id(&format!("X-Request-Id: {other}\r\n")), None, "{other}");
+        }
+        assert_eq!(id("X-Request-Id: a\r\nX-Request-Id: a\r\n"), None);
+        assert_eq!(id(""), None);
+    }
+
+    #[test]
     fn connections_are_kept_alive_as_the_client_wishes() {
         let keep = |text| parse(text).unwrap().unwrap().keep_alive;
         assert!(!keep(
@@ -487,6 +536,10 @@ mod tests {
         let cookies = head(field("Cookie", 20_000) + &field("Authorization", 11_000));
         assert!(parse(&cookies).unwrap().is_some());
         assert_eq!(status(&head(field("If-None-Match", SMALL_HEAD))), 431);
+        let named = head(field("User-Agent", SMALL_HEAD) + &field("X-Request-Id", SMALL_HEAD));
+        let kept = parse(&named).unwrap().unwrap().headers;
+        assert_eq!(kept.user_agent.unwrap().len(), USER_AGENT);
+        assert_eq!(kept.request_id.as_deref(), Some(""));
     }
 
     #[test]

@@ -6,11 +6,12 @@ use super::client::Connection;
 use super::connections::ConnectionTable;
 use super::downloads::Downloads;
 use super::flight::InFlight;
+use super::metadata_file::RepositoryMetadata;
 use super::metrics;
 use super::page::Asked;
 use super::request::{ReadLimits, Request};
-use super::response::{JSON, Response, YAML};
-use super::route::{BadTarget, Base, Route, UNKNOWN, route};
+use super::response::{JSON, Response, ResponseBody, YAML};
+use super::route::{BadTarget, Base, Route, UNKNOWN, is_probe, route};
 use crate::oci::RepositoryName;
 use crate::refresh::{Current, Failing};
 use crate::snapshot::Snapshot;
@@ -18,6 +19,11 @@ use std::sync::Arc;
 use tiny_http::Method;
 
 const NOT_READY: &str = "not ready: the first scan of the charts has not succeeded yet";
+
+/// What pages of other origins may read of a response, besides what all may.
+const EXPOSED: &str = "ETag, Link, Retry-After, X-Request-Id, X-Total-Count";
+/// What they may send: a proxy in front may ask for a password.
+const ALLOWED: &str = "Authorization, If-None-Match, If-Range, Range, X-Request-Id";
 
 /// Responds to requests, from the snapshot in force and by downloads.
 pub(super) struct Responder {
@@ -28,6 +34,10 @@ pub(super) struct Responder {
     pub(super) read_limits: ReadLimits,
     /// What precedes all paths: empty, or `/PATH`.
     pub(super) context_path: String,
+    pub(super) log_requests: bool,
+    /// See [`ServerOptions`](super::ServerOptions).
+    pub(super) cors_allow_origin: Option<String>,
+    pub(super) repository_metadata: RepositoryMetadata,
 }
 
 impl Responder {
@@ -43,6 +53,9 @@ impl Responder {
             (Ok(route @ Route::Unknown), _) | (Ok(route), Method::Get | Method::Head) => {
                 self.get(request, connection, route)
             }
+            (Ok(_), Method::Options) if self.cors_allow_origin.is_some() && !is_probe(template) => {
+                preflight()
+            }
             (_, Method::NonStandard(_)) => Response::text(501, "the method is unknown here"),
             (Ok(Route::Api(_)), _) => {
                 api::read_only(self.downloads.how_to_add()).with("Allow", "GET, HEAD")
@@ -52,6 +65,21 @@ impl Responder {
         response.route = template;
         match request.method {
             Method::Head => response.without_body(),
+            _ => response,
+        }
+    }
+
+    /// The response with what all responses to readable requests have: the request's id, and whether a
+    /// browser shows it to pages of other origins. That is the same for each client, so that caches may
+    /// keep it. Probes are no business of such pages.
+    pub(super) fn complete(&self, request: &Request, mut response: Response) -> Response {
+        if let Some(id) = request.headers.request_id() {
+            response = response.with("X-Request-Id", id.to_owned());
+        }
+        match &self.cors_allow_origin {
+            Some(origin) if !is_probe(response.route) => response
+                .with("Access-Control-Allow-Origin", origin.clone())
+                .with("Access-Control-Expose-Headers", EXPOSED),
             _ => response,
         }
     }
@@ -82,6 +110,11 @@ impl Responder {
             Route::Slashes(location) => {
                 Response::text(308, format!("moved: {location}")).with("Location", location)
             }
+            Route::Health => Response::line(200, JSON, r#"{"healthy":true}"#),
+            Route::Info => {
+                let info = concat!(r#"{"version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+                Response::line(200, JSON, info)
+            }
             Route::Live => Response::text(200, "alive"),
             Route::Ready => self.ready(),
             Route::Metrics => {
@@ -104,6 +137,10 @@ impl Responder {
                 asked.page(page, JSON, page_missing)
             }),
             Route::Api(api) => fresh(&|asked| api::respond(asked, &api)),
+            Route::ArtifactHub(base) => {
+                let metadata = &self.repository_metadata;
+                fresh(&|asked| metadata.respond(asked, connection, &base, &self.downloads))
+            }
             Route::File(base, file) => self.chart_file(request, connection, &base, file),
             Route::Unknown => Response::text(
                 404,
@@ -182,6 +219,15 @@ impl Responder {
             ),
         )
     }
+}
+
+/// What a browser is told before a request that it doesn't send of its own accord (Fetch, "CORS-preflight
+/// fetch").
+fn preflight() -> Response {
+    Response::new(204, ResponseBody::Absent)
+        .with("Access-Control-Allow-Methods", "GET, HEAD")
+        .with("Access-Control-Allow-Headers", ALLOWED)
+        .with("Access-Control-Max-Age", "86400")
 }
 
 /// The response before the first snapshot.

@@ -1,28 +1,28 @@
 //! What readers see: an immutable [`Snapshot`] of the inventory, swapped whole. Pure: it asks no storage
 //! and reads no clock. A request that needs a page that is not rendered yet renders it; see [`pages`].
 
+mod api;
 mod build;
 mod pages;
 mod repository;
 
+pub use api::{ApiShape, ChartsAsked, ChartsQuery};
 pub use pages::PageError;
 pub(crate) use pages::Turn;
 pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};
 
-use crate::budget::{SKIPPED_PAGE, WHOLE_JSON};
-use crate::helm::index::is_release;
-use crate::helm::{ChartVersion, IndexFile};
+use crate::budget::SKIPPED_PAGE;
+use crate::helm::ChartVersion;
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
 use crate::sorting;
 use core::net::IpAddr;
 use pages::{PageKey, Pages};
-use repository::{ChartRepository, ListedCharts, Versions, index, length, rendered};
+use repository::{ChartRepository, ListedCharts, index, length, listed};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Write};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -30,6 +30,9 @@ use time::format_description::well_known::Rfc3339;
 
 /// Where Harbor served the charts of a project before it kept them as OCI artifacts (until 2.8).
 const HARBOR_CHARTREPO: &str = "chartrepo/";
+
+/// That a prefix has no index.
+const NOTHING_BELOW: &str = "no repository below this path holds a chart";
 
 /// All that is served, as of one scan.
 pub struct Snapshot {
@@ -44,6 +47,8 @@ pub struct Snapshot {
     pages: Pages,
     /// What isn't listed, and why; sorted. If there is more than the budget allows, `counts` tells of it.
     pub skipped: Vec<Skipped>,
+    /// The repositories with Artifact Hub's tag, by name.
+    described: Vec<RepositoryName>,
     /// See [`Snapshot::outdated`].
     outdated: usize,
     /// How much it holds.
@@ -150,10 +155,10 @@ impl Snapshot {
     ) -> Result<Arc<Representation>, PageError> {
         let below = match prefix {
             None => None,
-            Some(prefix) => Some(self.below(prefix).ok_or_else(|| {
-                let why = "no repository below this path holds a chart";
-                PageError::NotFound(why.to_owned())
-            })?),
+            Some(prefix) => {
+                let missing = || PageError::NotFound(NOTHING_BELOW.to_owned());
+                Some(self.below(prefix).ok_or_else(missing)?)
+            }
         };
         let is_part = |(_, ranges): &(_, Vec<Range<usize>>)| count(ranges) < self.charts.len();
         let Some((prefix, ranges)) = below.filter(is_part) else {
@@ -166,7 +171,7 @@ impl Snapshot {
         }
         let charts: Vec<_> = self.in_ranges(ranges).cloned().collect();
         self.pages.get(key, client, length(&charts), || {
-            ChartRepository::new(&charts, format, &urls).index().clone()
+            Ok(ChartRepository::new(&charts, format, &urls).index().clone())
         })
     }
 
@@ -182,7 +187,7 @@ impl Snapshot {
         let key = PageKey::Index(None, format);
         let expected = length(&charts);
         self.pages
-            .get(key, client, expected, || index(charts, urls, format))
+            .get(key, client, expected, || Ok(index(charts, urls, format)))
     }
 
     /// The chart whose archive is `/PREFIX/charts/NAME-VERSION.tgz`, by that file name. No index is rendered
@@ -206,6 +211,21 @@ impl Snapshot {
     /// Whether `/PREFIX/index.yaml` is there.
     pub fn has_charts_below(&self, prefix: &RepositoryName) -> bool {
         self.below(prefix).is_some()
+    }
+
+    /// The repository whose tag has the metadata of the chart repository at a prefix, for Artifact Hub: the
+    /// one of that very name, or else the only one at or below it. If there are several, none of their
+    /// pushers speaks for the others.
+    pub fn described_by(&self, prefix: Option<&RepositoryName>) -> Option<&RepositoryName> {
+        let prefix = match prefix {
+            None => None,
+            Some(path) => Some(self.below(path)?.0),
+        };
+        let is_below =
+            |name: &&RepositoryName| prefix.as_ref().is_none_or(|top| name.is_below(top));
+        let mut below = self.described.iter().filter(is_below);
+        let first = below.next()?;
+        (prefix.as_ref() == Some(first) || below.next().is_none()).then_some(first)
     }
 
     /// The prefix whose charts are served at a path, and where in `charts` they are. Harbor's old address of
@@ -241,55 +261,37 @@ impl Snapshot {
         ranges.into_iter().flat_map(|range| &self.charts[range])
     }
 
-    /// `/api/charts`, as ChartMuseum's API has it (`pkg/chartmuseum/server/multitenant/api.go` at 01b1309),
-    /// without its pages (`offset`, `limit`): all versions of all charts, by name, newest first.
-    ///
-    /// Errors when too many requests wait for pages.
-    pub fn charts_json(&self, client: IpAddr) -> Result<Arc<Representation>, PageError> {
-        let all = || self.root.charts.clone();
-        self.page(PageKey::Charts, client, &all, |file, out| {
-            file.write_entries(out)
-        })
-    }
-
-    /// `/api/charts/NAME`: all versions of one chart, newest first.
-    ///
-    /// Errors when there are none, or when too many requests wait for pages.
-    pub fn chart_json(&self, name: &str, client: IpAddr) -> Result<Arc<Representation>, PageError> {
-        let versions = self.root.versions(name);
-        if versions.is_empty() {
-            return Err(PageError::NotFound("chart not found".to_owned()));
-        }
-        let key = PageKey::Chart(name.to_owned());
-        self.page(key, client, &|| versions.into(), |file, out| {
-            file.write_versions(out)
-        })
-    }
-
-    /// `/api/charts/NAME/VERSION`: one version; `latest` is the newest one that is no prerelease.
+    /// `/api/charts` and the like: what `query` asks for.
     ///
     /// Errors when it isn't listed, or when too many requests wait for pages.
-    pub fn chart_version_json(
+    pub fn charts_json(
         &self,
-        name: &str,
-        version: &str,
+        query: &ChartsQuery,
         client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
-        let versions = self.root.versions(name);
-        if versions.is_empty() {
-            return Err(PageError::NotFound("no chart name found".to_owned()));
+        let key = PageKey::Charts(query.clone());
+        if let Some(page) = self.pages.kept(&key) {
+            return Ok(page);
         }
-        let is_it = |chart: &&Arc<StoredChart>| match version {
-            "latest" => is_release(&chart.metadata),
-            _ => chart.metadata.version() == version,
+        let (name, mut urls) = (query.what.name(), self.style.urls.clone());
+        let (charts, are_listed): (ListedCharts, bool) = match (&query.prefix, name) {
+            (None, None) => (self.root.charts.clone(), true),
+            (None, Some(name)) => (self.root.versions(name).into(), true),
+            (Some(path), _) => {
+                let missing = || PageError::NotFound(NOTHING_BELOW.to_owned());
+                let (prefix, ranges) = self.below(path).ok_or_else(missing)?;
+                urls = urls.below(&prefix);
+                let has_name = |chart: &&Arc<StoredChart>| {
+                    name.is_none_or(|name| chart.metadata.name() == name)
+                };
+                let charts = self.in_ranges(ranges).filter(has_name);
+                (charts.cloned().collect(), false)
+            }
         };
-        let missing = format!("no chart version found for {name}-{version}");
-        let chart = versions.iter().find(is_it);
-        let chart = chart.ok_or(PageError::NotFound(missing))?;
-        let found = chart.metadata.version();
-        let key = PageKey::Version(name.to_owned(), found.to_owned());
-        let one = || [chart.clone()].into();
-        self.page(key, client, &one, |file, out| file.write_one(out))
+        self.pages.get(key, client, length(&charts), || {
+            let charts = if are_listed { charts } else { listed(&charts) };
+            api::page(query, charts, urls).map_err(PageError::NotFound)
+        })
     }
 
     /// `/api/skipped`: what isn't listed, and why, from the one at `offset` on, at most `limit` of them and
@@ -308,7 +310,7 @@ impl Snapshot {
         let key = PageKey::Skipped(from, page.len());
         self.pages.get(key, client, 0, || {
             let lines = serde_json::to_vec(&SkippedLines(page)).unwrap_or_default();
-            Arc::new(Representation::new(lines))
+            Ok(Arc::new(Representation::new(lines)))
         })
     }
 
@@ -321,24 +323,6 @@ impl Snapshot {
     /// snapshot holds at most as many more as this has grown by since.
     pub fn outdated(&self) -> usize {
         self.outdated
-    }
-
-    /// The JSON that `write` makes of some charts.
-    fn page(
-        &self,
-        key: PageKey,
-        client: IpAddr,
-        charts: &dyn Fn() -> ListedCharts,
-        write: fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()>,
-    ) -> Result<Arc<Representation>, PageError> {
-        if let Some(page) = self.pages.kept(&key) {
-            return Ok(page);
-        }
-        let charts = charts();
-        let (expected, urls) = (length(&charts), self.style.urls.clone());
-        self.pages.get(key, client, expected, || {
-            rendered(charts, urls, WHOLE_JSON, write)
-        })
     }
 }
 

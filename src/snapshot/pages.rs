@@ -2,6 +2,7 @@
 //! however many requests want it, and kept within a bound. One is rendered at a time, so that many
 //! requests for different ones never take the memory of them all.
 
+use super::api::ChartsQuery;
 use super::repository::IndexFormat;
 use crate::budget::PAGES;
 use crate::oci::RepositoryName;
@@ -43,12 +44,8 @@ pub enum PageError {
 pub(super) enum PageKey {
     /// The index of what lies below a prefix, or of all.
     Index(Option<RepositoryName>, IndexFormat),
-    /// All charts.
-    Charts,
-    /// All versions of one.
-    Chart(String),
-    /// One version.
-    Version(String, String),
+    /// Charts for programs.
+    Charts(ChartsQuery),
     /// So many that aren't listed, from one on.
     Skipped(usize, usize),
 }
@@ -83,13 +80,13 @@ impl Pages {
 
     /// The page, as `render` makes it, of about so many bytes.
     ///
-    /// Errors when too many requests wait.
+    /// Errors as `render` does, and when too many requests wait.
     pub(super) fn get(
         &self,
         key: PageKey,
         client: IpAddr,
         expected: usize,
-        render: impl FnOnce() -> Arc<Representation>,
+        render: impl FnOnce() -> Result<Arc<Representation>, PageError>,
     ) -> Result<Arc<Representation>, PageError> {
         self.get_boxed(key, client, expected, Box::new(render))
     }
@@ -99,7 +96,7 @@ impl Pages {
         key: PageKey,
         client: IpAddr,
         expected: usize,
-        render: Box<dyn FnOnce() -> Arc<Representation> + '_>,
+        render: Box<dyn FnOnce() -> Result<Arc<Representation>, PageError> + '_>,
     ) -> Result<Arc<Representation>, PageError> {
         if let Some(page) = self.kept(&key) {
             return Ok(page);
@@ -109,7 +106,7 @@ impl Pages {
         if let Some(page) = self.kept(&key) {
             return Ok(page);
         }
-        let page = render();
+        let page = render()?;
         lock(&self.kept).insert(key, page.clone(), page.weight().max(MIN_WEIGHT));
         Ok(page)
     }
@@ -124,7 +121,7 @@ mod tests {
     use std::thread;
 
     fn key(number: usize) -> PageKey {
-        PageKey::Chart(number.to_string())
+        PageKey::Skipped(number, 0)
     }
 
     fn page(length: usize) -> Arc<Representation> {
@@ -136,7 +133,7 @@ mod tests {
         let (pages, rendered) = (Pages::new(None), AtomicUsize::new(0));
         let render = || {
             rendered.fetch_add(1, Ordering::Relaxed);
-            page(10)
+            Ok(page(10))
         };
         thread::scope(|scope| {
             for _ in 0..16 {
@@ -151,10 +148,10 @@ mod tests {
         let pages = Pages::new(None);
         let panic = AssertUnwindSafe(|| pages.get(key(1), CLIENT, 1, || panic!("on purpose")));
         assert!(catch_unwind(panic).is_err());
-        assert!(pages.get(key(1), CLIENT, 1, || page(1)).is_ok());
+        assert!(pages.get(key(1), CLIENT, 1, || Ok(page(1))).is_ok());
         // The gate is the next snapshot's too.
         let next = Pages::new(Some(&pages));
-        assert!(next.get(key(1), CLIENT, 1, || page(1)).is_ok());
+        assert!(next.get(key(1), CLIENT, 1, || Ok(page(1))).is_ok());
     }
 
     #[test]
@@ -162,6 +159,6 @@ mod tests {
         let pages = Pages::new(None);
         let other = [127, 0, 0, 2].into();
         let _turn = pages.turn(CLIENT, LARGE + 1);
-        assert!(pages.get(key(1), other, LARGE, || page(1)).is_ok());
+        assert!(pages.get(key(1), other, LARGE, || Ok(page(1))).is_ok());
     }
 }

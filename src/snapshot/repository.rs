@@ -90,25 +90,8 @@ impl ChartRepository {
         format: IndexFormat,
         urls: &ArchiveUrls,
     ) -> ChartRepository {
-        let mut in_order = charts.to_vec();
-        // Of the same archive name, they stay in order of precedence.
-        sorting::by_key(&mut in_order, |chart| {
-            ChartVersion::archive_name(&chart.metadata)
-        });
-        let (mut by_archive_name, mut shadowed) = (Vec::<Arc<StoredChart>>::new(), Vec::new());
-        for chart in in_order {
-            let name = ChartVersion::archive_name(&chart.metadata);
-            let is_it = |one: &&Arc<StoredChart>| {
-                ChartVersion::cmp_archive_name(&one.metadata, &name).is_eq()
-            };
-            match by_archive_name.last().filter(is_it) {
-                Some(listed) => shadowed.extend(shadow(&name, listed, &chart)),
-                None => by_archive_name.push(chart),
-            }
-        }
-        let mut charts = by_archive_name.to_vec();
-        index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
-        let charts: ListedCharts = charts.into();
+        let (by_archive_name, shadowed) = unshadowed(charts);
+        let charts = in_order(by_archive_name.clone());
         ChartRepository {
             index: index(charts.clone(), urls.clone(), format),
             charts,
@@ -124,9 +107,7 @@ impl ChartRepository {
 
     /// How many charts there are, of one or several versions each.
     pub(super) fn names(&self) -> usize {
-        let have_one_name =
-            |one: &Arc<StoredChart>, other: &Arc<StoredChart>| name(one) == name(other);
-        self.charts.chunk_by(have_one_name).count()
+        by_name(&self.charts).count()
     }
 
     /// The chart of an archive's file name.
@@ -146,8 +127,43 @@ impl ChartRepository {
     }
 }
 
+/// Those of `charts`, which are in order of precedence, that an index lists, in its order.
+pub(super) fn listed(charts: &[Arc<StoredChart>]) -> ListedCharts {
+    in_order(unshadowed(charts).0)
+}
+
+fn in_order(mut charts: Vec<Arc<StoredChart>>) -> ListedCharts {
+    index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
+    charts.into()
+}
+
+/// The first chart of each archive name, in the order of those names, and what isn't listed because of it.
+fn unshadowed(charts: &[Arc<StoredChart>]) -> (Vec<Arc<StoredChart>>, Vec<Skipped>) {
+    let mut in_order = charts.to_vec();
+    // Of the same archive name, they stay in order of precedence.
+    sorting::by_key(&mut in_order, |chart| {
+        ChartVersion::archive_name(&chart.metadata)
+    });
+    let (mut by_archive_name, mut shadowed) = (Vec::<Arc<StoredChart>>::new(), Vec::new());
+    for chart in in_order {
+        let name = ChartVersion::archive_name(&chart.metadata);
+        let is_it =
+            |one: &&Arc<StoredChart>| ChartVersion::cmp_archive_name(&one.metadata, &name).is_eq();
+        match by_archive_name.last().filter(is_it) {
+            Some(listed) => shadowed.extend(shadow(&name, listed, &chart)),
+            None => by_archive_name.push(chart),
+        }
+    }
+    (by_archive_name, shadowed)
+}
+
 fn name(chart: &StoredChart) -> &str {
     chart.metadata.name()
+}
+
+/// The versions of one chart after those of the other.
+pub(super) fn by_name(charts: &[Arc<StoredChart>]) -> impl Iterator<Item = &[Arc<StoredChart>]> {
+    charts.chunk_by(|one, other| name(one) == name(other))
 }
 
 /// Another tag of the same archive is an alias, and no loss.
@@ -215,5 +231,6 @@ fn chart_version<'a>(chart: &'a StoredChart, urls: &ArchiveUrls) -> ChartVersion
         created: chart.created,
         digest: &chart.layers.archive.digest,
         url: urls.of(chart),
+        is_signed: chart.layers.provenance.is_some(),
     }
 }

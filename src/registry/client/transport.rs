@@ -20,7 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::header::AUTHORIZATION;
 use ureq::http::{Response, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
@@ -272,7 +272,7 @@ impl Transport {
         let status = request.call().map(|response| response.status().as_u16());
         count("probe", status.as_ref().ok());
         if let Ok(status) = status {
-            log::debug!("{}: {status}", Ask::JSON.what(target));
+            log::debug!(operation = "probe", status = status; "{}: {status}", Ask::JSON.what(target));
         }
         status
     }
@@ -301,15 +301,21 @@ impl Transport {
         let what = ask.what(here);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let secrets = self.secrets(&ask);
+        let began = Instant::now();
         let sent = self.send(here, ask);
+        let duration = began.elapsed().as_secs_f64();
         let status = sent.as_ref().map(|response| response.status().as_u16());
         count(ask.operation, status.as_ref().ok());
         let response = sent.map_err(|cause| {
             let error = error::transport(&what, url::is_at(here, &self.own), &cause);
-            log::debug!("{error:#}");
+            log::debug!(operation = ask.operation, duration = duration; "{error:#}");
             error
         })?;
-        log::debug!("{what}{query}: {}", response.status().as_u16());
+        let status = response.status().as_u16();
+        log::debug!(
+            operation = ask.operation, status = status, duration = duration;
+            "{what}{query}: {status}"
+        );
         Ok(UpstreamResponse {
             what,
             url: here.clone(),
