@@ -66,6 +66,7 @@ pub mod registry;
 pub mod representation;
 pub mod server;
 pub mod snapshot;
+mod sorting;
 pub mod storage;
 mod sync;
 

@@ -3,6 +3,7 @@
 //! on many things ([`in_parallel`]). Every wait has a deadline, and a panic in one thread never
 //! leaves others waiting.
 
+use crate::sorting;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -389,7 +390,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Lru<K, V> {
         if free.iter().map(|(_, _, weight)| weight).sum::<usize>() < wanted {
             return false;
         }
-        free.sort_unstable_by_key(|(used, ..)| *used);
+        sorting::by_key(&mut free, |(used, ..)| *used);
         let mut evicted = 0;
         for (_, key, weight) in free {
             if evicted >= wanted {
@@ -437,7 +438,7 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(
         }
         results
     });
-    results.sort_unstable_by_key(|(at, _)| *at);
+    sorting::by_key(&mut results, |(at, _)| *at);
     results.into_iter().map(|(_, result)| result).collect()
 }
 

@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     (
         "archives",
-        &["files", "helm", "observe", "oci", "storage", "sync"],
+        &[
+            "files", "helm", "observe", "oci", "sorting", "storage", "sync",
+        ],
     ),
     ("args", &[]),
     ("budget", &[]),
@@ -26,26 +28,29 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "registry",
             "server",
             "snapshot",
+            "sorting",
         ],
     ),
-    ("credentials", &["sync"]),
+    ("credentials", &["sorting", "sync"]),
     ("files", &["storage"]),
     ("fuzzing", &["layout", "observe", "registry", "server"]),
-    ("helm", &["budget", "oci"]),
+    ("helm", &["budget", "oci", "sorting"]),
     (
         "inventory",
         &[
-            "archives", "budget", "helm", "observe", "oci", "pacing", "storage", "sync",
+            "archives", "budget", "helm", "observe", "oci", "pacing", "sorting", "storage", "sync",
         ],
     ),
     (
         "layout",
-        &["budget", "files", "observe", "oci", "storage", "sync"],
+        &[
+            "budget", "files", "observe", "oci", "sorting", "storage", "sync",
+        ],
     ),
     (
         "mirror",
         &[
-            "budget", "files", "helm", "observe", "oci", "pacing", "storage", "sync",
+            "budget", "files", "helm", "observe", "oci", "pacing", "sorting", "storage", "sync",
         ],
     ),
     ("observe", &["budget"]),
@@ -99,11 +104,13 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "inventory",
             "oci",
             "representation",
+            "sorting",
             "sync",
         ],
     ),
     ("storage", &["budget", "oci"]),
-    ("sync", &[]),
+    ("sorting", &[]),
+    ("sync", &["sorting"]),
     (
         "lib",
         &[

@@ -2,6 +2,7 @@
 //! file costs one `stat`.
 
 use crate::files::{Root, Stamp, failed, is_settled, refused, stamp};
+use crate::sorting;
 use crate::storage::{ErrorKind, Result};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, DirEntry, FileType};
@@ -92,7 +93,7 @@ impl Search<'_> {
         }
         self.names += entries.len();
         // A folder with several links to it is found by the same path on every machine.
-        entries.sort_by_cached_key(DirEntry::file_name);
+        sorting::by_key(&mut entries, DirEntry::file_name);
         let mut entries = entries.iter();
         entries.try_for_each(|entry| self.add(folder, entry, depth + 1))
     }

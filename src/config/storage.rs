@@ -8,6 +8,7 @@ use crate::credentials::SecretFile;
 use crate::mirror::MirrorOptions;
 use crate::oci::RepositoryName;
 use crate::registry::{RegistryOptions, Scheme, Tls, TlsFiles};
+use crate::sorting;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
@@ -205,7 +206,7 @@ fn repositories(
             return Err(mistake(flag, name.as_str(), why));
         }
     }
-    names.sort_unstable();
+    sorting::ascending(&mut names);
     names.dedup();
     Ok(names)
 }

@@ -1,6 +1,7 @@
 //! The text of a dockerconfigjson, in all the forms that kubectl, docker, podman and helm write. No secret
 //! is ever shown: errors name a position, `Debug` only the kind of a credential.
 
+use crate::sorting;
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
@@ -116,7 +117,7 @@ impl Auths {
                 Err(why) => drop(unusable.insert(host, why)),
             }
         }
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.path.len()));
+        sorting::by_key(&mut entries, |entry| std::cmp::Reverse(entry.path.len()));
         Ok(Auths {
             entries,
             unusable,

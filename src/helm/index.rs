@@ -7,6 +7,7 @@ use super::packed::PackedMetadata;
 use super::version::Version;
 use super::yaml::BlockYaml;
 use crate::oci::Digest;
+use crate::sorting;
 use std::cmp::{Ordering, Reverse};
 use std::io::{self, BufWriter, Write};
 use time::format_description::well_known::Rfc3339;
@@ -108,13 +109,13 @@ pub fn sort<T>(
     charts: &mut [T],
     of: impl for<'t> Fn(&'t T) -> (&'t PackedMetadata, Option<OffsetDateTime>),
 ) {
-    charts.sort_by_cached_key(|chart| {
+    sorting::by_key(charts, |chart| {
         let (metadata, created) = of(chart);
         let version = Version::parse(metadata.version());
         let precedence = version.as_ref().map(Version::precedence);
-        Reverse((precedence, created, version))
+        let newest_first = Reverse((precedence, created, version));
+        (metadata.name().to_owned(), newest_first)
     });
-    charts.sort_by_cached_key(|chart| of(chart).0.name().to_owned());
 }
 
 /// Whether Helm takes this version when it is asked for none: it is no prerelease.

@@ -15,6 +15,7 @@ use super::filter::version_of;
 use crate::budget::{RENDERED, RENDERED_REPOSITORY};
 use crate::helm::Version;
 use crate::oci::{Descriptor, Digest, RepositoryName};
+use crate::sorting;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
@@ -115,7 +116,7 @@ impl<'a> Share<'a> {
                 ..Share::default()
             };
         }
-        configs.sort_by_cached_key(|config| -> Reverse<Option<Version>> {
+        sorting::by_key(&mut configs, |config| -> Reverse<Option<Version>> {
             Reverse(version_of(config.tag))
         });
         Share {

@@ -7,6 +7,7 @@ use super::filter::{Filter, Newest, TOO_OLD, version_of};
 use super::tag::{KnownTag, Repository};
 use crate::helm::Version;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
+use crate::sorting;
 use crate::storage::{ErrorKind, KeptTag, Known, Standing};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -130,7 +131,7 @@ impl Inventory {
         let kept = |(name, repository): (&RepositoryName, &Repository)| {
             let is_known = repository.failure.is_none() || !repository.tags.is_empty();
             let mut tags: Vec<&KnownTag> = repository.tags.iter().collect();
-            tags.sort_by_cached_key(|tag| Reverse(version_of(&tag.text)));
+            sorting::by_key(&mut tags, |tag| Reverse(version_of(&tag.text)));
             let kept = tags.into_iter().filter_map(|tag| {
                 let is_listed = listed.contains(&(name.as_str(), &tag.text));
                 self.kept_tag(tag, is_listed)

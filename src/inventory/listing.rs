@@ -6,6 +6,7 @@ use super::filter::version_of;
 use super::progress::Progress;
 use crate::budget::MAX_TAGS;
 use crate::oci::RepositoryName;
+use crate::sorting;
 use crate::storage::{Error, ErrorKind, Storage};
 use crate::sync::{in_parallel, lock};
 use std::cmp::Reverse;
@@ -105,7 +106,7 @@ impl Held {
         self.share = self.share.min(share(lengths, self.most));
         for tags in self.all.values_mut().filter(|tags| tags.len() > self.share) {
             self.left_out += tags.len() - self.share;
-            tags.sort_by_cached_key(|tag| (Reverse(version_of(tag)), tag.clone()));
+            sorting::by_key(tags, |tag| (Reverse(version_of(tag)), tag.clone()));
             tags.truncate(self.share);
         }
         self.count = self.all.values().map(Vec::len).sum();
@@ -114,7 +115,7 @@ impl Held {
 
 /// The largest length to which lists of these lengths can be cut so that they hold at most `most` in all.
 fn share(mut lengths: Vec<usize>, most: usize) -> usize {
-    lengths.sort_unstable();
+    sorting::ascending(&mut lengths);
     let (mut left, mut lists) = (most, lengths.len());
     for length in lengths {
         if length > left / lists {

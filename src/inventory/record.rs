@@ -9,6 +9,7 @@ use crate::budget::{
     CONFIGS_AT_ONCE, MAX_TAGS, METADATA_GROWTH, RENDERED, RENDERED_REPOSITORY, SMALL_CONFIG,
 };
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
+use crate::sorting;
 use crate::storage::{Error, ErrorKind, KeptTag, Standing};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -158,7 +159,7 @@ impl Inventory {
             CheckScope::Due(most) => Some(most),
             _ => None,
         };
-        tags.sort_by_key(|(rank, _, tag)| (most.and(tag.due), *rank));
+        sorting::by_key(&mut tags, |(rank, _, tag)| (most.and(tag.due), *rank));
         tags.truncate(most.unwrap_or(usize::MAX));
         let check = |(_, repository, tag): (_, &RepositoryName, &KnownTag)| {
             Some(TagCheck {

@@ -11,6 +11,7 @@ use super::tag::{CheckScope, ConfigKey, PendingTag, TagCheck};
 use crate::budget::SMALL_CONFIG;
 use crate::helm::ChartLayers;
 use crate::oci::{Descriptor, Digest, RepositoryName};
+use crate::sorting;
 use crate::storage::{Error, ErrorKind, Storage, read_blob};
 use crate::sync::{in_parallel, lock};
 use std::collections::hash_map::Entry;
@@ -64,7 +65,7 @@ impl<'a> Scan<'a> {
         mut repositories: Vec<RepositoryName>,
         scope: CheckScope,
     ) -> Listings {
-        repositories.sort_unstable();
+        sorting::ascending(&mut repositories);
         let (may_wait, now) = (matches!(scope, CheckScope::New), Instant::now());
         let mut asked = inventory.included(&repositories);
         let included = asked.len();

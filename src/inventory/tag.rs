@@ -6,6 +6,7 @@ use super::filter::{Filter, Newest, version_of};
 use crate::helm::{ChartLayers, Version};
 use crate::oci::{Digest, Reference, RepositoryName};
 use crate::pacing::Backoff;
+use crate::sorting;
 use crate::storage::{Error, ErrorKind};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -102,7 +103,7 @@ impl Repository {
     /// Adopts a listing: adds new tags, and forgets vanished ones. Returns whether the contents have
     /// changed.
     pub(super) fn list(&mut self, mut listed: Vec<String>, filter: &Filter, now: Instant) -> bool {
-        listed.sort_unstable();
+        sorting::ascending(&mut listed);
         listed.dedup();
         let was_skipped = self.failure.take().is_some() && self.tags.is_empty();
         if listed
@@ -131,7 +132,7 @@ impl Repository {
         let tags = self.tags.iter().enumerate();
         let versions = tags.filter_map(|(at, tag)| Some((version_of(&tag.text)?, at)));
         let mut versions: Vec<(Version, usize)> = versions.collect();
-        versions.sort_unstable_by(|one, other| other.cmp(one));
+        sorting::by(&mut versions, &|one, other| other.cmp(one));
         let (mut listed, mut unread, mut others) = (Vec::new(), Vec::new(), 0);
         let mut counted = HashSet::new();
         for (version, at) in &versions {
@@ -293,7 +294,7 @@ pub(super) fn rank<'a>(
                 None => unread.push(*tag),
             }
         }
-        unread.sort_by_cached_key(|tag| Reverse(version_of(&tag.text)));
+        sorting::by_key(&mut unread, |tag| Reverse(version_of(&tag.text)));
         let name = of_repository[0].0;
         ranked.extend(
             unread

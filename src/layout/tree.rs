@@ -1,6 +1,7 @@
 //! Finds the layouts: the directory itself, or folders below it. Links never lead outside.
 
 use crate::files::{Root, Stamp, failed, is_settled, stamp};
+use crate::sorting;
 use crate::storage::{ErrorKind, Result};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -100,7 +101,7 @@ impl TreeScan<'_> {
             }
         }
         // A folder with several links to it is found by the same path on every machine.
-        names.sort_unstable();
+        sorting::ascending(&mut names);
         names
             .iter()
             .try_for_each(|name| self.look_at(&folder.join(name), depth + 1))

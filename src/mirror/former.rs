@@ -6,6 +6,7 @@ use super::list::NamedManifest;
 use super::room::Room;
 use crate::helm::chart::MAX_CONFIG;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
+use crate::sorting;
 use crate::storage::{Error, ErrorKind, KeptTag, MAX_MANIFEST, Result, Standing, Storage};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
@@ -28,7 +29,7 @@ impl FormerScans {
             let [mut list, unlisted] =
                 [INDEX, UNLISTED].map(|name| directory.list(&folder.join(name)));
             list.extend(unlisted);
-            list.sort_unstable_by(|one, other| one.tag.cmp(&other.tag));
+            sorting::by(&mut list, &|one, other| one.tag.cmp(&other.tag));
             lists.insert(repository, list);
         }
         FormerScans { room, lists }

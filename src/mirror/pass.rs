@@ -10,6 +10,7 @@ use super::progress::FetchProgress;
 use super::{Mirror, MirrorState, Told};
 use crate::oci::{Descriptor, Digest, RepositoryName, qualified};
 use crate::pacing::Backoff;
+use crate::sorting;
 use crate::storage::{Error, ErrorKind, KeptTag, Result, Standing};
 use crate::sync::{in_parallel, lock, wait_while};
 use std::collections::{HashMap, HashSet};
@@ -185,7 +186,7 @@ impl Mirror {
             }
         }
         self.directory().age(told.count);
-        missing.sort_by_key(|missing| missing.rank);
+        sorting::by_key(&mut missing, |missing| missing.rank);
         missing
     }
 

@@ -7,6 +7,7 @@ use super::disk::Incoming;
 use super::parts::Parts;
 use crate::helm::chart::MAX_CONFIG;
 use crate::oci::{Descriptor, RepositoryName};
+use crate::sorting;
 use crate::storage::MAX_MANIFEST;
 use crate::sync::lock;
 use std::fs::{self, File};
@@ -83,7 +84,7 @@ impl Room {
             return;
         }
         let mut archives = self.archives();
-        archives.sort_unstable();
+        sorting::ascending(&mut archives);
         let mut sum: u64 = archives.iter().map(|(_, size, _)| size).sum();
         let wanted = if sum > most { most - most / 10 } else { most };
         for (_, size, path) in archives {
@@ -114,7 +115,7 @@ impl Room {
                 }
             }
         }
-        found.sort_unstable_by(|one, other| one.2.cmp(&other.2));
+        sorting::by(&mut found, &|one, other| one.2.cmp(&other.2));
         found.dedup_by(|one, other| one.2 == other.2);
         found
     }

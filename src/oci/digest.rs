@@ -2,8 +2,8 @@
 //! [`Verifying`] to its end is exactly the content of the digest. Lengths and hashes are counted here,
 //! never taken from the sender.
 
+use ring::digest::{Context, SHA256, SHA512, digest};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256, Sha512};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::str::FromStr;
@@ -24,7 +24,7 @@ enum Hash {
 impl Digest {
     /// The sha256 digest of `bytes`.
     pub fn sha256(bytes: &[u8]) -> Digest {
-        Digest(Hash::Sha256(Sha256::digest(bytes).into()))
+        Digest::of(digest(&SHA256, bytes))
     }
 
     /// The algorithm, and the hex digits.
@@ -44,14 +44,27 @@ impl Digest {
     pub fn names(&self, bytes: &[u8]) -> bool {
         let mut hasher = self.hasher();
         hasher.update(bytes);
-        hasher.finish() == *self
+        Digest::of(hasher.finish()) == *self
     }
 
-    fn hasher(&self) -> Hasher {
-        match self.0 {
-            Hash::Sha256(_) => Hasher::Sha256(Sha256::new()),
-            Hash::Sha512(_) => Hasher::Sha512(Sha512::new()),
-        }
+    /// The digest that one of our two algorithms has come to. Its length tells which.
+    fn of(hash: ring::digest::Digest) -> Digest {
+        Digest(match hash.as_ref().try_into() {
+            Ok(bytes) => Hash::Sha256(bytes),
+            Err(_) => {
+                let mut bytes = Box::new([0; 64]);
+                bytes.copy_from_slice(hash.as_ref());
+                Hash::Sha512(bytes)
+            }
+        })
+    }
+
+    /// What hashes by the algorithm of this digest.
+    fn hasher(&self) -> Context {
+        Context::new(match self.0 {
+            Hash::Sha256(_) => &SHA256,
+            Hash::Sha512(_) => &SHA512,
+        })
     }
 }
 
@@ -97,27 +110,6 @@ impl TryFrom<String> for Digest {
     }
 }
 
-enum Hasher {
-    Sha256(Sha256),
-    Sha512(Sha512),
-}
-
-impl Hasher {
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Hasher::Sha256(hasher) => hasher.update(bytes),
-            Hasher::Sha512(hasher) => hasher.update(bytes),
-        }
-    }
-
-    fn finish(&mut self) -> Digest {
-        Digest(match self {
-            Hasher::Sha256(hasher) => Hash::Sha256(hasher.finalize_reset().into()),
-            Hasher::Sha512(hasher) => Hash::Sha512(Box::new(hasher.finalize_reset().into())),
-        })
-    }
-}
-
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
@@ -135,7 +127,7 @@ fn hex(bytes: &[u8]) -> String {
 pub struct Verifying<R> {
     source: R,
     digest: Digest,
-    hasher: Hasher,
+    hasher: Context,
     size: u64,
     remaining: u64,
     verified: bool,
@@ -155,7 +147,7 @@ impl<R: Read> Verifying<R> {
     }
 
     fn verify(&mut self) -> io::Result<()> {
-        let actual = self.hasher.finish();
+        let actual = Digest::of(self.hasher.clone().finish());
         if actual != self.digest {
             let text = format!("{} turned out to hash to {}", self.digest, actual.parts().1);
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
@@ -168,7 +160,7 @@ impl<R: Read> Verifying<R> {
 /// Counts and hashes what passes, to find out what it is.
 pub struct Hashing<R> {
     source: R,
-    hasher: Sha256,
+    hasher: Context,
     size: u64,
 }
 
@@ -177,17 +169,14 @@ impl<R> Hashing<R> {
     pub fn new(source: R) -> Hashing<R> {
         Hashing {
             source,
-            hasher: Sha256::new(),
+            hasher: Context::new(&SHA256),
             size: 0,
         }
     }
 
     /// The sha256 digest and the length of all that has passed.
     pub fn finish(self) -> (Digest, u64) {
-        (
-            Digest(Hash::Sha256(self.hasher.finalize().into())),
-            self.size,
-        )
+        (Digest::of(self.hasher.finish()), self.size)
     }
 }
 

@@ -7,6 +7,7 @@ use super::repository::ChartRepository;
 use super::{Counts, IndexStyle, Snapshot};
 use crate::helm::Version;
 use crate::inventory::{Contents, Skipped, StoredChart};
+use crate::sorting;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ impl Snapshot {
             over_bound,
         };
         let mut skipped = skipped.kept;
-        skipped.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+        sorting::by(&mut skipped, &|one, other| key(one).cmp(&key(other)));
         date(&mut skipped, last.map_or(&[], |last| &last.skipped), now);
         let mut repositories = BTreeMap::new();
         let mut end = 0;
@@ -111,7 +112,7 @@ fn date(skipped: &mut [Skipped], before: &[Skipped], now: i64) {
 /// Which chart goes first where two have one archive name: that of the shortest, then the first repository;
 /// in it that of the tag that is its version, then of the first tag, then of the first digest.
 fn sort(charts: &mut [Arc<StoredChart>]) {
-    charts.sort_by_cached_key(|chart| {
+    sorting::by_key(charts, |chart| {
         let version = Version::parse(chart.metadata.version());
         let has_own_tag = version.is_some_and(|version| version.tag() == chart.reference.as_str());
         (

@@ -15,6 +15,7 @@ use crate::helm::{ChartVersion, IndexFile};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
+use crate::sorting;
 use core::net::IpAddr;
 use pages::{PageKey, Pages};
 use repository::{ChartRepository, ListedCharts, Versions, index, length, rendered};
@@ -218,7 +219,7 @@ impl Snapshot {
             let inner = inner.take_while(|(name, _)| name.as_str().starts_with(&inside));
             let all = own.into_iter().chain(inner.map(|(_, start)| start));
             let mut starts: Vec<usize> = all.copied().collect();
-            starts.sort_unstable();
+            sorting::ascending(&mut starts);
             let ranges: Vec<_> = starts
                 .into_iter()
                 .map(|start| self.range_from(start))

@@ -5,6 +5,7 @@ use crate::helm::{ChartVersion, IndexFile, index};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
+use crate::sorting;
 use std::io::{self, Write};
 use std::slice;
 use std::sync::Arc;
@@ -91,7 +92,9 @@ impl ChartRepository {
     ) -> ChartRepository {
         let mut in_order = charts.to_vec();
         // Of the same archive name, they stay in order of precedence.
-        in_order.sort_by_cached_key(|chart| ChartVersion::archive_name(&chart.metadata));
+        sorting::by_key(&mut in_order, |chart| {
+            ChartVersion::archive_name(&chart.metadata)
+        });
         let (mut by_archive_name, mut shadowed) = (Vec::<Arc<StoredChart>>::new(), Vec::new());
         for chart in in_order {
             let name = ChartVersion::archive_name(&chart.metadata);

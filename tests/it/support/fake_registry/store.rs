@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 
 use super::artifacts::Descriptor;
 
 /// `sha256:` and the hex digest of these bytes.
 pub fn sha256(bytes: &[u8]) -> String {
-    let hex = Sha256::digest(bytes)
-        .into_iter()
-        .map(|b| format!("{b:02x}"));
+    let hash = digest(&SHA256, bytes);
+    let hex = hash.as_ref().iter().map(|b| format!("{b:02x}"));
     format!("sha256:{}", hex.collect::<String>())
 }
 
