@@ -42,6 +42,12 @@ pub trait Storage: Send + Sync {
         Ok(Box::new(Skip::new(source, start)))
     }
 
+    /// A file that holds a blob and nothing else, if its bytes were verified so short a time ago that they
+    /// needn't be again, and it has not changed since.
+    fn verified_file(&self, _: &RepositoryName, _: &Descriptor) -> Option<VerifiedFile> {
+        None
+    }
+
     /// Checks that a blob can be read, where that is cheap. A registry accepts no manifest before its
     /// blobs (distribution-spec v1.1.0, "Pushing Manifests"), so for a registry no request is made.
     fn check(&self, _: &RepositoryName, _: &Descriptor) -> Result<()> {
@@ -78,6 +84,9 @@ pub trait Storage: Send + Sync {
     /// and returns nothing new unless it `has_changed`.
     fn keep(&self, _has_changed: bool, _known: &dyn Fn() -> Known) {}
 }
+
+/// An open file whose bytes are those of a blob.
+pub type VerifiedFile = std::fs::File;
 
 /// What former scans have left on disk.
 pub struct Former<'a> {

@@ -142,6 +142,7 @@ const KEPT_TO: [(&str, &[&str]); 12] = [
             "layout",
             "mirror",
             "observe",
+            "storage",
         ],
     ),
     ("std::net", &["registry", "server"]),

@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// The folder of what is about the whole mirror. No repository's name begins with a dot, and readers of
 /// image layouts pass it by.
@@ -32,6 +32,9 @@ const RESERVED: [&str; 3] = [INDEX, MARKER, BLOBS];
 /// Of so many files it is remembered that their bytes were verified, and need not be before each use:
 /// each takes some 100 bytes of memory.
 const MOST_PROVEN: usize = 4096;
+/// For how long verified bytes are sent without being verified again as they pass: long enough that of many
+/// clients at once few cost a hash, and too short for a disk to decay. A file that changes has another stamp.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// The directory of a mirror. Nothing outside of it is read or written.
 pub(super) struct MirrorDirectory {
@@ -48,7 +51,16 @@ struct DirectoryState {
     /// account.
     fresh: HashMap<Digest, u64>,
     /// Files whose bytes were verified.
-    proven: HashMap<Digest, Stamp>,
+    proven: HashMap<Digest, Proof>,
+}
+
+/// That the bytes of a file are those of its digest.
+#[derive(Clone, Copy)]
+struct Proof {
+    /// The file's, as long as it has not changed since.
+    stamp: Stamp,
+    /// When they were verified.
+    at: Instant,
 }
 
 impl MirrorDirectory {
@@ -144,7 +156,7 @@ impl MirrorDirectory {
         let path = self.blob(repository, &blob.digest);
         let (mut file, metadata) = self.disk.open_file(&path)?;
         let found = stamp(&metadata);
-        if lock(&self.state).proven.get(&blob.digest) == Some(&found) {
+        if self.proof(blob, &found).is_some() {
             return Some(file);
         }
         let mut verified = Verifying::new(&file, &blob.digest, metadata.len());
@@ -161,13 +173,38 @@ impl MirrorDirectory {
         Some(file)
     }
 
+    /// Opens a blob whose bytes were verified seconds ago, and have not changed since.
+    pub(super) fn open_fresh(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+    ) -> Option<File> {
+        let (file, metadata) = self.disk.open_file(&self.blob(repository, &blob.digest))?;
+        let proof = self.proof(blob, &stamp(&metadata))?;
+        (metadata.len() == blob.size && proof.at.elapsed() < FRESH).then_some(file)
+    }
+
+    /// What is noted of a file that is still the same.
+    fn proof(&self, blob: &Descriptor, found: &Stamp) -> Option<Proof> {
+        let proof = lock(&self.state).proven.get(&blob.digest).copied();
+        proof.filter(|proof| proof.stamp == *found)
+    }
+
     /// Notes that the bytes of a file are those of its digest.
-    fn prove(&self, digest: &Digest, found: Stamp) {
+    fn prove(&self, digest: &Digest, stamp: Stamp) {
         let proven = &mut lock(&self.state).proven;
         if proven.len() >= MOST_PROVEN {
             proven.clear();
         }
-        proven.insert(digest.clone(), found);
+        let at = Instant::now();
+        proven.insert(digest.clone(), Proof { stamp, at });
+    }
+
+    /// Notes that the bytes were verified again.
+    pub(super) fn confirm(&self, digest: &Digest) {
+        if let Some(proof) = lock(&self.state).proven.get_mut(digest) {
+            proof.at = Instant::now();
+        }
     }
 
     /// Has a blob verified before its next use.
@@ -273,8 +310,10 @@ impl MirrorDirectory {
     /// Notes that a blob was used, for [`Room`](super::room::Room).
     pub(super) fn touch(&self, file: &File, digest: &Digest) {
         let touched = file.set_modified(SystemTime::now());
-        if let Ok(metadata) = touched.and_then(|()| file.metadata()) {
-            self.prove(digest, stamp(&metadata));
+        if let Ok(metadata) = touched.and_then(|()| file.metadata())
+            && let Some(proof) = lock(&self.state).proven.get_mut(digest)
+        {
+            proof.stamp = stamp(&metadata);
         }
     }
 }

@@ -69,10 +69,24 @@ impl Room {
     /// Opens a verified blob, which is now the one that was used last.
     pub(super) fn open(&self, repository: &RepositoryName, blob: &Descriptor) -> Option<File> {
         let file = self.directory.open_proven(repository, blob)?;
+        Some(self.used(file, blob))
+    }
+
+    /// The same if it was verified seconds ago.
+    pub(super) fn open_fresh(
+        &self,
+        repository: &RepositoryName,
+        blob: &Descriptor,
+    ) -> Option<File> {
+        let file = self.directory.open_fresh(repository, blob)?;
+        Some(self.used(file, blob))
+    }
+
+    fn used(&self, file: File, blob: &Descriptor) -> File {
         if self.most.is_some() {
             self.directory.touch(&file, &blob.digest);
         }
-        Some(file)
+        file
     }
 
     /// Removes archives until a tenth of the room is free, if it's full: to find them costs a look at

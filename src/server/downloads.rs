@@ -10,7 +10,7 @@
 use super::blocks::{BLOCK, BlockMemory, Buffer, blocks_for};
 use super::client::Connection;
 use super::connections::ConnectionTable;
-use super::response::{ArchiveStream, ResponseBody};
+use super::response::{ArchiveStream, ResponseBody, SentFile};
 use crate::observe::metrics;
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
 use crate::storage::{ErrorKind, Storage};
@@ -262,9 +262,33 @@ impl Downloads {
     /// A stream for one client alone.
     fn stream(&self, wanted: &Wanted, pass: Option<Pass<IpAddr>>) -> Result<ResponseBody, Refusal> {
         let pass = pass.map_or_else(|| self.enter(wanted), Ok)?;
-        {
+        let whole = usize::try_from(wanted.blob.size).map(|size| 0..size);
+        let file = match whole {
+            Ok(whole) => self.file(wanted, whole, pass),
+            Err(_) => Err(pass),
+        };
+        file.or_else(|pass| {
             let source = self.open(wanted)?;
             Ok(stream(wanted, wanted.blob.size, source, pass))
+        })
+    }
+
+    /// A file that holds the archive, if it needn't be verified; else the pass comes back.
+    fn file(
+        &self,
+        wanted: &Wanted,
+        part: Range<usize>,
+        pass: Pass<IpAddr>,
+    ) -> Result<ResponseBody, Pass<IpAddr>> {
+        let name = wanted.file_name.to_owned();
+        match self.storage.verified_file(wanted.repository, wanted.blob) {
+            Some(file) => Ok(ResponseBody::File(SentFile {
+                file,
+                part,
+                name,
+                pass,
+            })),
+            None => Err(pass),
         }
     }
 
@@ -278,13 +302,15 @@ impl Downloads {
     ) -> Result<ResponseBody, Refusal> {
         let pass = self.enter(wanted)?;
         let (start, left) = (part.start as u64, part.len() as u64);
-        let rest = self
-            .storage
-            .blob_from(wanted.repository, wanted.blob, start);
-        match rest {
-            Ok(source) => Ok(stream(wanted, left, Exactly { source, left }, pass)),
-            Err(error) => Err(refused(wanted, error.kind(), format_args!("{error:#}"))),
-        }
+        self.file(wanted, part, pass).or_else(|pass| {
+            let rest = self
+                .storage
+                .blob_from(wanted.repository, wanted.blob, start);
+            match rest {
+                Ok(source) => Ok(stream(wanted, left, Exactly { source, left }, pass)),
+                Err(error) => Err(refused(wanted, error.kind(), format_args!("{error:#}"))),
+            }
+        })
     }
 
     fn open(&self, wanted: &Wanted) -> Result<impl Read + Send + use<>, Refusal> {

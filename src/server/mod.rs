@@ -42,6 +42,7 @@ mod response;
 mod route;
 mod stuck;
 mod threads;
+mod writer;
 
 use crate::refresh::Current;
 use crate::storage::Storage;

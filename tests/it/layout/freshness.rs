@@ -163,12 +163,12 @@ fn what_has_not_changed_is_not_read_again() {
     let daemon = daemon_on(layout.flags());
     let before = index(&daemon);
 
-    let read = bytes_read(&daemon);
+    let read = daemon.io("rchar");
     fs::rename(layout.path().join("blobs"), scratch.join("blobs")).expect("rename");
     for _ in 0..20 {
         assert_eq!(index(&daemon), before);
     }
-    let read = bytes_read(&daemon) - read;
+    let read = daemon.io("rchar") - read;
     assert!(
         read < 1 << 20,
         "{read} bytes for 20 requests, so index.json was read again"
@@ -181,23 +181,13 @@ fn what_has_not_changed_is_not_read_again() {
 
     // The counter counts: a change is read.
     fs::rename(scratch.join("blobs"), layout.path().join("blobs")).expect("rename");
-    let once = bytes_read(&daemon);
+    let once = daemon.io("rchar");
     let text = fs::read(layout.index()).expect("read");
     fs::write(layout.index(), text).expect("write");
     assert_eq!(index(&daemon), before);
-    assert!(bytes_read(&daemon) - once > 1 << 20);
+    assert!(daemon.io("rchar") - once > 1 << 20);
 }
 
 fn charts(daemon: &Daemon) -> Vec<String> {
     Index::of(daemon).charts()
-}
-
-/// All that the daemon has read so far, from files and otherwise.
-fn bytes_read(daemon: &Daemon) -> u64 {
-    let path = format!("/proc/{}/io", daemon.pid());
-    let counters = fs::read_to_string(path).expect("read the counters");
-    let line = counters
-        .lines()
-        .find_map(|line| line.strip_prefix("rchar: "));
-    line.and_then(|count| count.parse().ok()).expect("rchar")
 }

@@ -281,6 +281,24 @@ fn a_flipped_bit_in_any_file_is_told_mended_and_never_served() {
 }
 
 #[test]
+fn the_kernel_sends_an_archive_that_was_verified_moments_ago_whole_and_in_parts() {
+    let (fake, place) = (FakeRegistry::start(), Place::new());
+    let archive: Vec<u8> = (0..6_000_000_u32).map(|at| (at % 251) as u8).collect();
+    fake.push(&Chart::new("web", "1.0.0").archive(archive.clone()));
+    let daemon = place.ready(&fake, &[UNCACHED]);
+    let reads = || daemon.io("syscr");
+    let path = "/charts/web-1.0.0.tgz";
+    assert!(daemon.get(path).body == archive);
+    let before = reads();
+    assert!(daemon.get(path).body == archive);
+    let part = daemon.request("GET", path, &[("Range", "bytes=2500000-5999998")]);
+    assert!(part.status == 206 && part.body == archive[2_500_000..5_999_999]);
+    // Reading it would take a hundred calls for each.
+    let calls = reads() - before;
+    assert!(calls < 60, "{calls} calls to read");
+}
+
+#[test]
 fn a_bit_that_flips_while_the_daemon_runs_is_found_before_the_file_is_served() {
     let (fake, place) = (FakeRegistry::start(), Place::new());
     let archive: Vec<u8> = (0..6_000_000_u32).map(|at| (at % 251) as u8).collect();

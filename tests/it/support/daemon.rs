@@ -1,6 +1,7 @@
 //! The daemon under test: the real binary as a child on a free port, with its log collected.
 
 use std::env;
+use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::LazyLock;
@@ -127,6 +128,16 @@ impl Daemon {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A counter of /proc/PID/io: `rchar` is all that was read so far, from files and otherwise, `syscr` the
+    /// number of calls that did so.
+    pub fn io(&self, counter: &str) -> u64 {
+        let path = format!("/proc/{}/io", self.pid());
+        let counters = fs::read_to_string(path).expect("read the counters");
+        let mut lines = counters.lines();
+        let value = lines.find_map(|line| line.strip_prefix(counter)?.strip_prefix(": "));
+        value.and_then(|value| value.parse().ok()).expect(counter)
     }
 
     /// Sends `TERM`, `INT`, … to the daemon.
