@@ -289,7 +289,7 @@ fn the_pods_run_with_the_arguments_that_are_rendered() {
 }
 
 #[test]
-fn the_chart_has_a_value_for_each_flag() {
+fn the_chart_has_a_value_for_each_flag_and_no_flag_that_the_program_lacks() {
     let help = run_ok(Path::new(program()), &["--help"], &[]);
     let flags = help.lines().filter_map(|line| line.strip_prefix("  --"));
     let flags: Vec<&str> = flags.filter_map(|line| line.split(' ').next()).collect();
@@ -322,6 +322,11 @@ fn the_chart_has_a_value_for_each_flag() {
         );
     }
     assert!(flags.len() > 30, "{help}");
+    for word in &used {
+        let flag = word.split('=').next().expect("a word");
+        let is_one = flags.iter().any(|known| flag == format!("--{known}"));
+        assert!(is_one, "{word} is no flag");
+    }
     for flag in flags {
         // The Secret is mounted at the default place; the pod's network is its own.
         if ["help", "version", "storage-registry-config", "listen-host"].contains(&flag) {
