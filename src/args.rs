@@ -319,11 +319,14 @@ fn unknown_variable(name: &str) -> Option<String> {
     Some(format!("{name} is ignored: did you mean {meant}?"))
 }
 
-/// The flag that was most likely meant: one that holds what was typed, or differs in a third of it at
+/// The flag that was most likely meant: one that holds each word that was typed, or differs in a third of it at
 /// most (in two letters of a short one, which is one swapped pair).
 fn nearest(name: &str) -> Option<&'static str> {
     let bare = name.trim_start_matches('-');
-    let is_part = |flag: &&str| bare.len() >= SHORTEST_PART && flag.contains(bare);
+    let is_part = |flag: &&str| {
+        let mut words = bare.split('-');
+        bare.len() >= SHORTEST_PART && words.all(|word| flag.contains(word))
+    };
     let is_like = |flag: &&str| distance(name, flag) <= (bare.len() / 3).max(2);
     // `--repo` is rather the end of one than the beginning of another.
     let nearest = |flag: &&str| (!flag.ends_with(bare), distance(name, flag));
@@ -429,6 +432,10 @@ mod tests {
             (
                 "--repo=a",
                 "unknown flag --repo: did you mean --storage-registry-repo?",
+            ),
+            (
+                "--storage-repo=a",
+                "unknown flag --storage-repo: did you mean --storage-registry-repo?",
             ),
             (
                 "--ca-file=a",

@@ -91,7 +91,7 @@ pub fn silence() {
 /// Errors with what would be right.
 pub fn level(name: &str) -> Result<Level, &'static str> {
     name.parse()
-        .map_err(|_| "not one of error, warn, info, debug, trace")
+        .map_err(|_| "not one of: error, warn, info, debug, trace")
 }
 
 impl Log for Stderr {

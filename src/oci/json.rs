@@ -71,6 +71,12 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for ListVisitor<T
     }
 }
 
+/// The longest start of `text` that has at most `most` bytes and ends with a whole character.
+pub(super) fn start_of(text: &str, most: usize) -> &str {
+    let mut ends = (0..=most.min(text.len())).rev();
+    ends.find_map(|end| text.get(..end)).unwrap_or("")
+}
+
 /// A text, of which at most the first `MOST` bytes are kept; `None` for a value of another type, of which
 /// nothing is.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,8 +98,7 @@ impl<'de, const MOST: usize> Visitor<'de> for TextVisitor<MOST> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        let end = text.floor_char_boundary(MOST);
-        Ok(BoundedText(Some(text[..end].to_owned())))
+        Ok(BoundedText(Some(start_of(text, MOST).to_owned())))
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {

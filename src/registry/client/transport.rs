@@ -67,10 +67,17 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
         config: &ureq::config::Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let look_up = |uri| {
+            let addresses = self.system.resolve(uri, config, timeout);
+            addresses.map_err(|error| match error {
+                ureq::Error::Io(cause) => io::Error::new(error::UNKNOWN_NAME, cause).into(),
+                other => other,
+            })
+        };
         if let Some(proxy) = self.proxies.of(uri) {
-            return self.system.resolve(proxy.uri(), config, timeout);
+            return look_up(proxy.uri());
         }
-        let addresses = self.system.resolve(uri, config, timeout)?;
+        let addresses = look_up(uri)?;
         let is_link_local = |address: &SocketAddr| url::is_link_local_address(address.ip());
         if !url::is_at(uri, &self.own) && addresses.iter().any(is_link_local) {
             let text = "a link-local address, allowed only for the configured registry";
