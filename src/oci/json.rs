@@ -2,6 +2,7 @@
 //! pushed megabyte would become a hundred: values are counted before a text is parsed, or lists and texts
 //! are cut off while it is.
 
+use super::text::start_of;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
@@ -69,12 +70,6 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for ListVisitor<T
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(BoundedList(kept))
     }
-}
-
-/// The longest start of `text` that has at most `most` bytes and ends with a whole character.
-pub(super) fn start_of(text: &str, most: usize) -> &str {
-    let mut ends = (0..=most.min(text.len())).rev();
-    ends.find_map(|end| text.get(..end)).unwrap_or("")
 }
 
 /// A text, of which at most the first `MOST` bytes are kept; `None` for a value of another type, of which

@@ -3,7 +3,8 @@
 //! one, or a wrong one. The caller must bound the length.
 
 use super::digest::Digest;
-use super::json::{MAX_VALUES, holds_over, reason, start_of};
+use super::json::{MAX_VALUES, holds_over, reason};
+use super::text::start_of;
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;

@@ -10,4 +10,4 @@ pub mod text;
 pub use digest::{Digest, Hashing, Verifying};
 pub use manifest::{Descriptor, ImageIndex, ImageManifest, ListedManifest, Manifest, MediaType};
 pub use reference::{Reference, RepositoryName, Tag, is_component, qualified, split};
-pub use text::excerpt;
+pub use text::{excerpt, start_of};

@@ -4,6 +4,7 @@
 
 use super::request::Request;
 use super::route::path_of;
+use crate::oci::start_of;
 use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -90,7 +91,7 @@ pub(super) fn path(target: &str) -> &str {
 }
 
 fn beginning(text: &str, most: usize) -> String {
-    text[..text.floor_char_boundary(most)].to_owned()
+    start_of(text, most).to_owned()
 }
 
 #[cfg(test)]

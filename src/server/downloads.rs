@@ -13,7 +13,7 @@ use super::connections::ConnectionTable;
 use super::response::{ArchiveStream, Response, ResponseBody, SentFile};
 use crate::observe::metrics;
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
-use crate::storage::{ErrorKind, Storage};
+use crate::storage::{ErrorKind, Exactly, Storage};
 use crate::sync::{Gate, GateLimits, Lru, Once, Pass, lock};
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -338,7 +338,7 @@ impl Downloads {
                 .storage
                 .blob_from(wanted.repository, wanted.blob, start);
             match rest {
-                Ok(source) => Ok(stream(wanted, left, Exactly { source, left }, pass)),
+                Ok(source) => Ok(stream(wanted, left, Exactly::new(source, left), pass)),
                 Err(error) => Err(refused(wanted, error.kind(), format_args!("{error:#}"))),
             }
         })
@@ -364,23 +364,6 @@ fn read_ahead(source: &mut impl Read, mut buffer: Buffer, longest: Duration) -> 
             _ if buffer.is_full() || Instant::now() >= deadline => return Ok(buffer),
             _ => {}
         }
-    }
-}
-
-/// So many bytes of a source; it's an error if there are fewer.
-struct Exactly<R> {
-    source: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Exactly<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = (&mut self.source).take(self.left).read(buffer)?;
-        if count == 0 && self.left > 0 && !buffer.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.left -= count as u64;
-        Ok(count)
     }
 }
 
