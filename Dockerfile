@@ -1,6 +1,7 @@
 # One static program, its papers and nothing else. Built by BuildKit (docker's own builder since version 23)
-# or buildah. On x86-64 it cross-compiles for arm64 and armv7 with the same toolchain as `make dist`, ten times
-# faster than an emulated compiler; on any machine it builds for that machine's own architecture.
+# or buildah. On x86-64 it cross-compiles for arm64 and armv7 (--platform=linux/arm64) with the same toolchain as
+# `make dist`, ten times faster than an emulated compiler; on any machine it builds for that machine's own
+# architecture. buildah 1.28 has to be told --build-arg BUILDPLATFORM=linux/amd64 for another one.
 ARG RUST_VERSION=1.95
 FROM --platform=$BUILDPLATFORM rust:${RUST_VERSION}-slim-bookworm AS build
 WORKDIR /build

@@ -57,6 +57,11 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      /index.yaml, as the page shows it [as it was called]
   --trust-forwarded                  believe X-Forwarded-Host, -Proto and -Prefix, and Forwarded: a
                                      proxy in front sets them
+  --artifacthub-repo-file FILE       what /artifacthub-repo.yml and that of each prefix hold, for
+                                     Artifact Hub; read again on change [what the tag artifacthub.io
+                                     has in the prefix's repository, or in the only one below]
+  --cors-allow-origin ORIGIN         pages of this origin, as in https://ui.example, may read what
+                                     is served; *: those of any [none]
   --idle-timeout DURATION            how long a connection may be idle; longer than a load balancer
                                      in front keeps its own [75s]
   --storage KIND                     where the charts are: registry, layout or local [registry]
@@ -102,6 +107,11 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
                                      read faster by Helm from 3.14 on [yaml]
   --shutdown-grace DURATION          how long SIGTERM waits for running downloads [10s]
   --log-level LEVEL                  error, warn, info, debug or trace [info]
+  --log-format FORMAT                text, or json: an object on each line with time, level, message
+                                     and what the message tells, such as repository, tag, status,
+                                     or duration in seconds [text]
+  --log-requests                     log each request that isn't a probe's, at level info: peer,
+                                     method, path, status, bytes, duration, user_agent, request_id
   --help                             print this text
   --version                          print the version
 
@@ -313,11 +323,14 @@ fn unknown_variable(name: &str) -> Option<String> {
     Some(format!("{name} is ignored: did you mean {meant}?"))
 }
 
-/// The flag that was most likely meant: one that holds what was typed, or differs in a third of it at
+/// The flag that was most likely meant: one that holds each word that was typed, or differs in a third of it at
 /// most (in two letters of a short one, which is one swapped pair).
 fn nearest(name: &str) -> Option<&'static str> {
     let bare = name.trim_start_matches('-');
-    let is_part = |flag: &&str| bare.len() >= SHORTEST_PART && flag.contains(bare);
+    let is_part = |flag: &&str| {
+        let mut words = bare.split('-');
+        bare.len() >= SHORTEST_PART && words.all(|word| flag.contains(word))
+    };
     let is_like = |flag: &&str| distance(name, flag) <= (bare.len() / 3).max(2);
     // `--repo` is rather the end of one than the beginning of another.
     let nearest = |flag: &&str| (!flag.ends_with(bare), distance(name, flag));
@@ -425,11 +438,15 @@ mod tests {
                 "unknown flag --repo: did you mean --storage-registry-repo?",
             ),
             (
+                "--storage-repo=a",
+                "unknown flag --storage-repo: did you mean --storage-registry-repo?",
+            ),
+            (
                 "--ca-file=a",
                 "unknown flag --ca-file: did you mean --storage-registry-ca-file?",
             ),
             ("-x", "unknown flag -x, see --help"),
-            ("--log-format=json", "unknown flag --log-format, see --help"),
+            ("--colour=never", "unknown flag --colour, see --help"),
             ("--username", "unknown flag --username, see --help"),
             ("--port", "--port needs a value"),
             ("--port 1 --port 2", "--port is given more than once"),

@@ -43,6 +43,10 @@ pub(crate) const TEXT: usize = 300;
 pub(crate) const SKIPPED: usize = 8 * MIB;
 /// Most entries of one page of `/api/skipped`: 300 KB at most lengths of names.
 pub(crate) const SKIPPED_PAGE: usize = 500;
+/// Largest `artifacthub-repo.yml`, in bytes: an id and some owners take a hundredth.
+pub const MAX_METADATA_FILE: u64 = 64 * KIB as u64;
+/// Most of them that are kept in memory: one mebibyte.
+pub(crate) const METADATA_FILES: usize = 16;
 /// Most bytes of one response that is kept in memory: an index of 10,000 versions. A larger one is written
 /// anew for each client, from the charts' metadata, which takes a tenth of the time in which Helm reads it.
 pub(crate) const WHOLE: usize = 8 * MIB;

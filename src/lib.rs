@@ -212,10 +212,11 @@ fn watch_scan() -> io::Result<()> {
 }
 
 fn start_log(config: &Config) -> io::Result<()> {
-    observe::log::init(config.log_level)?;
+    observe::log::init(config.log_level, config.log_format)?;
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
+    observe::process::warn_of_limits();
     Ok(())
 }
 

@@ -148,6 +148,30 @@ impl<R: Read> Read for Skip<R> {
     }
 }
 
+/// So many bytes of a source; it's an error if there are fewer.
+pub struct Exactly<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Exactly<R> {
+    /// Lets so many pass.
+    pub fn new(source: R, left: u64) -> Exactly<R> {
+        Exactly { source, left }
+    }
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = (&mut self.source).take(self.left).read(buffer)?;
+        if count == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
 /// One state of a storage, to be compared with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision(pub u64);

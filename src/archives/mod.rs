@@ -339,7 +339,9 @@ fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {
 }
 
 fn provenance_path(archive: &Path) -> PathBuf {
-    archive.with_added_extension("prov")
+    let mut name = archive.as_os_str().to_owned();
+    name.push(".prov");
+    name.into()
 }
 
 /// The error of a file, by its path below the root. That path and the file's content may be shown to

@@ -9,14 +9,15 @@ mod storage;
 pub use storage::StorageChoice;
 
 use crate::args::{Args, Command, Mistake};
+use crate::credentials::{NamedFile, WatchedFiles};
 use crate::inventory::{Filter, NameRule};
-use crate::observe::log::level;
+use crate::observe::log::{LogFormat, level};
 use crate::refresh::Options;
-use crate::server::{Addressing, ServerOptions};
+use crate::server::{Addressing, MAX_METADATA_FILE, MetadataFile, ServerOptions};
 use crate::snapshot::{ArchiveUrls, IndexFormat, IndexStyle};
 use log::Level;
 use quantity::size;
-use reading::{all_parsed, mistake, number, one_of, read, time};
+use reading::{all_parsed, file, mistake, number, one_of, read, time};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// The least grave events that are logged.
     pub log_level: Level,
+    /// How they are written.
+    pub log_format: LogFormat,
     /// What is logged of the flags and the environment before all else.
     pub warnings: Vec<String>,
 }
@@ -85,6 +88,7 @@ impl Config {
             StorageChoice::Layout(_) | StorageChoice::Local(_) => Duration::ZERO,
         };
         let unsaid = storage::unsaid(args, &storage);
+        let is_json = one_of(args, "--log-format", &[("text", false), ("json", true)])?;
         Ok(Config {
             command: args.command,
             scan: scan(args, concurrency, &storage)?,
@@ -96,6 +100,10 @@ impl Config {
             shutdown_grace: time(args, "--shutdown-grace", MAX_GRACE)?
                 .unwrap_or(Duration::from_secs(10)),
             log_level: read(args, "--log-level", level)?.unwrap_or(Level::Info),
+            log_format: match is_json {
+                false => LogFormat::Text,
+                true => LogFormat::Json,
+            },
             warnings: args.ignored.iter().cloned().chain(unsaid).collect(),
         })
     }
@@ -142,6 +150,9 @@ fn server(args: &Args) -> Result<ServerOptions, Mistake> {
             given => given.unwrap_or(IDLE),
         },
         chart_cache_size: read(args, "--chart-cache-size", size)?.unwrap_or(32 << 20),
+        log_requests: args.has("--log-requests"),
+        artifacthub_repo: artifacthub_repo(args)?,
+        cors_allow_origin: read(args, "--cors-allow-origin", origin)?.flatten(),
     })
 }
 
@@ -155,6 +166,42 @@ fn context_path(text: &str) -> Result<String, &'static str> {
         "" => Ok(String::new()),
         path if path.split('/').all(is_segment) => Ok(format!("/{path}")),
         _ => Err("not a path such as /helm, of letters, digits, -, ., _ and ~"),
+    }
+}
+
+/// Reads a file that is read again when it has changed.
+fn artifacthub_repo(args: &Args) -> Result<Option<Box<MetadataFile>>, Mistake> {
+    const FLAG: &str = "--artifacthub-repo-file";
+    let Some(path) = file(args, FLAG)? else {
+        return Ok(None);
+    };
+    let whole = |files: &[(&NamedFile, Vec<u8>)]| match files {
+        [(_, bytes)] if bytes.len() as u64 <= MAX_METADATA_FILE => Ok(bytes.clone()),
+        _ => Err(format!("{FLAG}: over {MAX_METADATA_FILE} bytes")),
+    };
+    let files = WatchedFiles::open(vec![NamedFile { flag: FLAG, path }], None, whole);
+    let files = files.map_err(|error| error.to_string())?;
+    Ok(Some(Box::new(move || {
+        let (bytes, _, problem) = files.current();
+        if let Some(problem) = problem {
+            log::warn!("keeping what it held before: {problem}");
+        }
+        bytes
+    })))
+}
+
+/// An origin as browsers send it (RFC 6454 §6.2), or `*`; nothing for no text.
+fn origin(text: &str) -> Result<Option<String>, &'static str> {
+    let origin = text.to_ascii_lowercase();
+    let schemes = ["http://", "https://"];
+    let host = schemes
+        .iter()
+        .find_map(|scheme| origin.strip_prefix(scheme));
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    match host {
+        None if matches!(text, "" | "*") => Ok(Some(origin).filter(|text| !text.is_empty())),
+        Some(host) if !host.is_empty() && host.bytes().all(is_plain) => Ok(Some(origin)),
+        _ => Err("not * or an origin such as https://ui.example:8443"),
     }
 }
 
@@ -235,6 +282,29 @@ mod tests {
         }
         for bad in ["/a//b", "/..", "/a b", "/%61", "http://h/helm", "/a?b"] {
             assert!(context_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_as_browsers_send_it_or_any() {
+        for (text, expected) in [
+            ("*", Some("*")),
+            ("", None),
+            ("https://UI.example:8443", Some("https://ui.example:8443")),
+            ("http://[::1]:80", Some("http://[::1]:80")),
+        ] {
+            assert_eq!(origin(text).unwrap().as_deref(), expected, "{text}");
+        }
+        for bad in [
+            "ui.example",
+            "https://",
+            "https://h/",
+            "https://h/a",
+            "null",
+            "ftp://h",
+            "https://a,https://b",
+        ] {
+            assert!(origin(bad).is_err(), "{bad}");
         }
     }
 

@@ -82,7 +82,7 @@ fn registry(args: &Args, connections: usize) -> Result<RegistryOptions, Mistake>
     if repo.contains('@') {
         // Not quoted: what stands before the @ is a secret.
         return Err(format!(
-            "{flag}: credentials belong into --storage-registry-config"
+            "{flag}: credentials belong in --storage-registry-config"
         ));
     }
     let address = Address::parse(repo).map_err(|why| mistake(flag, repo, why))?;

@@ -80,12 +80,12 @@ impl Auths {
         }
         let file: BTreeMap<String, Value> =
             serde_json::from_slice(text).map_err(|error| match is_base64(text) {
-                true => "base64 of something; needed is what it decodes to".into(),
+                true => "it is base64; the file must hold what that decodes to".into(),
                 false => position(error),
             })?;
         if file.get("kind").is_some_and(|kind| kind == "Secret") {
             return Err(
-                "a Secret's manifest; needed is what its .dockerconfigjson decodes to".into(),
+                "it is a Secret's manifest; the file must hold what its .dockerconfigjson decodes to".into(),
             );
         }
         let helpers = file.get("credHelpers").and_then(Value::as_object);

@@ -126,6 +126,10 @@ fn stamp(path: &Path) -> Option<FileStamp> {
 }
 
 fn read<T>(files: &[NamedFile], parse: &Parse<T>) -> io::Result<T> {
+    parse(&contents(files)?).map_err(|why| io::Error::new(INVALID, why))
+}
+
+fn contents(files: &[NamedFile]) -> io::Result<Vec<(&NamedFile, Vec<u8>)>> {
     let mut contents = Vec::new();
     for file in files {
         let error = |kind, why: &dyn fmt::Display| io::Error::new(kind, format!("{file}: {why}"));
@@ -145,5 +149,5 @@ fn read<T>(files: &[NamedFile], parse: &Parse<T>) -> io::Result<T> {
         }
         contents.push((file, bytes));
     }
-    parse(&contents).map_err(|why| io::Error::new(INVALID, why))
+    Ok(contents)
 }

@@ -25,6 +25,8 @@ pub struct ChartVersion<'a> {
     pub digest: &'a Digest,
     /// Where the archive is, percent-encoded; none if it is beside the index.
     pub url: Option<String>,
+    /// Whether there is a provenance file beside it.
+    pub is_signed: bool,
 }
 
 impl ChartVersion<'_> {
@@ -47,26 +49,32 @@ impl ChartVersion<'_> {
         format!("charts/{}", percent_encoded(&name))
     }
 
-    /// The metadata's JSON with three more fields. None of their values needs an escape.
-    fn write(&self, out: &mut Out) -> io::Result<()> {
+    /// Where the archive is; nothing of it needs an escape in JSON.
+    pub(super) fn url(&self) -> String {
+        let relative = || ChartVersion::relative_url(self.metadata);
+        self.url.clone().unwrap_or_else(relative)
+    }
+
+    /// The metadata's JSON with three more fields, and with `more` of them, which begin with a comma. None
+    /// of their values needs an escape.
+    pub(super) fn write(&self, out: &mut Out, more: &str) -> io::Result<()> {
         let metadata = self.metadata.json();
         out(&metadata[..metadata.len() - 1])?;
-        let relative = || ChartVersion::relative_url(self.metadata);
-        let url = self.url.clone().unwrap_or_else(relative);
-        let mut rest = format!(r#","urls":["{url}"]"#);
+        let mut rest = format!(r#","urls":["{}"]"#, self.url());
         if let Some(created) = self.created {
             rest += &format!(r#","created":"{}""#, rfc3339(created));
         }
         if let Some(hex) = self.digest.sha256_hex() {
             rest += &format!(r#","digest":"{hex}""#);
         }
+        rest += more;
         rest.push('}');
         out(&rest)
     }
 }
 
 /// Takes JSON in pieces that are whole tokens.
-type Out<'o> = dyn FnMut(&str) -> io::Result<()> + 'o;
+pub(super) type Out<'o> = dyn FnMut(&str) -> io::Result<()> + 'o;
 
 /// Reads the annotation `org.opencontainers.image.created` as a time in UTC. `None` unless it is
 /// RFC 3339, in years that RFC 3339 can write: Helm refuses a whole index for one other date.
@@ -80,7 +88,7 @@ pub fn parse_created(annotation: &str) -> Option<OffsetDateTime> {
     (0..=9999).contains(&utc.year()).then_some(utc)
 }
 
-fn rfc3339(time: OffsetDateTime) -> String {
+pub(super) fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339)
         .expect("a time in UTC and in years of four digits")
 }
@@ -115,7 +123,7 @@ pub fn is_release(metadata: &PackedMetadata) -> bool {
 
 /// A whole index. It is written piece by piece and never held, whatever its size.
 pub struct IndexFile<C> {
-    charts: C,
+    pub(super) charts: C,
 }
 
 impl<'a, C: Iterator<Item = ChartVersion<'a>> + Clone> IndexFile<C> {
@@ -134,30 +142,36 @@ impl<'a, C: Iterator<Item = ChartVersion<'a>> + Clone> IndexFile<C> {
 
     /// Writes it as one line of JSON.
     pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        write_line(out, |out| self.write(out))
+        write_line(out, &|out| self.write(out))
     }
 
     /// Writes the versions of all charts, by name, as one line of JSON.
     pub fn write_entries(&self, out: &mut dyn Write) -> io::Result<()> {
-        write_line(out, |out| self.entries(out))
+        write_line(out, &|out| self.entries(out))
     }
 
     /// Writes the versions, which are all of one chart, as one line of JSON.
     pub fn write_versions(&self, out: &mut dyn Write) -> io::Result<()> {
-        write_line(out, |out| {
-            out("[")?;
-            for (at, chart) in self.charts.clone().enumerate() {
-                out(if at == 0 { "" } else { "," })?;
-                chart.write(out)?;
-            }
-            out("]")
-        })
+        write_line(out, &|out| self.versions(out, ""))
+    }
+
+    /// The versions as a list, each with `more` fields, which begin with a comma.
+    pub(super) fn versions(&self, out: &mut Out, more: &str) -> io::Result<()> {
+        out("[")?;
+        for (at, chart) in self.charts.clone().enumerate() {
+            out(if at == 0 { "" } else { "," })?;
+            chart.write(out, more)?;
+        }
+        out("]")
     }
 
     /// Writes the first version as one line of JSON.
     pub fn write_one(&self, out: &mut dyn Write) -> io::Result<()> {
         let chart = self.charts.clone().next();
-        write_line(out, |out| chart.map_or(Ok(()), |chart| chart.write(out)))
+        write_line(out, &|out| {
+            let chart = chart.as_ref();
+            chart.map_or(Ok(()), |chart| chart.write(out, ""))
+        })
     }
 
     /// `generated` is the newest date among the charts: the newest change of content, so that equal content
@@ -185,16 +199,16 @@ impl<'a, C: Iterator<Item = ChartVersion<'a>> + Clone> IndexFile<C> {
                 out(":[")?;
             }
             last = Some(name);
-            chart.write(out)?;
+            chart.write(out, "")?;
         }
         out(if last.is_some() { "]}" } else { "}" })
     }
 }
 
 /// Writes pieces of JSON and a line break.
-fn write_line(
+pub(super) fn write_line(
     out: &mut dyn Write,
-    pieces: impl FnOnce(&mut Out) -> io::Result<()>,
+    pieces: &dyn Fn(&mut Out) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
     pieces(&mut |json| json::write(&mut out, json))?;
@@ -225,6 +239,7 @@ mod tests {
             created: created.map(|text| parse_created(text).unwrap()),
             digest: &UNLISTED,
             url: None,
+            is_signed: false,
         }
     }
 

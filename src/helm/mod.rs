@@ -2,6 +2,7 @@
 //! ordered and how an index is written. Pure: no I/O, no clock, no HTTP.
 
 pub mod chart;
+mod harbor;
 pub mod index;
 mod json;
 pub mod metadata;

@@ -119,6 +119,8 @@ pub struct Contents {
     pub skipped: SkippedList,
     /// How many tags are left out because a bound is reached.
     pub over_bound: usize,
+    /// The repositories that list Artifact Hub's tag, in the order of their names.
+    pub described: Vec<RepositoryName>,
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
+/// The tag under which Artifact Hub finds its metadata of a repository
+/// (artifacthub.io/docs/topics/repositories/helm-charts).
+pub const METADATA_TAG: &str = "artifacthub.io";
 /// Longest pattern, in bytes: no repository's name is longer.
 const MAX_PATTERN: usize = 255;
 
@@ -201,7 +204,7 @@ fn is_companion(tag: &str) -> bool {
         .iter()
         .find_map(|algorithm| tag.strip_prefix(algorithm));
     let hex = of_digest.map_or("", |rest| rest.split('.').next().unwrap_or_default());
-    tag == "artifacthub.io" || (hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+    tag == METADATA_TAG || (hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::artifact::{Artifact, ChartConfig};
 use super::budget::{Demand, Plan, WantedConfig};
 use super::contents::{Contents, Skipped, StoredChart};
-use super::filter::{Filter, Newest, TOO_OLD, version_of};
+use super::filter::{Filter, METADATA_TAG, Newest, TOO_OLD, version_of};
 use super::tag::{KnownTag, Repository};
 use crate::helm::Version;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
@@ -103,6 +103,9 @@ impl Inventory {
         let plan = self.plan(|tag| tag.manifest.as_ref());
         for (name, repository) in &self.repositories {
             let start = contents.charts.len();
+            if repository.lists(METADATA_TAG) {
+                contents.described.push(name.clone());
+            }
             if let Some(skipped) = repository.skipped(name) {
                 contents.skipped.push(skipped);
             }

@@ -15,7 +15,7 @@ mod scan;
 mod tag;
 
 pub use contents::{Contents, Skipped, SkippedList, StoredChart};
-pub use filter::{Filter, NameRule, Pattern};
+pub use filter::{Filter, METADATA_TAG, NameRule, Pattern};
 pub(crate) use known::{Inventory, Unread};
 pub(crate) use listing::Listings;
 pub(crate) use scan::{Scan, contained};

@@ -8,7 +8,7 @@ use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck, rank};
 use crate::budget::{
     CONFIGS_AT_ONCE, MAX_TAGS, METADATA_GROWTH, RENDERED, RENDERED_REPOSITORY, SMALL_CONFIG,
 };
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified, split};
 use crate::sorting;
 use crate::storage::{Error, ErrorKind, KeptTag, Standing};
 use std::collections::{HashMap, HashSet};
@@ -350,7 +350,11 @@ impl Inventory {
     fn warn(&mut self, reference: String, error: &Error) {
         self.warned += 1;
         if self.warned <= MAX_WARNINGS {
-            log::warn!("{reference}: could not be read, keeping its last known charts: {error:#}");
+            let (repository, tag) = split(&reference);
+            log::warn!(
+                repository = repository, tag = tag, status = error.status();
+                "{reference}: could not be read, keeping its last known charts: {error:#}"
+            );
         }
     }
 

@@ -86,11 +86,18 @@ pub(super) type ConfigKey = (RepositoryName, Digest);
 
 impl Repository {
     pub(super) fn tag(&mut self, text: &str) -> Option<&mut KnownTag> {
-        let at = self
-            .tags
-            .binary_search_by(|tag| (*tag.text).cmp(text))
-            .ok()?;
+        let at = self.place(text)?;
         self.tags.get_mut(at)
+    }
+
+    /// Whether it lists a tag.
+    pub(super) fn lists(&self, text: &str) -> bool {
+        self.place(text).is_some()
+    }
+
+    fn place(&self, text: &str) -> Option<usize> {
+        let compare = |tag: &KnownTag| (*tag.text).cmp(text);
+        self.tags.binary_search_by(compare).ok()
     }
 
     /// The reason to report for the whole repository if the listing of its tags failed and no tag of it is

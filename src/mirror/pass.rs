@@ -126,7 +126,8 @@ impl Mirror {
         let fetched = self.fetch_missing(missing);
         if let Err(error) = &fetched {
             let name = qualified(&missing.repository, &missing.tag);
-            log::debug!("mirror: {name} is not complete: {error:#}");
+            let (repository, tag) = (missing.repository.as_str(), &*missing.tag);
+            log::debug!(repository = repository, tag = tag; "mirror: {name} is not complete: {error:#}");
         }
         fetched
     }

@@ -5,21 +5,21 @@
 //!
 //! Logging never blocks: lines wait in a bounded queue for one thread that writes them. A stderr that
 //! takes nothing costs lines, which are counted, but no request, no refresh and no shutdown waits for
-//! it. Characters that can't be seen are escaped, so that nothing a registry says can forge a line. The code logs
-//! through the `log` crate; only this program's own events are written, because the HTTP client's would
-//! show `Authorization` headers.
+//! it. The code logs through the `log` crate; only this program's own events are written, because the HTTP
+//! client's would show `Authorization` headers.
 
+use super::event::line;
 use crate::budget::MAX_QUEUED;
 use ::log::{Level, Log, Metadata, Record};
-use std::fmt::{Display, Write as _};
-use std::io::{self, ErrorKind, Write as _};
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
 use std::mem::take;
 use std::panic;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+
+pub use super::event::LogFormat;
 
 /// Events of this crate and its modules have a target that begins so.
 const OWN_TARGET: &str = env!("CARGO_CRATE_NAME");
@@ -35,6 +35,7 @@ struct Queue {
     /// Lines that found no room since `lines` was last taken.
     lost: u64,
     is_writing: bool,
+    format: LogFormat,
 }
 
 static QUEUE: Mutex<Queue> = Mutex::new(Queue::new());
@@ -42,14 +43,16 @@ static CHANGED: Condvar = Condvar::new();
 
 struct Stderr;
 
-/// Writes events of `level` and of all graver ones from now on, and panics as events.
+/// Writes events of `level` and of all graver ones from now on in this format, and panics as events.
 ///
 /// Errors when the system has no thread for it.
-pub fn init(level: Level) -> io::Result<()> {
+pub fn init(level: Level, format: LogFormat) -> io::Result<()> {
     thread::Builder::new()
         .name("log".into())
         .spawn(write_queue)?;
-    queue().has_writer = true;
+    let mut queue = queue();
+    (queue.has_writer, queue.format) = (true, format);
+    drop(queue);
     // The default hook writes to stderr itself, and so would wait for it.
     panic::set_hook(Box::new(|panic| ::log::error!("{panic}")));
     // An error means that a logger is set already, which is this one.
@@ -58,7 +61,7 @@ pub fn init(level: Level) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a line that is no event: the reason for which the process ends.
+/// Writes a line that is no event, and plain text in each format: the reason for which the process ends.
 pub fn report(reason: impl Display) {
     let line = format!("oci-chartrepo: {reason}\n");
     let mut queue = queue();
@@ -88,7 +91,7 @@ pub fn silence() {
 /// Errors with what would be right.
 pub fn level(name: &str) -> Result<Level, &'static str> {
     name.parse()
-        .map_err(|_| "not one of error, warn, info, debug, trace")
+        .map_err(|_| "not one of: error, warn, info, debug, trace")
 }
 
 impl Log for Stderr {
@@ -98,7 +101,8 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record) {
         if self.enabled(record.metadata()) {
-            let line = event(record.level(), &record.args().to_string());
+            let (format, text) = (queue().format, record.args().to_string());
+            let line = line(format, record.level(), &text, record.key_values());
             queue().push(&line);
             CHANGED.notify_all();
         }
@@ -116,6 +120,7 @@ impl Queue {
             lines: String::new(),
             lost: 0,
             is_writing: false,
+            format: LogFormat::Text,
         }
     }
 
@@ -139,7 +144,7 @@ impl Queue {
             0 => {}
             lost => {
                 let text = format!("{lost} log lines are lost here: stderr was read too slowly");
-                lines += &event(Level::Warn, &text);
+                lines += &line(self.format, Level::Warn, &text, &("lines", lost));
             }
         }
         lines
@@ -180,43 +185,9 @@ fn write(mut bytes: &[u8]) {
     }
 }
 
-/// One event as it is written.
-fn event(level: Level, text: &str) -> String {
-    let now = OffsetDateTime::now_utc();
-    let now = now.replace_nanosecond(0).unwrap_or(now);
-    let now = now.format(&Rfc3339).unwrap_or_default();
-    format!("{now} {level} {}\n", one_line(text))
-}
-
-/// A text without characters that break a line, turn its direction or can't be seen.
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        // What `escape_debug` leaves as it is can be printed.
-        if matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1 {
-            line.push(c);
-        } else {
-            let _ = write!(line, "{}", c.escape_default());
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_stays_one_line() {
-        assert_eq!(
-            one_line("a\nERROR forged\u{1b}[31m é"),
-            "a\\nERROR forged\\u{1b}[31m é"
-        );
-        assert_eq!(
-            one_line("\"we\u{200b}b\" 'a\\b' \u{202e}x\u{2028}\u{feff}\u{a0}."),
-            "\"we\\u{200b}b\" 'a\\b' \\u{202e}x\\u{2028}\\u{feff}\\u{a0}."
-        );
-    }
 
     #[test]
     fn lines_without_room_are_counted_and_told_when_there_is_room_again() {

@@ -25,20 +25,34 @@ const ROW: usize = BOUNDS.len() + 2;
 type Label = (&'static str, &'static [&'static str]);
 
 /// A counter for each combination of its labels' values.
-pub struct Counters<const N: usize> {
+pub struct Counters {
     name: &'static str,
     help: &'static str,
     labels: &'static [Label],
-    values: [AtomicU64; N],
+    /// Apart, because a static that begins as zeros takes no room in the binary.
+    values: &'static [AtomicU64],
 }
 
 /// How many of each outcome took how long.
-pub struct Durations<const N: usize> {
+pub struct Durations {
     name: &'static str,
     help: &'static str,
     label: Label,
     /// For each value of the label: counts up to each bound, the count of the rest, and the sum in microseconds.
-    rows: [[AtomicU64; ROW]; N],
+    rows: &'static [[AtomicU64; ROW]],
+}
+
+/// So many zeros, or rows of zeros, in a place of their own.
+macro_rules! zeros {
+    ($count:expr) => {{
+        static ZEROS: [AtomicU64; $count] = [const { AtomicU64::new(0) }; $count];
+        &ZEROS
+    }};
+    ($count:expr, $row:expr) => {{
+        static ZEROS: [[AtomicU64; $row]; $count] =
+            [const { [const { AtomicU64::new(0) }; $row] }; $count];
+        &ZEROS
+    }};
 }
 
 const METHODS: &[&str] = &["GET", "HEAD", "other"];
@@ -48,17 +62,20 @@ const ROUTES: &[&str] = &[
     "/PREFIX",
     "/index.yaml",
     "/index.json",
+    "/artifacthub-repo.yml",
     "/charts/ARCHIVE",
     "/charts/NAME",
     "/api",
     "/livez",
     "/readyz",
     "/metrics",
+    "/health",
+    "/info",
     "other",
 ];
 const CODES: &[&str] = &[
-    "200", "206", "304", "308", "400", "404", "405", "408", "411", "413", "414", "416", "431",
-    "500", "501", "502", "503", "504", "505", "other",
+    "200", "204", "206", "304", "308", "400", "404", "405", "408", "411", "413", "414", "416",
+    "431", "500", "501", "502", "503", "504", "505", "other",
 ];
 const HTTP: &[Label] = &[("method", METHODS), ("route", ROUTES), ("code", CODES)];
 const UPSTREAM: &[Label] = &[
@@ -86,83 +103,83 @@ const UPSTREAM: &[Label] = &[
 const USES: &[Label] = &[("result", &["hit", "miss"])];
 
 /// Responses, by `method`, `route` and `code`.
-pub static HTTP_REQUESTS: Counters<{ combinations(HTTP) }> = Counters {
+pub static HTTP_REQUESTS: Counters = Counters {
     name: "oci_chartrepo_http_requests_total",
     help: "Requests of clients that were answered.",
     labels: HTTP,
-    values: [const { AtomicU64::new(0) }; combinations(HTTP)],
+    values: zeros!(combinations(HTTP)),
 };
 
 /// From a request's last byte to its response's, by `route`.
-pub static HTTP_SECONDS: Durations<{ ROUTES.len() }> = Durations {
+pub static HTTP_SECONDS: Durations = Durations {
     name: "oci_chartrepo_http_request_duration_seconds",
     help: "Time from a request's last byte to the last byte of its response.",
     label: ("route", ROUTES),
-    rows: [const { [const { AtomicU64::new(0) }; ROW] }; ROUTES.len()],
+    rows: zeros!(ROUTES.len(), ROW),
 };
 
 /// Refreshes of the index, by `result`.
-pub static REFRESHES: Durations<2> = Durations {
+pub static REFRESHES: Durations = Durations {
     name: "oci_chartrepo_refresh_duration_seconds",
     help: "Time that refreshes of the index took.",
     label: ("result", &["success", "failure"]),
-    rows: [const { [const { AtomicU64::new(0) }; ROW] }; 2],
+    rows: zeros!(2, ROW),
 };
 
 /// Requests to the registry and where it redirects to, by `operation` and `code`.
-pub static REGISTRY_REQUESTS: Counters<{ combinations(UPSTREAM) }> = Counters {
+pub static REGISTRY_REQUESTS: Counters = Counters {
     name: "oci_chartrepo_registry_requests_total",
     help: "Requests to the registry, its token server and where it redirects to.",
     labels: UPSTREAM,
-    values: [const { AtomicU64::new(0) }; combinations(UPSTREAM)],
+    values: zeros!(combinations(UPSTREAM)),
 };
 
 /// Requests to the registry that were sent again.
-pub static REGISTRY_RETRIES: Counters<1> = Counters {
+pub static REGISTRY_RETRIES: Counters = Counters {
     name: "oci_chartrepo_registry_retries_total",
     help: "Requests to the registry that were repeated after a failure.",
     labels: &[],
-    values: [const { AtomicU64::new(0) }; 1],
+    values: zeros!(1),
 };
 
 /// Times that requests to the registry were held back, because it asked for that or gave no answer.
-pub static REGISTRY_PAUSES: Counters<1> = Counters {
+pub static REGISTRY_PAUSES: Counters = Counters {
     name: "oci_chartrepo_registry_pauses_total",
     help: "Pauses in which no request was sent, as the registry asked or because it gave no answer.",
     labels: &[],
-    values: [const { AtomicU64::new(0) }; 1],
+    values: zeros!(1),
 };
 
 /// Whether archives that were asked for were in memory, by `result`.
-pub static CHART_CACHE: Counters<{ combinations(USES) }> = Counters {
+pub static CHART_CACHE: Counters = Counters {
     name: "oci_chartrepo_chart_cache_requests_total",
     help: "Archives and provenance files that were asked for, and whether they were in memory.",
     labels: USES,
-    values: [const { AtomicU64::new(0) }; combinations(USES)],
+    values: zeros!(combinations(USES)),
 };
 
 /// Times that archives left memory.
-pub static CHART_CACHE_EVICTIONS: Counters<1> = Counters {
+pub static CHART_CACHE_EVICTIONS: Counters = Counters {
     name: "oci_chartrepo_chart_cache_evictions_total",
     help: "Times that archives left memory to make room for another.",
     labels: &[],
-    values: [const { AtomicU64::new(0) }; 1],
+    values: zeros!(1),
 };
 
 /// Whether blobs that were asked for were in the mirror, by `result`.
-pub static MIRROR: Counters<{ combinations(USES) }> = Counters {
+pub static MIRROR: Counters = Counters {
     name: "oci_chartrepo_mirror_requests_total",
     help: "Blobs that were asked for, and whether they were in the mirror's directory.",
     labels: USES,
-    values: [const { AtomicU64::new(0) }; combinations(USES)],
+    values: zeros!(combinations(USES)),
 };
 
 /// Connections that had to make room for others.
-pub static EVICTIONS: Counters<1> = Counters {
+pub static EVICTIONS: Counters = Counters {
     name: "oci_chartrepo_connections_evicted_total",
     help: "Connections that were closed to make room for others.",
     labels: &[],
-    values: [const { AtomicU64::new(0) }; 1],
+    values: zeros!(1),
 };
 
 /// Writes all that has been counted.
@@ -194,7 +211,7 @@ fn place(label: &Label, value: &str) -> usize {
     known.unwrap_or(label.1.len() - 1)
 }
 
-impl<const N: usize> Counters<N> {
+impl Counters {
     /// Adds one to the counter of these values, given in the order of the labels.
     pub fn count(&self, values: &[&str]) {
         let labels = self.labels.iter().zip(values);
@@ -208,11 +225,11 @@ impl<const N: usize> Counters<N> {
 
     fn write(&self, to: &mut Exposition) {
         to.begin(self.name, Kind::Counter, self.help);
-        write_counters(self.name, self.labels, &self.values, to);
+        write_counters(self.name, self.labels, self.values, to);
     }
 }
 
-impl<const N: usize> Durations<N> {
+impl Durations {
     /// Notes one that took so long.
     pub fn observe(&self, value: &str, took: Duration) {
         if let Some(row) = self.rows.get(place(&self.label, value)) {
@@ -222,7 +239,7 @@ impl<const N: usize> Durations<N> {
 
     fn write(&self, to: &mut Exposition) {
         to.begin(self.name, Kind::Histogram, self.help);
-        for (value, row) in self.label.1.iter().zip(&self.rows) {
+        for (value, row) in self.label.1.iter().zip(self.rows) {
             write_durations(self.name, (self.label.0, value), row, to);
         }
     }
@@ -273,17 +290,17 @@ mod tests {
     use super::super::exposition::Format;
     use super::*;
 
-    static REQUESTS: Counters<6> = Counters {
+    static REQUESTS: Counters = Counters {
         name: "requests_total",
         help: "Requests.",
         labels: &[("method", METHODS), ("code", &["200", "other"])],
-        values: [const { AtomicU64::new(0) }; 6],
+        values: zeros!(6),
     };
-    static SECONDS: Durations<2> = Durations {
+    static SECONDS: Durations = Durations {
         name: "seconds",
         help: "Seconds.",
         label: ("result", &["success", "failure"]),
-        rows: [const { [const { AtomicU64::new(0) }; ROW] }; 2],
+        rows: zeros!(2, ROW),
     };
 
     #[test]

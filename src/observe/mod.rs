@@ -1,5 +1,6 @@
 //! What an operator sees. Everything may call in here; nothing here calls out.
 
+mod event;
 pub mod exposition;
 pub mod log;
 pub mod metrics;

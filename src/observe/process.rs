@@ -62,6 +62,19 @@ pub fn write(to: &mut Exposition) {
     );
 }
 
+/// Tells of a limit that ends this process when it's reached: memory that is refused can't be done without.
+pub fn warn_of_limits() {
+    match rlimit::getrlimit(rlimit::Resource::AS) {
+        Ok((most, _)) if most != rlimit::INFINITY => log::warn!(
+            "RLIMIT_AS (ulimit -v) limits the address space to {} MB, and this process is aborted when that is \
+             used up; glibc reserves 64 MB of it for every few threads. Limit the memory that is really used, \
+             by a container or by MemoryMax= of systemd; or set MALLOC_ARENA_MAX=1 and at least 512 MB",
+            most / 1_000_000
+        ),
+        _ => {}
+    }
+}
+
 /// The number after a word that begins a line.
 fn number(file: &str, word: &str) -> Option<f64> {
     let text = fs::read_to_string(file).ok()?;

@@ -2,6 +2,7 @@
 //! pushed megabyte would become a hundred: values are counted before a text is parsed, or lists and texts
 //! are cut off while it is.
 
+use super::text::start_of;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
@@ -92,8 +93,7 @@ impl<'de, const MOST: usize> Visitor<'de> for TextVisitor<MOST> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        let end = text.floor_char_boundary(MOST);
-        Ok(BoundedText(Some(text[..end].to_owned())))
+        Ok(BoundedText(Some(start_of(text, MOST).to_owned())))
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {

@@ -4,6 +4,7 @@
 
 use super::digest::Digest;
 use super::json::{MAX_VALUES, holds_over, reason};
+use super::text::start_of;
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -39,8 +40,7 @@ impl Visitor<'_> for MediaTypeVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<MediaType, E> {
-        let end = text.floor_char_boundary(MAX_MEDIA_TYPE);
-        Ok(MediaType(text[..end].into()))
+        Ok(MediaType(start_of(text, MAX_MEDIA_TYPE).into()))
     }
 }
 

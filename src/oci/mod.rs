@@ -9,5 +9,5 @@ pub mod text;
 
 pub use digest::{Digest, Hashing, Verifying};
 pub use manifest::{Descriptor, ImageIndex, ImageManifest, ListedManifest, Manifest, MediaType};
-pub use reference::{Reference, RepositoryName, Tag, is_component, qualified};
-pub use text::{excerpt, percent_encoded};
+pub use reference::{Reference, RepositoryName, Tag, is_component, qualified, split};
+pub use text::{excerpt, percent_encoded, start_of};

@@ -135,6 +135,14 @@ pub fn qualified(repository: &RepositoryName, reference: &str) -> String {
     format!("{repository}{separator}{reference}")
 }
 
+/// The repository and the reference in what [`qualified`] returned, or in a repository's name alone.
+pub fn split(qualified: &str) -> (&str, Option<&str>) {
+    match qualified.split_once([':', '@']) {
+        Some((repository, reference)) => (repository, Some(reference)),
+        None => (qualified, None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +170,16 @@ mod tests {
         for bad in ["", ".a", "-a", "a+b", "a/b", "a:b", "ä", &long] {
             assert!(bad.parse::<Tag>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_qualified_reference_is_split_where_it_was_joined() {
+        let digest = format!("sha256:{:064}", 0);
+        for reference in ["1.0.0_b", &digest] {
+            let joined = qualified(&"team/a".parse().unwrap(), reference);
+            assert_eq!(split(&joined), ("team/a", Some(reference)));
+        }
+        assert_eq!(split("team/a"), ("team/a", None));
     }
 
     #[test]

@@ -4,6 +4,12 @@
 
 use crate::budget::TEXT;
 
+/// The longest start of `text` that has at most `most` bytes and ends with a whole character.
+pub fn start_of(text: &str, most: usize) -> &str {
+    let mut ends = (0..=most.min(text.len())).rev();
+    ends.find_map(|end| text.get(..end)).unwrap_or("")
+}
+
 /// The first [`TEXT`] characters of `text`, with control and format characters escaped.
 pub fn excerpt(text: &str) -> String {
     let mut excerpt = String::new();

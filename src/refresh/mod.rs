@@ -234,9 +234,10 @@ impl Current {
                 state.schedule.succeed(began, Instant::now());
                 state.restored = None;
                 if let Some(Failing { since, .. }) = state.failing.take() {
+                    let duration = since.elapsed();
                     log::info!(
-                        "refreshes succeed again, after {} s",
-                        since.elapsed().as_secs()
+                        duration = duration.as_secs_f64();
+                        "refreshes succeed again, after {} s", duration.as_secs()
                     );
                 }
                 snapshot.and_then(|snapshot| state.snapshot.replace(Arc::new(snapshot)))
@@ -308,10 +309,14 @@ fn report_failure(error: &Error, is_serving: bool, earliest: Option<Instant>) {
     let pause = pause.as_secs_f32().round();
     if is_serving {
         log::warn!(
+            status = error.status();
             "refresh failed, the last good index stays: {error:#} (next in {pause} s at the earliest)"
         );
     } else {
-        log::error!("first scan failed, nothing is served yet: {error:#} (again in {pause} s)");
+        log::error!(
+            status = error.status();
+            "first scan failed, nothing is served yet: {error:#} (again in {pause} s)"
+        );
     }
 }
 #[cfg(test)]

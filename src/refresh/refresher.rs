@@ -294,7 +294,9 @@ pub fn once(storage: &dyn Storage, options: Options) -> Result<Snapshot, Error> 
             Err(error) if attempt >= FIRST_ATTEMPTS || !error.kind().is_no_answer() => {
                 return Err(error);
             }
-            Err(error) => log::warn!("{error:#}: will be tried again"),
+            Err(error) => {
+                log::warn!(status = error.status(); "{error:#}: will be tried again");
+            }
         }
         let now = Instant::now();
         let next = Backoff::after(backoff, ONCE_PAUSE..=LONGEST_ONCE_PAUSE, now);
@@ -322,9 +324,8 @@ impl Start {
     }
 
     /// What the scan has cost. Requests for downloads that were under way are counted too.
-    fn cost(&self, storage: &dyn Storage) -> String {
-        let requests = storage.requests() - self.requests;
-        format!("{:.1?}, {requests} requests", self.time.elapsed())
+    fn cost(&self, storage: &dyn Storage) -> (Duration, u64) {
+        (self.time.elapsed(), storage.requests() - self.requests)
     }
 }
 

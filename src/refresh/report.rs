@@ -1,8 +1,10 @@
 //! What the log says of a new snapshot. It changes nothing.
 
+use crate::oci::split;
 use crate::snapshot::Snapshot;
 use crate::storage::{Error, ErrorKind};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Rancher reads no more of an index than this, in bytes; and Flux.
 const READERS: [(&str, usize); 2] = [("Rancher", 5 << 20), ("Flux", 50 << 20)];
@@ -12,8 +14,13 @@ pub(super) const OVER_BOUND: &str =
 /// Most warnings of one snapshot about versions that have changed.
 const MAX_CHANGED: usize = 10;
 
-/// Logs what a new snapshot holds, and what has changed since the last one; `cost` is that of its scan.
-pub(super) fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: String) {
+/// Logs what a new snapshot holds, and what has changed since the last one. Its scan took so long, and so
+/// many requests.
+pub(super) fn report(
+    snapshot: &Snapshot,
+    last: Option<&Snapshot>,
+    (took, requests): (Duration, u64),
+) {
     if log::log_enabled!(log::Level::Debug) {
         report_skipped(snapshot, last);
     }
@@ -29,7 +36,12 @@ pub(super) fn report(snapshot: &Snapshot, last: Option<&Snapshot>, cost: String)
     let has_changed =
         last.is_none_or(|last| etag(last) != etag(snapshot) || last.counts != snapshot.counts);
     if has_changed {
-        log::info!("snapshot: {} ({cost})", snapshot.counts);
+        let counts = snapshot.counts;
+        log::info!(
+            charts = counts.charts, versions = counts.versions, skipped = counts.skipped,
+            duration = took.as_secs_f64(), requests = requests;
+            "snapshot: {counts} ({took:.1?}, {requests} requests)"
+        );
     }
     if has_changed && snapshot.counts.versions == 0 {
         log::warn!("{:#}", no_chart(snapshot));
@@ -45,7 +57,8 @@ fn report_skipped(snapshot: &Snapshot, last: Option<&Snapshot>) {
         .collect();
     for skipped in &snapshot.skipped {
         if !before.contains(&(&skipped.reference, &skipped.reason)) {
-            log::debug!("{skipped}");
+            let (repository, tag) = split(&skipped.reference);
+            log::debug!(repository = repository, tag = tag; "{skipped}");
         }
     }
 }

@@ -2,10 +2,10 @@
 //! decides nothing else: no redirect and no URL of an index is made of it, because a client may claim
 //! any. Of what a client or a proxy claims, only plain hosts, schemes and paths are used. Pure.
 
-use super::request::RequestHeaders;
-
 /// Longest host with its port that is used, in bytes: a name of DNS has 253.
 const MAX_HOST: usize = 260;
+/// Longest field that is kept, in bytes: a longer one is no address.
+const MAX_FIELD: usize = 1024;
 /// Stands for a host that isn't known.
 const UNKNOWN_HOST: &str = "THIS-ADDRESS";
 
@@ -24,14 +24,14 @@ pub struct Addressing {
 impl Addressing {
     /// The URL of `/`, without a `/` at the end: as the proxy in front was called, if it's trusted and says
     /// so; else as configured; else as this program was called.
-    pub(super) fn of(&self, headers: &RequestHeaders) -> String {
-        let claimed = self.trusts_forwarded.then(|| Claim::read(headers));
+    pub(super) fn of(&self, own_host: Option<&str>, forwarded: &ForwardedFields) -> String {
+        let claimed = self.trusts_forwarded.then(|| Claim::read(forwarded));
         let claimed = claimed.unwrap_or_default();
         let says_nothing = claimed.host.is_none() && claimed.scheme.is_none();
         if let Some(url) = self.external_url.as_ref().filter(|_| says_nothing) {
             return url.clone();
         }
-        let own_host = || headers.host.as_deref().filter(|host| is_host(host));
+        let own_host = || own_host.filter(|host| is_host(host));
         let host = claimed.host.or_else(own_host).unwrap_or(UNKNOWN_HOST);
         let scheme = claimed.scheme.unwrap_or("http");
         let (prefix, context) = (claimed.prefix.unwrap_or_default(), &*self.context_path);
@@ -52,6 +52,39 @@ impl Addressing {
     }
 }
 
+/// The header fields by which a proxy may say how it was called.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ForwardedFields {
+    /// `Forwarded` itself (RFC 7239).
+    standard: Option<String>,
+    host: Option<String>,
+    prefix: Option<String>,
+    proto: Option<String>,
+}
+
+impl ForwardedFields {
+    /// Keeps a field, by its name in lower case, if it's one of these. Of several proxies' fields, the first is
+    /// what the client called.
+    pub(super) fn note(&mut self, name: &str, value: &str) {
+        let field = match name {
+            "forwarded" => &mut self.standard,
+            "x-forwarded-host" => &mut self.host,
+            "x-forwarded-prefix" => &mut self.prefix,
+            "x-forwarded-proto" => &mut self.proto,
+            _ => return,
+        };
+        if field.is_none() && value.len() <= MAX_FIELD {
+            *field = Some(value.to_owned());
+        }
+    }
+
+    /// How many bytes are kept.
+    pub(super) fn size(&self) -> usize {
+        let fields = [&self.standard, &self.host, &self.prefix, &self.proto];
+        fields.into_iter().flatten().map(String::len).sum()
+    }
+}
+
 /// How a proxy says that it was called.
 #[derive(Default)]
 struct Claim<'a> {
@@ -64,14 +97,14 @@ struct Claim<'a> {
 impl Claim<'_> {
     /// Where there were several proxies, the first one is what the client called, and it stands first.
     /// `X-Forwarded-…` goes first, because a proxy that sets it passes a client's `Forwarded` on.
-    fn read(headers: &RequestHeaders) -> Claim<'_> {
-        let standard = |name| forwarded(headers.forwarded.as_deref()?, name);
-        let host = first(&headers.forwarded_host).filter(|host| is_host(host));
-        let proto = first(&headers.forwarded_proto).and_then(scheme);
+    fn read(fields: &ForwardedFields) -> Claim<'_> {
+        let standard = |name| forwarded(fields.standard.as_deref()?, name);
+        let host = first(&fields.host).filter(|host| is_host(host));
+        let proto = first(&fields.proto).and_then(scheme);
         Claim {
             scheme: proto.or_else(|| scheme(standard("proto")?)),
             host: host.or_else(|| standard("host").filter(|host| is_host(host))),
-            prefix: first(&headers.forwarded_prefix).and_then(prefix),
+            prefix: first(&fields.prefix).and_then(prefix),
         }
     }
 }
@@ -129,19 +162,18 @@ fn prefix(path: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// Header fields by their short names: `host`, `proto`, `prefix` (of `X-Forwarded-`), `forwarded`.
-    fn headers(fields: &[(&str, &str)]) -> RequestHeaders {
-        let field = |name| {
-            let found = fields.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_owned())
-        };
-        let mut headers = RequestHeaders::default();
-        headers.host = Some("own:8080".to_owned());
-        headers.forwarded = field("forwarded");
-        headers.forwarded_host = field("host");
-        headers.forwarded_proto = field("proto");
-        headers.forwarded_prefix = field("prefix");
-        headers
+    /// By a request to `own` with these fields, by short names: `host`, `proto`, `prefix` (of `X-Forwarded-`),
+    /// `forwarded`.
+    fn called(by: &Addressing, own: &str, fields: &[(&str, &str)]) -> String {
+        let mut forwarded = ForwardedFields::default();
+        for (name, value) in fields {
+            let name = match *name {
+                "forwarded" => "forwarded".to_owned(),
+                short => format!("x-forwarded-{short}"),
+            };
+            forwarded.note(&name, value);
+        }
+        by.of(Some(own), &forwarded)
     }
 
     fn trusting(context_path: &str) -> Addressing {
@@ -180,7 +212,11 @@ mod tests {
                 "https://h",
             ),
         ] {
-            assert_eq!(trusting("").of(&headers(fields)), address, "{fields:?}");
+            assert_eq!(
+                called(&trusting(""), "own:8080", fields),
+                address,
+                "{fields:?}"
+            );
         }
     }
 
@@ -207,17 +243,16 @@ mod tests {
             ("forwarded", "host"),
             ("forwarded", "for=x, host=second"),
         ] {
-            let address = trusting("").of(&headers(&[fields]));
+            let address = called(&trusting(""), "own:8080", &[fields]);
             assert_eq!(address, "http://own:8080", "{fields:?}");
         }
-        let mut own = headers(&[]);
-        own.host = Some("h$(reboot)".to_owned());
-        assert_eq!(trusting("/a").of(&own), "http://THIS-ADDRESS/a");
+        let own = called(&trusting("/a"), "h$(reboot)", &[]);
+        assert_eq!(own, "http://THIS-ADDRESS/a");
     }
 
     #[test]
     fn a_context_path_follows_the_prefix_that_was_cut_off_and_is_not_repeated() {
-        let address = |prefix| trusting("/helm").of(&headers(&[("prefix", prefix)]));
+        let address = |prefix| called(&trusting("/helm"), "own:8080", &[("prefix", prefix)]);
         assert_eq!(address("/outer"), "http://own:8080/outer/helm");
         assert_eq!(address("/outer/helm"), "http://own:8080/outer/helm");
         assert_eq!(address("/"), "http://own:8080/helm");
@@ -227,12 +262,13 @@ mod tests {
     fn a_configured_url_is_used_unless_a_trusted_proxy_says_another() {
         let mut addressing = trusting("/helm");
         addressing.external_url = Some("https://charts.example/x".to_owned());
-        let claim = headers(&[("host", "h")]);
-        assert_eq!(addressing.of(&claim), "http://h/helm");
-        assert_eq!(addressing.of(&headers(&[])), "https://charts.example/x");
+        let claim = [("host", "h")];
+        let of = |by: &Addressing, fields: &[_]| called(by, "own:8080", fields);
+        assert_eq!(of(&addressing, &claim), "http://h/helm");
+        assert_eq!(of(&addressing, &[]), "https://charts.example/x");
         addressing.trusts_forwarded = false;
-        assert_eq!(addressing.of(&claim), "https://charts.example/x");
+        assert_eq!(of(&addressing, &claim), "https://charts.example/x");
         addressing.external_url = None;
-        assert_eq!(addressing.of(&claim), "http://own:8080/helm");
+        assert_eq!(of(&addressing, &claim), "http://own:8080/helm");
     }
 }

@@ -102,7 +102,7 @@ impl Responder {
                 if let Refusal::Storage(ErrorKind::NotFound) = refusal {
                     self.current.recheck(file.chart);
                 }
-                refused(&refusal)
+                refusal.response()
             }
         }
     }
@@ -139,23 +139,4 @@ impl Responder {
 fn unsatisfiable(size: usize) -> Response {
     Response::text(416, format!("the file has no more than {size} bytes"))
         .with("Content-Range", format!("bytes */{size}"))
-}
-
-/// Says what failed, but not in the registry's words: they are in the log, because the client may not
-/// be meant to know where the charts come from.
-fn refused(refusal: &Refusal) -> Response {
-    let (status, what) = match refusal {
-        Refusal::Busy => return Response::text(503, "too many downloads at once").retry_later(),
-        Refusal::Storage(ErrorKind::NotFound) => {
-            let text = "this chart version is listed, but gone from where it was stored";
-            return Response::text(404, text);
-        }
-        Refusal::Storage(ErrorKind::TimedOut) => (504, "did not answer in time"),
-        Refusal::Storage(ErrorKind::Refused) => (502, "refused to hand it out"),
-        Refusal::Storage(ErrorKind::Paused) => (502, "takes no requests for now"),
-        Refusal::Storage(ErrorKind::Unavailable) => (502, "can't be reached or fails"),
-        Refusal::Storage(ErrorKind::Invalid) => (502, "gave an invalid answer"),
-    };
-    let text = format!("the registry behind this chart repository {what}");
-    Response::text(status, text)
 }

@@ -1,10 +1,12 @@
 //! One connection from its first byte to its last: requests in, responses out, one after the other.
 
+use super::access::{self, AccessRecord};
 use super::client::{Connection, ConnectionPhase};
 use super::connections::TableEntry;
 use super::request::{NoRequest, Request, RequestReader};
 use super::respond::Responder;
 use super::response::{Response, ResponseBody};
+use super::route::is_probe;
 use super::writer::{JUDGED, ResponseWriter};
 use crate::observe::metrics;
 use std::io::{self, Read};
@@ -33,7 +35,10 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
                     response = response.retry_later();
                 }
                 metrics::HTTP_REQUESTS.count(&["other", response.route, &status.to_string()]);
-                ResponseWriter::new(connection).send(response, false)?;
+                let record = responder
+                    .log_requests
+                    .then(|| AccessRecord::unreadable(why));
+                send(connection, response, false, record)?;
                 return linger(stream);
             }
         };
@@ -41,13 +46,16 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
         let began = Instant::now();
         let response = respond(responder, &request, connection);
         let response = admit(responder, response, connection);
+        let response = responder.complete(&request, response);
         // After a 400, the client and we may disagree on where its next request begins.
         let keep_alive = request.keep_alive && response.status != 400 && connection.may_stay();
         let (has_body, method) = (request.has_body, request.method.clone());
+        let is_logged = responder.log_requests && !is_probe(response.route);
+        let record = is_logged.then(|| AccessRecord::new(&request, began));
         // Its memory is free while the response is sent.
         drop(request);
         let (route, status) = (response.route, response.status);
-        let sent = ResponseWriter::new(connection).send(response, keep_alive);
+        let sent = send(connection, response, keep_alive, record);
         metrics::HTTP_REQUESTS.count(&[method.as_str(), route, &status.to_string()]);
         metrics::HTTP_SECONDS.observe(route, began.elapsed());
         sent?;
@@ -59,6 +67,21 @@ pub(super) fn serve(connection: &TableEntry, responder: &Responder) -> io::Resul
         }
         connection.enter(ConnectionPhase::Waiting)?;
     }
+}
+
+/// Sends a response, and logs the request if there is a record of it.
+fn send(
+    connection: &Connection,
+    response: Response,
+    keep_alive: bool,
+    record: Option<AccessRecord>,
+) -> io::Result<()> {
+    let (status, mut writer) = (response.status, ResponseWriter::new(connection));
+    let result = writer.send(response, keep_alive);
+    if let Some(record) = record {
+        record.log(connection.peer, status, writer.sent(), &result);
+    }
+    result
 }
 
 /// The response, if there is room for what it holds while it's sent.
@@ -84,10 +107,12 @@ fn respond(responder: &Responder, request: &Request, connection: &Connection) ->
         log::error!("internal error (panic) in a request; please report the message above");
         Response::text(500, "internal error")
     });
-    // Without the query, which may hold a secret.
-    let path = request.target.split('?').next().unwrap_or_default();
-    let (peer, method, status) = (connection.peer, &request.method, response.status);
-    log::trace!("{peer} {method} {path}: {status}");
+    let path = access::path(&request.target);
+    let (peer, method, status) = (connection.peer, request.method.as_str(), response.status);
+    log::trace!(
+        peer = &*peer.to_string(), method = method, path = path, status = status;
+        "{peer} {method} {path}: {status}"
+    );
     response
 }
 

@@ -10,10 +10,10 @@
 use super::blocks::{BLOCK, BlockMemory, Buffer, blocks_for};
 use super::client::Connection;
 use super::connections::ConnectionTable;
-use super::response::{ArchiveStream, ResponseBody, SentFile};
+use super::response::{ArchiveStream, Response, ResponseBody, SentFile};
 use crate::observe::metrics;
 use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
-use crate::storage::{ErrorKind, Storage};
+use crate::storage::{ErrorKind, Exactly, Storage};
 use crate::sync::{Gate, GateLimits, Lru, Once, Pass, lock};
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -89,6 +89,29 @@ pub(super) enum Refusal {
     Storage(ErrorKind),
 }
 
+impl Refusal {
+    /// Says what failed, but not in the registry's words: they are in the log, because the client may not
+    /// be meant to know where the charts come from.
+    pub(super) fn response(self) -> Response {
+        let (status, what) = match self {
+            Refusal::Busy => {
+                return Response::text(503, "too many downloads at once").retry_later();
+            }
+            Refusal::Storage(ErrorKind::NotFound) => {
+                let text = "this chart version is listed, but gone from where it was stored";
+                return Response::text(404, text);
+            }
+            Refusal::Storage(ErrorKind::TimedOut) => (504, "did not answer in time"),
+            Refusal::Storage(ErrorKind::Refused) => (502, "refused to hand it out"),
+            Refusal::Storage(ErrorKind::Paused) => (502, "takes no requests for now"),
+            Refusal::Storage(ErrorKind::Unavailable) => (502, "can't be reached or fails"),
+            Refusal::Storage(ErrorKind::Invalid) => (502, "gave an invalid answer"),
+        };
+        let text = format!("the registry behind this chart repository {what}");
+        Response::text(status, text)
+    }
+}
+
 impl Downloads {
     /// Downloads from `storage`, with at most `cache_size` bytes in memory.
     pub(super) fn new(
@@ -105,6 +128,14 @@ impl Downloads {
             memory,
             running: Once::new(MAX_SHARING),
         }
+    }
+
+    /// The storage, and the right to ask it for something small as long as the pass lasts.
+    pub(super) fn storage(
+        &self,
+        connection: &Connection,
+    ) -> Result<(&dyn Storage, Pass<IpAddr>), Refusal> {
+        Ok((&*self.storage, self.enter(connection)?))
     }
 
     /// How a chart is added to the storage.
@@ -135,7 +166,7 @@ impl Downloads {
             if let Some(result) = self.share(wanted, &mut pass) {
                 return result;
             }
-            pass = Some(self.enter(wanted)?);
+            pass = Some(self.enter(wanted.connection)?);
             if let Some(result) = self.share(wanted, &mut pass) {
                 return result;
             }
@@ -222,15 +253,15 @@ impl Downloads {
 
     /// Waits for a pass to download. Meanwhile a slow download may be cut to make room. For a client that
     /// hung up while it waited no request is sent.
-    fn enter(&self, wanted: &Wanted) -> Result<Pass<IpAddr>, Refusal> {
-        let client = wanted.connection.client;
+    fn enter(&self, connection: &Connection) -> Result<Pass<IpAddr>, Refusal> {
+        let client = connection.client;
         if let Some(pass) = self.gate.enter(client, Duration::ZERO) {
             return Ok(pass);
         }
         for _ in 0..LOOKS {
             self.connections.evict_stream(client);
             if let Some(pass) = self.gate.enter(client, TURN / LOOKS) {
-                return match wanted.connection.has_hung_up() {
+                return match connection.has_hung_up() {
                     true => Err(Refusal::Busy),
                     false => Ok(pass),
                 };
@@ -261,7 +292,7 @@ impl Downloads {
 
     /// A stream for one client alone.
     fn stream(&self, wanted: &Wanted, pass: Option<Pass<IpAddr>>) -> Result<ResponseBody, Refusal> {
-        let pass = pass.map_or_else(|| self.enter(wanted), Ok)?;
+        let pass = pass.map_or_else(|| self.enter(wanted.connection), Ok)?;
         let whole = usize::try_from(wanted.blob.size).map(|size| 0..size);
         let file = match whole {
             Ok(whole) => self.file(wanted, whole, pass),
@@ -300,14 +331,14 @@ impl Downloads {
         wanted: &Wanted,
         part: Range<usize>,
     ) -> Result<ResponseBody, Refusal> {
-        let pass = self.enter(wanted)?;
+        let pass = self.enter(wanted.connection)?;
         let (start, left) = (part.start as u64, part.len() as u64);
         self.file(wanted, part, pass).or_else(|pass| {
             let rest = self
                 .storage
                 .blob_from(wanted.repository, wanted.blob, start);
             match rest {
-                Ok(source) => Ok(stream(wanted, left, Exactly { source, left }, pass)),
+                Ok(source) => Ok(stream(wanted, left, Exactly::new(source, left), pass)),
                 Err(error) => Err(refused(wanted, error.kind(), format_args!("{error:#}"))),
             }
         })
@@ -336,23 +367,6 @@ fn read_ahead(source: &mut impl Read, mut buffer: Buffer, longest: Duration) -> 
     }
 }
 
-/// So many bytes of a source; it's an error if there are fewer.
-struct Exactly<R> {
-    source: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Exactly<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = (&mut self.source).take(self.left).read(buffer)?;
-        if count == 0 && self.left > 0 && !buffer.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.left -= count as u64;
-        Ok(count)
-    }
-}
-
 fn whole(archive: Arc<Buffer>) -> ResponseBody {
     let length = archive.len();
     ResponseBody::Archive(archive, 0..length)
@@ -374,7 +388,8 @@ fn stream(
 
 /// Logs a failure once, where the storage was asked, however many requests share it.
 fn refused(wanted: &Wanted, kind: ErrorKind, error: impl Display) -> Refusal {
-    log::warn!("{} can't be served: {error}", wanted.file_name);
+    let (repository, file) = (wanted.repository.as_str(), wanted.file_name);
+    log::warn!(repository = repository, file = file; "{file} can't be served: {error}");
     Refusal::Storage(kind)
 }
 

@@ -24,6 +24,7 @@
 //! that moves. Downloads at a time and archives in memory are bounded too ([`downloads`]). `make attack`
 //! checks every row above.
 
+mod access;
 mod address;
 mod api;
 mod archive;
@@ -36,6 +37,7 @@ mod flight;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod html;
+mod metadata_file;
 mod metrics;
 mod page;
 mod request;
@@ -47,11 +49,13 @@ mod threads;
 mod writer;
 
 pub use address::Addressing;
+pub use metadata_file::{MAX_METADATA_FILE, MetadataFile};
 
 use crate::refresh::Current;
 use crate::storage::Storage;
 use connections::{ConnectionTable, TableEntry};
 use downloads::Downloads;
+use metadata_file::RepositoryMetadata;
 use request::ReadLimits;
 use respond::Responder;
 use response::Response;
@@ -89,6 +93,12 @@ pub struct ServerOptions {
     pub idle_timeout: Duration,
     /// How many bytes of archives are kept in memory.
     pub chart_cache_size: usize,
+    /// Whether each request is logged.
+    pub log_requests: bool,
+    /// The origin whose pages may read all responses but those to probes, or `*` for any.
+    pub cors_allow_origin: Option<String>,
+    /// What `artifacthub-repo.yml` holds, if not what the storage has.
+    pub artifacthub_repo: Option<Box<MetadataFile>>,
 }
 
 /// A listening server.
@@ -129,6 +139,9 @@ impl Server {
                 in_flight: Arc::default(),
                 read_limits: ReadLimits::new(options.idle_timeout),
                 addressing: options.addressing,
+                log_requests: options.log_requests,
+                cors_allow_origin: options.cors_allow_origin,
+                repository_metadata: RepositoryMetadata::new(options.artifacthub_repo),
             }),
         })
     }

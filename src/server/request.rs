@@ -2,6 +2,7 @@
 //! are served, so a request with a body is refused without reading it, and no other request is taken
 //! from its connection, which leaves no way to smuggle a second request inside.
 
+use super::address::ForwardedFields;
 use super::client::Connection;
 use crate::representation;
 use crate::sync::{Gate, GateLimits, Pass};
@@ -29,8 +30,10 @@ const LARGE_HEADS: GateLimits = GateLimits {
 const READ: usize = 2 * 1024;
 /// Most header fields: Go's client with a proxy or two in front sends twenty.
 const MAX_FIELDS: usize = 64;
-/// Longest field by which a proxy says how it was called that is kept, in bytes: a longer one is no address.
-const MAX_FORWARDED: usize = 1024;
+/// Most characters that are kept of a client's name: all of Helm's, and what tells others apart.
+const USER_AGENT: usize = 100;
+/// Longest id of a request, in bytes: twice a UUID and a name.
+const MAX_REQUEST_ID: usize = 128;
 /// The last chunk of a body without any other (RFC 9112 §7.1), and no trailer.
 const EMPTY_BODY: &[u8] = b"0\r\n\r\n";
 /// How long a head may take from its first byte on: it fits into a few packets.
@@ -65,10 +68,11 @@ pub(super) struct RequestHeaders {
     pub(super) accept_encoding: Option<String>,
     pub(super) range: Option<String>,
     pub(super) if_range: Option<String>,
-    pub(super) forwarded: Option<String>,
-    pub(super) forwarded_host: Option<String>,
-    pub(super) forwarded_prefix: Option<String>,
-    pub(super) forwarded_proto: Option<String>,
+    pub(super) forwarded: ForwardedFields,
+    /// The beginning of `User-Agent`.
+    pub(super) user_agent: Option<String>,
+    /// Empty if it's not valid, or given twice.
+    request_id: Option<String>,
     connection: Option<String>,
     content_length: Option<String>,
     transfer_encoding: Option<String>,
@@ -318,7 +322,18 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// Whether it may be sent back, and stand in any log: letters, digits and what joins them.
+fn is_request_id(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte);
+    (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
 impl RequestHeaders {
+    /// The client's id of the request, if it's valid.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref().filter(|id| !id.is_empty())
+    }
+
     fn note(&mut self, name: &str, value: &str) {
         let list = match name.to_ascii_lowercase().as_str() {
             "host" => {
@@ -329,6 +344,16 @@ impl RequestHeaders {
                 self.repeated |= self.content_length.replace(value.to_owned()).is_some();
                 return;
             }
+            "user-agent" => {
+                self.user_agent = Some(value.chars().take(USER_AGENT).collect());
+                return;
+            }
+            "x-request-id" => {
+                let is_valid = self.request_id.is_none() && is_request_id(value);
+                let id = if is_valid { value } else { "" };
+                self.request_id = Some(id.to_owned());
+                return;
+            }
             "transfer-encoding" => &mut self.transfer_encoding,
             "connection" => &mut self.connection,
             "if-none-match" => &mut self.if_none_match,
@@ -336,11 +361,7 @@ impl RequestHeaders {
             "accept-encoding" => &mut self.accept_encoding,
             "range" => &mut self.range,
             "if-range" => &mut self.if_range,
-            "forwarded" => return keep_first(&mut self.forwarded, value),
-            "x-forwarded-host" => return keep_first(&mut self.forwarded_host, value),
-            "x-forwarded-prefix" => return keep_first(&mut self.forwarded_prefix, value),
-            "x-forwarded-proto" => return keep_first(&mut self.forwarded_proto, value),
-            _ => return,
+            other => return self.forwarded.note(other, value),
         };
         // A list may be given in several fields, which are one (RFC 9110 §5.3). A field that isn't a
         // list becomes unreadable when it's repeated.
@@ -362,24 +383,14 @@ impl RequestHeaders {
             &self.connection,
             &self.content_length,
             &self.transfer_encoding,
-            &self.forwarded,
-            &self.forwarded_host,
-            &self.forwarded_prefix,
-            &self.forwarded_proto,
         ];
-        fields.into_iter().flatten().map(String::len).sum()
+        let kept = fields.into_iter().flatten().map(String::len);
+        kept.sum::<usize>() + self.forwarded.size()
     }
 
     fn says_close(&self) -> bool {
         let mut options = self.connection.iter().flat_map(|list| list.split(','));
         options.any(|option| option.trim().eq_ignore_ascii_case("close"))
-    }
-}
-
-/// Of a list of proxies only the first one is looked at.
-fn keep_first(kept: &mut Option<String>, value: &str) {
-    if kept.is_none() && value.len() <= MAX_FORWARDED {
-        *kept = Some(value.to_owned());
     }
 }
 
@@ -441,6 +452,26 @@ mod tests {
             (Method::Head, "/b", false)
         );
         assert_eq!(super::parse(&mut unread).unwrap(), None);
+    }
+
+    #[test]
+    fn an_id_of_a_request_is_taken_if_it_is_plain_and_the_only_one() {
+        let id = |fields: &str| {
+            let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+            let request = parse(&head).unwrap().unwrap();
+            request.headers.request_id().map(str::to_owned)
+        };
+        let longest = "a".repeat(MAX_REQUEST_ID);
+        for valid in ["1", "Root=1-67-a/b_c.d:e+f@g", &longest] {
+            let taken = id(&format!("x-request-id: {valid}\r\n"));
+            assert_eq!(taken.as_deref(), Some(valid));
+        }
+        let too_long = longest + "a";
+        for other in ["", "a b", "a,b", "\u{e4}", "a\"b", "<a>", "a;b", &too_long] {
+            assert_eq!(id(&format!("X-Request-Id: {other}\r\n")), None, "{other}");
+        }
+        assert_eq!(id("X-Request-Id: a\r\nX-Request-Id: a\r\n"), None);
+        assert_eq!(id(""), None);
     }
 
     #[test]
@@ -508,6 +539,10 @@ mod tests {
         let cookies = head(field("Cookie", 20_000) + &field("Authorization", 11_000));
         assert!(parse(&cookies).unwrap().is_some());
         assert_eq!(status(&head(field("If-None-Match", SMALL_HEAD))), 431);
+        let named = head(field("User-Agent", SMALL_HEAD) + &field("X-Request-Id", SMALL_HEAD));
+        let kept = parse(&named).unwrap().unwrap().headers;
+        assert_eq!(kept.user_agent.unwrap().len(), USER_AGENT);
+        assert_eq!(kept.request_id.as_deref(), Some(""));
     }
 
     #[test]

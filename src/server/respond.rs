@@ -8,11 +8,12 @@ use super::connections::ConnectionTable;
 use super::downloads::Downloads;
 use super::flight::InFlight;
 use super::html::{self, Visit};
+use super::metadata_file::RepositoryMetadata;
 use super::metrics;
 use super::page::Asked;
 use super::request::{ReadLimits, Request};
-use super::response::{JSON, Response, YAML};
-use super::route::{BadTarget, Base, Route, UNKNOWN, path_of, route};
+use super::response::{JSON, Response, ResponseBody, YAML};
+use super::route::{BadTarget, Base, Route, UNKNOWN, is_probe, path_of, route};
 use crate::oci::RepositoryName;
 use crate::refresh::{Current, Failing};
 use crate::snapshot::Snapshot;
@@ -20,6 +21,11 @@ use std::sync::Arc;
 use tiny_http::Method;
 
 const NOT_READY: &str = "not ready: the first scan of the charts has not succeeded yet";
+
+/// What pages of other origins may read of a response, besides what all may.
+const EXPOSED: &str = "ETag, Link, Retry-After, X-Request-Id, X-Total-Count";
+/// What they may send: a proxy in front may ask for a password.
+const ALLOWED: &str = "Authorization, If-None-Match, If-Range, Range, X-Request-Id";
 
 /// Responds to requests, from the snapshot in force and by downloads.
 pub(super) struct Responder {
@@ -29,6 +35,10 @@ pub(super) struct Responder {
     pub(super) connections: Arc<ConnectionTable>,
     pub(super) read_limits: ReadLimits,
     pub(super) addressing: Addressing,
+    pub(super) log_requests: bool,
+    /// See [`ServerOptions`](super::ServerOptions).
+    pub(super) cors_allow_origin: Option<String>,
+    pub(super) repository_metadata: RepositoryMetadata,
 }
 
 impl Responder {
@@ -42,6 +52,9 @@ impl Responder {
             (Ok(route @ Route::Unknown), _) | (Ok(route), Method::Get | Method::Head) => {
                 self.get(request, connection, route)
             }
+            (Ok(_), Method::Options) if self.cors_allow_origin.is_some() && !is_probe(template) => {
+                preflight()
+            }
             (_, Method::NonStandard(_)) => Response::text(501, "the method is unknown here"),
             (Ok(Route::Api(_)), _) => {
                 api::read_only(self.downloads.how_to_add()).with("Allow", "GET, HEAD")
@@ -52,6 +65,21 @@ impl Responder {
         let response = html::dressed(response, request);
         match request.method {
             Method::Head => response.without_body(),
+            _ => response,
+        }
+    }
+
+    /// The response with what all responses to readable requests have: the request's id, and whether a
+    /// browser shows it to pages of other origins. That is the same for each client, so that caches may
+    /// keep it. Probes are no business of such pages.
+    pub(super) fn complete(&self, request: &Request, mut response: Response) -> Response {
+        if let Some(id) = request.headers.request_id() {
+            response = response.with("X-Request-Id", id.to_owned());
+        }
+        match &self.cors_allow_origin {
+            Some(origin) if !is_probe(response.route) => response
+                .with("Access-Control-Allow-Origin", origin.clone())
+                .with("Access-Control-Expose-Headers", EXPOSED),
             _ => response,
         }
     }
@@ -106,6 +134,11 @@ impl Responder {
             Route::Slashes(location) => {
                 Response::text(308, format!("moved: {location}")).with("Location", location)
             }
+            Route::Health => Response::line(200, JSON, r#"{"healthy":true}"#),
+            Route::Info => {
+                let info = concat!(r#"{"version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+                Response::line(200, JSON, info)
+            }
             Route::Live => Response::text(200, "alive"),
             Route::Ready => self.ready(),
             Route::Metrics => {
@@ -128,6 +161,10 @@ impl Responder {
                 asked.page(page, JSON, page_missing)
             }),
             Route::Api(api) => fresh(&|asked| api::respond(asked, &api)),
+            Route::ArtifactHub(base) => {
+                let metadata = &self.repository_metadata;
+                fresh(&|asked| metadata.respond(asked, connection, &base, &self.downloads))
+            }
             Route::File(base, file) => self.chart_file(request, connection, &base, file),
             Route::Unknown => Response::text(
                 404,
@@ -233,7 +270,10 @@ impl Responder {
                 None => self.visit(request, connection, base, &|visit| visit.list()),
             };
         }
-        let mut address = self.addressing.of(&request.headers);
+        let headers = &request.headers;
+        let mut address = self
+            .addressing
+            .of(headers.host.as_deref(), &headers.forwarded);
         if let Some(prefix) = base {
             address += &format!("/{prefix}");
         }
@@ -261,6 +301,15 @@ fn with_slash(target: &str) -> Option<String> {
     let (_, last) = path_of(target).rsplit_once('/')?;
     let is_plain = target.bytes().all(|byte| byte.is_ascii_graphic());
     (!last.is_empty() && is_plain).then(|| format!("{last}/{query}"))
+}
+
+/// What a browser is told before a request that it doesn't send of its own accord (Fetch, "CORS-preflight
+/// fetch").
+fn preflight() -> Response {
+    Response::new(204, ResponseBody::Absent)
+        .with("Access-Control-Allow-Methods", "GET, HEAD")
+        .with("Access-Control-Allow-Headers", ALLOWED)
+        .with("Access-Control-Max-Age", "86400")
 }
 
 /// The response before the first snapshot.

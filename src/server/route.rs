@@ -1,6 +1,10 @@
 //! From a request's target to what it names. Pure.
 
 use crate::oci::RepositoryName;
+use crate::snapshot::{ApiShape, ChartsAsked, ChartsQuery};
+
+/// What precedes a project's name in Harbor's old paths.
+const HARBOR: &str = "/chartrepo/";
 
 /// A chart repository: of all charts, or of those at or below a prefix.
 pub(super) type Base = Option<RepositoryName>;
@@ -14,6 +18,8 @@ pub(super) enum Route {
     Index(Base),
     /// `[/PREFIX]/index.json`
     IndexJson(Base),
+    /// `[/PREFIX]/artifacthub-repo.yml`
+    ArtifactHub(Base),
     /// `[/PREFIX]/charts/NAME-VERSION.tgz`, or with `.prov`, by the archive's file name.
     File(Base, (FileKind, String)),
     /// `[/PREFIX]/charts/NAME`: a chart's page, or the base URL of a chart repository.
@@ -26,6 +32,10 @@ pub(super) enum Route {
     Ready,
     /// `/metrics`
     Metrics,
+    /// `/health`, as ChartMuseum has it
+    Health,
+    /// `/info`, as ChartMuseum has it
+    Info,
     /// `/PREFIX` or `/PREFIX/`: the base URL of a chart repository, if charts lie below the prefix.
     Base(RepositoryName),
     /// A path with empty segments, such as `//index.yaml`, and the same without them, relative to it.
@@ -42,15 +52,23 @@ impl Route {
             Route::Base(_) => "/PREFIX",
             Route::Index(_) => "/index.yaml",
             Route::IndexJson(_) => "/index.json",
+            Route::ArtifactHub(_) => "/artifacthub-repo.yml",
             Route::File(..) => "/charts/ARCHIVE",
             Route::Chart(..) => "/charts/NAME",
             Route::Api(_) => "/api",
             Route::Live => "/livez",
             Route::Ready => "/readyz",
             Route::Metrics => "/metrics",
+            Route::Health => "/health",
+            Route::Info => "/info",
             Route::Slashes(_) | Route::Unknown => UNKNOWN,
         }
     }
+}
+
+/// Whether a path with this template is asked for by what watches the program, and not by its clients.
+pub(super) fn is_probe(template: &str) -> bool {
+    matches!(template, "/livez" | "/readyz" | "/metrics" | "/health")
 }
 
 /// What a request is counted as that names nothing here.
@@ -66,12 +84,8 @@ pub(super) enum FileKind {
 /// What the API has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Api {
-    /// `/api/charts`
-    Charts,
-    /// `/api/charts/NAME`
-    Chart(String),
-    /// `/api/charts/NAME/VERSION`
-    ChartVersion(String, String),
+    /// `/api[/PREFIX]/charts[/NAME[/VERSION]]`
+    Charts(ChartsQuery),
     /// `/api/skipped`
     Skipped,
 }
@@ -113,6 +127,8 @@ fn named(path: &str, context: &str) -> Route {
         ("/livez", _) | (_, Some("/livez")) => Route::Live,
         ("/readyz", _) | (_, Some("/readyz")) => Route::Ready,
         ("/metrics", _) | (_, Some("/metrics")) => Route::Metrics,
+        ("/health", _) | (_, Some("/health")) => Route::Health,
+        (_, Some("/info")) => Route::Info,
         (_, Some("/")) => Route::Home,
         (_, Some("")) if !context.is_empty() => Route::Home,
         (_, Some(path)) => file(path)
@@ -149,16 +165,43 @@ fn up_and_down(path: &str) -> String {
 }
 
 /// ChartMuseum's paths, and one of ours. They come after the files: a repository may be named
-/// `api/charts`, but hardly a chart `index.yaml`, or a version `web-1.0.0.tgz`.
+/// `api/charts`, but hardly a chart `index.yaml`, or a version `web-1.0.0.tgz`. Below `chartrepo/` they are
+/// Harbor's, whatever repositories there are: what a response looks like doesn't depend on a push.
 fn api(path: &str) -> Option<Api> {
-    let parts: Vec<&str> = path.strip_prefix("/api/")?.split('/').collect();
+    let rest = path.strip_prefix("/api")?;
+    if rest == "/skipped" {
+        return Some(Api::Skipped);
+    }
+    // Of several components `charts`, the first with a name and a version behind it at most.
+    let query = |(at, charts): (usize, &str)| {
+        let (before, behind) = (&rest[..at], &rest[at + charts.len()..]);
+        Some(ChartsQuery {
+            shape: match before.starts_with(HARBOR) {
+                true => ApiShape::Harbor,
+                false => ApiShape::ChartMuseum,
+            },
+            prefix: base(before)?,
+            what: charts_asked(behind)?,
+        })
+    };
+    rest.match_indices("/charts")
+        .find_map(query)
+        .map(Api::Charts)
+}
+
+/// What follows `charts`: nothing, or a name, or a name and a version.
+fn charts_asked(rest: &str) -> Option<ChartsAsked> {
+    let parts: Vec<&str> = rest.split('/').collect();
+    if parts[1..].contains(&"") {
+        return None;
+    }
     match parts[..] {
-        ["skipped"] => Some(Api::Skipped),
-        ["charts"] => Some(Api::Charts),
-        ["charts", name] if !name.is_empty() => Some(Api::Chart(name.to_owned())),
-        ["charts", name, version] if !name.is_empty() && !version.is_empty() => {
-            Some(Api::ChartVersion(name.to_owned(), version.to_owned()))
-        }
+        [""] => Some(ChartsAsked::All {
+            offset: 0,
+            limit: usize::MAX,
+        }),
+        ["", name] => Some(ChartsAsked::Chart(name.to_owned())),
+        ["", name, version] => Some(ChartsAsked::Version(name.to_owned(), version.to_owned())),
         _ => None,
     }
 }
@@ -169,6 +212,7 @@ fn file(path: &str) -> Option<Route> {
     match last {
         "index.yaml" => return Some(Route::Index(base(before)?)),
         "index.json" => return Some(Route::IndexJson(base(before)?)),
+        "artifacthub-repo.yml" => return Some(Route::ArtifactHub(base(before)?)),
         _ => {}
     }
     let archive = last.strip_suffix(".prov").unwrap_or(last);
@@ -205,6 +249,7 @@ fn base(path: &str) -> Option<Base> {
     path.strip_prefix('/')?.parse().ok().map(Some)
 }
 
+/// The path of a target in origin-form or absolute-form; of any other it's all but the query.
 pub(super) fn path_of(target: &str) -> &str {
     let target = target.split(['?', '#']).next().unwrap_or_default();
     let absolute = ["http://", "https://"].iter().find_map(|scheme| {
@@ -274,6 +319,11 @@ mod tests {
             ("/charts/my%20Chart", Route::Chart(None, "my Chart".into())),
             ("/a/b/charts/web?x", Route::Chart(base("a/b"), "web".into())),
             ("/charts/web/", Route::Base("charts/web".parse().unwrap())),
+            ("/health", Route::Health),
+            ("/info", Route::Info),
+            ("/health/index.yaml", Route::Index(base("health"))),
+            ("/artifacthub-repo.yml", Route::ArtifactHub(None)),
+            ("/a/artifacthub-repo.yml", Route::ArtifactHub(base("a"))),
             ("/charts/a-1.0.0+b.tgz", archive("a-1.0.0+b.tgz")),
             ("/charts/a-1.0.0%2Bb.tgz?x", archive("a-1.0.0+b.tgz")),
             (
@@ -352,12 +402,11 @@ mod tests {
 
     #[test]
     fn the_api_has_its_paths_unless_they_are_files_of_a_chart_repository() {
-        let version =
-            |name: &str, version: &str| Route::Api(Api::ChartVersion(name.into(), version.into()));
+        let version = |name: &str, version: &str| charts("", version_of(name, version));
         for (target, expected) in [
             ("/api/skipped", Route::Api(Api::Skipped)),
-            ("/api/charts?limit=1", Route::Api(Api::Charts)),
-            ("/api/charts/web", Route::Api(Api::Chart("web".into()))),
+            ("/api/charts?limit=1", charts("", ALL)),
+            ("/api/charts/web", charts("", chart("web"))),
             ("/api/charts/web/1.0.0+b", version("web", "1.0.0+b")),
             ("/api/charts/web/1.0.0%2Bb", version("web", "1.0.0+b")),
             (
@@ -387,6 +436,67 @@ mod tests {
         }
     }
 
+    const ALL: ChartsAsked = ChartsAsked::All {
+        offset: 0,
+        limit: usize::MAX,
+    };
+
+    fn chart(name: &str) -> ChartsAsked {
+        ChartsAsked::Chart(name.into())
+    }
+
+    fn version_of(name: &str, version: &str) -> ChartsAsked {
+        ChartsAsked::Version(name.into(), version.into())
+    }
+
+    fn charts(prefix: &str, what: ChartsAsked) -> Route {
+        Route::Api(Api::Charts(ChartsQuery {
+            shape: ApiShape::ChartMuseum,
+            prefix: base(prefix),
+            what,
+        }))
+    }
+
+    #[test]
+    fn any_prefix_may_stand_in_a_path_of_the_api() {
+        for (target, expected) in [
+            ("/api/team/charts", charts("team", ALL)),
+            ("/api/team/a/charts?offset=1", charts("team/a", ALL)),
+            ("/api/team/charts/web", charts("team", chart("web"))),
+            (
+                "/api/team/charts/web/1.0.0%2Bb",
+                charts("team", version_of("web", "1.0.0+b")),
+            ),
+            ("/api/charts/charts", charts("", chart("charts"))),
+            (
+                "/api/a/charts/charts/1",
+                charts("a", version_of("charts", "1")),
+            ),
+            (
+                "/api/charts/charts/charts/b",
+                charts("charts", version_of("charts", "b")),
+            ),
+            ("/api/chartsx/charts", charts("chartsx", ALL)),
+            ("/api/chartrepo/charts", charts("chartrepo", ALL)),
+            (
+                "/api/team/charts/",
+                Route::Base("api/team/charts".parse().unwrap()),
+            ),
+            ("/api/Team/charts", Route::Unknown),
+        ] {
+            assert_eq!(route(target, ""), Ok(expected), "{target}");
+        }
+        let Ok(Route::Api(Api::Charts(query))) = route("/api/chartrepo/a/b/charts/web", "") else {
+            panic!("no query");
+        };
+        let expected = ChartsQuery {
+            shape: ApiShape::Harbor,
+            prefix: base("chartrepo/a/b"),
+            what: chart("web"),
+        };
+        assert_eq!(query, expected);
+    }
+
     #[test]
     fn a_repository_name_is_the_base_of_a_chart_repository() {
         for (target, prefix) in [
@@ -408,7 +518,7 @@ mod tests {
         let below = |target| route(target, "/helm").unwrap();
         assert_eq!(below("/helm/index.yaml"), Route::Index(None));
         assert_eq!(below("/helm/team/index.yaml"), Route::Index(base("team")));
-        assert_eq!(below("/helm/api/charts"), Route::Api(Api::Charts));
+        assert_eq!(below("/helm/api/charts"), charts("", ALL));
         assert_eq!(
             (below("/helm"), below("/helm/")),
             (Route::Home, Route::Home)

@@ -50,6 +50,8 @@ pub(super) struct ResponseWriter<'a> {
     /// Fewest bytes a second that it must take.
     least_pace: u64,
     is_stream: bool,
+    /// How many bytes of heads have been sent, or were to be.
+    heads: u64,
 }
 
 impl ResponseWriter<'_> {
@@ -64,7 +66,13 @@ impl ResponseWriter<'_> {
             stalled: Duration::ZERO,
             least_pace: LEAST_PACE,
             is_stream: false,
+            heads: 0,
         }
+    }
+
+    /// How many bytes of the body have been sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.pace.bytes().saturating_sub(self.heads)
     }
 
     /// Writes all of it.
@@ -73,6 +81,7 @@ impl ResponseWriter<'_> {
     /// was evicted, or the body failed.
     pub(super) fn send(&mut self, response: Response, keep_alive: bool) -> io::Result<()> {
         let head = response.head(keep_alive);
+        self.heads += head.len() as u64;
         match response.body {
             ResponseBody::Withheld(_) | ResponseBody::Absent => self.send_all(once(&head[..])),
             ResponseBody::Text(text) => self.send_all([&head[..], &text].into_iter()),
@@ -146,7 +155,8 @@ impl ResponseWriter<'_> {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    log::warn!("{} can't be served whole: {error}", stream.name);
+                    let file = &*stream.name;
+                    log::warn!(file = file; "{file} can't be served whole: {error}");
                     if self.pace.bytes() == 0 {
                         let why =
                             "the registry behind this chart repository handed out a broken file";

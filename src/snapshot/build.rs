@@ -28,6 +28,7 @@ impl Snapshot {
             mut charts,
             mut skipped,
             over_bound,
+            described,
         } = contents;
         sort(&mut charts);
         let outdated = last.map_or(0, |last| last.outdated + reuse(&mut charts, &last.charts));
@@ -61,6 +62,7 @@ impl Snapshot {
             repositories,
             pages,
             skipped,
+            described,
             outdated,
             counts,
         }

@@ -1,21 +1,22 @@
 //! What readers see: an immutable [`Snapshot`] of the inventory, swapped whole. Pure: it asks no storage
 //! and reads no clock. A request that needs a page that is not rendered yet renders it; see [`pages`].
 
+mod api;
 mod build;
 mod counts;
 mod list;
 mod pages;
 mod repository;
 
+pub use api::{ApiShape, ChartsAsked, ChartsQuery};
 pub use counts::Counts;
 pub use list::ChartList;
 pub use pages::PageError;
 pub(crate) use pages::Turn;
 pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};
 
-use crate::budget::{SKIPPED_PAGE, WHOLE_JSON};
-use crate::helm::index::is_release;
-use crate::helm::{ChartVersion, IndexFile};
+use crate::budget::SKIPPED_PAGE;
+use crate::helm::ChartVersion;
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::{RepositoryName, qualified};
 use crate::representation::Representation;
@@ -23,10 +24,9 @@ use crate::sorting;
 use core::net::IpAddr;
 use list::ListedCharts;
 use pages::{PageKey, Pages};
-use repository::{ChartRepository, Versions, index, length, listed, rendered};
+use repository::{ChartRepository, index, length, listed};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -34,6 +34,9 @@ use time::format_description::well_known::Rfc3339;
 
 /// Where Harbor served the charts of a project before it kept them as OCI artifacts (until 2.8).
 const HARBOR_CHARTREPO: &str = "chartrepo/";
+
+/// That a prefix has no index.
+const NOTHING_BELOW: &str = "no repository below this path holds a chart";
 
 /// All that is served, as of one scan.
 pub struct Snapshot {
@@ -48,6 +51,8 @@ pub struct Snapshot {
     pages: Pages,
     /// What isn't listed, and why; sorted. If there is more than the budget allows, `counts` tells of it.
     pub skipped: Vec<Skipped>,
+    /// The repositories with Artifact Hub's tag, by name.
+    described: Vec<RepositoryName>,
     /// See [`Snapshot::outdated`].
     outdated: usize,
     /// How much it holds.
@@ -125,7 +130,7 @@ impl Snapshot {
         }
         let charts: Vec<_> = self.in_ranges(ranges).cloned().collect();
         self.pages.get(key, client, length(&charts), || {
-            ChartRepository::new(&charts, format, &urls).index().clone()
+            Ok(ChartRepository::new(&charts, format, &urls).index().clone())
         })
     }
 
@@ -150,9 +155,9 @@ impl Snapshot {
         let Some((prefix, ranges)) = self.part(prefix)? else {
             return Ok(self.root.listing.clone());
         };
-        let charts = || Vec::from_iter(self.in_ranges(ranges.clone()).cloned());
-        let make = || listed(&charts());
-        self.pages.listing(prefix, client, &make)
+        let charts = Vec::from_iter(self.in_ranges(ranges).cloned());
+        let make = || ChartList::new(listed(&charts));
+        self.pages.listing(prefix, client, make)
     }
 
     /// A page for people, as `render` makes it; `expected` is how many bytes of metadata it reads. It is kept
@@ -166,14 +171,14 @@ impl Snapshot {
         expected: usize,
         render: &dyn Fn() -> String,
     ) -> Result<Arc<Representation>, PageError> {
-        let render = || Arc::new(Representation::new(render().into_bytes()));
+        let render = || Ok(Arc::new(Representation::new(render().into_bytes())));
         match name {
             Some(name) => self
                 .pages
                 .get(PageKey::Html(name), client, expected, render),
             None => {
                 let _turn = self.turn(client, expected).ok_or(PageError::Busy)?;
-                Ok(render())
+                render()
             }
         }
     }
@@ -190,9 +195,8 @@ impl Snapshot {
         let urls = self.style.urls.clone();
         let key = PageKey::Index(None, format);
         let expected = length(&charts);
-        self.pages.get(key, client, expected, || {
-            index(charts.clone(), urls.clone(), format)
-        })
+        self.pages
+            .get(key, client, expected, || Ok(index(charts, urls, format)))
     }
 
     /// The chart whose archive is `/PREFIX/charts/NAME-VERSION.tgz`, by that file name. No index is rendered
@@ -222,6 +226,21 @@ impl Snapshot {
     pub fn has_chart_below(&self, prefix: Option<&RepositoryName>, name: &str) -> bool {
         let is_listed = !self.root.listing.versions(name).is_empty();
         is_listed && prefix.is_none_or(|prefix| self.has_charts_below(prefix))
+    }
+
+    /// The repository whose tag has the metadata of the chart repository at a prefix, for Artifact Hub: the
+    /// one of that very name, or else the only one at or below it. If there are several, none of their
+    /// pushers speaks for the others.
+    pub fn described_by(&self, prefix: Option<&RepositoryName>) -> Option<&RepositoryName> {
+        let prefix = match prefix {
+            None => None,
+            Some(path) => Some(self.below(path)?.0),
+        };
+        let is_below =
+            |name: &&RepositoryName| prefix.as_ref().is_none_or(|top| name.is_below(top));
+        let mut below = self.described.iter().filter(is_below);
+        let first = below.next()?;
+        (prefix.as_ref() == Some(first) || below.next().is_none()).then_some(first)
     }
 
     /// The prefix whose charts are served at a path, and where in `charts` they are. Harbor's old address of
@@ -257,55 +276,37 @@ impl Snapshot {
         ranges.into_iter().flat_map(|range| &self.charts[range])
     }
 
-    /// `/api/charts`, as ChartMuseum's API has it (`pkg/chartmuseum/server/multitenant/api.go` at 01b1309),
-    /// without its pages (`offset`, `limit`): all versions of all charts, by name, newest first.
-    ///
-    /// Errors when too many requests wait for pages.
-    pub fn charts_json(&self, client: IpAddr) -> Result<Arc<Representation>, PageError> {
-        let all = || self.root.listing.charts.clone();
-        self.page(PageKey::Charts, client, &all, |file, out| {
-            file.write_entries(out)
-        })
-    }
-
-    /// `/api/charts/NAME`: all versions of one chart, newest first.
-    ///
-    /// Errors when there are none, or when too many requests wait for pages.
-    pub fn chart_json(&self, name: &str, client: IpAddr) -> Result<Arc<Representation>, PageError> {
-        let versions = self.root.listing.versions(name);
-        if versions.is_empty() {
-            return Err(PageError::NotFound("chart not found".to_owned()));
-        }
-        let key = PageKey::Chart(name.to_owned());
-        self.page(key, client, &|| versions.into(), |file, out| {
-            file.write_versions(out)
-        })
-    }
-
-    /// `/api/charts/NAME/VERSION`: one version; `latest` is the newest one that is no prerelease.
+    /// `/api/charts` and the like: what `query` asks for.
     ///
     /// Errors when it isn't listed, or when too many requests wait for pages.
-    pub fn chart_version_json(
+    pub fn charts_json(
         &self,
-        name: &str,
-        version: &str,
+        query: &ChartsQuery,
         client: IpAddr,
     ) -> Result<Arc<Representation>, PageError> {
-        let versions = self.root.listing.versions(name);
-        if versions.is_empty() {
-            return Err(PageError::NotFound("no chart name found".to_owned()));
+        let key = PageKey::Charts(query.clone());
+        if let Some(page) = self.pages.kept(&key) {
+            return Ok(page);
         }
-        let is_it = |chart: &&Arc<StoredChart>| match version {
-            "latest" => is_release(&chart.metadata),
-            _ => chart.metadata.version() == version,
+        let (name, mut urls) = (query.what.name(), self.style.urls.clone());
+        let (charts, are_listed): (ListedCharts, bool) = match (&query.prefix, name) {
+            (None, None) => (self.root.listing.charts.clone(), true),
+            (None, Some(name)) => (self.root.listing.versions(name).into(), true),
+            (Some(path), _) => {
+                let missing = || PageError::NotFound(NOTHING_BELOW.to_owned());
+                let (prefix, ranges) = self.below(path).ok_or_else(missing)?;
+                urls = urls.below(&prefix);
+                let has_name = |chart: &&Arc<StoredChart>| {
+                    name.is_none_or(|name| chart.metadata.name() == name)
+                };
+                let charts = self.in_ranges(ranges).filter(has_name);
+                (charts.cloned().collect(), false)
+            }
         };
-        let missing = format!("no chart version found for {name}-{version}");
-        let chart = versions.iter().find(is_it);
-        let chart = chart.ok_or(PageError::NotFound(missing))?;
-        let found = chart.metadata.version();
-        let key = PageKey::Version(name.to_owned(), found.to_owned());
-        let one = || [chart.clone()].into();
-        self.page(key, client, &one, |file, out| file.write_one(out))
+        self.pages.get(key, client, length(&charts), || {
+            let charts = if are_listed { charts } else { listed(&charts) };
+            api::page(query, charts, urls).map_err(PageError::NotFound)
+        })
     }
 
     /// `/api/skipped`: what isn't listed, and why, from the one at `offset` on, at most `limit` of them and
@@ -324,7 +325,7 @@ impl Snapshot {
         let key = PageKey::Skipped(from, page.len());
         self.pages.get(key, client, 0, || {
             let lines = serde_json::to_vec(&SkippedLines(page)).unwrap_or_default();
-            Arc::new(Representation::new(lines))
+            Ok(Arc::new(Representation::new(lines)))
         })
     }
 
@@ -337,24 +338,6 @@ impl Snapshot {
     /// snapshot holds at most as many more as this has grown by since.
     pub fn outdated(&self) -> usize {
         self.outdated
-    }
-
-    /// The JSON that `write` makes of some charts.
-    fn page(
-        &self,
-        key: PageKey,
-        client: IpAddr,
-        charts: &dyn Fn() -> ListedCharts,
-        write: fn(&IndexFile<Versions>, &mut dyn Write) -> io::Result<()>,
-    ) -> Result<Arc<Representation>, PageError> {
-        if let Some(page) = self.pages.kept(&key) {
-            return Ok(page);
-        }
-        let charts = charts();
-        let (expected, urls) = (length(&charts), self.style.urls.clone());
-        self.pages.get(key, client, expected, || {
-            rendered(charts.clone(), urls.clone(), WHOLE_JSON, write)
-        })
     }
 }
 

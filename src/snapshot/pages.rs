@@ -2,6 +2,7 @@
 //! however many requests want it, and kept within a bound. One is rendered at a time, so that many
 //! requests for different ones never take the memory of them all.
 
+use super::api::ChartsQuery;
 use super::list::ChartList;
 use super::repository::IndexFormat;
 use crate::budget::PAGES;
@@ -44,12 +45,8 @@ pub enum PageError {
 pub(super) enum PageKey {
     /// The index of what lies below a prefix, or of all.
     Index(Option<RepositoryName>, IndexFormat),
-    /// All charts.
-    Charts,
-    /// All versions of one.
-    Chart(String),
-    /// One version.
-    Version(String, String),
+    /// Charts for programs.
+    Charts(ChartsQuery),
     /// So many that aren't listed, from one on.
     Skipped(usize, usize),
     /// A page for people, by a name of its own.
@@ -103,15 +100,16 @@ impl Pages {
         &self,
         prefix: RepositoryName,
         client: IpAddr,
-        make: &dyn Fn() -> ChartList,
+        make: impl FnOnce() -> ChartList,
     ) -> Result<Arc<ChartList>, PageError> {
         // To sort thousands of charts takes as long as to render a large page.
-        let make = || {
-            let listing = Arc::new(make());
-            let weight = listing.weight();
-            (Rendered::ChartList(listing), weight)
-        };
-        match self.get_boxed(PageKey::ChartList(prefix), client, LARGE + 1, &make)? {
+        let make = || Ok(Rendered::ChartList(Arc::new(make())));
+        match self.get_boxed(
+            PageKey::ChartList(prefix),
+            client,
+            LARGE + 1,
+            Box::new(make),
+        )? {
             Rendered::ChartList(listing) => Ok(listing),
             Rendered::Page(_) => Err(PageError::Busy),
         }
@@ -119,20 +117,16 @@ impl Pages {
 
     /// The page, as `render` makes it, of about so many bytes.
     ///
-    /// Errors when too many requests wait.
+    /// Errors as `render` does, and when too many requests wait.
     pub(super) fn get(
         &self,
         key: PageKey,
         client: IpAddr,
         expected: usize,
-        render: impl Fn() -> Arc<Representation>,
+        render: impl FnOnce() -> Result<Arc<Representation>, PageError>,
     ) -> Result<Arc<Representation>, PageError> {
-        let make = || {
-            let page = render();
-            let weight = page.weight();
-            (Rendered::Page(page), weight)
-        };
-        match self.get_boxed(key, client, expected, &make)? {
+        let make = || render().map(Rendered::Page);
+        match self.get_boxed(key, client, expected, Box::new(make))? {
             Rendered::Page(page) => Ok(page),
             Rendered::ChartList(_) => Err(PageError::Busy),
         }
@@ -143,7 +137,7 @@ impl Pages {
         key: PageKey,
         client: IpAddr,
         expected: usize,
-        make: &dyn Fn() -> (Rendered, usize),
+        make: Box<dyn FnOnce() -> Result<Rendered, PageError> + '_>,
     ) -> Result<Rendered, PageError> {
         let kept = || lock(&self.kept).get(&key);
         if let Some(kept) = kept() {
@@ -154,7 +148,11 @@ impl Pages {
         if let Some(kept) = kept() {
             return Ok(kept);
         }
-        let (made, weight) = make();
+        let made = make()?;
+        let weight = match &made {
+            Rendered::Page(page) => page.weight(),
+            Rendered::ChartList(list) => list.weight(),
+        };
         lock(&self.kept).insert(key, made.clone(), weight.max(MIN_WEIGHT));
         Ok(made)
     }
@@ -169,7 +167,7 @@ mod tests {
     use std::thread;
 
     fn key(number: usize) -> PageKey {
-        PageKey::Chart(number.to_string())
+        PageKey::Skipped(number, 0)
     }
 
     fn page(length: usize) -> Arc<Representation> {
@@ -181,7 +179,7 @@ mod tests {
         let (pages, rendered) = (Pages::new(None), AtomicUsize::new(0));
         let render = || {
             rendered.fetch_add(1, Ordering::Relaxed);
-            page(10)
+            Ok(page(10))
         };
         thread::scope(|scope| {
             for _ in 0..16 {
@@ -196,10 +194,10 @@ mod tests {
         let pages = Pages::new(None);
         let panic = AssertUnwindSafe(|| pages.get(key(1), CLIENT, 1, || panic!("on purpose")));
         assert!(catch_unwind(panic).is_err());
-        assert!(pages.get(key(1), CLIENT, 1, || page(1)).is_ok());
+        assert!(pages.get(key(1), CLIENT, 1, || Ok(page(1))).is_ok());
         // The gate is the next snapshot's too.
         let next = Pages::new(Some(&pages));
-        assert!(next.get(key(1), CLIENT, 1, || page(1)).is_ok());
+        assert!(next.get(key(1), CLIENT, 1, || Ok(page(1))).is_ok());
     }
 
     #[test]
@@ -207,6 +205,6 @@ mod tests {
         let pages = Pages::new(None);
         let other = [127, 0, 0, 2].into();
         let _turn = pages.turn(CLIENT, LARGE + 1);
-        assert!(pages.get(key(1), other, LARGE, || page(1)).is_ok());
+        assert!(pages.get(key(1), other, LARGE, || Ok(page(1))).is_ok());
     }
 }

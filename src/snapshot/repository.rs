@@ -88,8 +88,8 @@ impl ChartRepository {
         format: IndexFormat,
         urls: &ArchiveUrls,
     ) -> ChartRepository {
-        let (by_archive_name, shadowed) = without_shadowed(charts);
-        let listing = listing(&by_archive_name);
+        let (by_archive_name, shadowed) = unshadowed(charts);
+        let listing = ChartList::new(in_order(by_archive_name.clone()));
         ChartRepository {
             index: index(listing.charts.clone(), urls.clone(), format),
             listing: Arc::new(listing),
@@ -113,9 +113,18 @@ impl ChartRepository {
     }
 }
 
-/// Of charts in order of precedence, the first of each archive name, in the order of those names; and what
-/// is left out for it.
-fn without_shadowed(charts: &[Arc<StoredChart>]) -> (Vec<Arc<StoredChart>>, Vec<Skipped>) {
+/// Those of `charts`, which are in order of precedence, that an index lists, in its order.
+pub(super) fn listed(charts: &[Arc<StoredChart>]) -> ListedCharts {
+    in_order(unshadowed(charts).0)
+}
+
+fn in_order(mut charts: Vec<Arc<StoredChart>>) -> ListedCharts {
+    index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
+    charts.into()
+}
+
+/// The first chart of each archive name, in the order of those names, and what isn't listed because of it.
+fn unshadowed(charts: &[Arc<StoredChart>]) -> (Vec<Arc<StoredChart>>, Vec<Skipped>) {
     let mut in_order = charts.to_vec();
     // Of the same archive name, they stay in order of precedence.
     sorting::by_key(&mut in_order, |chart| {
@@ -134,16 +143,15 @@ fn without_shadowed(charts: &[Arc<StoredChart>]) -> (Vec<Arc<StoredChart>>, Vec<
     (by_archive_name, shadowed)
 }
 
-/// What is listed of `charts`, which are in order of precedence.
-pub(super) fn listed(charts: &[Arc<StoredChart>]) -> ChartList {
-    listing(&without_shadowed(charts).0)
+fn name(chart: &StoredChart) -> &str {
+    chart.metadata.name()
 }
 
-fn listing(by_archive_name: &[Arc<StoredChart>]) -> ChartList {
-    let mut charts = by_archive_name.to_vec();
-    index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
-    ChartList::new(charts.into())
+/// The versions of one chart after those of the other.
+pub(super) fn by_name(charts: &[Arc<StoredChart>]) -> impl Iterator<Item = &[Arc<StoredChart>]> {
+    charts.chunk_by(|one, other| name(one) == name(other))
 }
+
 /// Another tag of the same archive is an alias, and no loss.
 fn shadow(name: &str, listed: &StoredChart, other: &StoredChart) -> Option<Skipped> {
     let reference = |chart: &StoredChart| qualified(&chart.repository, chart.reference.as_str());
@@ -209,5 +217,6 @@ fn chart_version<'a>(chart: &'a StoredChart, urls: &ArchiveUrls) -> ChartVersion
         created: chart.created,
         digest: &chart.layers.archive.digest,
         url: urls.of(chart),
+        is_signed: chart.layers.provenance.is_some(),
     }
 }

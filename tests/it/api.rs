@@ -2,6 +2,8 @@
 //! why; so that "why is my chart missing?" is one request, of `/readyz` as long as there is no index.
 
 use std::io::Read;
+use std::net::TcpListener;
+use std::thread;
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -423,6 +425,57 @@ fn what_a_registry_says_when_it_fails_is_not_for_readyz() {
     let text = daemon.get("/readyz").body_text();
     assert!(
         text.contains("401") && text.contains("--storage-registry-config"),
+        "{text}"
+    );
+}
+
+/// It said "unreachable or failing" of each of them. Issue 16, 7.
+#[test]
+fn readyz_tells_why_there_is_no_connection_to_the_registry_itself() {
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let refused = closed.local_addr().expect("its address").to_string();
+    drop(closed);
+    let hasty = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let hung_up = hasty.local_addr().expect("its address").to_string();
+    thread::spawn(move || hasty.incoming().for_each(drop));
+    // No name server is asked for a label of more than 63 characters.
+    let unknown = format!("{}.example", "x".repeat(64));
+    for (registry, why) in [
+        (refused, "the connection was refused"),
+        (hung_up, "the connection was closed without an answer"),
+        (unknown, "the host's name can't be looked up"),
+    ] {
+        for scheme in ["", "HTTP", "HTTPS"] {
+            let flags = [
+                format!("--storage-registry-repo={registry}"),
+                format!("--storage-registry-scheme={scheme}"),
+            ];
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            let daemon = Daemon::start(&flags[..2 - usize::from(scheme.is_empty())]);
+            daemon.wait_for_log(" ERROR first scan failed");
+            let text = daemon.get("/readyz").body_text();
+            assert!(
+                text.contains(&format!(": {why}; see the log")),
+                "{scheme} {text}"
+            );
+            assert!(!text.contains(&registry), "{text}");
+        }
+    }
+}
+
+#[test]
+fn readyz_does_not_tell_whether_a_port_is_open_that_a_redirect_leads_to() {
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let target = format!("http://{}/", closed.local_addr().expect("its address"));
+    drop(closed);
+    let fake = registry();
+    let reply = Reply::redirect(307, &target);
+    fake.spoil("GET /v2/_catalog").with(Fault::Answer(reply));
+    let daemon = starting_daemon(&fake, &[]);
+    daemon.wait_for_log(" ERROR first scan failed");
+    let text = daemon.get("/readyz").body_text();
+    assert!(
+        text.ends_with(": unreachable or failing; see the log\n"),
         "{text}"
     );
 }

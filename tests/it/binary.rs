@@ -9,7 +9,8 @@ use std::time::Instant;
 use crate::support::daemon::{Daemon, signal};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::helm::{Helm, argument};
-use crate::support::process::{DEADLINE, run, run_ok, wait_until};
+use crate::support::namespace::unshare;
+use crate::support::process::{DEADLINE, run_ok, wait_until};
 use crate::support::tools::NEWEST_HELM;
 use crate::support::zoo::zoo;
 
@@ -97,7 +98,7 @@ fn sigterm_and_sigint_end_it_with_success() {
 
 #[test]
 fn sigterm_ends_it_with_success_as_pid_1() {
-    let mut unshare = unshare();
+    let mut unshare = unshare(&["--pid", "--fork", "--kill-child"]);
     unshare.arg(runnable());
     let mut daemon = Daemon::start_as(unshare, &NOWHERE);
     assert_eq!(daemon.get("/livez").status, 200);
@@ -126,33 +127,6 @@ fn release() -> PathBuf {
 /// What runs it: an emulator, for the binary of another architecture.
 fn runnable() -> PathBuf {
     std::env::var_os("OCI_CHARTREPO_PROGRAM").map_or_else(release, PathBuf::from)
-}
-
-/// `unshare` into a PID namespace: as root, or as whoever we are by a user namespace.
-fn unshare() -> Command {
-    let always = ["--pid", "--fork", "--kill-child"];
-    let ways = [
-        &always[..],
-        &[
-            "--user",
-            "--map-root-user",
-            "--pid",
-            "--fork",
-            "--kill-child",
-        ],
-    ];
-    let works = |way: &&&[&str]| {
-        run(Path::new("unshare"), &[way, &["true"][..]].concat(), &[])
-            .status
-            .success()
-    };
-    let way = ways
-        .iter()
-        .find(works)
-        .expect("unshare may make a PID namespace");
-    let mut command = Command::new("unshare");
-    command.args(*way);
-    command
 }
 
 fn only_child(parent: u32) -> u32 {

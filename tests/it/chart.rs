@@ -19,7 +19,6 @@ const HELMS: [&str; 3] = ["3.9.4", "3.17.3", NEWEST_HELM];
 /// The values that have no default.
 const FILLED: &str =
     "image.repository=registry.example/oci-chartrepo,registry.address=registry.example";
-const GATEWAY: &str = "gateway.networking.k8s.io";
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
@@ -83,13 +82,47 @@ fn the_chart_passes_lint_and_renders_with_three_helms_for_three_kubernetes_versi
         helm.run(&["lint", "--strict", &place()]);
         helm.run(&["lint", "--strict", &place(), "--values", &everything]);
         let all = rendered(&helm, &["--values", &everything]);
-        assert_eq!(all.len(), 9, "helm {version}: {all:#?}");
-        assert_valid(&all, &[GATEWAY]);
+        assert_eq!(all.len(), 11, "helm {version}: {all:#?}");
+        assert_valid(&all);
     }
     let helm = Helm::new(NEWEST_HELM);
     for choice in CHOICES {
-        assert_valid(&rendered(&helm, choice), &[GATEWAY]);
+        assert_valid(&rendered(&helm, choice));
     }
+}
+
+#[test]
+fn the_rules_of_the_chart_are_those_of_deploy_monitoring() {
+    let rules = "prometheusRule.enabled=true";
+    let objects = rendered(&Helm::new(NEWEST_HELM), &["--set", FILLED, "--set", rules]);
+    let rule = objects
+        .iter()
+        .find(|object| object["kind"] == "PrometheusRule");
+    let alerts = fs::read_to_string(deploy().join("monitoring/alerts.yaml")).expect("the alerts");
+    assert_eq!(
+        rule.expect("a PrometheusRule is rendered")["spec"],
+        documents(&alerts)[0],
+        "cp deploy/monitoring/alerts.yaml deploy/chart/oci-chartrepo/files/"
+    );
+}
+
+#[test]
+fn a_prometheus_finds_the_metrics_by_the_service_monitor_below_a_context_path_too() {
+    let objects = rendered(&Helm::new(NEWEST_HELM), &["--values", &everything()]);
+    let one = |kind: &str| objects.iter().find(|object| object["kind"] == kind);
+    let monitor = &one("ServiceMonitor").expect("a ServiceMonitor is rendered")["spec"];
+    let service = one("Service").expect("a Service is rendered");
+    let wanted = monitor["selector"]["matchLabels"].as_object();
+    for (name, value) in wanted.expect("labels") {
+        assert_eq!(&service["metadata"]["labels"][name], value, "{name}");
+    }
+    let endpoint = &monitor["endpoints"][0];
+    assert_eq!(endpoint["port"], service["spec"]["ports"][0]["name"]);
+    let path = endpoint["path"].as_str().unwrap_or("/metrics");
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    let daemon = Daemon::start_ready(&[&fake.flag(), "--context-path=/helm"]);
+    assert_eq!(daemon.get(path).status, 200);
 }
 
 #[test]
@@ -144,7 +177,7 @@ fn the_chart_renders_by_default_what_the_plain_deployment_holds() {
     let set = format!("{FILLED},{named}");
     let mut chart = rendered(&Helm::new(NEWEST_HELM), &["--set", &set, "--no-hooks"]);
     let mut plain = plain();
-    assert_valid(&plain, &[]);
+    assert_valid(&plain);
     for object in chart.iter_mut().chain(&mut plain) {
         // The labels by which the two of each find one another differ: those of a chart name its release.
         for labels in [
@@ -256,7 +289,7 @@ fn the_pods_run_with_the_arguments_that_are_rendered() {
 }
 
 #[test]
-fn the_chart_has_a_value_for_each_flag() {
+fn the_chart_has_a_value_for_each_flag_and_no_flag_that_the_program_lacks() {
     let help = run_ok(Path::new(program()), &["--help"], &[]);
     let flags = help.lines().filter_map(|line| line.strip_prefix("  --"));
     let flags: Vec<&str> = flags.filter_map(|line| line.split(' ').next()).collect();
@@ -289,6 +322,11 @@ fn the_chart_has_a_value_for_each_flag() {
         );
     }
     assert!(flags.len() > 30, "{help}");
+    for word in &used {
+        let flag = word.split('=').next().expect("a word");
+        let is_one = flags.iter().any(|known| flag == format!("--{known}"));
+        assert!(is_one, "{word} is no flag");
+    }
     for flag in flags {
         // The Secret is mounted at the default place; the pod's network is its own.
         if ["help", "version", "storage-registry-config", "listen-host"].contains(&flag) {

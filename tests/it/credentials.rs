@@ -265,30 +265,6 @@ fn credentials_follow_a_redirect_within_the_registry() {
 }
 
 #[test]
-fn a_realm_at_a_link_local_address_is_never_asked() {
-    // Where clouds keep their instances' secrets, in any spelling.
-    let refusal = ": not trusted";
-    for spelling in [
-        "169.254.169.254",
-        "[::ffff:169.254.169.254]",
-        "[::ffff:a9fe:a9fe]",
-        "2852039166",
-        "0xA9FEA9FE",
-        "[64:ff9b::a9fe:a9fe]",
-        "100.100.100.200",
-    ] {
-        let guarded = Guarded::with_tokens(|t| t.realm = format!("http://{spelling}/token"));
-        let daemon = guarded.assert_refused(&[]);
-        let told = daemon.wait_for_log(refusal);
-        assert!(told.contains(&format!("http://{spelling}/token")), "{told}");
-        let asked = |line: &str| {
-            line.contains("GET http://") && line.contains("/token") && !line.contains(refusal)
-        };
-        assert!(!daemon.log().lines().any(asked), "{}", daemon.log());
-    }
-}
-
-#[test]
 fn the_scheme_is_probed_with_tls_first_and_without_credentials() {
     let guarded = Guarded::by(Guard::Open);
     let registry = format!("--storage-registry-repo={}", guarded.fake.host());

@@ -1,5 +1,5 @@
 //! The files of deploy/examples, each held against the program that reads it, or its schema. What no
-//! schema here knows (Argo CD's, Flux' and Rancher's own kinds) is only read, and its address compared.
+//! schema here knows (Rancher's own kind) is only read, and its address compared.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,15 +32,7 @@ fn the_kubernetes_examples_are_valid_and_name_the_service_of_the_deployment() {
         let text = fs::read_to_string(&path).expect("an example");
         let objects = documents(&text);
         assert!(!objects.is_empty(), "{}", path.display());
-        assert_valid(
-            &objects,
-            &[
-                "argoproj.io",
-                "helm.toolkit",
-                "source.toolkit",
-                "catalog.cattle.io",
-            ],
-        );
+        assert_valid(&objects);
         let service = [
             "http://oci-chart-registry.charts:8080",
             "name: oci-chart-registry",

@@ -487,7 +487,15 @@ fn a_flag_may_be_given_by_its_variable_and_wins_over_it() {
         ("OCI_CHARTREPO_STORAGE_REGISTRY_SCHEME", "HTTP"),
         ("OCI_CHARTREPO_REPOSITORY", "team/web,team/db"),
         ("OCI_CHARTREPO_INDEX_FORMAT", "json"),
+        // What Kubernetes sets for a Service of this name: none of it is a flag's.
         ("OCI_CHARTREPO_PORT", "tcp://10.0.0.1:8080"),
+        ("OCI_CHARTREPO_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("OCI_CHARTREPO_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("OCI_CHARTREPO_PORT_8080_TCP_PORT", "8080"),
+        ("OCI_CHARTREPO_PORT_8080_TCP_PROTO", "tcp"),
+        ("OCI_CHARTREPO_SERVICE_HOST", "10.0.0.1"),
+        ("OCI_CHARTREPO_SERVICE_PORT", "8080"),
+        ("OCI_CHARTREPO_SERVICE_PORT_HTTP", "8080"),
     ];
     let output = run_in(&["index"], &environment);
     let (index, log) = (text(&output.stdout), text(&output.stderr));
@@ -498,6 +506,7 @@ fn a_flag_may_be_given_by_its_variable_and_wins_over_it() {
     }
     let ignored = " WARN OCI_CHARTREPO_PORT=tcp://10.0.0.1:8080 is ignored: ";
     assert!(log.contains(ignored), "{log}");
+    assert_eq!(log.matches("is ignored").count(), 1, "{log}");
     let output = run_in(
         &["index", "--index-format=yaml", "--repository=other/c"],
         &environment,

@@ -193,11 +193,6 @@ fn a_failure_before_the_first_byte_reaches_the_client_as_a_status_and_the_log_in
             502,
             "redirect",
         ),
-        (
-            Reply::redirect(307, "http://169.254.169.254/latest"),
-            502,
-            "link-local",
-        ),
         (Reply::new(204), 502, "204"),
     ];
     for (reply, status, detail) in cases {
@@ -216,29 +211,6 @@ fn a_failure_before_the_first_byte_reaches_the_client_as_a_status_and_the_log_in
             let told = served.daemon.wait_for_log(" WARN ");
             assert!(told.contains(detail), "{detail} in {told}");
         }
-    }
-}
-
-#[test]
-fn a_redirect_to_a_link_local_address_is_refused_however_it_is_spelled() {
-    for spelling in [
-        "169.254.169.254",
-        "2852039166",
-        "0xA9FEA9FE",
-        "[::ffff:169.254.169.254]",
-        "[::ffff:a9fe:a9fe]",
-    ] {
-        let served = Served::of_size(10);
-        let target = format!("http://{spelling}/latest");
-        served.spoil(Fault::Answer(Reply::redirect(307, &target)));
-        assert_eq!(served.daemon.get(PATH).status, 502, "{spelling}");
-        let told = served
-            .daemon
-            .wait_for_complaint(&["web-1.0.0.tgz can't be served", &target]);
-        assert!(
-            told.contains("link-local address"),
-            "refused by us, not by who isn't there: {told}"
-        );
     }
 }
 

@@ -15,6 +15,8 @@ use crate::support::story::{EACH_TIME, LONG_WAIT, wait_for_charts};
 const PATH: usize = 7 * 1024;
 /// Requests that fill a pipe of 64 KiB twice over.
 const FILL: usize = 20;
+/// Requests that do so with lines of 300 bytes.
+const SHORT_FILL: usize = 450;
 /// Requests that fill the queue as well.
 const OVERFLOW: usize = 700;
 
@@ -39,6 +41,19 @@ fn a_log_reader_that_stops_delays_neither_a_push_nor_a_download_nor_the_end() {
     wait_for_charts(&daemon, &["web 1.0.0", "web 2.0.0"]);
     assert_eq!(daemon.get("/charts/web-2.0.0.tgz").status, 200);
     assert_eq!(daemon.head("/charts/web-1.0.0.tgz").status, 200);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait_exit(), Some(0));
+}
+
+#[test]
+fn a_log_reader_that_stops_delays_no_request_that_is_logged() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    let flags = [&*fake.flag(), "--log-requests", "--log-format=json"];
+    let (mut daemon, _stderr) = Daemon::start_unread(&flags);
+    daemon.wait_ready();
+    ask(&daemon, SHORT_FILL);
+    assert_eq!(daemon.get("/charts/web-1.0.0.tgz").status, 200);
     daemon.signal("TERM");
     assert_eq!(daemon.wait_exit(), Some(0));
 }

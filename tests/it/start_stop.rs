@@ -3,10 +3,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, program};
 use crate::support::fake_registry::{Chart, FakeRegistry, Fault, Reply};
 use crate::support::process::{DEADLINE, wait_until};
 use crate::support::story::{Index, ready_daemon, starting_daemon, wait_for_charts};
@@ -355,4 +356,20 @@ fn the_port_is_free_again_at_once_after_it_ended() {
     assert_eq!(daemon.wait_exit(), Some(0));
     let again = ready_daemon(&fake, &[&format!("--port={port}")]);
     assert_eq!(again.port(), port);
+}
+
+#[test]
+fn a_limit_of_the_address_space_is_told_with_what_it_means_and_what_to_do() {
+    let fake = FakeRegistry::start();
+    fake.push(&Chart::new("web", "1.0.0"));
+    let mut limited = Command::new("prlimit");
+    limited.args(["--as=2000000000", program()]);
+    let daemon = Daemon::start_as(limited, &[&fake.flag()]);
+    daemon.wait_ready();
+    let told = daemon.wait_for_complaint(&["RLIMIT_AS", "2000 MB"]);
+    for word in ["aborted", "MemoryMax=", "MALLOC_ARENA_MAX=1"] {
+        assert!(told.contains(word), "{told}");
+    }
+    let daemon = ready_daemon(&fake, &[]);
+    assert!(!daemon.log().contains("RLIMIT_AS"), "{}", daemon.log());
 }

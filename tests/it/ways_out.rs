@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::certificates::Certificates;
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, program};
 use crate::support::fake_registry::{FakeRegistry, Guard};
 use crate::support::forward_proxy::ForwardProxy;
 use crate::support::guarded::{Guarded, assert_nothing_secret};
@@ -20,7 +20,7 @@ fn daemon(environment: &[(&str, &str)], arguments: &[&str]) -> Daemon {
             .iter()
             .map(|(name, value)| format!("{name}={value}")),
     );
-    command.arg(env!("CARGO_BIN_EXE_oci-chartrepo"));
+    command.arg(program());
     let daemon = Daemon::start_as(command, arguments);
     daemon.wait_ready();
     assert_eq!(Index::of(&daemon).charts(), ["db 0.1.0", "web 1.0.0"]);

@@ -9,6 +9,9 @@ use std::{fmt, io};
 
 /// Most of a registry's words that is logged, in characters: a line, not a page of HTML.
 const MAX_DETAIL: usize = 200;
+/// The kind that a failed look-up of a name is given, which the system's error has none for; connections
+/// never fail with it.
+pub(super) const UNKNOWN_NAME: io::ErrorKind = io::ErrorKind::NotFound;
 /// Longest error code, in bytes: the spec's longest has 21.
 const MAX_CODE: usize = 64;
 
@@ -86,7 +89,14 @@ pub(crate) fn protocol(what: &str, why: impl fmt::Display) -> Error {
 
 /// A call that got no response. `is_own` says whether it went to the registry itself.
 pub(super) fn transport(what: &str, is_own: bool, error: &ureq::Error) -> Error {
-    let new = |kind, why: &dyn fmt::Display| Error::new(kind, format!("{what}: {why}"));
+    let new = |kind, why: &dyn fmt::Display| {
+        let new = Error::new(kind, format!("{what}: {why}"));
+        // A redirect may lead into the network, about which a public text tells nothing.
+        match no_connection(error).filter(|_| is_own) {
+            Some(why) => new.with_public(format!("{why}; see the log")),
+            None => new,
+        }
+    };
     if let Some(error) = tls_failure(error).and_then(|failure| failure.explain(what)) {
         return error;
     }
@@ -112,6 +122,25 @@ pub(super) fn transport(what: &str, is_own: bool, error: &ureq::Error) -> Error 
         | ureq::Error::Protocol(_)
         | ureq::Error::LargeResponseHeader(..) => new(ErrorKind::Invalid, error),
         _ => new(ErrorKind::Unavailable, error),
+    }
+}
+
+/// Why there was no connection, in words that may be shown to anyone.
+fn no_connection(error: &ureq::Error) -> Option<&'static str> {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset};
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, UnexpectedEof};
+    match error {
+        ureq::Error::Timeout(ureq::Timeout::Connect) => Some("no connection in time"),
+        ureq::Error::Io(error) => match error.kind() {
+            ConnectionRefused => Some("the connection was refused"),
+            UNKNOWN_NAME => Some("the host's name can't be looked up"),
+            HostUnreachable | NetworkUnreachable => Some("the network leads to no such host"),
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => {
+                Some("the connection was closed without an answer")
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -231,6 +260,14 @@ mod tests {
             let error = status("GET x", 503, body.as_bytes(), true, open);
             assert_eq!(logged(error), "GET x: 503", "{body}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_takes_too_long_is_told_of_the_registry_alone() {
+        let slow = ureq::Error::Timeout(ureq::Timeout::Connect);
+        let told = |is_own| transport("GET https://reg.example/v2/", is_own, &slow).to_string();
+        assert_eq!(told(true), "no connection in time; see the log");
+        assert_eq!(told(false), "no answer in time; see the log");
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Client {
                 return Err(error);
             };
             metrics::REGISTRY_RETRIES.count(&[]);
-            log::debug!("{error:#}: trying again");
+            log::debug!(status = error.status(); "{error:#}: trying again");
             thread::sleep(pause);
             attempt += 1;
         }

@@ -6,7 +6,7 @@
 
 use super::error;
 use super::transport::Transport;
-use crate::storage::Result;
+use crate::storage::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
 use ureq::http::Uri;
@@ -56,26 +56,23 @@ pub(super) fn scheme(transport: &Transport, authority: &str) -> Result<(Scheme, 
     // Without a port, plain HTTP would be another port, which may belong to another server.
     let is_silent = error::is_silence(&cause) && has_port(authority);
     if !is_silent && !error::is_not_tls(&cause) {
-        return Err(error::transport(
-            &what(Scheme::Https, authority),
-            false,
-            &cause,
-        ));
+        return Err(no_answer(Scheme::Https, authority, &cause));
     }
     match touch(transport, Scheme::Http, authority)? {
         // A slow TLS port would answer 400, and others redirect: a registry's answers are these two.
         Ok(200 | 401) if is_silent => Ok((Scheme::Http, SILENT)),
         _ if is_silent => {
-            let error = error::transport(&what(Scheme::Https, authority), false, &cause);
+            let error = no_answer(Scheme::Https, authority, &cause);
             Err(error.advise("if the port does not speak TLS, set --storage-registry-scheme=HTTP"))
         }
         Ok(_) => Ok((Scheme::Http, "")),
-        Err(cause) => Err(error::transport(
-            &what(Scheme::Http, authority),
-            false,
-            &cause,
-        )),
+        Err(cause) => Err(no_answer(Scheme::Http, authority, &cause)),
     }
+}
+
+/// The error that a request to the registry itself without an answer is.
+fn no_answer(scheme: Scheme, authority: &str, cause: &ureq::Error) -> Error {
+    error::transport(&what(scheme, authority), true, cause)
 }
 
 fn what(scheme: Scheme, authority: &str) -> String {

@@ -222,7 +222,7 @@ impl RetryPolicy {
         if asked > LONGEST_WAIT {
             let pause = asked.as_secs_f64().round();
             let requests = if is_blob { "downloads" } else { "requests" };
-            log::warn!("{error:#}: it sent Retry-After, no {requests} for {pause} s");
+            log::warn!(status = error.status(); "{error:#}: it sent Retry-After, no {requests} for {pause} s");
             metrics::REGISTRY_PAUSES.count(&[]);
             let why = PauseReason::Asked;
             self.pauses[usize::from(is_blob)].paused = until.map(|until| Paused { until, why });

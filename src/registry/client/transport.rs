@@ -20,7 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::header::AUTHORIZATION;
 use ureq::http::{Response, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
@@ -67,10 +67,17 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
         config: &ureq::config::Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let look_up = |uri| {
+            let addresses = self.system.resolve(uri, config, timeout);
+            addresses.map_err(|error| match error {
+                ureq::Error::Io(cause) => io::Error::new(error::UNKNOWN_NAME, cause).into(),
+                other => other,
+            })
+        };
         if let Some(proxy) = self.proxies.of(uri) {
-            return self.system.resolve(proxy.uri(), config, timeout);
+            return look_up(proxy.uri());
         }
-        let addresses = self.system.resolve(uri, config, timeout)?;
+        let addresses = look_up(uri)?;
         let is_link_local = |address: &SocketAddr| url::is_link_local_address(address.ip());
         if !url::is_at(uri, &self.own) && addresses.iter().any(is_link_local) {
             let text = "a link-local address, allowed only for the configured registry";
@@ -272,7 +279,7 @@ impl Transport {
         let status = request.call().map(|response| response.status().as_u16());
         count("probe", status.as_ref().ok());
         if let Ok(status) = status {
-            log::debug!("{}: {status}", Ask::JSON.what(target));
+            log::debug!(operation = "probe", status = status; "{}: {status}", Ask::JSON.what(target));
         }
         status
     }
@@ -301,15 +308,21 @@ impl Transport {
         let what = ask.what(here);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let secrets = self.secrets(&ask);
+        let began = Instant::now();
         let sent = self.send(here, ask);
+        let duration = began.elapsed().as_secs_f64();
         let status = sent.as_ref().map(|response| response.status().as_u16());
         count(ask.operation, status.as_ref().ok());
         let response = sent.map_err(|cause| {
             let error = error::transport(&what, url::is_at(here, &self.own), &cause);
-            log::debug!("{error:#}");
+            log::debug!(operation = ask.operation, duration = duration; "{error:#}");
             error
         })?;
-        log::debug!("{what}{query}: {}", response.status().as_u16());
+        let status = response.status().as_u16();
+        log::debug!(
+            operation = ask.operation, status = status, duration = duration;
+            "{what}{query}: {status}"
+        );
         Ok(UpstreamResponse {
             what,
             url: here.clone(),

@@ -56,12 +56,13 @@ impl Harbor {
                 (Ok(names), _) => drop(now.insert(project.clone(), names)),
                 (Err(error), Some(known)) if is_about_us(&error, is_listed) => {
                     log::warn!(
+                        status = error.status();
                         "project {project} could not be listed, keeping its last known repositories: {error:#}"
                     );
                     now.insert(project.clone(), known.clone());
                 }
                 (Err(error), _) if error::final_answer(&error).is_some() => {
-                    log::debug!("skipped project {project}: {error:#}");
+                    log::debug!(status = error.status(); "skipped project {project}: {error:#}");
                     refusal.get_or_insert(error);
                 }
                 (Err(error), _) => return Err(error),

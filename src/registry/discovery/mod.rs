@@ -170,7 +170,10 @@ impl Discovery {
             && before != Some(status)
             && (before != Some(200) || error.kind() == ErrorKind::NotFound)
         {
-            log::warn!("--repository {repository}: no charts served: {error:#}");
+            log::warn!(
+                repository = repository.as_str(), status = status;
+                "--repository {repository}: no charts served: {error:#}"
+            );
         }
     }
 

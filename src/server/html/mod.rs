@@ -155,7 +155,10 @@ impl Visit<'_> {
             }
             Err(PageError::Busy) => return busy(),
         };
-        let address = self.addressing.of(&self.asked.request.headers);
+        let headers = &self.asked.request.headers;
+        let address = self
+            .addressing
+            .of(headers.host.as_deref(), &headers.forwarded);
         let gaps = [address, self.state.clone()].map(|text| maud::html! { (text) }.into_string());
         let filled = page.identity().filled(gaps);
         secured(self.asked.conditional(&filled, HTML))

@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
             let known = [
                 "not a JSON object (line , column )",
                 "\"auths\" is not an object",
-                "a Secret's manifest; needed is what its .dockerconfigjson decodes to",
+                "it is a Secret's manifest; the file must hold what its .dockerconfigjson decodes to",
             ];
             assert!(known.contains(&words.as_str()), "{reason}");
             return;

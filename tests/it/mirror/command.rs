@@ -49,6 +49,22 @@ fn one_pass_copies_everything_and_the_directory_is_a_chart_repository_without_a_
 }
 
 #[test]
+fn on_a_terminal_the_state_is_a_bar_that_fills() {
+    let (fake, place) = (filled(), Place::new());
+    // The terminal is made by script(1).
+    let command = format!("{} mirror {} {}", program(), fake.flag(), place.flag());
+    let mut terminal = Command::new("timeout");
+    terminal.args(["60", "script", "--quiet", "--return", "--command"]);
+    let output = terminal.args([&command, "/dev/null"]).output();
+    let output = output.expect("timeout runs");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    let full = format!("\r\x1b[K[{}] 7 of 7 files", "#".repeat(24));
+    assert!(shown.contains(&full), "{shown:?}");
+    assert!(!shown.contains("mirror: 7 of 7"), "{shown:?}");
+}
+
+#[test]
 fn a_second_pass_fetches_only_what_is_new() {
     let (fake, place) = (filled(), Place::new());
     assert_eq!(mirror(&fake, &place, &[]).0, 0);

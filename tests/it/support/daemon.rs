@@ -55,19 +55,14 @@ impl Daemon {
         let mut child = spawn(Command::new(program()), arguments);
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let mut line = String::new();
-        while !line.contains("INFO listening on http://") {
+        while !is_listening(&line) {
             line.clear();
             let count = stderr.read_line(&mut line).expect("stderr can be read");
             assert_ne!(count, 0, "it ended before it listened");
         }
-        let port = line
-            .trim()
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok());
         let daemon = Daemon {
             child,
-            port: port.expect("a port"),
+            port: port_in(&line),
             log: Log::collect(io::empty()),
         };
         (daemon, stderr)
@@ -174,18 +169,32 @@ impl Daemon {
     }
 
     fn listening_port(&self, arguments: &[&str]) -> u16 {
-        let line = self
-            .log
-            .wait_for(DEADLINE, |line| line.contains("INFO listening on http://"));
+        let line = self.log.wait_for(DEADLINE, is_listening);
         let line = line.unwrap_or_else(|| {
             panic!(
                 "no listening line with {arguments:?}; the log:\n{}",
                 self.log()
             );
         });
-        let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
-        port.unwrap_or_else(|| panic!("no port in {line:?}"))
+        port_in(&line)
     }
+}
+
+/// Whether a line of the log, in either format, tells where the daemon listens.
+fn is_listening(line: &str) -> bool {
+    let starts = [
+        "INFO listening on http://",
+        "\"message\":\"listening on http://",
+    ];
+    starts.iter().any(|start| line.contains(start))
+}
+
+fn port_in(line: &str) -> u16 {
+    let address = line.split("http://").nth(1).unwrap_or_default();
+    let address = address.split(['"', '\n']).next().unwrap_or_default();
+    let port = address.rsplit(':').next();
+    let port = port.and_then(|port| port.parse().ok());
+    port.unwrap_or_else(|| panic!("no port in {line:?}"))
 }
 
 /// The child, with what a test wants unless its arguments say otherwise.

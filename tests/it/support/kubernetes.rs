@@ -1,5 +1,5 @@
 //! Kubernetes objects in YAML files: read as Kubernetes reads them (YAML 1.1), and held against the JSON
-//! schemas of several versions of Kubernetes, in which unknown fields are mistakes.
+//! schemas of several versions of Kubernetes and of some custom resources, in which unknown fields are mistakes.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +9,22 @@ use serde_json::Value;
 
 use super::helm::argument;
 use super::process::{Scratch, run_ok};
-use super::tools::{kubernetes_schemas, python_path};
+use super::tools::{custom_resource_schemas, kubernetes_schemas, python_path};
 
 const VERSIONS: [&str; 3] = ["1.27", "1.32", "1.37"];
 static SCHEMAS: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
-    let read = |version| {
-        let text = fs::read(kubernetes_schemas(version)).expect("the schemas can be read");
-        (version, serde_json::from_slice(&text).expect("JSON"))
+    let read = |path| -> Value {
+        let text = fs::read(path).expect("the schemas can be read");
+        serde_json::from_slice(&text).expect("JSON")
     };
-    VERSIONS.map(read).into()
+    let custom = read(custom_resource_schemas());
+    let with_custom = |version| {
+        let mut schemas = read(kubernetes_schemas(version));
+        let all = schemas["$defs"].as_object_mut().expect("definitions");
+        all.extend(custom.as_object().expect("definitions").clone());
+        (version, schemas)
+    };
+    VERSIONS.map(with_custom).into()
 });
 
 /// `default=str`: a date in a field that takes none is for the schema to refuse.
@@ -40,13 +47,15 @@ pub fn documents(text: &str) -> Vec<Value> {
     serde_json::from_str(&json).expect("python3 writes JSON")
 }
 
-/// Fails for an object that one of the versions of Kubernetes would refuse. `others` are the groups of
-/// kinds that Kubernetes itself doesn't know.
-pub fn assert_valid(objects: &[Value], others: &[&str]) {
+/// Rancher's kinds, whose schemas no package carries.
+const WITHOUT_SCHEMA: &str = "catalog.cattle.io";
+
+/// Fails for an object that one of the versions of Kubernetes would refuse.
+pub fn assert_valid(objects: &[Value]) {
     for (version, schemas) in SCHEMAS.iter() {
         for object in objects {
             let (api, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
-            if others.iter().any(|group| api.starts_with(group)) {
+            if api.starts_with(WITHOUT_SCHEMA) {
                 continue;
             }
             let schema = schema_of(schemas, api, kind)
@@ -156,24 +165,31 @@ fn text(value: &Value) -> &str {
 
 #[test]
 fn an_unknown_field_or_a_wrong_type_is_a_mistake() {
-    let service = |spec| serde_json::json!({"apiVersion": "v1", "kind": "Service", "spec": spec});
-    assert_valid(&[service(serde_json::json!({"ports": [{"port": 1}]}))], &[]);
+    use serde_json::json;
+    let service = json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 1}]}});
+    let route = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "spec": {"parentRefs": [{"name": "public"}]}});
+    assert_valid(&[service.clone(), route.clone()]);
     for (_, schemas) in SCHEMAS.iter() {
-        let schema = schema_of(schemas, "v1", "Service").expect("a schema");
-        for wrong in [
-            serde_json::json!({"prots": []}),
-            serde_json::json!({"ports": [{"port": "1"}]}),
-            serde_json::json!({"ports": [{"name": "http"}]}),
+        for (object, wrong) in [
+            (&service, json!({"prots": []})),
+            (&service, json!({"ports": [{"port": "1"}]})),
+            (&service, json!({"ports": [{"name": "http"}]})),
+            (&route, json!({"parentRef": []})),
+            (&route, json!({"parentRefs": [{"name": 1}]})),
+            (&route, json!({"parentRefs": [{"kind": "Gateway"}]})),
+            (
+                &route,
+                json!({"rules": [{"filters": [{"type": "URLRewritten"}]}]}),
+            ),
         ] {
+            let mut object = object.clone();
+            let schema = schema_of(schemas, text(&object["apiVersion"]), text(&object["kind"]));
+            object["spec"] = wrong;
             let mut mistakes = Vec::new();
-            check(
-                schemas,
-                schema,
-                &service(wrong),
-                String::new(),
-                &mut mistakes,
-            );
-            assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+            let schema = schema.expect("a schema");
+            check(schemas, schema, &object, String::new(), &mut mistakes);
+            assert_eq!(mistakes.len(), 1, "{object}: {mistakes:?}");
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod http;
 pub mod keyring;
 pub mod kubernetes;
 pub mod layout;
+pub mod namespace;
 pub mod nginx;
 pub mod odd;
 pub mod other_registry;

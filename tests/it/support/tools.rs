@@ -35,6 +35,11 @@ pub fn kubernetes_schemas(version: &str) -> PathBuf {
     tool(&format!("kubernetes-schemas/{version}.json"))
 }
 
+/// The same of kinds that others define.
+pub fn custom_resource_schemas() -> PathBuf {
+    tool("custom-resource-schemas.json")
+}
+
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools")
 }

@@ -106,6 +106,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.logLevel }}
 - --log-level={{ . }}
 {{- end }}
+{{- with .Values.logFormat }}
+- --log-format={{ . }}
+{{- end }}
 {{- end }}
 
 {{- /* The flags that only serving needs. */}}
@@ -128,6 +131,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- with .Values.server.shutdownGrace }}
 - --shutdown-grace={{ . }}
+{{- end }}
+{{- if .Values.server.artifacthubRepo.configMap }}
+- --artifacthub-repo-file=/etc/artifacthub/artifacthub-repo.yml
+{{- end }}
+{{- with .Values.server.corsAllowOrigin }}
+- {{ printf "--cors-allow-origin=%s" . | quote }}
+{{- end }}
+{{- if .Values.logRequests }}
+- --log-requests
 {{- end }}
 {{- with .Values.index.refreshInterval }}
 - --refresh-interval={{ . }}
