@@ -268,6 +268,10 @@ fn a_chart_has_a_page_with_all_that_is_known_of_it() {
     let old = page(&daemon, "/charts/web?version=1.0.0");
     assert_holds(&old, &["<strong>1.0.0</strong>", "The chart web"]);
     assert_lacks(&old, &["redis", "licenses"]);
+    // Counted by the path's template, and once more for the older version.
+    let metrics = daemon.get("/metrics").body_text();
+    let counted = "route=\"/charts/NAME\",code=\"200\"} 4\n";
+    assert_holds(&metrics, &[counted]);
     for missing in [
         "/charts/nothing",
         "/charts/web?version=9.9.9",
