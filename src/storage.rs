@@ -109,6 +109,13 @@ pub struct KeptTag {
     pub standing: Standing,
 }
 
+impl KeptTag {
+    /// Whether it is in the index.
+    pub fn is_listed(&self) -> bool {
+        matches!(self.standing, Standing::Listed)
+    }
+}
+
 /// Whether a manifest is in the index.
 pub enum Standing {
     /// It is listed there.

@@ -225,6 +225,13 @@ impl MirrorDirectory {
         found
     }
 
+    /// Whether a repository lists anything.
+    pub(super) fn holds_charts(&self) -> bool {
+        let repositories = self.repositories();
+        let mut folders = repositories.iter().map(|name| self.folder(name));
+        folders.any(|folder| folder.join(INDEX).exists())
+    }
+
     fn visit(&self, folder: &Path, name: &str, found: &mut BTreeSet<RepositoryName>) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let file = entry.file_name();

@@ -108,6 +108,10 @@ impl Disk {
 
     /// Removes a file. Whether it is gone.
     pub(super) fn remove(&self, path: &Path) -> bool {
+        // Nothing is written then, which would look as if something could be.
+        if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return true;
+        }
         let removed = self.attempt(path, || match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
@@ -160,7 +164,7 @@ impl Disk {
         if is_news {
             state.told = Some(now);
             log::warn!(
-                "mirror: {shown}: {error}; what is read is not kept on disk, and charts are served as without a mirror, until files can be written again"
+                "mirror: {shown}: {error}; what is read is not kept on disk until files can be written there again"
             );
         } else {
             log::debug!("mirror: {shown}: {error}");

@@ -44,7 +44,7 @@ use room::Room;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -80,6 +80,8 @@ pub struct Mirror {
     options: MirrorOptions,
     /// Requests to the registry that are under way for clients and scans: the mirror's own ones wait.
     busy: Arc<AtomicUsize>,
+    /// Whether this process has listed a chart so far.
+    has_seen_chart: AtomicBool,
     state: Mutex<MirrorState>,
     changed: Condvar,
 }
@@ -120,6 +122,7 @@ impl Mirror {
             room: Arc::new(Room::new(directory, options.most)),
             options,
             busy: Arc::default(),
+            has_seen_chart: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
         })

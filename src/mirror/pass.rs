@@ -72,7 +72,10 @@ impl Mirror {
 
     /// One pass of a daemon. Whether nothing is left to do; it's given up when there are news.
     fn pass(&self, told: &Told, agreed: &mut Agreed) -> bool {
-        let (missing, _) = self.fitting(self.lay_out(told, agreed));
+        let Some(missing) = self.lay_out(told, agreed) else {
+            return true;
+        };
+        let (missing, _) = self.fitting(missing);
         for missing in missing {
             let has_news = lock(&self.state).known.is_some();
             if has_news || self.fetch_late(&missing).is_err() {
@@ -88,7 +91,11 @@ impl Mirror {
         let Some(told) = lock(&self.state).known.take() else {
             return Vec::new();
         };
-        let (missing, too_many) = self.fitting(self.lay_out(&told, &mut Agreed::new()));
+        let mut agreed = Agreed::new();
+        let Some(missing) = self.lay_out(&told, &mut agreed) else {
+            return Vec::new();
+        };
+        let (missing, too_many) = self.fitting(missing);
         let size = |one: &Missing| one.blob.as_ref().map_or(0, |blob| blob.size);
         let progress = FetchProgress::new(missing.len(), missing.iter().map(size).sum());
         let fetched = in_parallel(&missing, self.options.concurrency, |missing| {
@@ -103,7 +110,15 @@ impl Mirror {
             let name = qualified(&missing.repository, &missing.tag);
             Some(format!("{name}: {}", why?))
         };
-        lines.filter_map(line).collect()
+        let without_lists = told.known.iter().filter(|(name, tags)| {
+            let lists = tags
+                .as_ref()
+                .is_some_and(|tags| tags.iter().any(KeptTag::is_listed));
+            lists && !agreed.contains_key(name)
+        });
+        let without_lists =
+            without_lists.map(|(name, _)| format!("{name}: its list could not be written"));
+        lines.filter_map(line).chain(without_lists).collect()
     }
 
     /// Those files for which there is room, the newest first, and the others.
@@ -162,13 +177,34 @@ impl Mirror {
     // --- laying out ----------------------------------------------------------------------------
 
     /// Makes the lists of all repositories agree with what is known: what they list that is not on disk,
-    /// in the order in which it's to be fetched.
-    fn lay_out(&self, told: &Told, agreed: &mut Agreed) -> Vec<Missing> {
+    /// in the order in which it's to be fetched. `None` if that would empty a mirror for a mistyped prefix
+    /// or filter: as long as this process has not seen a chart, it removes none.
+    fn lay_out(&self, told: &Told, agreed: &mut Agreed) -> Option<Vec<Missing>> {
+        let tags = told.known.iter().flat_map(|(_, tags)| tags).flatten();
+        if tags.into_iter().any(KeptTag::is_listed) {
+            self.has_seen_chart.store(true, Ordering::Relaxed);
+        }
+        if !self.has_seen_chart.load(Ordering::Relaxed) && self.directory().holds_charts() {
+            let shown = self.options.directory.display();
+            log::warn!(
+                "mirror: {shown} holds charts, and none is listed now, so it is left as it is; is a prefix or \
+                 a filter mistyped? To begin anew, remove the folder"
+            );
+            return None;
+        }
         let names: HashSet<&RepositoryName> = told.known.iter().map(|(name, _)| name).collect();
         agreed.retain(|name, _| names.contains(name));
         let on_disk = self.directory().repositories();
-        for gone in on_disk.iter().filter(|name| !names.contains(name)) {
-            self.directory().remove_repository(gone);
+        let gone = on_disk.iter().filter(|name| !names.contains(name));
+        let gone: Vec<&RepositoryName> = gone.collect();
+        for name in &gone {
+            self.directory().remove_repository(name);
+        }
+        if let [first, ..] = &*gone {
+            let count = gone.len();
+            log::info!(
+                "mirror: repositories that are not served any more are removed: {count}, such as {first}"
+            );
         }
         let mut missing = Vec::new();
         for (repository, tags) in &told.known {
@@ -188,7 +224,7 @@ impl Mirror {
         }
         self.directory().age(told.count);
         sorting::by_key(&mut missing, |missing| missing.rank);
-        missing
+        Some(missing)
     }
 
     /// The same of one repository; `None` if files can't be written now.

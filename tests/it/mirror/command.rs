@@ -1,6 +1,7 @@
 //! `oci-chartrepo mirror`: one pass that fetches everything, for cron jobs and USB sticks; and the flags of
 //! a mirror.
 
+use std::fs;
 use std::process::{Command, Output};
 
 use super::{Place, index};
@@ -108,6 +109,46 @@ fn a_pass_that_lacks_something_says_what_and_the_next_one_fetches_it() {
         "{}",
         fake.seen()
     );
+}
+
+#[test]
+fn a_pass_that_can_not_write_is_not_complete() {
+    let (fake, place) = (filled(), Place::new());
+    // Where the folders of team/web belong.
+    fs::create_dir_all(place.path().join(".oci-chartrepo")).expect("a folder");
+    fs::write(place.path().join("team"), "").expect("a file");
+    let (code, told) = mirror(&fake, &place, &[]);
+    assert_eq!(code, 1, "{told}");
+    assert!(
+        told.contains("team/web: its list could not be written"),
+        "{told}"
+    );
+    assert!(!told.contains("the mirror is complete"), "{told}");
+}
+
+#[test]
+fn a_mistyped_prefix_or_filter_empties_no_mirror() {
+    let (fake, place) = (filled(), Place::new());
+    assert_eq!(mirror(&fake, &place, &[]).0, 0);
+    let (listed, files) = (place.listed(), place.blobs());
+    for mistyped in ["--include=tem/**", "--repository=team/wbe"] {
+        let (code, told) = mirror(&fake, &place, &[mistyped]);
+        assert_eq!(code, 1, "{told}");
+        assert!(told.contains("no chart was found"), "{told}");
+        assert!(told.contains("is left as it is"), "{told}");
+        assert_eq!(
+            (place.listed(), place.blobs()),
+            (listed.clone(), files.clone())
+        );
+    }
+    let daemon = place.ready(&fake, &["--include=tem/**"]);
+    daemon.wait_for_complaint(&["is left as it is", "mistyped"]);
+    assert_eq!((place.listed(), place.blobs()), (listed, files));
+    drop(daemon);
+    // What a narrower filter leaves out is removed, and told.
+    let (code, told) = mirror(&fake, &place, &["--repository=other/db"]);
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("are removed: 2, such as team/"), "{told}");
 }
 
 #[test]
