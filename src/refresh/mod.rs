@@ -15,6 +15,7 @@ use crate::oci::{Reference, RepositoryName};
 use crate::snapshot::Snapshot;
 use crate::storage::{Error, Storage};
 use crate::sync::lock;
+use log::Level;
 use refresher::Refresher;
 use schedule::{Attend, Next, Schedule, Task};
 use std::collections::BTreeSet;
@@ -28,6 +29,9 @@ const MAX_RECHECKS: usize = 1000;
 const LONG: Duration = Duration::from_secs(10);
 /// The log warns of one that takes so long: the first of a large registry is over by then.
 pub const VERY_LONG: Duration = Duration::from_secs(300);
+
+/// How long it's told once that refreshes fail for one reason: they are tried every few seconds.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Tags to check out of turn.
 type Rechecks = BTreeSet<(RepositoryName, Reference)>;
@@ -57,6 +61,8 @@ pub struct Failing {
     pub why: Arc<str>,
     /// When the first one failed.
     pub since: Instant,
+    /// When this reason was last told in the log.
+    told: Instant,
 }
 
 /// What the refresh thread is to do, in this order.
@@ -244,11 +250,20 @@ impl Current {
             }
             Err(error) => {
                 let backoff = state.schedule.fail(Instant::now());
+                let (why, now) = (Arc::from(error.to_string()), Instant::now());
+                let is_known = |last: &Failing| last.why == why && now < last.told + TELL_AGAIN;
+                let told = state.failing.take().filter(is_known).map(|last| last.told);
+                report_failure(
+                    &error,
+                    last.is_some(),
+                    told.is_some(),
+                    state.schedule.wanted_from(),
+                );
                 state.failing = Some(Failing {
-                    why: error.to_string().into(),
+                    why,
                     since: backoff.since,
+                    told: told.unwrap_or(now),
                 });
-                report_failure(&error, last.is_some(), state.schedule.wanted_from());
                 None
             }
         };
@@ -302,14 +317,16 @@ impl Current {
     }
 }
 
-fn report_failure(error: &Error, is_serving: bool, earliest: Option<Instant>) {
+/// Tells of a failed refresh. While something is served, a reason that was told not long ago is for debugging
+/// only.
+fn report_failure(error: &Error, is_serving: bool, is_known: bool, earliest: Option<Instant>) {
     let pause = earliest.map_or(Duration::ZERO, |at| {
         at.saturating_duration_since(Instant::now())
     });
     let pause = pause.as_secs_f32().round();
     if is_serving {
-        log::warn!(
-            status = error.status();
+        log::log!(
+            if is_known { Level::Debug } else { Level::Warn }, status = error.status();
             "refresh failed, the last good index stays: {error:#} (next in {pause} s at the earliest)"
         );
     } else {
@@ -319,6 +336,7 @@ fn report_failure(error: &Error, is_serving: bool, earliest: Option<Instant>) {
         );
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
