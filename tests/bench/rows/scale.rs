@@ -15,6 +15,9 @@ const SHAPE: Shape = Shape {
     ..Shape::new(5_000, 10)
 };
 const REFRESHES: usize = 3;
+/// How often each of the other paths is asked for.
+const ASKS: usize = 20;
+const HTML: [(&str, &str); 1] = [("Accept", "text/html")];
 
 pub fn play(setting: &Setting, table: &mut Table) {
     let registry = Synthetic::start(SHAPE);
@@ -68,6 +71,26 @@ pub fn play(setting: &Setting, table: &mut Table) {
         SHAPE,
         &refreshes,
     );
+    let asks = [
+        ("the same: GET /metrics", "/metrics", 5.0),
+        ("the same: the page with the list", "/", 50.0),
+        (
+            "the same: a search that finds one chart",
+            "/?q=chart-0042",
+            100.0,
+        ),
+        ("the same: a search that finds all", "/?q=chart", 100.0),
+    ];
+    for (what, path, most) in asks {
+        table.add(&Line {
+            what: what.into(),
+            ours: format!("{ASKS} times"),
+            beside: String::new(),
+            measured: Spread::of((0..ASKS).map(|_| milliseconds(daemon.port(), path))),
+            unit: "ms",
+            goal: Goal::AtMost(most),
+        });
+    }
 }
 
 /// How many bytes the index has, all versions being there, and how long it took.
@@ -81,4 +104,12 @@ fn served(port: u16) -> (usize, Duration) {
         "versions in the index"
     );
     (answer.body.len(), took)
+}
+
+/// How long one answer takes, from the connection on.
+fn milliseconds(port: u16, path: &str) -> f64 {
+    let began = Instant::now();
+    let answer = load::get(address(port), path, &HTML).expect("an answer");
+    assert_eq!(answer.status, 200, "{path}");
+    began.elapsed().as_secs_f64() * 1e3
 }
