@@ -49,8 +49,8 @@ Usage: oci-chartrepo [flags]          serves until it's stopped
 
   --port PORT                        port to listen on [8080]
   --listen-host HOST                 address to listen on [all, IPv4 and IPv6]
-  --context-path PATH                what precedes all paths but /livez and /readyz, as in /helm,
-                                     for an ingress that can't cut it off [none]
+  --context-path PATH                what precedes all paths but /livez, /readyz, /health and
+                                     /metrics, as in /helm, if the proxy in front leaves it [none]
   --chart-url URL                    the index names archives by URLs below this one, and not by
                                      relative ones; oci: by the registry's own (Helm from 3.8 on)
   --external-url URL                 where clients reach this program, with the path before

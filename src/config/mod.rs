@@ -134,6 +134,10 @@ fn scan(args: &Args, concurrency: usize, storage: &StorageChoice) -> Result<Opti
 
 fn server(args: &Args) -> Result<ServerOptions, Mistake> {
     let host = args.value("--listen-host").filter(|host| !host.is_empty());
+    if let Some(host) = host.filter(|host| has_port(host)) {
+        let why = "a host without its port, which is --port";
+        return Err(mistake("--listen-host", host, why));
+    }
     Ok(ServerOptions {
         listen_host: host.map(str::to_owned),
         port: match number(args, "--port", 0..=MAX_PORT)? {
@@ -153,6 +157,14 @@ fn server(args: &Args) -> Result<ServerOptions, Mistake> {
         log_requests: args.has("--log-requests"),
         artifacthub_repo: artifacthub_repo(args)?,
         cors_allow_origin: read(args, "--cors-allow-origin", origin)?.flatten(),
+    })
+}
+
+/// Whether a host is followed by a port; an IPv6 address has several colons.
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(name, port)| {
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        is_number && (!name.contains(':') || name.ends_with(']'))
     })
 }
 
@@ -238,10 +250,11 @@ fn external_url(text: Option<&str>) -> Result<Option<String>, Mistake> {
         return Ok(None);
     };
     match plain_url("--external-url", text)? {
-        Some(("http" | "https", _)) => Ok(Some(text.trim_end_matches('/').to_owned())),
+        Some(("http" | "https", rest)) if !rest.ends_with("/index.yaml") => {
+            Ok(Some(text.trim_end_matches('/').to_owned()))
+        }
         _ => {
-            let why =
-                "not an http or https URL such as https://charts.example/helm, without a query";
+            let why = "not an http or https URL such as https://charts.example/helm, without a query and index.yaml";
             Err(mistake("--external-url", text, why))
         }
     }
@@ -352,6 +365,7 @@ mod tests {
             "http://h/#b",
             "http://h/\"",
             "http://h/a b",
+            "http://h/a/index.yaml",
         ] {
             let mistake = parse(bad).unwrap_err();
             assert!(mistake.starts_with("--external-url \""), "{mistake}");

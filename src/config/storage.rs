@@ -188,6 +188,9 @@ fn directory<'a>(
 ) -> Result<(&'a str, Vec<OsString>), Mistake> {
     let directory = args.value(flag);
     let directory = directory.ok_or_else(|| format!("--storage={storage} needs {flag}"))?;
+    if directory.is_empty() {
+        return Err(format!("{flag} is empty; it names a directory"));
+    }
     let listed = fs::read_dir(directory).map_err(|error| mistake(flag, directory, error))?;
     let names = listed.flatten().map(|entry| entry.file_name());
     Ok((directory, names.collect()))

@@ -99,6 +99,7 @@ impl RepositoryMetadata {
                     "{error:#}"
                 );
                 let refusal = Err(Refusal::Storage(error.kind()));
+                // The next request may get an answer, so this one is not kept.
                 if error.kind().is_no_answer() {
                     return refusal;
                 }

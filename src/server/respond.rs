@@ -166,11 +166,20 @@ impl Responder {
                 fresh(&|asked| metadata.respond(asked, connection, &base, &self.downloads))
             }
             Route::File(base, file) => self.chart_file(request, connection, &base, file),
-            Route::Unknown => Response::text(
-                404,
-                "not found: there are /index.yaml and /charts/NAME-VERSION.tgz",
-            ),
+            Route::Unknown => Response::text(404, self.nothing_here()),
         }
+    }
+
+    /// What there is in place of a path that names nothing.
+    fn nothing_here(&self) -> String {
+        let context = &*self.addressing.context_path;
+        let why = match context {
+            "" => String::new(),
+            _ => format!(", as --context-path is {context}"),
+        };
+        format!(
+            "not found: there are {context}/index.yaml and {context}/charts/NAME-VERSION.tgz{why}"
+        )
     }
 
     /// Whether a chart repository is served below this prefix, as far as is known: a path that is asked
@@ -223,7 +232,7 @@ impl Responder {
         if let Some(overdue) = self.current.overdue() {
             text += &format!("; {overdue}");
         }
-        if let Some(Failing { why, since }) = failing {
+        if let Some(Failing { why, since, .. }) = failing {
             let seconds = since.elapsed().as_secs();
             text += &format!("; refreshes have failed for {seconds} s: {why}");
         }
@@ -277,6 +286,7 @@ impl Responder {
         if let Some(prefix) = base {
             address += &format!("/{prefix}");
         }
+        let name = html::local_name(base.as_ref().map(RepositoryName::as_str));
         let state = match (base, self.current.get()) {
             (Some(prefix), _) => format!("charts in and below {prefix}"),
             (None, Some(snapshot)) => snapshot.counts.to_string(),
@@ -286,7 +296,7 @@ impl Responder {
             200,
             format!(
                 "oci-chartrepo {}: the Helm charts of an OCI registry, as a classic chart repository.\n\n  \
-                 helm repo add charts {address}\n  helm search repo charts\n\n{state}\nindex: {address}/index.yaml",
+                 helm repo add {name} {address}\n  helm search repo {name}\n\n{state}\nindex: {address}/index.yaml",
                 env!("CARGO_PKG_VERSION")
             ),
         )

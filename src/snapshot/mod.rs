@@ -10,7 +10,7 @@ mod repository;
 
 pub use api::{ApiShape, ChartsAsked, ChartsQuery};
 pub use counts::Counts;
-pub use list::ChartList;
+pub use list::{ChartList, preferred};
 pub use pages::PageError;
 pub(crate) use pages::Turn;
 pub use repository::{ArchiveUrls, IndexFormat, IndexStyle};

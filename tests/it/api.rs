@@ -455,7 +455,7 @@ fn readyz_tells_why_there_is_no_connection_to_the_registry_itself() {
             daemon.wait_for_log(" ERROR first scan failed");
             let text = daemon.get("/readyz").body_text();
             assert!(
-                text.contains(&format!(": {why}; see the log")),
+                text.contains(&format!(": {why}; ")) && text.contains(" --storage-registry-"),
                 "{scheme} {text}"
             );
             assert!(!text.contains(&registry), "{text}");

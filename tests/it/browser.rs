@@ -342,8 +342,15 @@ fn the_lines_of_the_page_work_behind_nginx_with_tls_and_a_prefix() {
             code.as_str().expect("a line").to_owned()
         };
         let add = code(&mut browser, 0);
-        assert_eq!(add, format!("helm repo add charts {url}"));
-        paste(&add.replace(" charts ", &format!(" {name} ")), &[]);
+        let called = match path.strip_suffix("/platform") {
+            Some(_) => "platform",
+            None => "charts",
+        };
+        assert_eq!(add, format!("helm repo add {called} {url}"));
+        paste(
+            &add.replace(&format!(" {called} "), &format!(" {name} ")),
+            &[],
+        );
         browser.act("document.querySelector('a[href$=web]').click()");
         paste(&code(&mut browser, 1), &["-d", argument(&into)]);
         assert!(into.join("web-3.2.0.tgz").is_file(), "{path}");

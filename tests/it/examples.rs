@@ -65,8 +65,14 @@ fn nginx_takes_the_examples_and_lets_each_team_read_its_own_charts() {
             format!("{who}:{{PLAIN}}secret\n"),
         );
     }
-    let daemon = Daemon::start_ready(&[&fake.flag()]);
+    let daemon = Daemon::start_ready(&[&fake.flag(), "--trust-forwarded"]);
+    let fields = text_of("nginx/stripping.conf");
+    let fields = fields
+        .lines()
+        .filter(|line| line.contains("proxy_set_header"));
+    let fields = fields.collect::<Vec<_>>().join("\n");
     let blocks = locations("nginx/stripping.conf", &daemon, scratch.path());
+    let blocks = format!("{fields}\n{blocks}");
     let nginx = Nginx::with_tls(&certificates, &blocks);
     let helm = Helm::new(NEWEST_HELM);
     let add = |name: &str, path: &str, user: &str, is_allowed: bool| {

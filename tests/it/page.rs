@@ -20,10 +20,11 @@ fn team_and_db() -> FakeRegistry {
     fake
 }
 
-/// The URL behind `helm repo add charts`.
+/// The URL behind `helm repo add NAME`.
 fn told(daemon: &Daemon, path: &str, headers: &[(&str, &str)]) -> String {
     let text = daemon.request("GET", path, headers).body_text();
-    let (_, rest) = text.split_once("helm repo add charts ").expect(&text);
+    let (_, rest) = text.split_once("helm repo add ").expect(&text);
+    let (_, rest) = rest.split_once(' ').expect(&text);
     let end = rest.find(['\n', '<']).expect("an end");
     rest[..end].to_owned()
 }
@@ -165,7 +166,10 @@ fn a_browser_gets_a_page_and_all_others_the_text_as_before() {
 #[test]
 fn the_list_tells_what_there_is_and_a_prefix_only_its_own() {
     let fake = team_and_db();
-    fake.push(&whole("1.1.0-rc.1", &json!({"deprecated": false})));
+    // As Helm does, the page takes the newest release.
+    for candidate in ["1.1.0-rc.1", "2.0.0-rc.1"] {
+        fake.push(&whole(candidate, &json!({"deprecated": false})));
+    }
     fake.push(&whole("1.1.0", &json!({})).signed("sig"));
     fake.push_image("app", "1.0.0");
     let daemon = ready_daemon(&fake, &["--any-name"]);
@@ -186,7 +190,10 @@ fn the_list_tells_what_there_is_and_a_prefix_only_its_own() {
             "less than a minute ago",
         ],
     );
-    assert_lacks(&all, &["1.1.0-rc.1", "<script", "javascript"]);
+    assert_lacks(&all, &["-rc.1", "<script", "javascript"]);
+    let web = page(&daemon, "/charts/web");
+    assert_holds(&web, &[" --version 1.1.0<", "?version=2.0.0-rc.1"]);
+    assert_lacks(&web, &["--version 2.0.0-rc.1"]);
     let team = page(&daemon, "/team/");
     assert_holds(
         &team,

@@ -93,7 +93,7 @@ pub(super) fn transport(what: &str, is_own: bool, error: &ureq::Error) -> Error 
         let new = Error::new(kind, format!("{what}: {why}"));
         // A redirect may lead into the network, about which a public text tells nothing.
         match no_connection(error).filter(|_| is_own) {
-            Some(why) => new.with_public(format!("{why}; see the log")),
+            Some(why) => new.with_public(why).advise(ADDRESS_ADVICE),
             None => new,
         }
     };
@@ -124,6 +124,9 @@ pub(super) fn transport(what: &str, is_own: bool, error: &ureq::Error) -> Error 
         _ => new(ErrorKind::Unavailable, error),
     }
 }
+
+const ADDRESS_ADVICE: &str =
+    "is the address in --storage-registry-repo right, and does the registry run there?";
 
 /// Why there was no connection, in words that may be shown to anyone.
 fn no_connection(error: &ureq::Error) -> Option<&'static str> {

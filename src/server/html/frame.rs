@@ -21,6 +21,12 @@ const GAPS: [&str; 2] = ["\0", "\u{1}"];
 #[derive(Clone, Copy)]
 pub(super) struct RepositoryUrl<'a>(pub(super) Option<&'a str>);
 
+/// What a chart repository is called at its client: each prefix otherwise, so that one client has several.
+pub fn local_name(prefix: Option<&str>) -> &str {
+    let last = prefix.and_then(|prefix| prefix.rsplit('/').next());
+    last.unwrap_or("charts")
+}
+
 impl fmt::Display for RepositoryUrl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(GAPS[0])?;

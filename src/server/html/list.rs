@@ -2,7 +2,7 @@
 
 use super::super::route::has_page;
 use super::fields::{fields, is_found, needle, text};
-use super::frame::{PAGE, Paging, Place, RepositoryUrl, badges, date, document, table};
+use super::frame::{PAGE, Paging, Place, RepositoryUrl, badges, date, document, local_name, table};
 use super::text::{in_query, shown};
 use crate::inventory::{Skipped, StoredChart};
 use crate::oci::percent_encoded;
@@ -28,8 +28,8 @@ impl List<'_> {
     /// The page of the list.
     pub(super) fn render(&self) -> String {
         let needle = needle(self.query);
-        let newest = self.listing.newest();
-        let found = newest.filter(|chart| needle.is_empty() || is_found(chart, &needle));
+        let preferred = self.listing.preferred();
+        let found = preferred.filter(|chart| needle.is_empty() || is_found(chart, &needle));
         let found: Vec<&StoredChart> = found.collect();
         let pages = Paging::new(found.len(), self.page);
         let rows = found.iter().skip(pages.before()).take(PAGE);
@@ -48,7 +48,7 @@ impl List<'_> {
             h1 { (title) }
             @if is_empty { p { "This chart repository is empty. To add a chart, " (self.advice) "." } }
             p { "Add this chart repository to Helm:" }
-            pre { code { "helm repo add charts " (self.address) } }
+            pre { code { "helm repo add " (local_name(self.address.0)) " " (self.address) } }
             @if !is_empty { (self.search()) }
             @if !rows.is_empty() { (table(&pages.caption("chart"), &columns, &rows)) (pages.links(&self.query_string())) }
             @else if !is_empty { p { "No chart is found for “" (shown(self.query)) "”." } }

@@ -1,4 +1,4 @@
-//! Paging for people: the list of charts, a chart, what isn't listed, and sentences that say why there is
+//! Pages for people: the list of charts, a chart, what isn't listed, and sentences that say why there is
 //! no page. They hold texts that any pusher may have written, so nothing in them executes and nothing
 //! is loaded for them: the templates escape every text, and a policy says so to the browser again.
 //!
@@ -21,8 +21,9 @@ use super::response::{Response, ResponseBody, TEXT};
 use super::route::path_of;
 use crate::oci::RepositoryName;
 use crate::representation::Representation;
-use crate::snapshot::{ChartList, PageError};
+use crate::snapshot::{ChartList, PageError, preferred};
 use frame::POLICY;
+pub(super) use frame::local_name;
 use query::number;
 use std::sync::Arc;
 
@@ -117,7 +118,7 @@ impl Visit<'_> {
         let versions = listing.versions(name);
         let is_it = |chart: &&Arc<_>| version_of(chart) == version.as_deref();
         let chosen = match version {
-            None => versions.first(),
+            None => versions.get(preferred(versions)),
             Some(_) => versions.iter().find(is_it),
         };
         let Some(chosen) = chosen else {
@@ -174,7 +175,7 @@ fn version_of(chart: &crate::inventory::StoredChart) -> Option<&str> {
 /// How many bytes of metadata are read for a page of a list, or for all of it.
 fn length(listing: &ChartList, pages: Option<frame::Paging>) -> usize {
     let (skip, take) = pages.map_or((0, usize::MAX), |pages| (pages.before(), frame::PAGE));
-    let charts = listing.newest().skip(skip).take(take);
+    let charts = listing.preferred().skip(skip).take(take);
     charts.map(|chart| chart.metadata.size()).sum()
 }
 
@@ -193,10 +194,13 @@ pub(super) fn dressed(response: Response, request: &Request) -> Response {
         400 => "Not understood",
         _ => "Not possible",
     };
-    let steps = path_of(&request.target)
-        .matches('/')
-        .count()
-        .saturating_sub(1);
+    // From a chart's page to the list of its charts, from other paths to the root.
+    let path = path_of(&request.target);
+    let inner = path.rsplit_once("/charts/").map(|(_, chart)| chart);
+    let steps = match inner {
+        Some(chart) => 1 + chart.matches('/').count(),
+        None => path.matches('/').count().saturating_sub(1),
+    };
     let home = match steps {
         0 => "./".to_owned(),
         1..=MAX_STEPS => "../".repeat(steps),
