@@ -71,6 +71,13 @@ pub fn play(setting: &Setting, table: &mut Table) {
         SHAPE,
         &refreshes,
     );
+    // A daemon whose requests wait for no refresh.
+    drop(daemon);
+    let daemon = start_daemon(
+        &setting.daemon,
+        &[&*registry.flag(), "--max-stale=1h", "--refresh-interval=1h"],
+    );
+    daemon.wait_ready();
     let asks = [
         ("the same: GET /metrics", "/metrics", 5.0),
         ("the same: the page with the list", "/", 50.0),
