@@ -296,6 +296,9 @@ fn left_over(argument: &str) -> Mistake {
     if !name.starts_with('-') {
         return match argument {
             "index" | "mirror" => format!("{argument} must stand before all flags"),
+            _ if distance(argument, "mirror") <= 2 => {
+                format!("unexpected argument {argument:?}: did you mean mirror?")
+            }
             _ => format!("unexpected argument {argument:?}: flags begin with --, see --help"),
         };
     }
@@ -323,10 +326,22 @@ fn unknown_variable(name: &str) -> Option<String> {
     Some(format!("{name} is ignored: did you mean {meant}?"))
 }
 
+/// Names of other programs' flags, and the flags of this one that do what is wanted.
+const MEANT: [(&str, &str); 5] = [
+    ("ca", "--storage-registry-ca-file"),
+    ("user", "--storage-registry-config"),
+    ("username", "--storage-registry-config"),
+    ("password", "--storage-registry-config"),
+    ("mirror-directory", "--mirror-dir"),
+];
+
 /// The flag that was most likely meant: one that holds each word that was typed, or differs in a third of it at
 /// most (in two letters of a short one, which is one swapped pair).
 fn nearest(name: &str) -> Option<&'static str> {
     let bare = name.trim_start_matches('-');
+    if let Some((_, flag)) = MEANT.iter().find(|(other, _)| *other == bare) {
+        return Some(flag);
+    }
     let is_part = |flag: &&str| {
         let mut words = bare.split('-');
         bare.len() >= SHORTEST_PART && words.all(|word| flag.contains(word))
@@ -447,7 +462,18 @@ mod tests {
             ),
             ("-x", "unknown flag -x, see --help"),
             ("--colour=never", "unknown flag --colour, see --help"),
-            ("--username", "unknown flag --username, see --help"),
+            (
+                "--username",
+                "unknown flag --username: did you mean --storage-registry-config?",
+            ),
+            (
+                "--ca=x",
+                "unknown flag --ca: did you mean --storage-registry-ca-file?",
+            ),
+            (
+                "mirors",
+                "unexpected argument \"mirors\": did you mean mirror?",
+            ),
             ("--port", "--port needs a value"),
             ("--port 1 --port 2", "--port is given more than once"),
             ("--help=yes", "--help takes no value"),

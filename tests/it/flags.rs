@@ -193,12 +193,14 @@ fn an_unknown_flag_names_the_nearest() {
             "--storage-registry-insecure-skip-tls-verify",
         ),
         ("--repositories=a", "--repository"),
+        ("--username=u", "--storage-registry-config"),
+        ("--mirror-directory=m", "--mirror-dir"),
         ("--loglevel=debug", "--log-level"),
     ] {
         let name = typed.split('=').next().expect("a name");
         assert_mistake(&[typed], &[name, nearest]);
     }
-    for far in ["--quite-another-thing", "--username=u", "-x"] {
+    for far in ["--quite-another-thing", "--colour=never", "-x"] {
         let output = run_with(&[far]);
         let name = far.split('=').next().expect("a name");
         assert_eq!(

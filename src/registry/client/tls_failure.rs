@@ -18,6 +18,8 @@ const ALGORITHMS: [(&[u8], &str); 4] = [
         "RSA with SHA-1",
     ),
 ];
+/// What webpki says of a certificate that is not of version 3: `openssl x509 -req` makes such ones.
+const OLD_VERSION: &str = "UnsupportedCertVersion";
 const SKIP: &str = "or skip the check with --storage-registry-insecure-skip-tls-verify";
 
 /// A failure of TLS, with what the flags have given.
@@ -122,6 +124,9 @@ fn words(error: &CertificateError) -> String {
             signature_algorithm_id,
             public_key_algorithm_id,
         } => unsupported(&[public_key_algorithm_id, signature_algorithm_id]),
+        CertificateError::Other(other) if other.0.to_string() == OLD_VERSION => {
+            "it is an X.509 certificate of version 1, which holds no names".into()
+        }
         CertificateError::BadSignature => "a signature of its chain doesn't verify".into(),
         other => other.to_string(),
     }
@@ -153,6 +158,7 @@ fn advice(error: &CertificateError) -> &'static str {
             "have it signed by RSA from 2048 bits on, Ed25519, or ECDSA (P-256 or P-384) with SHA-256 or \
              SHA-384; or put it into the file of --storage-registry-ca-file itself"
         }
+        Certificate::Other(_) => "have it issued anew with a subject alternative name",
         _ => {
             "have the certificate issued anew, or put it into the file of --storage-registry-ca-file"
         }
@@ -163,6 +169,9 @@ fn advice(error: &CertificateError) -> &'static str {
 mod tests {
     use super::*;
     use crate::credentials::NamedFile;
+    use rustls::OtherError;
+    use std::io;
+    use std::sync::Arc;
 
     fn told(cause: rustls::Error, given: Given) -> Error {
         TlsFailure { cause, given }.explain("GET x").unwrap()
@@ -183,6 +192,10 @@ mod tests {
             (
                 CertificateError::UnknownIssuer,
                 "trust its authority with --storage-registry-ca-file",
+            ),
+            (
+                CertificateError::Other(OtherError(Arc::new(io::Error::other(OLD_VERSION)))),
+                "have it issued anew with a subject alternative name",
             ),
             (
                 CertificateError::NotValidForName,

@@ -26,6 +26,16 @@ pub(super) fn all_want_credentials(answers: &[String]) -> bool {
     !answers.is_empty() && answers.iter().all(|answer| answer.contains(": 401"))
 }
 
+/// Whether a server has most likely answered that its port speaks TLS.
+fn is_refusal_of_http(answer: &str) -> bool {
+    answer.starts_with("GET http:") && answer.contains(": 400")
+}
+
+/// Whether each source has answered so.
+pub(super) fn all_refuse_http(answers: &[String]) -> bool {
+    !answers.is_empty() && answers.iter().all(|answer| is_refusal_of_http(answer))
+}
+
 /// What may help; `refusal` is about credentials.
 pub(super) fn advice(authority: &str, answers: &[String], refusal: &str) -> String {
     let host = authority.split(':').next().unwrap_or_default();
@@ -51,7 +61,7 @@ pub(super) fn advice(authority: &str, answers: &[String], refusal: &str) -> Stri
     if is_answer(&|answer| answer.contains(": redirected to HTTPS: ")) {
         return UPGRADE_ADVICE.to_owned();
     }
-    if is_answer(&|answer| answer.starts_with("GET http:") && answer.contains(": 400")) {
+    if is_answer(&is_refusal_of_http) {
         return HTTPS_ADVICE.to_owned();
     }
     if all_want_credentials(answers) {

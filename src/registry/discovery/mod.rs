@@ -229,9 +229,12 @@ impl Discovery {
         is_empty: bool,
     ) -> Result<Vec<RepositoryName>> {
         let authority = &client.authority;
-        let what = match advice::all_want_credentials(answers) {
-            true => "asks for credentials",
-            false => "lists no repositories",
+        let what = if advice::all_want_credentials(answers) {
+            "asks for credentials"
+        } else if advice::all_refuse_http(answers) {
+            "takes no requests over plain HTTP"
+        } else {
+            "lists no repositories"
         };
         let text = format!("{authority} {what} ({})", answers.join("; "));
         let logged = advice(authority, answers, &client.explain_refusal());
