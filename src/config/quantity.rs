@@ -45,7 +45,7 @@ pub(super) fn size(text: &str) -> Result<usize, &'static str> {
         };
         usize::try_from(number).ok()?.checked_mul(unit)
     });
-    bytes.ok_or("not a size such as 500KiB, 32MiB or 1GiB")
+    bytes.ok_or("not a size: a number and its unit, such as 32MiB or 10MB")
 }
 
 #[cfg(test)]

@@ -212,7 +212,7 @@ fn a_tls_registry_said_to_speak_http_is_told_by_the_flag_that_helps() {
     assert!(told.contains("/v2/_catalog: 400"), "{told}");
     let lead = "takes no requests over plain HTTP";
     assert!(told.contains(lead), "{told}");
-    let advice = "; if the registry speaks TLS, set --storage-registry-scheme=HTTPS";
+    let advice = "; if the registry speaks TLS, write https:// in --storage-registry-repo";
     assert!(
         told.contains(advice) && !told.contains("--repository"),
         "{told}"

@@ -109,7 +109,9 @@ pub(super) fn transport(what: &str, is_own: bool, error: &ureq::Error) -> Error 
             // Another attempt would meet the same port.
             let error = new(ErrorKind::Refused, &"the port does not speak TLS");
             match is_own {
-                true => error.advise("is it --storage-registry-scheme=HTTP?"),
+                true => error
+                    .with_public("the port does not speak TLS")
+                    .advise("is it --storage-registry-scheme=HTTP?"),
                 false => error,
             }
         }
@@ -269,7 +271,10 @@ mod tests {
     fn a_connection_that_takes_too_long_is_told_of_the_registry_alone() {
         let slow = ureq::Error::Timeout(ureq::Timeout::Connect);
         let told = |is_own| transport("GET https://reg.example/v2/", is_own, &slow).to_string();
-        assert_eq!(told(true), "no connection in time; see the log");
+        assert_eq!(
+            told(true),
+            format!("no connection in time; {ADDRESS_ADVICE}")
+        );
         assert_eq!(told(false), "no answer in time; see the log");
     }
 

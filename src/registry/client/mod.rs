@@ -45,8 +45,8 @@ use transport::Transport;
 use ureq::http::Uri;
 
 /// For a TLS port that was asked in plain HTTP (Go's `net/http` and nginx answer 400).
-pub(super) const HTTPS_ADVICE: &str =
-    "if the registry speaks TLS, set --storage-registry-scheme=HTTPS";
+pub(super) const HTTPS_ADVICE: &str = "if the registry speaks TLS, write https:// in --storage-registry-repo, or HTTPS in \
+     --storage-registry-scheme";
 
 /// A client for one registry. It connects when it has something to ask.
 pub(super) struct Client {
