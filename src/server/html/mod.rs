@@ -67,7 +67,9 @@ impl Visit<'_> {
             number(target, "skipped"),
         ) {
             (Ok(query), Ok(page), Ok(skipped)) => (query.unwrap_or_default(), page, skipped),
-            _ => return Response::text(400, "q is a text in UTF-8; page and skipped are numbers"),
+            _ => {
+                return Response::text(400, "q is one line of UTF-8; page and skipped are numbers");
+            }
         };
         if query.len() > MAX_QUERY {
             return Response::text(400, "q is over 200 bytes");
@@ -109,7 +111,7 @@ impl Visit<'_> {
         let (snapshot, target) = (self.asked.snapshot, &self.asked.request.target);
         let (Ok(version), Ok(page)) = (query::text(target, "version"), number(target, "page"))
         else {
-            return Response::text(400, "version is a text in UTF-8; page is a number");
+            return Response::text(400, "version is one line of UTF-8; page is a number");
         };
         let listing = match snapshot.listing(self.base, self.asked.client) {
             Ok(listing) => listing,

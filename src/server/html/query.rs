@@ -4,15 +4,17 @@ use super::super::route::{BadTarget, percent_decoded};
 
 /// The value of a parameter, if there is one.
 ///
-/// Errors when it is not UTF-8.
+/// Errors when it is not UTF-8, or holds control characters: a page has gaps that are marked by such ones.
 pub(super) fn text(target: &str, name: &str) -> Result<Option<String>, BadTarget> {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let mut values = pairs.filter(|(key, _)| *key == name);
     let value = values.next();
-    value
-        .map(|(_, value)| percent_decoded(&value.replace('+', " ")))
-        .transpose()
+    let value = value.map(|(_, value)| percent_decoded(&value.replace('+', " ")));
+    match value.transpose()? {
+        Some(text) if text.contains(char::is_control) => Err(BadTarget("a control character")),
+        text => Ok(text),
+    }
 }
 
 /// The same as a number.
