@@ -6,6 +6,7 @@
 use crate::sorting;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
+use std::iter;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -414,32 +415,40 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(
     concurrency: usize,
     work: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
+    let results: Vec<Mutex<Option<R>>> = all.iter().map(|_| Mutex::default()).collect();
+    at_each(all.len(), concurrency, &|at| {
+        let result = work(&all[at]);
+        *lock(&results[at]) = Some(result);
+    });
+    let results = results.into_iter();
+    results
+        .filter_map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect()
+}
+
+/// Does `work` at each position up to `count`. Not generic: the threads' code is 10 KB, and there are seven
+/// kinds of work.
+fn at_each(count: usize, concurrency: usize, work: &(dyn Fn(usize) + Sync)) {
     let next = AtomicUsize::new(0);
     let worker = || {
-        let mut done = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(one) = all.get(at) else { return done };
-            done.push((at, work(one)));
-        }
+        let positions = iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        positions.take_while(|at| *at < count).for_each(work);
     };
-    let mut results: Vec<(usize, R)> = thread::scope(|scope| {
-        let helpers = concurrency.min(all.len()).saturating_sub(1);
+    thread::scope(|scope| {
+        let helpers = concurrency.min(count).saturating_sub(1);
         // If a thread can't be started, the others do its share.
         let spawn = |_| {
             let builder = thread::Builder::new().name("scan".into());
             builder.spawn_scoped(scope, worker).ok()
         };
         let handles: Vec<_> = (0..helpers).filter_map(spawn).collect();
-        let mut results = worker();
+        worker();
         for handle in handles {
-            let done = handle.join();
-            results.extend(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            handle
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
-        results
     });
-    sorting::by_key(&mut results, |(at, _)| *at);
-    results.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]
