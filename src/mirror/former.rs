@@ -8,6 +8,7 @@ use crate::helm::chart::MAX_CONFIG;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
 use crate::sorting;
 use crate::storage::{Error, ErrorKind, KeptTag, MAX_MANIFEST, Result, Standing, Storage};
+use crate::sync::in_parallel;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::sync::Arc;
@@ -19,19 +20,18 @@ pub(super) struct FormerScans {
 }
 
 impl FormerScans {
-    /// Reads the lists of the repositories that are `wanted`.
-    pub(super) fn read(room: Arc<Room>, wanted: impl Fn(&RepositoryName) -> bool) -> FormerScans {
-        let directory = &room.directory;
-        let mut lists = BTreeMap::new();
-        for repository in directory.repositories().into_iter().filter(wanted) {
-            directory.check_marker(&repository);
-            let folder = directory.folder(&repository);
-            let [mut list, unlisted] =
-                [INDEX, UNLISTED].map(|name| directory.list(&folder.join(name)));
-            list.extend(unlisted);
-            sorting::by(&mut list, &|one, other| one.tag.cmp(&other.tag));
-            lists.insert(repository, list);
-        }
+    /// Reads the lists of the repositories that are `wanted`, of so many at a time.
+    pub(super) fn read(
+        room: Arc<Room>,
+        wanted: impl Fn(&RepositoryName) -> bool,
+        concurrency: usize,
+    ) -> FormerScans {
+        let repositories = room.directory.repositories().into_iter().filter(wanted);
+        let repositories: Vec<RepositoryName> = repositories.collect();
+        let lists = in_parallel(&repositories, concurrency, |repository| {
+            lists(&room.directory, repository)
+        });
+        let lists = repositories.into_iter().zip(lists).collect();
         FormerScans { room, lists }
     }
 
@@ -87,6 +87,16 @@ impl Storage for FormerScans {
             None => Err(missing(repository, &blob.digest.to_string())),
         }
     }
+}
+
+/// What both lists of a repository name, in the order of tags.
+fn lists(directory: &MirrorDirectory, repository: &RepositoryName) -> Vec<NamedManifest> {
+    directory.check_marker(repository);
+    let folder = directory.folder(repository);
+    let [mut list, unlisted] = [INDEX, UNLISTED].map(|name| directory.list(&folder.join(name)));
+    list.extend(unlisted);
+    sorting::by(&mut list, &|one, other| one.tag.cmp(&other.tag));
+    list
 }
 
 fn missing(repository: &RepositoryName, reference: &str) -> Error {

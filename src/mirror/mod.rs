@@ -288,6 +288,7 @@ impl Storage for Mirror {
         let MirrorOptions {
             prefix,
             repositories,
+            concurrency,
             ..
         } = &self.options;
         let is_wanted = |name: &RepositoryName| {
@@ -301,7 +302,11 @@ impl Storage for Mirror {
         let as_of = String::from_utf8(as_of.unwrap_or_default()).unwrap_or_default();
         let is_date = OffsetDateTime::parse(&as_of, &Rfc3339).is_ok();
         Some(Former {
-            storage: Box::new(FormerScans::read(self.room.clone(), is_wanted)),
+            storage: Box::new(FormerScans::read(
+                self.room.clone(),
+                is_wanted,
+                *concurrency,
+            )),
             as_of: if is_date { as_of } else { String::new() },
         })
     }
