@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A room, and the rooms of ours that it may use besides itself.
-const ROOMS: [(&str, &[&str]); 23] = [
+const ROOMS: [(&str, &[&str]); 24] = [
     (
         "archives",
         &[
@@ -108,14 +108,24 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "sync",
         ],
     ),
+    ("scheduling", &["observe"]),
     ("storage", &["budget", "oci"]),
     ("sorting", &[]),
     ("sync", &["sorting"]),
     (
         "lib",
         &[
-            "archives", "config", "layout", "mirror", "observe", "refresh", "registry", "server",
-            "snapshot", "storage",
+            "archives",
+            "config",
+            "layout",
+            "mirror",
+            "observe",
+            "refresh",
+            "registry",
+            "scheduling",
+            "server",
+            "snapshot",
+            "storage",
         ],
     ),
 ];
@@ -482,15 +492,18 @@ fn the_dictionaries_are_pure() {
 }
 
 #[test]
-fn there_is_no_unsafe_code_and_no_unfinished_one() {
+fn unsafe_code_is_one_call_in_one_room() {
     for source in sources() {
-        for word in [
-            "unsafe ",
-            "todo!",
-            "unimplemented!",
-            "dbg!",
-            "#[allow(dead_code)]",
-        ] {
+        let parts = source.code.matches("unsafe ").count();
+        let most = usize::from(source.room == "scheduling");
+        assert!(parts <= most, "{}", source.path.display());
+    }
+}
+
+#[test]
+fn there_is_no_unfinished_code() {
+    for source in sources() {
+        for word in ["todo!", "unimplemented!", "dbg!", "#[allow(dead_code)]"] {
             assert!(
                 !source.code.contains(word),
                 "{}: {word}",

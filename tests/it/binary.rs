@@ -23,6 +23,31 @@ const LARGEST_BINARY: [(&str, u64); 3] = [
 /// Where nothing listens: these stories need no registry.
 const NOWHERE: [&str; 2] = ["--storage-registry-repo", "127.0.0.1:1"];
 
+/// sched(7), SCHED_BATCH: with a thread for each connection, one would else be interrupted for the other.
+#[test]
+fn no_thread_interrupts_another_when_it_wakes() {
+    let daemon = Daemon::start(&NOWHERE);
+    assert_eq!(daemon.get("/livez").status, 200);
+    let threads = format!("/proc/{}/task", daemon.pid());
+    let threads = fs::read_dir(threads).expect("/proc").flatten();
+    let policies: Vec<(String, String)> = threads
+        .map(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).expect("/proc");
+            let (name, fields) = stat.rsplit_once(") ").expect("a name");
+            // The 41st field, of which two precede (proc_pid_stat(5)).
+            let policy = fields.split(' ').nth(38).expect("a policy");
+            (name.to_owned(), policy.to_owned())
+        })
+        .collect();
+    let connections = policies
+        .iter()
+        .filter(|(name, _)| name.ends_with("(connection"));
+    assert!(connections.count() > 0, "{policies:?}");
+    for (name, policy) in &policies {
+        assert!(policy == "3" || name.ends_with("(log"), "{policies:?}");
+    }
+}
+
 #[test]
 fn the_release_binary_is_static_movable_and_under_4_5_megabytes() {
     let binary = release();
