@@ -72,10 +72,12 @@ impl Mirror {
 
     /// One pass of a daemon. Whether nothing is left to do; it's given up when there are news.
     fn pass(&self, told: &Told, agreed: &mut Agreed) -> bool {
+        let is_first = agreed.is_empty();
         let Some(missing) = self.lay_out(told, agreed) else {
             return true;
         };
-        let (missing, _) = self.fitting(missing);
+        let (missing, without_room) = self.fitting(missing);
+        let is_news = self.options.all && (is_first || !missing.is_empty());
         for missing in missing {
             let has_news = lock(&self.state).known.is_some();
             if has_news || self.fetch_late(&missing).is_err() {
@@ -83,7 +85,17 @@ impl Mirror {
             }
         }
         let mut wanted = told.known.iter().filter(|(_, tags)| tags.is_some());
-        wanted.all(|(name, _)| agreed.contains_key(name) || !MirrorDirectory::has_place(name))
+        let is_done =
+            wanted.all(|(name, _)| agreed.contains_key(name) || !MirrorDirectory::has_place(name));
+        if is_done && is_news {
+            match without_room.len() {
+                0 => log::info!("mirror: complete: it holds all charts that are listed"),
+                files => log::warn!(
+                    "mirror: full: no room is left in --mirror-size for {files} of the files that are listed"
+                ),
+            }
+        }
+        is_done
     }
 
     /// Fetches everything that is listed, after a scan. The lines of what is missing in the end.

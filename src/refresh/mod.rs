@@ -186,6 +186,11 @@ impl Current {
         let restored = refresher.restore();
         let mut state = lock(&self.state);
         if let Some((snapshot, as_of)) = restored {
+            let when = match &*as_of {
+                "" => String::new(),
+                date => format!(", as of {date}"),
+            };
+            log::info!("that is from the mirror{when}; now the registry is asked");
             (state.snapshot, state.restored) = (Some(Arc::new(snapshot)), Some(as_of));
         }
         state.schedule.rest(None, Instant::now());

@@ -35,6 +35,7 @@ fn without_its_registry_a_restarted_daemon_serves_what_it_had_read() {
     assert_eq!(second.get("/charts/web-1.1.0.tgz").status, 502);
     let ready = second.get("/readyz").body_text();
     assert!(ready.contains("from the mirror alone, as of 20"), "{ready}");
+    second.wait_for_log("that is from the mirror, as of 20");
 
     fake.reopen();
     fake.push(&Chart::new("team/web", "1.2.0"));
@@ -83,6 +84,30 @@ fn a_restart_of_2000_versions_asks_for_no_manifest_and_no_blob() {
     assert_eq!(index(&second), before);
     assert_eq!(costs(), paid);
     assert_eq!(asked("GET /v2/*/tags/list"), listings + 10);
+}
+
+#[test]
+fn the_log_says_when_a_mirror_of_all_charts_is_full_and_when_it_is_complete() {
+    let (fake, place) = (filled(), Place::new());
+    let full = place.ready(&fake, &["--mirror=all", "--mirror-size=1"]);
+    full.wait_for_log("mirror: full: no room is left in --mirror-size for 5 of the files");
+    drop(full);
+    let whole = place.ready(&fake, &[CHECKS, "--mirror=all"]);
+    whole.wait_for_log("mirror: complete: it holds all charts that are listed");
+    let times = || whole.log().matches("mirror: complete").count();
+    fake.push(&Chart::new("team/web", "1.4.0"));
+    wait_until(
+        DEADLINE,
+        || whole.log(),
+        || {
+            index(&whole);
+            (times() == 2).then_some(())
+        },
+    );
+    drop(whole);
+    let again = place.ready(&fake, &["--mirror=all"]);
+    again.wait_for_log("mirror: complete");
+    assert_eq!(place.blobs().len(), 4 * 3 + 1 + 3);
 }
 
 #[test]
