@@ -65,12 +65,12 @@ mod pacing;
 pub mod refresh;
 pub mod registry;
 pub mod representation;
-mod scheduling;
 pub mod server;
 pub mod snapshot;
 mod sorting;
 pub mod storage;
 mod sync;
+mod system;
 
 use archives::Archives;
 use config::{Config, StorageChoice};
@@ -101,8 +101,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// Errors when the port can't be had, or the system gives no signals or threads at the start.
 pub fn run(config: Config) -> io::Result<()> {
+    system::keep_little_free_memory();
     start_log(&config)?;
-    scheduling::wake_without_interrupting();
+    system::wake_without_interrupting();
     let ended = watch_signals()?;
     let interval = config.refresh_interval;
     // To check a tag again costs a request to a registry, and next to nothing in a directory.

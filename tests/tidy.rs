@@ -108,24 +108,15 @@ const ROOMS: [(&str, &[&str]); 24] = [
             "sync",
         ],
     ),
-    ("scheduling", &["observe"]),
     ("storage", &["budget", "oci"]),
     ("sorting", &[]),
     ("sync", &["sorting"]),
+    ("system", &["observe"]),
     (
         "lib",
         &[
-            "archives",
-            "config",
-            "layout",
-            "mirror",
-            "observe",
-            "refresh",
-            "registry",
-            "scheduling",
-            "server",
-            "snapshot",
-            "storage",
+            "archives", "config", "layout", "mirror", "observe", "refresh", "registry", "server",
+            "snapshot", "storage", "system",
         ],
     ),
 ];
@@ -492,10 +483,10 @@ fn the_dictionaries_are_pure() {
 }
 
 #[test]
-fn unsafe_code_is_one_call_in_one_room() {
+fn unsafe_code_is_two_calls_in_one_room() {
     for source in sources() {
         let parts = source.code.matches("unsafe ").count();
-        let most = usize::from(source.room == "scheduling");
+        let most = if source.room == "system" { 2 } else { 0 };
         assert!(parts <= most, "{}", source.path.display());
     }
 }
