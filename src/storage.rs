@@ -2,7 +2,7 @@
 //! of them. The words are the distribution-spec's: repositories, tags, manifest, blob.
 
 use crate::budget::make_room;
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, excerpt};
+use crate::oci::{Blob, Digest, Reference, RepositoryName, Verifying, excerpt};
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -28,14 +28,14 @@ pub trait Storage: Send + Sync {
 
     /// A blob's bytes as they arrive. They are *not* verified: wrap them in
     /// [`Verifying`].
-    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>>;
+    fn blob(&self, repository: &RepositoryName, blob: &Blob) -> Result<Box<dyn Read + Send>>;
 
     /// A blob's bytes from `start` on, as they arrive. They can't be verified, because only the whole has a
     /// digest.
     fn blob_from(
         &self,
         repository: &RepositoryName,
-        blob: &Descriptor,
+        blob: &Blob,
         start: u64,
     ) -> Result<Box<dyn Read + Send>> {
         let source = self.blob(repository, blob)?;
@@ -44,13 +44,13 @@ pub trait Storage: Send + Sync {
 
     /// A file that holds a blob and nothing else, if its bytes were verified so short a time ago that they
     /// needn't be again, and it has not changed since.
-    fn verified_file(&self, _: &RepositoryName, _: &Descriptor) -> Option<VerifiedFile> {
+    fn verified_file(&self, _: &RepositoryName, _: &Blob) -> Option<VerifiedFile> {
         None
     }
 
     /// Checks that a blob can be read, where that is cheap. A registry accepts no manifest before its
     /// blobs (distribution-spec v1.1.0, "Pushing Manifests"), so for a registry no request is made.
-    fn check(&self, _: &RepositoryName, _: &Descriptor) -> Result<()> {
+    fn check(&self, _: &RepositoryName, _: &Blob) -> Result<()> {
         Ok(())
     }
 
@@ -356,7 +356,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub fn read_blob(
     storage: &dyn Storage,
     repository: &RepositoryName,
-    blob: &Descriptor,
+    blob: &Blob,
 ) -> Result<Vec<u8>> {
     read_verified(storage.blob(repository, blob)?, repository, blob)
 }
@@ -365,7 +365,7 @@ pub fn read_blob(
 pub fn read_verified(
     source: impl Read,
     repository: &RepositoryName,
-    blob: &Descriptor,
+    blob: &Blob,
 ) -> Result<Vec<u8>> {
     // Room for all at once, or else a small file takes seven reads; but a length may be a lie.
     let mut bytes = Vec::with_capacity(blob.size.min(FIRST_ROOM) as usize);

@@ -16,7 +16,7 @@ mod yaml;
 use crate::files::{Root, stamp};
 use crate::helm::Version;
 use crate::helm::chart::{ARCHIVE_TYPE, CONFIG_TYPE, PROVENANCE_TYPE};
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Tag, qualified};
+use crate::oci::{Blob, Digest, Reference, RepositoryName, Tag, qualified};
 use crate::storage::{Error, ErrorKind, Result, Revision, Storage};
 use crate::sync::{in_parallel, lock};
 pub(crate) use archive::MAX_UNPACKED;
@@ -302,7 +302,7 @@ impl Storage for Archives {
         Ok(Some(found.chart(repository, reference)?.digest.clone()))
     }
 
-    fn blob(&self, _: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>> {
+    fn blob(&self, _: &RepositoryName, blob: &Blob) -> Result<Box<dyn Read + Send>> {
         let found = self.found();
         let place = found.blobs.get(&blob.digest);
         let (file, kind) = place.ok_or_else(|| removed(&blob.digest.to_string()))?;

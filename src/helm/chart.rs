@@ -1,7 +1,9 @@
 //! Decides by its manifest whether an artifact is a chart: the config has Helm's media type, and one
 //! layer is a chart archive. Reading the config blob is the part of [`metadata`](super::metadata).
 
-use crate::oci::{Descriptor, ImageManifest};
+use super::index::parse_created;
+use crate::oci::{Blob, ImageManifest};
+use time::OffsetDateTime;
 
 /// Media type of a Helm chart's config blob.
 pub const CONFIG_TYPE: &str = "application/vnd.cncf.helm.config.v1+json";
@@ -12,6 +14,9 @@ pub const LEGACY_ARCHIVE_TYPE: &str = "application/tar+gzip";
 /// Media type of the provenance file.
 pub const PROVENANCE_TYPE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
 
+/// The annotation that says when a chart was made (image-spec v1.1.0, annotations.md).
+const CREATED: &str = "org.opencontainers.image.created";
+
 pub use crate::budget::MAX_CONFIG;
 
 /// Shortest config blob that can hold a name and a version, in bytes: `{"name":"a","version":"1"}`. A
@@ -19,17 +24,19 @@ pub use crate::budget::MAX_CONFIG;
 /// (oras-project/oras#318).
 const SHORTEST_CONFIG: u64 = 26;
 
-/// The descriptors of a chart's parts, without media types: the field names say what they are.
+/// What a manifest says of a chart: its parts, and its date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChartLayers {
     /// The config blob: the chart's metadata.
-    pub config: Descriptor,
+    pub config: Blob,
     /// Whether `config` is not the artifact's own, but made of the archive's Chart.yaml.
     pub has_packed_config: bool,
     /// The `.tgz`.
-    pub archive: Descriptor,
+    pub archive: Blob,
     /// The `.tgz.prov`, for a signed chart.
-    pub provenance: Option<Box<Descriptor>>,
+    pub provenance: Option<Box<Blob>>,
+    /// The date that the manifest tells.
+    pub created: Option<OffsetDateTime>,
 }
 
 impl ChartLayers {
@@ -54,10 +61,14 @@ impl ChartLayers {
             return Err("chart archive is empty".into());
         }
         Ok(ChartLayers {
-            config: config.untyped(),
+            config: config.blob(),
             has_packed_config: false,
-            archive: archive.untyped(),
-            provenance: layer(PROVENANCE_TYPE).map(|layer| Box::new(layer.untyped())),
+            archive: archive.blob(),
+            provenance: layer(PROVENANCE_TYPE).map(|layer| Box::new(layer.blob())),
+            created: manifest
+                .annotations
+                .get(CREATED)
+                .and_then(|text| parse_created(text)),
         })
     }
 

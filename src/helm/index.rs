@@ -58,8 +58,10 @@ impl ChartVersion<'_> {
     /// The metadata's JSON with three more fields, and with `more` of them, which begin with a comma. None
     /// of their values needs an escape.
     pub(super) fn write(&self, out: &mut Out, more: &str) -> io::Result<()> {
-        let metadata = self.metadata.json();
-        out(&metadata[..metadata.len() - 1])?;
+        let [before, common, behind] = self.metadata.json_parts();
+        [before, common, &behind[..behind.len() - 1]]
+            .into_iter()
+            .try_for_each(&mut *out)?;
         let mut rest = format!(r#","urls":["{}"]"#, self.url());
         if let Some(created) = self.created {
             rest += &format!(r#","created":"{}""#, rfc3339(created));

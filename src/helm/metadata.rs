@@ -109,6 +109,23 @@ impl ChartMetadata {
         Ok(metadata)
     }
 
+    /// Its JSON in three parts: the fields that tell a version of a chart from others, those in which they
+    /// are mostly the same, and the rest.
+    pub(super) fn json_parts(&self) -> [String; 3] {
+        let mut parts = [const { String::new() }; 3];
+        for (key, value) in &self.0.0 {
+            let part = match *key {
+                "apiVersion" | "name" | "version" | "appVersion" => 0,
+                "annotations" | "dependencies" | "condition" | "tags" => 2,
+                _ => 1,
+            };
+            parts[part] += &format!(",\"{key}\":{}", json::to_string(value));
+        }
+        let [before, common, behind] = parts;
+        // The first field is always written, and has no comma before it.
+        [format!("{{{}", &before[1..]), common, behind + "}"]
+    }
+
     /// The chart's name.
     pub fn name(&self) -> &str {
         self.0.text("name")

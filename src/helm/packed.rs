@@ -1,22 +1,28 @@
-//! A chart's metadata as it is kept: one text instead of some forty small ones. A snapshot holds
-//! thousands of them, and an index is put together from their JSON.
+//! A chart's metadata as it is kept: two texts instead of some forty small ones. A snapshot holds
+//! thousands of them, and an index is put together from their JSON. The versions of a chart mostly have
+//! the same description, home, icon, sources, keywords and maintainers: one text serves them all.
 
 use super::json;
 use super::metadata::ChartMetadata;
 use super::yaml::entry_length;
 use crate::budget::{METADATA_GROWTH, RENDERED_VERSION};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What an entry takes in addition to its metadata, in bytes: URL, date, digest and their names.
 const REST_OF_ENTRY: usize = 256;
 
-/// A [`ChartMetadata`] as JSON, with the two fields that are needed most. Clones share the text.
+/// A [`ChartMetadata`] as JSON, with the two fields that are needed most. Clones share the texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedMetadata {
-    /// The chart's name, its version, and all of the metadata as JSON that YAML readers accept too.
-    text: Arc<str>,
+    /// The chart's name, its version, and the JSON before and behind the common part.
+    own: Arc<str>,
+    /// The part in the middle of the JSON that other versions mostly have too.
+    common: Arc<str>,
     version_at: u32,
     json_at: u32,
+    /// Where in `own` the JSON behind the common part begins.
+    rest_at: u32,
     /// How many bytes it takes in an index.
     rendered: u32,
 }
@@ -45,17 +51,42 @@ impl PackedMetadata {
 
     /// The chart's name.
     pub fn name(&self) -> &str {
-        &self.text[..self.version_at as usize]
+        &self.own[..self.version_at as usize]
     }
 
     /// The chart's version.
     pub fn version(&self) -> &str {
-        &self.text[self.version_at as usize..self.json_at as usize]
+        &self.own[self.version_at as usize..self.json_at as usize]
     }
 
     /// All fields: a JSON object on one line, with at least the name in it.
-    pub fn json(&self) -> &str {
-        &self.text[self.json_at as usize..]
+    pub fn json(&self) -> String {
+        self.json_parts().concat()
+    }
+
+    /// The same in three parts of whole fields, each behind a comma but for the first.
+    pub fn json_parts(&self) -> [&str; 3] {
+        let (json_at, rest_at) = (self.json_at as usize, self.rest_at as usize);
+        [
+            &self.own[json_at..rest_at],
+            &self.common,
+            &self.own[rest_at..],
+        ]
+    }
+
+    /// The same in memory that is allocated now; the common part is shared with all that have the same one
+    /// among `texts`.
+    pub fn copy(&self, texts: &mut HashSet<Arc<str>>) -> PackedMetadata {
+        let common = texts.get(&self.common).cloned().unwrap_or_else(|| {
+            let common: Arc<str> = Arc::from(&*self.common);
+            texts.insert(common.clone());
+            common
+        });
+        PackedMetadata {
+            own: Arc::from(&*self.own),
+            common,
+            ..*self
+        }
     }
 
     /// How many bytes an index takes for all fields, as YAML or as JSON, whichever is more.
@@ -68,25 +99,27 @@ impl PackedMetadata {
         self.rendered as usize + REST_OF_ENTRY + 3 * self.name().len() + self.version().len()
     }
 
-    /// What it takes in memory, in bytes.
+    /// What it takes in memory, in bytes, if it shares none.
     pub fn size(&self) -> usize {
-        self.text.len()
+        self.own.len() + self.common.len()
     }
 }
 
 impl From<ChartMetadata> for PackedMetadata {
     fn from(metadata: ChartMetadata) -> PackedMetadata {
         let (name, version) = (metadata.name(), metadata.version());
-        // A config blob is at most a megabyte, so both offsets fit.
-        let (version_at, json_at) = (name.len() as u32, (name.len() + version.len()) as u32);
-        let mut text = [name, version].concat();
-        json::append(&mut text, &metadata);
-        let json = &text[json_at as usize..];
-        let rendered = entry_length(json).max(json::escaped_length(json));
+        let parts = metadata.json_parts();
+        let json = parts.concat();
+        let rendered = entry_length(&json).max(json::escaped_length(&json));
+        let [before, common, behind] = parts;
+        let own = [name, version, &before, &behind].concat();
         PackedMetadata {
-            text: text.into(),
-            version_at,
-            json_at,
+            // A config blob is at most a megabyte, so the offsets fit.
+            version_at: name.len() as u32,
+            json_at: (name.len() + version.len()) as u32,
+            rest_at: (own.len() - behind.len()) as u32,
+            own: own.into(),
+            common: common.into(),
             // Of a megabyte come six at most, and as many line breaks as it has values.
             rendered: rendered as u32,
         }
@@ -112,6 +145,26 @@ mod tests {
     }
 
     #[test]
+    fn versions_of_a_chart_share_what_they_have_in_common() {
+        let config = |version: &str, home: &str| {
+            let config = format!(
+                r#"{{"name":"web","version":"{version}","home":"{home}","annotations":{{"a":"{version}"}}}}"#
+            );
+            PackedMetadata::parse(config.as_bytes()).unwrap()
+        };
+        let mut texts = HashSet::new();
+        let [one, two, other] = [("1.0.0", "h"), ("2.0.0", "h"), ("3.0.0", "i")]
+            .map(|(version, home)| config(version, home).copy(&mut texts));
+        assert!(Arc::ptr_eq(&one.common, &two.common));
+        assert!(!Arc::ptr_eq(&one.common, &other.common));
+        assert_eq!(two, config("2.0.0", "h"));
+        assert_eq!(
+            two.json(),
+            r#"{"apiVersion":"v1","name":"web","version":"2.0.0","home":"h","annotations":{"a":"2.0.0"}}"#
+        );
+    }
+
+    #[test]
     fn packed_metadata_has_all_fields_unchanged() {
         for config in [
             r#"{"name":"web","version":"1.0.0"}"#,
@@ -126,7 +179,7 @@ mod tests {
             let metadata = ChartMetadata::parse(config.as_bytes()).unwrap();
             let packed = PackedMetadata::from(metadata.clone());
             assert_eq!((packed.name(), packed.version()), ("web", "1.0.0"));
-            let fields: serde_json::Value = serde_json::from_str(packed.json()).unwrap();
+            let fields: serde_json::Value = serde_json::from_str(&packed.json()).unwrap();
             assert_eq!(fields, serde_json::to_value(&metadata).unwrap());
         }
     }

@@ -299,7 +299,7 @@ annotations:
             "dependencies":[{"name":"d","version":"1","repository":"r","condition":"c","tags":["t"],"enabled":true,
                 "import-values":[{"quoted":"c"}],"alias":"x"}]}"#;
         let metadata = crate::helm::PackedMetadata::parse(config.as_bytes()).unwrap();
-        let yaml = yaml_of(metadata.json());
+        let yaml = yaml_of(&metadata.json());
         let keys = yaml.lines().filter_map(|line| line.split_once(": "));
         let quoted: Vec<_> = keys.filter(|(key, _)| key.ends_with('"')).collect();
         assert_eq!(

@@ -3,20 +3,16 @@
 
 use crate::archives::{MAX_UNPACKED, config_of};
 use crate::helm::chart::CONFIG_TYPE;
-use crate::helm::index::parse_created;
 use crate::helm::{ChartLayers, PackedMetadata};
 use crate::oci::{
-    Descriptor, Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference,
-    RepositoryName, Verifying, excerpt, qualified,
+    Blob, Digest, ImageIndex, ImageManifest, ListedManifest, Manifest, Reference, RepositoryName,
+    Verifying, excerpt, qualified,
 };
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Storage, read_blob};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use time::OffsetDateTime;
 
-/// The annotation that says when a chart was made (image-spec v1.1.0, annotations.md).
-const CREATED: &str = "org.opencontainers.image.created";
 /// Most manifests of one image index that are read: an index of an image and its chart lists a few
 /// that aren't plainly images, a hostile one as many as it has room for.
 const MAX_CANDIDATES: usize = 32;
@@ -27,7 +23,6 @@ pub(super) enum Artifact {
     Chart {
         /// Shared with the snapshots in which it's listed.
         layers: Arc<ChartLayers>,
-        created: Option<OffsetDateTime>,
     },
     /// Why it isn't a chart.
     NotAChart(Arc<str>),
@@ -72,6 +67,17 @@ impl ChartConfig {
         }
     }
 
+    /// The same in memory of the calling thread, as [`Artifact::copy`], and with texts that it shares.
+    pub(super) fn copy(&self, texts: &mut HashSet<Arc<str>>) -> ChartConfig {
+        match self {
+            ChartConfig::Metadata(metadata) => ChartConfig::Metadata(metadata.copy(texts)),
+            ChartConfig::Forgotten(name, rendered) => {
+                ChartConfig::Forgotten(Arc::from(&**name), *rendered)
+            }
+            ChartConfig::NotAChart(reason) => ChartConfig::NotAChart(Arc::from(&**reason)),
+        }
+    }
+
     /// Forgets all but what decides whether it is wanted.
     pub(super) fn forget(&mut self) {
         if let ChartConfig::Metadata(metadata) = self {
@@ -84,6 +90,18 @@ impl Artifact {
     /// The reason may hold words of the pusher's.
     fn not_a_chart(reason: impl AsRef<str>) -> Artifact {
         Artifact::NotAChart(excerpt(reason.as_ref()).into())
+    }
+
+    /// The same in memory of the calling thread. What the threads of a scan have allocated lies among what
+    /// they needed for a moment, a kilobyte of gaps for each chart. Once all of it is copied and dropped,
+    /// their memory is empty, and is given back.
+    pub(super) fn copy(&self) -> Artifact {
+        match self {
+            Artifact::Chart { layers } => Artifact::Chart {
+                layers: Arc::new(ChartLayers::clone(layers)),
+            },
+            Artifact::NotAChart(reason) => Artifact::NotAChart(Arc::from(&**reason)),
+        }
     }
 
     /// The config blob of a chart.
@@ -129,10 +147,7 @@ impl Reader<'_> {
     }
 
     /// The config blob that is made of an archive's Chart.yaml, or why there is none.
-    pub(super) fn unpacked(
-        &self,
-        archive: &Descriptor,
-    ) -> Result<Result<Vec<u8>, Arc<str>>, Error> {
+    pub(super) fn unpacked(&self, archive: &Blob) -> Result<Result<Vec<u8>, Arc<str>>, Error> {
         if archive.size > MAX_UNPACKED {
             let why =
                 format!("its config blob has no name, and its archive over {MAX_UNPACKED} bytes");
@@ -213,11 +228,9 @@ impl Reader<'_> {
 }
 
 fn chart(manifest: &ImageManifest) -> Artifact {
-    let created = manifest.annotations.get(CREATED);
     match ChartLayers::find(manifest) {
         Ok(layers) => Artifact::Chart {
             layers: Arc::new(layers),
-            created: created.and_then(|text| parse_created(text)),
         },
         Err(reason) => Artifact::not_a_chart(reason),
     }

@@ -14,7 +14,7 @@
 use super::filter::version_of;
 use crate::budget::{RENDERED, RENDERED_REPOSITORY};
 use crate::helm::Version;
-use crate::oci::{Descriptor, Digest, RepositoryName};
+use crate::oci::{Blob, Digest, RepositoryName};
 use crate::sorting;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -83,11 +83,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Errors with the reason why a config blob is not kept, the same on every replica.
-    pub(super) fn check(
-        &self,
-        repository: &RepositoryName,
-        config: &Descriptor,
-    ) -> Result<(), String> {
+    pub(super) fn check(&self, repository: &RepositoryName, config: &Blob) -> Result<(), String> {
         let share = self.0.get(repository);
         match share {
             Some(share) if share.kept.contains(&config.digest) => Ok(()),

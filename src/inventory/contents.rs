@@ -5,7 +5,6 @@ use crate::helm::{ChartLayers, ChartVersion, PackedMetadata};
 use crate::oci::{Reference, RepositoryName, excerpt};
 use std::fmt;
 use std::sync::Arc;
-use time::OffsetDateTime;
 
 /// A chart version, and the tag it was found under.
 #[derive(Clone, Debug)]
@@ -16,8 +15,6 @@ pub struct StoredChart {
     pub reference: Reference,
     /// What its config blob says.
     pub metadata: PackedMetadata,
-    /// The date that its manifest tells.
-    pub created: Option<OffsetDateTime>,
     /// Its config blob, its archive and its provenance file.
     pub layers: Arc<ChartLayers>,
 }

@@ -6,7 +6,7 @@ use super::contents::{Contents, Skipped, StoredChart};
 use super::filter::{Filter, METADATA_TAG, Newest, TOO_OLD, version_of};
 use super::tag::{KnownTag, Repository};
 use crate::helm::Version;
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
+use crate::oci::{Blob, Digest, Reference, RepositoryName, qualified};
 use crate::sorting;
 use crate::storage::{ErrorKind, KeptTag, Known, Standing};
 use std::cmp::Reverse;
@@ -37,6 +37,8 @@ pub(crate) struct Inventory {
     pub(super) unknown_tags: usize,
     /// By the digest of the config blob.
     pub(super) configs: HashMap<Digest, ChartConfig>,
+    /// What the metadata of several charts has in common.
+    pub(super) common_texts: HashSet<Arc<str>>,
     /// Tags that were rechecked out of turn not long ago, and when.
     pub(super) rechecked: BTreeMap<(RepositoryName, Reference), Instant>,
     /// Until when the storage takes no requests.
@@ -57,6 +59,7 @@ impl Inventory {
             artifacts: HashMap::new(),
             unknown_tags: 0,
             configs: HashMap::new(),
+            common_texts: HashSet::new(),
             rechecked: BTreeMap::new(),
             paused_until: None,
             warned: 0,
@@ -146,7 +149,7 @@ impl Inventory {
 
     fn kept_tag(&self, tag: &KnownTag, is_listed: bool) -> Option<KeptTag> {
         tag.due?;
-        let manifest = tag.manifest.as_ref().or(tag.seen.as_ref())?;
+        let manifest = tag.manifest.as_ref().or(tag.seen.as_deref())?;
         let standing = match self.artifacts.get(manifest)? {
             Artifact::NotAChart(reason) => Standing::NotAChart(reason.clone()),
             Artifact::Chart { .. } if is_listed => Standing::Listed,
@@ -180,10 +183,10 @@ impl Inventory {
             .failure
             .as_ref()
             .map(|failure| Err(failure.skipped(reference())));
-        let (layers, created) = match self.artifact(tag.manifest.as_ref()) {
+        let layers = match self.artifact(tag.manifest.as_ref()) {
             None => return failed,
             Some(Artifact::NotAChart(reason)) => return skip(reason.clone()),
-            Some(Artifact::Chart { layers, created }) => (layers, *created),
+            Some(Artifact::Chart { layers }) => layers,
         };
         if let Some(reason) = self.unwanted(name, &layers.config) {
             return skip(reason);
@@ -199,7 +202,6 @@ impl Inventory {
             repository: name.clone(),
             reference: Reference::try_from(tag.text.clone()).ok()?,
             metadata: metadata.clone(),
-            created,
             layers: layers.clone(),
         }))
     }
@@ -258,24 +260,27 @@ impl Inventory {
     }
 
     /// How many bytes of the budget a config blob takes, as far as is known.
-    pub(super) fn weight(&self, config: &Descriptor) -> u64 {
+    pub(super) fn weight(&self, config: &Blob) -> u64 {
         let known = self.configs.get(&config.digest);
         known.map_or(config.size, |known| known.rendered().max(config.size))
     }
 
     /// Why a config blob isn't kept for this repository, as far as is known: it's no chart's, or that of a
     /// chart that belongs elsewhere.
-    pub(super) fn unwanted(
-        &self,
-        repository: &RepositoryName,
-        config: &Descriptor,
-    ) -> Option<Arc<str>> {
+    pub(super) fn unwanted(&self, repository: &RepositoryName, config: &Blob) -> Option<Arc<str>> {
         let config = self.configs.get(&config.digest)?;
         if let ChartConfig::NotAChart(reason) = config {
             return Some(reason.clone());
         }
         let name = config.name()?;
         self.filter.misnamed(repository, name).map(Arc::from)
+    }
+
+    /// Whether a config blob is to be read for this repository, as far as is known.
+    pub(super) fn lacks_metadata(&self, repository: &RepositoryName, config: &Blob) -> bool {
+        let known = self.configs.get(&config.digest);
+        !matches!(known, Some(ChartConfig::Metadata(_)))
+            && self.unwanted(repository, config).is_none()
     }
 
     pub(super) fn artifact(&self, manifest: Option<&Digest>) -> Option<&Artifact> {

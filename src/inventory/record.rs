@@ -8,10 +8,11 @@ use super::tag::{CheckScope, ConfigKey, KnownTag, PendingTag, TagCheck, rank};
 use crate::budget::{
     CONFIGS_AT_ONCE, MAX_TAGS, METADATA_GROWTH, RENDERED, RENDERED_REPOSITORY, SMALL_CONFIG,
 };
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified, split};
+use crate::oci::{Digest, Reference, RepositoryName, qualified, split};
 use crate::sorting;
 use crate::storage::{Error, ErrorKind, KeptTag, Standing};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A tag is rechecked out of turn no more often than this: a registry that has lost a blob but not its
@@ -195,25 +196,34 @@ impl Inventory {
         rooms
     }
 
+    /// Notes what the artifacts are that were read. This comes before anything else is noted of `results`, so
+    /// that what is kept lies side by side in memory.
+    pub(super) fn learn(&mut self, results: &[Option<Result<CheckResult, Error>>]) {
+        for (digest, artifact) in results.iter().flatten().flatten() {
+            let artifact = artifact.as_ref().map(Artifact::copy);
+            self.artifacts
+                .extend(artifact.map(|artifact| (digest.clone(), artifact)));
+        }
+    }
+
     /// Notes which manifest a tag names. Whether that is known now.
     pub(super) fn record(
         &mut self,
         check: &TagCheck,
-        result: Result<CheckResult, Error>,
+        result: &Result<CheckResult, Error>,
         now: Instant,
     ) -> bool {
         let (name, text) = (&check.repository, check.reference.as_str());
-        let (digest, artifact) = match result {
+        let (digest, _) = match result {
             Ok(result) => result,
             Err(error) => {
-                self.fail(name, text, error, now);
+                self.fail(name, text, error.clone(), now);
                 return false;
             }
         };
-        self.artifacts
-            .extend(artifact.map(|artifact| (digest.clone(), artifact)));
         if let Some(tag) = self.tag(name, text) {
-            tag.seen = Some(digest).filter(|digest| tag.manifest.as_ref() != Some(digest));
+            let is_new = tag.manifest.as_ref() != Some(digest);
+            tag.seen = is_new.then(|| Box::new(digest.clone()));
         }
         true
     }
@@ -253,16 +263,17 @@ impl Inventory {
     /// Notes what was read of config blobs, and why others could not be.
     pub(super) fn add_configs(
         &mut self,
-        readings: HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>,
+        readings: &HashMap<ConfigKey, Option<Result<ChartConfig, Error>>>,
         failed: &mut HashMap<ConfigKey, Error>,
     ) {
-        for ((name, digest), reading) in readings {
+        for (key, reading) in readings {
             match reading {
                 Some(Ok(config)) => {
-                    self.configs.insert(digest, config);
+                    let config = config.copy(&mut self.common_texts);
+                    self.configs.insert(key.1.clone(), config);
                     self.changed = true;
                 }
-                Some(Err(error)) => drop(failed.insert((name, digest), error)),
+                Some(Err(error)) => drop(failed.insert(key.clone(), error.clone())),
                 None => {}
             }
         }
@@ -328,7 +339,7 @@ impl Inventory {
     pub(super) fn drop_unused(&mut self) {
         let named = self
             .tags()
-            .flat_map(|(_, tag)| tag.manifest.iter().chain(&tag.seen));
+            .flat_map(|(_, tag)| tag.manifest.iter().chain(tag.seen.as_deref()));
         let named: HashSet<Digest> = named.cloned().collect();
         let mut kept = HashSet::new();
         let targets: [fn(&KnownTag) -> Option<&Digest>; 2] =
@@ -345,6 +356,8 @@ impl Inventory {
             }
             named.contains(digest)
         });
+        // Besides this set, metadata holds it, also that of a snapshot.
+        self.common_texts.retain(|text| Arc::strong_count(text) > 1);
     }
 
     fn warn(&mut self, reference: String, error: &Error) {
@@ -368,13 +381,6 @@ impl Inventory {
             1 => log::warn!("1 more repository or tag could not be read"),
             more => log::warn!("{more} more repositories or tags could not be read"),
         }
-    }
-
-    /// Whether a config blob is to be read for this repository, as far as is known.
-    pub(super) fn lacks_metadata(&self, repository: &RepositoryName, config: &Descriptor) -> bool {
-        let known = self.configs.get(&config.digest);
-        !matches!(known, Some(ChartConfig::Metadata(_)))
-            && self.unwanted(repository, config).is_none()
     }
 
     fn tag(&mut self, name: &RepositoryName, text: &str) -> Option<&mut KnownTag> {

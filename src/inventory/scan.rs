@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::tag::{CheckScope, ConfigKey, PendingTag, TagCheck};
 use crate::budget::SMALL_CONFIG;
 use crate::helm::ChartLayers;
-use crate::oci::{Descriptor, Digest, RepositoryName};
+use crate::oci::{Blob, Digest, RepositoryName};
 use crate::sorting;
 use crate::storage::{Error, ErrorKind, Storage, read_blob};
 use crate::sync::{in_parallel, lock};
@@ -37,7 +37,7 @@ pub(crate) struct Scan<'a> {
     pub(crate) interval: Option<Duration>,
     progress: Progress,
     /// By the digest of the archive: the config blob that was made of it, or why there is none.
-    unpacked: Mutex<HashMap<Digest, Result<Descriptor, Arc<str>>>>,
+    unpacked: Mutex<HashMap<Digest, Result<Blob, Arc<str>>>>,
 }
 
 impl<'a> Scan<'a> {
@@ -159,7 +159,8 @@ impl<'a> Scan<'a> {
         // Each tag once: one whose config blob is gone would else count as read the second time.
         let mut read: BTreeSet<(RepositoryName, Arc<str>)> = BTreeSet::new();
         let mut left = Vec::new();
-        for (check, result) in checks.into_iter().zip(results) {
+        inventory.learn(&results);
+        for (check, result) in checks.into_iter().zip(&results) {
             let Some(result) = result else {
                 left.push(check);
                 continue;
@@ -169,13 +170,14 @@ impl<'a> Scan<'a> {
             }
         }
         let mut failed = HashMap::new();
-        inventory.add_configs(std::mem::take(&mut lock(&configs)), &mut failed);
+        drop(results);
+        inventory.add_configs(&std::mem::take(&mut lock(&configs)), &mut failed);
         loop {
             let pending = inventory.pending(scope, &failed, now);
             let is_last = pending.iter().all(|tag| tag.chart.is_none());
             self.read_configs(&pending, &configs);
             read.extend(pending.into_iter().map(|tag| (tag.repository, tag.text)));
-            inventory.add_configs(std::mem::take(&mut lock(&configs)), &mut failed);
+            inventory.add_configs(&std::mem::take(&mut lock(&configs)), &mut failed);
             let is_cut_short = matches!(scope, CheckScope::Due(_)) && !is_in_time();
             if is_last || is_cut_short {
                 break;
@@ -245,7 +247,7 @@ impl<'a> Scan<'a> {
         has_room: impl Fn(u64) -> bool,
         configs: &Configs,
     ) -> Result<Artifact, Error> {
-        let Artifact::Chart { layers, created } = &artifact else {
+        let Artifact::Chart { layers } = &artifact else {
             return Ok(artifact);
         };
         if !layers.lacks_config() {
@@ -262,7 +264,7 @@ impl<'a> Scan<'a> {
                 }
                 let config = self.reader(repository).unpacked(&layers.archive)?;
                 let made = config.map(|config| {
-                    let made = Descriptor::of(&config);
+                    let made = Blob::of(&config);
                     if has_room(made.size) {
                         let key = (repository.clone(), made.digest.clone());
                         lock(configs).insert(key, Some(Ok(ChartConfig::parse(&config))));
@@ -281,7 +283,6 @@ impl<'a> Scan<'a> {
                     has_packed_config: true,
                     ..ChartLayers::clone(layers)
                 }),
-                created: *created,
             },
         })
     }
@@ -469,7 +470,7 @@ mod tests {
         fn blob(
             &self,
             repository: &RepositoryName,
-            blob: &Descriptor,
+            blob: &Blob,
         ) -> Result<Box<dyn Read + Send>, Error> {
             self.ask(format!("blob {repository}"))?;
             Ok(Box::new(Cursor::new(self.blobs[&blob.digest].clone())))

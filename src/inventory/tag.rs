@@ -38,7 +38,7 @@ pub(super) struct KnownTag {
     /// The manifest that is listed for it.
     pub(super) manifest: Option<Digest>,
     /// The manifest that it names by now, while its config blob is still to be read.
-    pub(super) seen: Option<Digest>,
+    pub(super) seen: Option<Box<Digest>>,
     /// Why it could not be read the last time.
     pub(super) failure: Option<Box<Failure>>,
     /// When it is to be checked again; never, if the filter skips it, or it is too old.
@@ -198,7 +198,7 @@ impl KnownTag {
 
     /// The manifest that it named when it was last read.
     pub(super) fn target(&self) -> Option<&Digest> {
-        self.seen.as_ref().or(self.manifest.as_ref())
+        self.seen.as_deref().or(self.manifest.as_ref())
     }
 
     /// Whether it's to be checked.
@@ -231,7 +231,7 @@ impl KnownTag {
         self.failure = None;
         let seen = self.seen.take();
         let has_changed = seen.is_some();
-        self.manifest = seen.or(self.manifest.take());
+        self.manifest = seen.map(|seen| *seen).or(self.manifest.take());
         has_changed
     }
 

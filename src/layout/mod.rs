@@ -12,7 +12,7 @@ mod tree;
 
 use crate::budget::MAX_LAYOUT_INDEX;
 use crate::files::{Root, Stamp, is_settled, refused, stamp};
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName, Verifying, qualified};
+use crate::oci::{Blob, Digest, Reference, RepositoryName, Verifying, qualified};
 use crate::storage::{Error, ErrorKind, MAX_MANIFEST, Result, Revision, Storage};
 use crate::sync::lock;
 use listing::{Index, Lister, Listing};
@@ -160,14 +160,14 @@ impl Storage for Layout {
         }
     }
 
-    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>> {
+    fn blob(&self, repository: &RepositoryName, blob: &Blob) -> Result<Box<dyn Read + Send>> {
         self.blob_from(repository, blob, 0)
     }
 
     fn blob_from(
         &self,
         repository: &RepositoryName,
-        blob: &Descriptor,
+        blob: &Blob,
         start: u64,
     ) -> Result<Box<dyn Read + Send>> {
         let path = digest_path(&self.folder(repository), &blob.digest);
@@ -181,7 +181,7 @@ impl Storage for Layout {
         Ok(Box::new(file))
     }
 
-    fn check(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<()> {
+    fn check(&self, repository: &RepositoryName, blob: &Blob) -> Result<()> {
         self.blob(repository, blob).map(drop)
     }
 

@@ -2,7 +2,7 @@
 
 use super::disk::Incoming;
 use super::room::Room;
-use crate::oci::{Descriptor, RepositoryName, Verifying};
+use crate::oci::{Blob, RepositoryName, Verifying};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub(super) struct Copying<R> {
     source: Verifying<R>,
     room: Arc<Room>,
     repository: RepositoryName,
-    blob: Descriptor,
+    blob: Blob,
     file: Option<Incoming>,
     left: u64,
 }
@@ -23,7 +23,7 @@ impl<R: Read> Copying<R> {
         source: R,
         room: Arc<Room>,
         repository: &RepositoryName,
-        blob: &Descriptor,
+        blob: &Blob,
     ) -> Copying<R> {
         Copying {
             source: Verifying::new(source, &blob.digest, blob.size),

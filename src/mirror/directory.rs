@@ -5,7 +5,7 @@ use super::disk::{Disk, Incoming};
 use super::list::{self, NamedManifest};
 use crate::budget::MAX_LAYOUT_INDEX;
 use crate::files::{Stamp, stamp};
-use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
+use crate::oci::{Blob, Digest, RepositoryName, Verifying};
 use crate::sync::lock;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
@@ -148,11 +148,7 @@ impl MirrorDirectory {
     }
 
     /// Opens a blob whose bytes have been verified, unless they have changed since.
-    pub(super) fn open_proven(
-        &self,
-        repository: &RepositoryName,
-        blob: &Descriptor,
-    ) -> Option<File> {
+    pub(super) fn open_proven(&self, repository: &RepositoryName, blob: &Blob) -> Option<File> {
         let path = self.blob(repository, &blob.digest);
         let (mut file, metadata) = self.disk.open_file(&path)?;
         let found = stamp(&metadata);
@@ -174,18 +170,14 @@ impl MirrorDirectory {
     }
 
     /// Opens a blob whose bytes were verified seconds ago, and have not changed since.
-    pub(super) fn open_fresh(
-        &self,
-        repository: &RepositoryName,
-        blob: &Descriptor,
-    ) -> Option<File> {
+    pub(super) fn open_fresh(&self, repository: &RepositoryName, blob: &Blob) -> Option<File> {
         let (file, metadata) = self.disk.open_file(&self.blob(repository, &blob.digest))?;
         let proof = self.proof(blob, &stamp(&metadata))?;
         (metadata.len() == blob.size && proof.at.elapsed() < FRESH).then_some(file)
     }
 
     /// What is noted of a file that is still the same.
-    fn proof(&self, blob: &Descriptor, found: &Stamp) -> Option<Proof> {
+    fn proof(&self, blob: &Blob, found: &Stamp) -> Option<Proof> {
         let proof = lock(&self.state).proven.get(&blob.digest).copied();
         proof.filter(|proof| proof.stamp == *found)
     }

@@ -5,7 +5,7 @@ use super::directory::{INDEX, MirrorDirectory, UNLISTED};
 use super::list::NamedManifest;
 use super::room::Room;
 use crate::helm::chart::MAX_CONFIG;
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName, qualified};
+use crate::oci::{Blob, Digest, Reference, RepositoryName, qualified};
 use crate::sorting;
 use crate::storage::{Error, ErrorKind, KeptTag, MAX_MANIFEST, Result, Standing, Storage};
 use crate::sync::in_parallel;
@@ -80,7 +80,7 @@ impl Storage for FormerScans {
         bytes.ok_or_else(|| missing(repository, reference.as_str()))
     }
 
-    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>> {
+    fn blob(&self, repository: &RepositoryName, blob: &Blob) -> Result<Box<dyn Read + Send>> {
         let bytes = self.directory().read(repository, &blob.digest, MAX_CONFIG);
         match bytes {
             Some(bytes) => Ok(Box::new(Cursor::new(bytes))),

@@ -33,7 +33,7 @@ mod progress;
 mod room;
 
 use crate::observe::metrics;
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+use crate::oci::{Blob, Digest, Reference, RepositoryName};
 use crate::storage::{Former, Known, MAX_MANIFEST, Result, Storage, VerifiedFile};
 use crate::sync::lock;
 use copying::Copying;
@@ -169,12 +169,7 @@ impl Mirror {
     }
 
     /// A download that is written to disk as it passes.
-    fn copying<R: Read>(
-        &self,
-        source: R,
-        repository: &RepositoryName,
-        blob: &Descriptor,
-    ) -> Copying<R> {
+    fn copying<R: Read>(&self, source: R, repository: &RepositoryName, blob: &Blob) -> Copying<R> {
         Copying::new(source, self.room.clone(), repository, blob)
     }
 
@@ -223,7 +218,7 @@ impl Storage for Mirror {
         self.registry.digest(repository, reference)
     }
 
-    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>> {
+    fn blob(&self, repository: &RepositoryName, blob: &Blob) -> Result<Box<dyn Read + Send>> {
         self.blob_from(repository, blob, 0)
     }
 
@@ -231,7 +226,7 @@ impl Storage for Mirror {
     fn blob_from(
         &self,
         repository: &RepositoryName,
-        blob: &Descriptor,
+        blob: &Blob,
         start: u64,
     ) -> Result<Box<dyn Read + Send>> {
         if let Some(mut file) = self.room.open(repository, blob)
@@ -260,11 +255,7 @@ impl Storage for Mirror {
         }
     }
 
-    fn verified_file(
-        &self,
-        repository: &RepositoryName,
-        blob: &Descriptor,
-    ) -> Option<VerifiedFile> {
+    fn verified_file(&self, repository: &RepositoryName, blob: &Blob) -> Option<VerifiedFile> {
         let file = self.room.open_fresh(repository, blob);
         if file.is_some() {
             metrics::MIRROR.count(&["hit"]);
@@ -272,7 +263,7 @@ impl Storage for Mirror {
         file
     }
 
-    fn check(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<()> {
+    fn check(&self, repository: &RepositoryName, blob: &Blob) -> Result<()> {
         self.registry.check(repository, blob)
     }
 

@@ -8,7 +8,7 @@ use super::list::{self, NamedManifest};
 use super::parts::{Parts, media_type};
 use super::progress::FetchProgress;
 use super::{Mirror, MirrorState, Told};
-use crate::oci::{Descriptor, Digest, RepositoryName, qualified};
+use crate::oci::{Blob, Digest, RepositoryName, qualified};
 use crate::pacing::Backoff;
 use crate::sorting;
 use crate::storage::{Error, ErrorKind, KeptTag, Result, Standing};
@@ -40,7 +40,7 @@ struct Missing {
     /// 0 for the newest version of its repository.
     rank: usize,
     /// What to fetch; nothing, if its manifest can't be had.
-    blob: Option<Descriptor>,
+    blob: Option<Blob>,
     /// Why it is missing, once that is known.
     why: String,
 }
@@ -170,7 +170,7 @@ impl Mirror {
     }
 
     /// Fetches a blob to the disk, unless it's there.
-    fn fetch(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<()> {
+    fn fetch(&self, repository: &RepositoryName, blob: &Blob) -> Result<()> {
         if self.directory().length(repository, &blob.digest) == Some(blob.size) {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use super::directory::{INDEX, MirrorDirectory};
 use super::disk::Incoming;
 use super::parts::Parts;
 use crate::helm::chart::MAX_CONFIG;
-use crate::oci::{Descriptor, RepositoryName};
+use crate::oci::{Blob, RepositoryName};
 use crate::sorting;
 use crate::storage::MAX_MANIFEST;
 use crate::sync::lock;
@@ -53,12 +53,7 @@ impl Room {
     }
 
     /// Puts a blob in its place, and removes archives if there are too many then.
-    pub(super) fn place(
-        &self,
-        file: Incoming,
-        repository: &RepositoryName,
-        blob: &Descriptor,
-    ) -> bool {
+    pub(super) fn place(&self, file: Incoming, repository: &RepositoryName, blob: &Blob) -> bool {
         let placed = self.directory.place(file, repository, &blob.digest);
         if let Some(most) = self.most.filter(|_| placed) {
             self.bound(most, blob.size);
@@ -67,22 +62,18 @@ impl Room {
     }
 
     /// Opens a verified blob, which is now the one that was used last.
-    pub(super) fn open(&self, repository: &RepositoryName, blob: &Descriptor) -> Option<File> {
+    pub(super) fn open(&self, repository: &RepositoryName, blob: &Blob) -> Option<File> {
         let file = self.directory.open_proven(repository, blob)?;
         Some(self.used(file, blob))
     }
 
     /// The same if it was verified seconds ago.
-    pub(super) fn open_fresh(
-        &self,
-        repository: &RepositoryName,
-        blob: &Descriptor,
-    ) -> Option<File> {
+    pub(super) fn open_fresh(&self, repository: &RepositoryName, blob: &Blob) -> Option<File> {
         let file = self.directory.open_fresh(repository, blob)?;
         Some(self.used(file, blob))
     }
 
-    fn used(&self, file: File, blob: &Descriptor) -> File {
+    fn used(&self, file: File, blob: &Blob) -> File {
         if self.most.is_some() {
             self.directory.touch(&file, &blob.digest);
         }

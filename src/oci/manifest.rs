@@ -83,21 +83,30 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// Of these bytes.
-    pub fn of(bytes: &[u8]) -> Descriptor {
-        Descriptor {
-            media_type: MediaType::default(),
-            digest: Digest::sha256(bytes),
-            size: bytes.len() as u64,
-        }
-    }
-
-    /// The same without its type, to save memory where the type is known: a snapshot holds thousands.
-    pub fn untyped(&self) -> Descriptor {
-        Descriptor {
-            media_type: MediaType::default(),
+    /// What it describes, without its type: a snapshot holds thousands, of which the type is known.
+    pub fn blob(&self) -> Blob {
+        Blob {
             digest: self.digest.clone(),
             size: self.size,
+        }
+    }
+}
+
+/// A blob, as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// How many bytes it has.
+    pub size: u64,
+}
+
+impl Blob {
+    /// That of these bytes.
+    pub fn of(bytes: &[u8]) -> Blob {
+        Blob {
+            digest: Digest::sha256(bytes),
+            size: bytes.len() as u64,
         }
     }
 }

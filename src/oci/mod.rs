@@ -8,6 +8,8 @@ pub mod reference;
 pub mod text;
 
 pub use digest::{Digest, Hashing, Verifying};
-pub use manifest::{Descriptor, ImageIndex, ImageManifest, ListedManifest, Manifest, MediaType};
+pub use manifest::{
+    Blob, Descriptor, ImageIndex, ImageManifest, ListedManifest, Manifest, MediaType,
+};
 pub use reference::{Reference, RepositoryName, Tag, is_component, qualified, split};
 pub use text::{excerpt, percent_encoded, start_of};

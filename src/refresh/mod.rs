@@ -346,7 +346,7 @@ fn report_failure(error: &Error, is_serving: bool, is_known: bool, earliest: Opt
 mod tests {
     use super::*;
     use crate::inventory::Filter;
-    use crate::oci::Descriptor;
+    use crate::oci::Blob;
     use crate::snapshot::IndexStyle;
     use crate::storage::Former;
     use std::fs;
@@ -408,7 +408,7 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn blob(&self, _: &RepositoryName, _: &Descriptor) -> Result<Box<dyn Read + Send>, Error> {
+        fn blob(&self, _: &RepositoryName, _: &Blob) -> Result<Box<dyn Read + Send>, Error> {
             Ok(Box::new(io::empty()))
         }
 

@@ -333,7 +333,7 @@ impl Start {
 mod tests {
     use super::*;
     use crate::inventory::Skipped;
-    use crate::oci::Descriptor;
+    use crate::oci::Blob;
     use std::io::{Cursor, Read};
 
     /// A chart, and two that make this program panic.
@@ -377,7 +377,7 @@ mod tests {
         fn blob(
             &self,
             repository: &RepositoryName,
-            _: &Descriptor,
+            _: &Blob,
         ) -> Result<Box<dyn Read + Send>, Error> {
             assert_ne!(repository.as_str(), "blob", "a defect");
             Ok(Box::new(Cursor::new(config(repository))))

@@ -3,7 +3,7 @@
 
 use super::client::{Ask, Client, Scope, UpstreamResponse, error};
 use super::paging::{Names, PagedListing, TagText, texts};
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+use crate::oci::{Blob, Digest, Reference, RepositoryName};
 use crate::storage::{MAX_MANIFEST, Result, Skip};
 use crate::sync::lock;
 use serde::Deserialize;
@@ -122,7 +122,7 @@ impl Endpoints {
     pub(super) fn blob_from(
         &self,
         repository: &RepositoryName,
-        blob: &Descriptor,
+        blob: &Blob,
         start: u64,
     ) -> Result<impl Read + Send + use<>> {
         let path = format!("/v2/{repository}/blobs/{}", blob.digest);

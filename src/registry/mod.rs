@@ -13,7 +13,7 @@ mod paging;
 pub use client::{Scheme, Tls, TlsFiles};
 
 use crate::credentials::SecretFile;
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+use crate::oci::{Blob, Digest, Reference, RepositoryName};
 use crate::storage::{Result, Storage};
 use client::Client;
 use discovery::Discovery;
@@ -81,14 +81,14 @@ impl Storage for Registry {
         self.endpoints.digest(repository, reference)
     }
 
-    fn blob(&self, repository: &RepositoryName, blob: &Descriptor) -> Result<Box<dyn Read + Send>> {
+    fn blob(&self, repository: &RepositoryName, blob: &Blob) -> Result<Box<dyn Read + Send>> {
         self.blob_from(repository, blob, 0)
     }
 
     fn blob_from(
         &self,
         repository: &RepositoryName,
-        blob: &Descriptor,
+        blob: &Blob,
         start: u64,
     ) -> Result<Box<dyn Read + Send>> {
         Ok(Box::new(self.endpoints.blob_from(repository, blob, start)?))

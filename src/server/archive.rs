@@ -8,7 +8,7 @@ use super::respond::{Responder, not_ready};
 use super::response::{Response, ResponseBody};
 use super::route::{Base, FileKind};
 use crate::inventory::StoredChart;
-use crate::oci::Descriptor;
+use crate::oci::Blob;
 use crate::representation::{self, Part};
 use crate::storage::ErrorKind;
 use std::ops::Range;
@@ -24,7 +24,7 @@ const CACHE_CONTROL: &str = "max-age=60, immutable";
 /// One of a chart's files.
 struct ChartFile<'a> {
     chart: &'a StoredChart,
-    blob: &'a Descriptor,
+    blob: &'a Blob,
     name: String,
     content_type: &'static str,
     etag: String,

@@ -12,7 +12,7 @@ use super::client::Connection;
 use super::connections::ConnectionTable;
 use super::response::{ArchiveStream, Response, ResponseBody, SentFile};
 use crate::observe::metrics;
-use crate::oci::{Descriptor, Digest, RepositoryName, Verifying};
+use crate::oci::{Blob, Digest, RepositoryName, Verifying};
 use crate::storage::{ErrorKind, Exactly, Storage};
 use crate::sync::{Gate, GateLimits, Lru, Once, Pass, lock};
 use std::fmt::Display;
@@ -63,7 +63,7 @@ pub(super) struct Downloads {
 /// What a request wants.
 pub(super) struct Wanted<'a> {
     pub(super) repository: &'a RepositoryName,
-    pub(super) blob: &'a Descriptor,
+    pub(super) blob: &'a Blob,
     /// The file in the log.
     pub(super) file_name: &'a str,
     pub(super) connection: &'a Connection,
@@ -150,7 +150,7 @@ impl Downloads {
     }
 
     /// Whether such a blob is read into memory, if there is room: all others are streamed.
-    pub(super) fn is_kept(&self, blob: &Descriptor) -> bool {
+    pub(super) fn is_kept(&self, blob: &Blob) -> bool {
         blob.size <= LARGEST && blocks_for(blob.size) <= self.memory.most()
     }
 
@@ -345,7 +345,7 @@ impl Downloads {
     }
 
     fn open(&self, wanted: &Wanted) -> Result<impl Read + Send + use<>, Refusal> {
-        let Descriptor { digest, size, .. } = wanted.blob;
+        let Blob { digest, size } = wanted.blob;
         match self.storage.blob(wanted.repository, wanted.blob) {
             Ok(source) => Ok(Verifying::new(source, digest, *size)),
             Err(error) => Err(refused(wanted, error.kind(), format_args!("{error:#}"))),
@@ -397,7 +397,7 @@ fn refused(wanted: &Wanted, kind: ErrorKind, error: impl Display) -> Refusal {
 mod tests {
     use super::super::connections::TableEntry;
     use super::*;
-    use crate::oci::{MediaType, Reference};
+    use crate::oci::Reference;
     use crate::storage::Error;
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -423,11 +423,7 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn blob(
-            &self,
-            _: &RepositoryName,
-            blob: &Descriptor,
-        ) -> Result<Box<dyn Read + Send>, Error> {
+        fn blob(&self, _: &RepositoryName, blob: &Blob) -> Result<Box<dyn Read + Send>, Error> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let is_it = |number: &u8| !self.lies && descriptor(*number).digest == blob.digest;
             let number = (0..9).find(is_it).unwrap_or(9);
@@ -442,9 +438,8 @@ mod tests {
     /// What an archive takes of the memory.
     const ONE: usize = 2 * BLOCK;
 
-    fn descriptor(number: u8) -> Descriptor {
-        Descriptor {
-            media_type: MediaType::default(),
+    fn descriptor(number: u8) -> Blob {
+        Blob {
             digest: Digest::sha256(&archive(number)),
             size: archive(number).len() as u64,
         }

@@ -139,6 +139,6 @@ fn read(storage: &dyn Storage, repository: &RepositoryName) -> Result<Vec<u8>> {
         Some(layer) if layer.size > MAX_METADATA_FILE => {
             Err(missing(&format!("over {MAX_METADATA_FILE} bytes")))
         }
-        Some(layer) => read_blob(storage, repository, layer),
+        Some(layer) => read_blob(storage, repository, &layer.blob()),
     }
 }

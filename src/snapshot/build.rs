@@ -135,7 +135,7 @@ fn are_same(before: &[Arc<StoredChart>], now: &[Arc<StoredChart>]) -> bool {
 /// Whether both are the same chart under the same tag. A config blob's digest stands for what it says.
 fn is_same(before: &StoredChart, now: &StoredChart) -> bool {
     let has_same_name = before.repository == now.repository && before.reference == now.reference;
-    has_same_name && before.layers == now.layers && before.created == now.created
+    has_same_name && before.layers == now.layers
 }
 
 #[cfg(test)]
@@ -143,7 +143,7 @@ pub(super) mod tests {
     use super::super::{ArchiveUrls, IndexFormat};
     use super::*;
     use crate::helm::{ChartLayers, ChartMetadata};
-    use crate::oci::{Descriptor, Digest, MediaType};
+    use crate::oci::{Blob, Digest};
     use crate::representation::Representation;
     use core::net::{IpAddr, Ipv4Addr};
 
@@ -158,8 +158,7 @@ pub(super) mod tests {
         archive: &str,
     ) -> StoredChart {
         let config = serde_json::json!({"name": name, "version": version}).to_string();
-        let blob = |bytes: &str| Descriptor {
-            media_type: MediaType::default(),
+        let blob = |bytes: &str| Blob {
             digest: Digest::sha256(bytes.as_bytes()),
             size: bytes.len() as u64,
         };
@@ -167,12 +166,12 @@ pub(super) mod tests {
             repository: repository.parse().unwrap(),
             reference: tag.parse().unwrap(),
             metadata: ChartMetadata::parse(config.as_bytes()).unwrap().into(),
-            created: None,
             layers: Arc::new(ChartLayers {
                 has_packed_config: false,
                 config: blob(&config),
                 archive: blob(archive),
                 provenance: None,
+                created: None,
             }),
         }
     }

@@ -119,7 +119,7 @@ pub(super) fn listed(charts: &[Arc<StoredChart>]) -> ListedCharts {
 }
 
 fn in_order(mut charts: Vec<Arc<StoredChart>>) -> ListedCharts {
-    index::sort(&mut charts, |chart| (&chart.metadata, chart.created));
+    index::sort(&mut charts, |chart| (&chart.metadata, chart.layers.created));
     charts.into()
 }
 
@@ -214,7 +214,7 @@ impl<'a> Iterator for Versions<'a> {
 fn chart_version<'a>(chart: &'a StoredChart, urls: &ArchiveUrls) -> ChartVersion<'a> {
     ChartVersion {
         metadata: &chart.metadata,
-        created: chart.created,
+        created: chart.layers.created,
         digest: &chart.layers.archive.digest,
         url: urls.of(chart),
         is_signed: chart.layers.provenance.is_some(),

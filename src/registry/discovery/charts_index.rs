@@ -6,7 +6,7 @@
 
 use super::prefix::Prefix;
 use crate::budget::{MAX_CHARTS, MAX_CHARTS_INDEX};
-use crate::oci::{Descriptor, Digest, Manifest};
+use crate::oci::{Blob, Digest, Manifest};
 use crate::registry::client::error;
 use crate::registry::endpoints::Endpoints;
 use crate::registry::paging::RepositoryText;
@@ -102,12 +102,14 @@ impl<'de> Visitor<'de> for ChartNames {
     }
 }
 
-fn index_layer(manifest: &[u8]) -> Option<Descriptor> {
+fn index_layer(manifest: &[u8]) -> Option<Blob> {
     let Ok(Manifest::Image(manifest)) = Manifest::parse(manifest) else {
         return None;
     };
     let mut layers = manifest.layers.into_iter();
-    layers.find(|layer| layer.media_type.is(LAYER))
+    layers
+        .find(|layer| layer.media_type.is(LAYER))
+        .map(|layer| layer.blob())
 }
 
 #[cfg(test)]

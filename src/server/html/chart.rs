@@ -117,7 +117,7 @@ fn version(chart: &StoredChart, pages: Paging) -> Vec<Markup> {
             " " (badges(chart, &fields))
         },
         plain(text(&fields, "appVersion")),
-        date(chart.created),
+        date(chart.layers.created),
         plain(&size(chart.layers.archive.size)),
         html! {
             a href=(file) aria-label={ "Archive of " (version) } { "archive" }

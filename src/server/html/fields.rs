@@ -6,8 +6,7 @@ use serde_json::Value;
 /// All fields.
 #[inline(never)]
 pub(super) fn fields(chart: &StoredChart) -> Value {
-    let json = chart.metadata.json().as_bytes();
-    serde_json::from_slice(json).unwrap_or_default()
+    serde_json::from_str(&chart.metadata.json()).unwrap_or_default()
 }
 
 /// A text.
@@ -32,7 +31,8 @@ fn lower(text: &str) -> String {
 /// Whether name, description or keywords hold what [`needle`] made. The metadata isn't parsed for it: a search
 /// looks at thousands.
 pub(super) fn is_found(chart: &StoredChart, needle: &str) -> bool {
-    raw_fields(chart.metadata.json()).any(|field| {
+    let parts = chart.metadata.json_parts().into_iter();
+    parts.flat_map(raw_fields).any(|field| {
         let (name, value) = field.split_once(':').unwrap_or_default();
         let is_searched = matches!(name, "\"name\"" | "\"description\"" | "\"keywords\"");
         is_searched && lower(value).contains(needle)

@@ -4,7 +4,7 @@
 use oci_chartrepo::helm::index::parse_created;
 use oci_chartrepo::helm::{ChartLayers, ChartMetadata, ChartVersion};
 use oci_chartrepo::inventory::{Contents, StoredChart};
-use oci_chartrepo::oci::{Descriptor, Digest, MediaType};
+use oci_chartrepo::oci::{Blob, Digest};
 use oci_chartrepo::snapshot::{IndexStyle, Snapshot};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -58,8 +58,7 @@ pub fn index_of(configs: &[Vec<u8>], created: &str) -> Snapshot {
 
 /// What a walk finds there: the chart, unless the config blob is none of a chart's.
 fn found(repository: &str, config: &[u8], created: &str) -> Option<StoredChart> {
-    let blob = |bytes: &[u8]| Descriptor {
-        media_type: MediaType::default(),
+    let blob = |bytes: &[u8]| Blob {
         digest: Digest::sha256(bytes),
         size: bytes.len() as u64,
     };
@@ -67,9 +66,9 @@ fn found(repository: &str, config: &[u8], created: &str) -> Option<StoredChart> 
         repository: repository.parse().expect("a repository name"),
         reference: "1".parse().expect("a tag"),
         metadata: ChartMetadata::parse(config).ok()?.into(),
-        created: parse_created(created),
         // No two archives alike, or they would be one chart.
         layers: Arc::new(ChartLayers {
+            created: parse_created(created),
             config: blob(config),
             has_packed_config: false,
             archive: blob(&archive(repository, config)),
@@ -155,12 +154,12 @@ fn has(entries: &serde_json::Map<String, Value>, chart: &StoredChart) -> Result<
     if file != Some(ChartVersion::archive_name(&chart.metadata)) {
         return Err(format!("{url} does not lead to {name:?}"));
     }
-    if entry.remove("created").is_some() != chart.created.is_some() {
+    if entry.remove("created").is_some() != chart.layers.created.is_some() {
         return Err(format!("{name:?} has the wrong date"));
     }
     entry.remove("digest");
     let metadata: Value =
-        serde_json::from_str(chart.metadata.json()).map_err(|error| error.to_string())?;
+        serde_json::from_str(&chart.metadata.json()).map_err(|error| error.to_string())?;
     if Value::Object(entry.clone()) != metadata {
         return Err(format!("{entry:?} is not {metadata}"));
     }
