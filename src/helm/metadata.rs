@@ -119,7 +119,9 @@ impl ChartMetadata {
                 "annotations" | "dependencies" | "condition" | "tags" => 2,
                 _ => 1,
             };
-            parts[part] += &format!(",\"{key}\":{}", json::to_string(value));
+            for piece in [",\"", key, "\":", &json::to_string(value)] {
+                parts[part] += piece;
+            }
         }
         let [before, common, behind] = parts;
         // The first field is always written, and has no comma before it.
