@@ -11,7 +11,7 @@ use crate::synthetic::Synthetic;
 use crate::table::Goal;
 
 const ROUNDS: usize = 20;
-/// Between two attempts: each takes from the daemon a tenth of a millisecond of one of two processors.
+/// Between two attempts: each takes processor time from the daemon that is measured.
 const PAUSE: Duration = Duration::from_millis(1);
 /// When it's no start any more.
 const PATIENCE: Duration = Duration::from_secs(10);
